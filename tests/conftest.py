@@ -1,0 +1,45 @@
+"""Options and fixtures that the tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Several devices are simulated on the CPU; jax reads this when its backend starts.
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("KERAS_BACKEND", "jax")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--slow", action="store_true", help="run the tests marked slow as well")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: takes minutes; runs with --slow only")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--slow"):
+        return
+    for item in items:
+        if "slow" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
+
+
+@pytest.fixture(scope="session")
+def photo_folder() -> Path:
+    """A folder of real colour photographs, named by COLORJAX_TEST_PHOTOS."""
+    folder = os.environ.get("COLORJAX_TEST_PHOTOS")
+    if not folder:
+        pytest.skip("COLORJAX_TEST_PHOTOS names no folder of photographs")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def vgg16_kernels() -> Path:
+    """A folder with genuine VGG16 kernels and their sha256, named by COLORJAX_TEST_WEIGHTS."""
+    folder = os.environ.get("COLORJAX_TEST_WEIGHTS")
+    if not folder:
+        pytest.skip("COLORJAX_TEST_WEIGHTS names no folder of pretrained weights")
+    return Path(folder)
