@@ -1,0 +1,39 @@
+import jax.numpy as jnp
+import numpy as np
+import optax
+from numpy.testing import assert_allclose
+
+from colorjax import losses
+
+
+def test_cross_entropy_of_equal_scores_is_the_log_of_their_count():
+    assert_allclose(losses.cross_entropy(jnp.zeros((2, 50)), jnp.array([0, 49])), np.log(50), 1e-6)
+
+
+def test_cross_entropy_equals_a_hand_computed_case():
+    logits = jnp.log(jnp.array([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]]))
+    assert_allclose(
+        losses.cross_entropy(logits, jnp.array([1, 2])), [-np.log(0.2), -np.log(0.8)], 1e-5
+    )
+
+
+def test_cross_entropy_takes_bfloat16_and_huge_scores():
+    loss = losses.cross_entropy(jnp.array([[1e4, 0.0]], jnp.bfloat16), jnp.array([1]))
+    assert loss.dtype == jnp.float32
+    assert_allclose(loss, [1e4], rtol=1e-2)
+
+
+def test_squared_error_is_the_square_of_the_difference():
+    assert_allclose(losses.squared_error(jnp.array([1.0, -2.0]), jnp.array([3.0, -2.0])), [4, 0])
+
+
+def test_huber_is_a_parabola_that_goes_on_as_its_tangent():
+    u = jnp.array([-3.0, -1.0, 0.5, 1.0, 2.0])
+    assert_allclose(losses.huber(u, jnp.zeros(5), 1.0), [5.0, 1.0, 0.25, 1.0, 3.0])
+
+
+def test_huber_is_twice_that_of_optax():
+    u = jnp.linspace(-5, 5, 41)
+    assert_allclose(
+        losses.huber(u, jnp.zeros(41), 1.7), 2 * optax.losses.huber_loss(u, delta=1.7), rtol=1e-6
+    )
