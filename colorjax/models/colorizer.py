@@ -1,0 +1,129 @@
+"""The paper's classification network: VGG16, a residual-encoder decoder, a joined full-size map."""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from colorjax.models.vgg16 import BATCH_NORM, VGG16, scale_width
+from colorjax.resample import upsample
+
+MERGES = ("concat", "sum")
+
+# What the decoder takes from the encoder, from coarse to fine, and how much smaller it is than
+# the image. Without residual units the max-pools are joined as they are; the encoder ends
+# before block 4's pool, so its last activation stands for it.
+RESIDUAL_TAPS = (("block4_conv3", 8), ("block3_conv3", 4), ("block2_conv2", 2), ("block1_conv2", 1))
+POOL_TAPS = (("block4_conv3", 8), ("block3_pool", 8), ("block2_pool", 4), ("block1_pool", 2))
+STRIDE = 8  # image sides must divide by it
+
+
+class Colorizer(nn.Module):
+    """Scores of `num_bins` bins for each of two chroma channels (the paper, Fig. 3).
+
+    Attributes:
+      num_bins: scores per chroma channel.
+      merge: how the full-size maps are joined: `concat`, or `sum` of 1x1 projections to the
+        depth of the finest map.
+      residual_units: True for the residual encoder of Fig. 2; False to join the encoder's
+        max-pools directly.
+      decoder_features: depths of the residual units, coarse to fine. Where a depth is not that
+        of the encoder's map to be added, a 1x1 convolution brings the map to it.
+      final_features: depths of the 3x3 convolutions after the merge; the paper tries one to three.
+      upscaling: `nearest` (the paper) or `bilinear`.
+      encoder_batch_norm: batch norm before every ReLU of the encoder too.
+      final_batch_norm: batch norm in the final convolutions, which the paper leaves out of "the
+        last few layers".
+      width: scales every depth but the scores; 1 is the paper's network.
+      dtype: type of the computation; parameters and statistics stay float32.
+      axis_name: device axis over which batch statistics are averaged, if there is one.
+    """
+
+    num_bins: int = 50
+    merge: str = "concat"
+    residual_units: bool = True
+    decoder_features: Sequence[int] = (256, 128, 64, 64)
+    final_features: Sequence[int] = (128, 64, 64)
+    upscaling: str = "nearest"
+    encoder_batch_norm: bool = True
+    final_batch_norm: bool = False
+    width: float = 1.0
+    dtype: jnp.dtype = jnp.float32
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, gray: jax.Array, train: bool = False) -> jax.Array:
+        """`gray` [b, h, w, 1] in [0, 255] -> logits [b, h, w, 2, num_bins] in `dtype`.
+
+        Raises ValueError if h or w does not divide by 8, or a setting is unknown.
+        """
+        if gray.shape[-3] % STRIDE or gray.shape[-2] % STRIDE:
+            raise ValueError(f"image is {gray.shape[-3]}x{gray.shape[-2]}, want multiples of {STRIDE}")
+        if self.merge not in MERGES:
+            raise ValueError(f"merge is {self.merge!r}, want one of {MERGES}")
+        taps = VGG16(
+            batch_norm=self.encoder_batch_norm,
+            width=self.width,
+            dtype=self.dtype,
+            axis_name=self.axis_name,
+            name="encoder",
+        )(gray, train)
+        maps = self._residual_maps(taps, train) if self.residual_units else self._pools(taps, train)
+        x = self._merge(maps)
+        for i, features in enumerate(self.final_features, start=1):
+            x = self._conv(x, features, 3, train, f"final{i}", norm=self.final_batch_norm)
+        scores = [
+            nn.Conv(self.num_bins, (1, 1), dtype=self.dtype, kernel_init=GLOROT, name=name)(x)
+            for name in ("u_logits", "v_logits")
+        ]
+        return jnp.stack(scores, axis=-2)
+
+    def _residual_maps(self, taps: dict, train: bool) -> list[tuple[jax.Array, int]]:
+        """Fig. 2: upscale, add the encoder's map of that size, convolve; and again."""
+        (tap, factor), *finer_taps = RESIDUAL_TAPS
+        depth, *finer_depths = self.decoder_features
+        x = self._conv(self._norm(taps[tap], train, f"{tap}_norm"), depth, 1, train, "unit1")
+        maps = [(x, factor)]
+        for i, ((tap, factor), depth) in enumerate(zip(finer_taps, finer_depths, strict=True), 2):
+            skip = self._norm(taps[tap], train, f"{tap}_norm")
+            if skip.shape[-1] != x.shape[-1]:  # only with depths other than the paper's
+                skip = self._project(skip, x.shape[-1], f"unit{i}_skip")
+            x = self._conv(upsample(x, 2, self.upscaling) + skip, depth, 3, train, f"unit{i}")
+            maps.append((x, factor))
+        return maps
+
+    def _pools(self, taps: dict, train: bool) -> list[tuple[jax.Array, int]]:
+        return [(self._norm(taps[tap], train, f"{tap}_norm"), f) for tap, f in POOL_TAPS]
+
+    def _merge(self, maps: list[tuple[jax.Array, int]]) -> jax.Array:
+        if self.merge == "sum":
+            depth = scale_width(self.decoder_features[-1], self.width)
+            maps = [
+                (self._project(x, depth, f"merge{i}"), factor)
+                for i, (x, factor) in enumerate(maps, start=1)
+            ]
+            return sum(upsample(x, factor, self.upscaling) for x, factor in maps)
+        return jnp.concatenate([upsample(x, f, self.upscaling) for x, f in maps], axis=-1)
+
+    def _project(self, x: jax.Array, depth: int, name: str) -> jax.Array:
+        return nn.Conv(
+            depth, (1, 1), use_bias=False, dtype=self.dtype, kernel_init=GLOROT, name=name
+        )(x)
+
+    def _conv(self, x, features, size, train, name, norm=True):
+        """Convolution, batch norm, ReLU; the bias is left out where batch norm would cancel it."""
+        x = nn.Conv(
+            scale_width(features, self.width), (size, size), use_bias=not norm, dtype=self.dtype,
+            kernel_init=GLOROT, name=name,
+        )(x)
+        return nn.relu(self._norm(x, train, f"{name}_bn") if norm else x)
+
+    def _norm(self, x, train, name):
+        return nn.BatchNorm(
+            use_running_average=not train, dtype=self.dtype, axis_name=self.axis_name, name=name,
+            **BATCH_NORM,
+        )(x)
+
+
+GLOROT = nn.initializers.glorot_uniform()

@@ -1,0 +1,114 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from colorjax.models.colorizer import Colorizer
+
+GRAY = jnp.asarray(np.random.default_rng(0).uniform(0, 255, (2, 16, 24, 1)), jnp.float32)
+
+# VGG16's kernels up to block4_conv3, by hand: 9 * in * out each.
+ENCODER_KERNELS = 9 * (
+    3 * 64 + 64 * 64 + 64 * 128 + 128 * 128 + 128 * 256 + 2 * 256 * 256 + 256 * 512 + 2 * 512 * 512
+)
+ENCODER_CHANNELS = 2 * 64 + 2 * 128 + 3 * 256 + 3 * 512
+TAP_NORMS = 2 * (512 + 256 + 128 + 64)
+UNITS = 512 * 256 + 9 * (256 * 128 + 128 * 64 + 64 * 64) + 2 * (256 + 128 + 64 + 64)
+HEADS = 2 * (64 * 50 + 50)
+
+
+def final_convs(inputs):
+    return 9 * (inputs * 128 + 128 * 64 + 64 * 64) + 128 + 64 + 64
+
+
+PAPER = ENCODER_KERNELS + 2 * ENCODER_CHANNELS + TAP_NORMS + UNITS + final_convs(512) + HEADS
+
+
+def init(model, gray=GRAY):
+    return jax.jit(model.init)(jax.random.key(0), gray)
+
+
+def count(tree):
+    return sum(x.size for x in jax.tree.leaves(tree))
+
+
+@pytest.mark.parametrize(
+    "settings, parameters",
+    [
+        ({}, PAPER),
+        ({"upscaling": "bilinear"}, PAPER),
+        ({"encoder_batch_norm": False}, PAPER - ENCODER_CHANNELS),  # a bias instead of two
+        ({"final_batch_norm": True}, PAPER + 128 + 64 + 64),  # two instead of a bias
+        (
+            {"merge": "sum"},
+            PAPER - final_convs(512) + final_convs(64) + 64 * (256 + 128 + 64 + 64),
+        ),
+        (
+            {"residual_units": False},
+            PAPER - TAP_NORMS - UNITS + TAP_NORMS - final_convs(512) + final_convs(960),
+        ),
+        (
+            {"final_features": (64,)},
+            PAPER - final_convs(512) + 9 * 512 * 64 + 64,
+        ),
+        (
+            {"decoder_features": (256, 128, 32, 64)},  # block1_conv2 is projected to 32
+            PAPER - 9 * 32 * (128 + 64) - 2 * 32 + 64 * 32 - 9 * 32 * 128,
+        ),
+    ],
+    ids=lambda x: str(x) if isinstance(x, dict) else "",
+)
+def test_each_structure_has_its_hand_counted_parameters_and_shape(settings, parameters):
+    model = Colorizer(**settings)
+    variables = jax.eval_shape(model.init, jax.random.key(0), GRAY)
+    assert count(variables["params"]) == parameters
+    logits = jax.eval_shape(model.apply, variables, GRAY)
+    assert logits.shape == (2, 16, 24, 2, 50)
+
+
+def small(**settings):
+    return Colorizer(width=1 / 16, num_bins=5, **settings)
+
+
+@pytest.mark.parametrize("settings", [{}, {"merge": "sum"}, {"residual_units": False}])
+def test_a_step_down_the_gradient_reaches_every_parameter(settings):
+    model = small(**settings)
+    variables = init(model)
+
+    def loss(params):
+        logits, _ = model.apply(
+            {**variables, "params": params}, GRAY, train=True, mutable=["batch_stats"]
+        )
+        return jnp.mean(jax.nn.log_softmax(logits)[..., 0])
+
+    grads = jax.grad(loss)(variables["params"])
+    for path, g in jax.tree_util.tree_leaves_with_path(grads):
+        assert np.isfinite(g).all() and np.abs(g).max() > 0, jax.tree_util.keystr(path)
+
+
+def test_bfloat16_computes_in_bfloat16_and_keeps_float32_parameters():
+    model = small(dtype=jnp.bfloat16)
+    variables = init(model)
+    assert {x.dtype for x in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+    logits = model.apply(variables, GRAY)
+    assert logits.dtype == jnp.bfloat16
+    exact = small().apply(variables, GRAY)
+    assert_allclose(logits.astype(jnp.float32), exact, atol=0.1 * float(jnp.abs(exact).max()))
+
+
+def test_an_image_in_a_batch_is_predicted_as_it_is_alone():
+    model = small()
+    variables = init(model)
+    together = model.apply(variables, GRAY)
+    assert_allclose(model.apply(variables, GRAY[1:]), together[1:], atol=1e-4)
+
+
+def test_a_side_that_does_not_divide_by_8_is_refused():
+    with pytest.raises(ValueError, match="20x24"):
+        init(small(), jnp.zeros((1, 20, 24, 1)))
+
+
+def test_an_unknown_merge_is_refused():
+    with pytest.raises(ValueError, match="'mean'"):
+        init(small(merge="mean"))
