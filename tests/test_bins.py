@@ -1,0 +1,167 @@
+"""Chroma bins by hand, against numpy's histograms, and back."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from colorjax import bins, color
+
+EDGES = np.linspace(-100, 100, 51)
+
+
+def chroma_like(shape, seed=0, scale=30):
+    return np.random.default_rng(seed).normal(0, scale, shape).astype(np.float32)
+
+
+def test_centers_are_the_middles_of_the_bins():
+    middles = bins.centers()
+    assert middles.dtype == jnp.float32
+    np.testing.assert_array_equal(middles, np.arange(-98, 100, 4))
+    np.testing.assert_array_equal(bins.centers(4, 0.0, 1.0), [0.125, 0.375, 0.625, 0.875])
+
+
+def test_bins_are_as_by_hand():
+    chroma = jnp.array([[-100.0, -96.0], [-96.1, 0.0], [3.9, 4.0], [95.9, 96.0]])
+    index = bins.bin_chroma(chroma)
+    assert index.dtype == jnp.int32
+    np.testing.assert_array_equal(index, [[0, 1], [0, 25], [25, 26], [48, 49]])
+
+
+def test_values_outside_go_to_the_end_bins():
+    chroma = jnp.array([-np.inf, -1e30, -134, -100.001, -100, 99.9999, 100, 175, 1e30, np.inf])
+    np.testing.assert_array_equal(bins.bin_chroma(chroma), [0] * 5 + [49] * 5)
+
+
+def test_a_hair_below_an_edge_is_the_bin_below():
+    edges = EDGES[1:-1].astype(np.float32)
+    # Below 0 comes a denormal number, which counts as 0.
+    below = np.where(edges == 0, np.float32(-1e-30), np.nextafter(edges, np.float32(-np.inf)))
+    np.testing.assert_array_equal(bins.bin_chroma(below), np.arange(49))
+    np.testing.assert_array_equal(bins.bin_chroma(edges), np.arange(1, 50))
+
+
+@pytest.mark.parametrize("num_bins, low, high", [(50, -100, 100), (16, -128, 128), (10, 0, 1)])
+def test_bins_agree_with_digitize(num_bins, low, high):
+    span = high - low
+    chroma = np.random.default_rng(1).uniform(low - span / 4, high + span / 4, (100, 101, 2))
+    chroma = chroma.astype(np.float32)
+    expected = np.digitize(chroma, np.linspace(low, high, num_bins + 1)[1:-1])
+    index = jax.jit(lambda c: bins.bin_chroma(c, num_bins, low, high))(chroma)
+    np.testing.assert_array_equal(index, expected)
+
+
+def test_bfloat16_is_binned_without_further_rounding():
+    chroma = jnp.asarray(chroma_like((1000,)), jnp.bfloat16)
+    np.testing.assert_array_equal(
+        bins.bin_chroma(chroma), bins.bin_chroma(chroma.astype(jnp.float32))
+    )
+
+
+def test_round_trip_is_within_half_a_bin_inside_the_range():
+    chroma = np.random.default_rng(2).uniform(-100, 100, (10_000, 2)).astype(np.float32)
+    back = bins.unbin_chroma(bins.bin_chroma(chroma), bins.centers())
+    assert back.dtype == jnp.float32
+    assert np.abs(back - chroma).max() <= 2.0
+
+
+def test_binning_inverts_unbinning():
+    index = jnp.stack([jnp.arange(50), jnp.arange(50)[::-1]], axis=-1)
+    np.testing.assert_array_equal(bins.bin_chroma(bins.unbin_chroma(index, bins.centers())), index)
+
+
+def test_binning_inverts_unbinning_by_means():
+    chroma = chroma_like((40_000, 2), scale=60)
+    counts, sums = jax.jit(bins.bin_counts_and_sums)(chroma)
+    means = bins.bin_means(counts, sums, bins.centers())
+    index = jnp.stack([jnp.arange(50), jnp.arange(50)], axis=-1)
+    np.testing.assert_array_equal(bins.bin_chroma(bins.unbin_chroma(index, means)), index)
+
+
+def test_unbinning_takes_each_channel_from_its_own_row():
+    values = jnp.array([[1.0, 2.0, 3.0], [10.0, 20.0, 30.0]])
+    index = jnp.array([[[0, 0], [2, 1]]], jnp.int32)
+    np.testing.assert_array_equal(bins.unbin_chroma(index, values), [[[1, 10], [3, 20]]])
+
+
+@pytest.mark.parametrize("shape", [(1, 50), (3, 50), (2, 2, 50), ()])
+def test_unbinning_refuses_a_wrong_number_of_rows(shape):
+    with pytest.raises(ValueError, match="num_bins"):
+        bins.unbin_chroma(jnp.zeros((4, 2), jnp.int32), jnp.zeros(shape))
+
+
+def test_clipped_fraction_counts_a_pixel_once():
+    chroma = jnp.array([[[0.0, 0], [101, 0], [0, -101], [175, -134]], [[100, -100], [0, 0]] * 2])
+    assert bins.clipped_fraction(chroma) == 0.375
+    np.testing.assert_array_equal(bins.clipped_fraction(chroma, axis=1), [0.75, 0])
+    np.testing.assert_array_equal(bins.clipped_fraction(chroma, axis=(0, 1)), 0.375)
+    assert bins.clipped_fraction(chroma, -200.0, 200.0) == 0
+
+
+def test_one_uniform_rgb_colour_in_seven_is_clipped():
+    rgb_u8 = np.random.default_rng(3).integers(0, 256, (300_000, 3), dtype=np.uint8)
+    chroma = jax.jit(color.rgb_u8_to_luv)(rgb_u8)[:, 1:]
+    assert abs(bins.clipped_fraction(chroma) - 0.141) < 0.003
+
+
+def test_counts_and_sums_are_as_by_hand():
+    chroma = jnp.array([[0.5, 0.1], [0.75, 0.2], [-3.0, 0.9], [9.0, 0.3]])
+    counts, sums = bins.bin_counts_and_sums(chroma, 2, 0.0, 1.0)
+    assert counts.dtype == jnp.int32
+    np.testing.assert_array_equal(counts, [[1, 3], [3, 1]])
+    np.testing.assert_allclose(sums, [[-3.0, 10.25], [0.6, 0.9]], rtol=1e-6)
+
+
+def test_counts_and_sums_agree_with_histogram():
+    chroma = np.clip(chroma_like((3, 37, 41, 2)), -100, 100)
+    counts, sums = jax.jit(bins.bin_counts_and_sums)(chroma)
+    for channel in range(2):
+        values = chroma[..., channel].ravel().astype(np.float64)
+        np.testing.assert_array_equal(counts[channel], np.histogram(values, EDGES)[0])
+        expected = np.histogram(values, EDGES, weights=values)[0]
+        np.testing.assert_allclose(sums[channel], expected, rtol=1e-5, atol=1e-3)
+
+
+def test_counts_and_sums_add_up_over_batches():
+    chroma = chroma_like((4, 16, 16, 2))
+    count_and_sum = jax.jit(bins.bin_counts_and_sums)
+    whole = count_and_sum(chroma)
+    first, second = count_and_sum(chroma[:1]), count_and_sum(chroma[1:])
+    np.testing.assert_array_equal(first[0] + second[0], whole[0])
+    np.testing.assert_allclose(first[1] + second[1], whole[1], rtol=1e-5, atol=1e-3)
+
+
+def test_sums_of_many_equal_values_lose_no_digits():
+    # One float32 sum of 2^25 ones would stop at 2^24.
+    chroma = jnp.ones((2**25, 1), jnp.float32)
+    counts, sums = jax.jit(bins.bin_counts_and_sums)(chroma)
+    assert counts[0, 25] == 2**25
+    assert sums[0, 25] == 2**25
+
+
+def test_means_are_as_by_hand_and_the_centre_of_an_empty_bin():
+    counts = jnp.array([[2, 0], [1, 4]])
+    sums = jnp.array([[-3.0, 0.0], [-0.5, 1.0]])
+    means = bins.bin_means(counts, sums, jnp.array([-0.5, 0.5]))
+    np.testing.assert_array_equal(means, [[-1.5, 0.5], [-0.5, 0.25]])
+
+
+def test_totals_of_a_data_set_do_not_overflow():
+    counts = np.array([[2**33, 1]], np.int64)
+    sums = np.array([[2.0**34, 3.0]])
+    np.testing.assert_array_equal(bins.bin_means(counts, sums, jnp.zeros(2)), [[2, 3]])
+    np.testing.assert_array_equal(bins.most_frequent(counts), [0])
+
+
+def test_most_frequent_is_one_bin_a_channel():
+    best = bins.most_frequent(jnp.array([[1, 5, 2], [7, 0, 7]]))
+    assert best.dtype == jnp.int32
+    np.testing.assert_array_equal(best, [1, 0])
+
+
+@pytest.mark.parametrize("num_bins, low, high", [(0, -1.0, 1.0), (5, 1.0, 1.0), (5, 2.0, 1.0)])
+def test_impossible_bins_are_refused(num_bins, low, high):
+    with pytest.raises(ValueError, match="bin"):
+        bins.centers(num_bins, low, high)
+    with pytest.raises(ValueError, match="bin"):
+        bins.bin_chroma(jnp.zeros((2, 2)), num_bins, low, high)
