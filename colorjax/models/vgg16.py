@@ -1,0 +1,211 @@
+"""The encoder: VGG16 (Simonyan & Zhou, arXiv:1409.1556) with its activations named.
+
+The paper's encoder is "a portion of the VGG16 network" with a batch norm before every ReLU. Layers
+carry Keras's names, so that weights, taps and parameters share one vocabulary.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from colorjax.errors import UserError
+
+# Channel means of the ImageNet training set, which the published network was trained without.
+IMAGENET_MEAN_RGB = (123.68, 116.779, 103.939)
+
+# Lasagne's defaults, in which the paper was made (its alpha of 0.1 is a momentum of 0.9).
+BATCH_NORM = {"momentum": 0.9, "epsilon": 1e-4}
+
+# Block number -> (its convolutions, their channels); every block ends in a max-pool.
+_BLOCKS = {1: (2, 64), 2: (2, 128), 3: (3, 256), 4: (3, 512), 5: (3, 512)}
+
+
+def layers_up_to(last_layer: str) -> tuple[str, ...]:
+    """The names of VGG16's convolutions and pools in order, up to `last_layer` and with it.
+
+    Raises UserError if `last_layer` is none of them.
+    """
+    names = []
+    for block, (convs, _) in _BLOCKS.items():
+        names += [f"block{block}_conv{i}" for i in range(1, convs + 1)] + [f"block{block}_pool"]
+    if last_layer not in names:
+        raise UserError(
+            f"{last_layer!r} is no layer of the VGG16 encoder, whose layers are {', '.join(names)}"
+        )
+    return tuple(names[: names.index(last_layer) + 1])
+
+
+def _is_pool(name: str) -> bool:
+    return name.endswith("_pool")
+
+
+def scale_width(features: int, width: float) -> int:
+    """`features` channels scaled by `width` and rounded down, but at least one."""
+    return max(1, int(features * width))
+
+
+def layer_shapes(
+    last_layer: str = "block5_conv3", width: float = 1.0
+) -> dict[str, tuple[int, int, int, int]]:
+    """Name -> kernel shape (height, width, in, out) of the convolutions up to `last_layer`.
+
+    `width` scales the channels as `scale_width` does; 1.0 is the published network.
+    Raises UserError if `last_layer` is no layer of VGG16.
+    """
+    shapes = {}
+    channels_in = 3
+    for name in layers_up_to(last_layer):
+        if not _is_pool(name):
+            channels_out = scale_width(_BLOCKS[int(name[5])][1], width)
+            shapes[name] = (3, 3, channels_in, channels_out)
+            channels_in = channels_out
+    return shapes
+
+
+def max_pool(x: jax.Array) -> jax.Array:
+    """Maxima over 2x2 windows with stride 2: [b, h, w, c] -> [b, h // 2, w // 2, c].
+
+    An odd last row or column is dropped, as by Keras's "valid" pooling. Written as maxima of
+    strided slices, because the gradient of XLA's windowed reduction is slow on a CPU. Where values
+    tie, each of the tied shares the gradient (`jnp.maximum` splits it in halves) and not the first
+    alone as in `flax.linen.max_pool`; after a ReLU ties are almost always zeros, which the ReLU
+    passes no gradient through either way.
+    """
+    height, width = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
+    x = x[:, :height, :width]
+    left = jnp.maximum(x[:, ::2, ::2], x[:, 1::2, ::2])
+    right = jnp.maximum(x[:, ::2, 1::2], x[:, 1::2, 1::2])
+    return jnp.maximum(left, right)
+
+
+def _center(gray_or_rgb: jax.Array) -> jax.Array:
+    """[b, h, w, 1 or 3] in [0, 255] -> float32 [b, h, w, 3] without the ImageNet mean."""
+    if gray_or_rgb.ndim != 4 or gray_or_rgb.shape[-1] not in (1, 3):
+        raise ValueError(f"want [b, h, w, 1] or [b, h, w, 3], got shape {gray_or_rgb.shape}")
+    rgb = jnp.broadcast_to(gray_or_rgb, (*gray_or_rgb.shape[:-1], 3))
+    return rgb.astype(jnp.float32) - jnp.asarray(IMAGENET_MEAN_RGB, jnp.float32)
+
+
+class VGG16(nn.Module):
+    """VGG16 up to `last_layer`; layers after it are not built.
+
+    Fresh kernels are Glorot-uniform (the paper's Xavier), biases zero. With `batch_norm` every
+    convolution has no bias and is followed by a norm named after it (`block1_conv1_bn`), by
+    default with the settings of `BATCH_NORM`. `dtype` is what the layers compute in; parameters and
+    statistics are float32. `axis_name` names the pmap or shard_map axis to average the batch's
+    statistics over.
+
+    Parameters: `block1_conv1/kernel` [3, 3, in, out], its inputs in RGB order; `bias` [out] without
+    batch norm; `block1_conv1_bn/scale` and `bias` [out] with it. Statistics:
+    `block1_conv1_bn/mean` and `var` [out].
+    """
+
+    last_layer: str = "block4_conv3"
+    batch_norm: bool = True
+    dtype: Any = jnp.float32
+    width: float = 1.0
+    axis_name: str | None = None
+    momentum: float = BATCH_NORM["momentum"]
+    epsilon: float = BATCH_NORM["epsilon"]
+
+    @nn.compact
+    def __call__(self, gray_or_rgb: jax.Array, train: bool) -> dict[str, jax.Array]:
+        """Computes the taps, in `dtype`: layer name -> [b, h', w', c], convolutions after the ReLU.
+
+        `gray_or_rgb` is [b, h, w, 1] or [b, h, w, 3], sRGB in [0, 255] with the mean still in it;
+        gray counts as three equal channels. h' and w' are h and w halved (rounded down) once a
+        pool. `train` normalises by the batch's statistics and updates the running ones.
+        Raises UserError for an unknown `last_layer` and ValueError for another number of channels.
+        """
+        shapes = layer_shapes(self.last_layer, self.width)
+        x = _center(gray_or_rgb).astype(self.dtype)
+        taps = {}
+        for name in layers_up_to(self.last_layer):
+            x = max_pool(x) if _is_pool(name) else self._conv(name, shapes[name][-1], x, train)
+            taps[name] = x
+        return taps
+
+    def _conv(self, name: str, features: int, x: jax.Array, train: bool) -> jax.Array:
+        x = nn.Conv(
+            features,
+            (3, 3),
+            use_bias=not self.batch_norm,
+            kernel_init=nn.initializers.glorot_uniform(),
+            dtype=self.dtype,
+            name=name,
+        )(x)
+        if self.batch_norm:
+            x = nn.BatchNorm(
+                use_running_average=not train,
+                momentum=self.momentum,
+                epsilon=self.epsilon,
+                dtype=self.dtype,
+                axis_name=self.axis_name,
+                name=f"{name}_bn",
+            )(x)
+        return nn.relu(x)
+
+
+Weights = Mapping[str, Mapping[str, Any]]
+
+
+def from_pretrained(
+    weights: Weights, batch_norm: bool = True, last_layer: str = "block4_conv3"
+) -> tuple[dict, dict]:
+    """Variables of `VGG16(last_layer, batch_norm)` from the published weights, without any data.
+
+    `weights` is layer name -> {"kernel": [3, 3, in, out], "bias": [out]} with block1_conv1's inputs
+    in RGB order. Returns (params, batch_stats), shaped as by `VGG16.init`; batch_stats is {}
+    without batch norm. With batch norm the published biases are left out and the norms are fresh
+    (scale 1, bias 0, mean 0, variance 1), as Lasagne's `batch_norm()` does to a pretrained layer: a
+    bias is cancelled by the batch's mean, and its size means nothing beside normalised activations.
+    Such an encoder keeps VGG16's filters but not its activations, which
+    `batch_norm_from_pretrained` keeps too.
+    """
+    params, stats = {}, {}
+    for name in layer_shapes(last_layer):
+        params[name] = {"kernel": jnp.asarray(weights[name]["kernel"])}
+        bias = jnp.asarray(weights[name]["bias"])
+        if batch_norm:
+            zeros, ones = jnp.zeros_like(bias), jnp.ones_like(bias)
+            params[f"{name}_bn"] = {"scale": ones, "bias": zeros}
+            stats[f"{name}_bn"] = {"mean": zeros, "var": ones}
+        else:
+            params[name]["bias"] = bias
+    return params, stats
+
+
+def batch_norm_from_pretrained(
+    weights: Weights,
+    gray_or_rgb: jax.Array,
+    last_layer: str = "block4_conv3",
+    epsilon: float = BATCH_NORM["epsilon"],
+) -> tuple[dict, dict]:
+    """Variables of `VGG16(last_layer, batch_norm=True)` that computes just what VGG16 computes.
+
+    The norms' running statistics are those of the pretrained network's own pre-activations (without
+    bias) on the calibration batch `gray_or_rgb` ([b, h, w, 1 or 3], sRGB in [0, 255]), and their
+    scale and bias undo the normalisation and put the published bias back: with running statistics
+    the encoder equals VGG16 with its biases on any input, up to rounding, and with the batch's
+    statistics it does so on the calibration batch. `epsilon` must be the module's, `weights` is as
+    in `from_pretrained`. Returns (params, batch_stats), shaped as by `VGG16.init`.
+    """
+    params, stats = {}, {}
+    x = _center(jnp.asarray(gray_or_rgb))
+    for name in layers_up_to(last_layer):
+        if _is_pool(name):
+            x = max_pool(x)
+            continue
+        kernel, bias = (jnp.asarray(weights[name][part]) for part in ("kernel", "bias"))
+        x = jax.lax.conv_general_dilated(
+            x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
+        params[name] = {"kernel": kernel}
+        params[f"{name}_bn"] = {"scale": jnp.sqrt(var + epsilon), "bias": mean + bias}
+        stats[f"{name}_bn"] = {"mean": mean, "var": var}
+        x = nn.relu(x + bias)
+    return params, stats
