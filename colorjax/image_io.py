@@ -1,0 +1,176 @@
+"""Pictures in and out: the only module that decodes or encodes image files.
+
+Everything it gives back is sRGB as uint8 [height, width, 3], upright, whatever the file held; every
+fault of a file is told as a UserError that names the file.
+"""
+
+import contextlib
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from colorjax.errors import UserError
+
+# Pillow knows dozens of formats; parsers that nobody needs are only a way in for hostile files.
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
+# A file of a few kilobytes may claim any size; this one is 450 MB when decoded.
+MAX_PIXELS = 150_000_000
+_WRITERS = {
+    # Colour is the point here, so its resolution is not halved.
+    ".jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
+    ".jpeg": {"format": "JPEG", "quality": 95, "subsampling": 0},
+    ".png": {"format": "PNG"},
+}
+
+
+def read_rgb(
+    source: str | os.PathLike | bytes, *, min_side: int | None = None, name: str | None = None
+) -> np.ndarray:
+    """Reads a picture as sRGB, upright.
+
+    The EXIF orientation is applied, transparency is laid on white, 16-bit gray is rounded to 8
+    bits, and of several frames or pages the first is taken. Embedded colour profiles are ignored.
+
+    Args:
+      source: path of the file, or its bytes.
+      min_side: where the format allows it (JPEG), decode at 1/2, 1/4 or 1/8 of the size as long as
+        the shorter side keeps at least this many pixels. None decodes in full.
+      name: what error messages call the picture; the path by default.
+
+    Returns:
+      uint8 [height, width, 3].
+
+    Raises:
+      UserError: the file is missing, empty, damaged, too large, or no JPEG, PNG, WebP, TIFF or BMP.
+    """
+    with _opened(source, name) as image:
+        if min_side is not None:
+            image.draft(None, (min_side, min_side))
+        return np.asarray(_upright(_to_rgb(image)))
+
+
+def read_square(
+    source: str | os.PathLike | bytes, size: int, *, name: str | None = None
+) -> np.ndarray:
+    """Reads the centre square of a picture at a given size; smaller pictures are enlarged.
+
+    Args:
+      source: path of the file, or its bytes.
+      size: side of the result in pixels.
+      name: what error messages call the picture; the path by default.
+
+    Returns:
+      uint8 [size, size, 3].
+
+    Raises:
+      UserError: as read_rgb.
+    """
+    with _opened(source, name) as image:
+        # At twice the size the result is as good as a full decode; at the size itself, 4 dB worse.
+        image.draft(None, (2 * size, 2 * size))
+        image_rgb = _to_rgb(image)
+        width, height = image_rgb.size
+        side = min(width, height)
+        left, top = (width - side) / 2, (height - side) / 2
+        square = image_rgb.resize(
+            (size, size),
+            Image.Resampling.BICUBIC,
+            box=(left, top, left + side, top + side),
+            reducing_gap=2.0,
+        )
+        # Turning keeps the centre square where it is, and a small picture turns faster.
+        return np.asarray(_upright(square))
+
+
+def write(path: str | os.PathLike, rgb_u8: np.ndarray) -> None:
+    """Writes a picture as PNG or JPEG, by the suffix of the path.
+
+    It is written beside the target and then renamed, so that nobody sees half a file.
+
+    Args:
+      path: ends in .png, .jpg or .jpeg; an existing file is replaced.
+      rgb_u8: uint8 [height, width, 3].
+
+    Raises:
+      UserError: another suffix, or the folder is missing or cannot be written to.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in _WRITERS:
+        raise UserError(f"{path}: pictures are written as .png, .jpg or .jpeg, not {path.suffix!r}")
+    if rgb_u8.dtype != np.uint8 or rgb_u8.ndim != 3 or rgb_u8.shape[2] != 3:
+        raise ValueError(f"want uint8 [height, width, 3], got {rgb_u8.dtype} {rgb_u8.shape}")
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        Image.fromarray(rgb_u8).save(aside, **_WRITERS[path.suffix.lower()])
+        os.replace(aside, path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _opened(source: str | os.PathLike | bytes, name: str | None) -> Iterator[Image.Image]:
+    """Opens a picture without decoding it; whatever fails inside the block is the file's fault."""
+    is_bytes = isinstance(source, bytes)
+    name = name or ("picture" if is_bytes else os.fspath(source))
+    size = len(source) if is_bytes else None
+    try:
+        if size is None:
+            size = os.stat(source).st_size
+        if size == 0:
+            raise UserError(f"{name}: is empty (0 bytes)")
+        with Image.open(io.BytesIO(source) if is_bytes else source, formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise UserError(
+                    f"{name}: has {image.width} x {image.height} pixels, "
+                    f"more than the {MAX_PIXELS} that are read"
+                )
+            yield image
+    except UserError:
+        raise
+    except Image.UnidentifiedImageError as error:
+        raise UserError(f"{name}: is no JPEG, PNG, WebP, TIFF or BMP picture") from error
+    except Image.DecompressionBombError as error:
+        raise UserError(f"{name}: has more than the {MAX_PIXELS} pixels that are read") from error
+    # Pillow's parsers raise nearly every kind of exception when a file is damaged.
+    except Exception as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise UserError(f"{name}: cannot be read: {reason}") from error
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Applies the EXIF orientation."""
+    try:
+        return ImageOps.exif_transpose(image)
+    # A damaged EXIF block gives no orientation; the pixels themselves are sound.
+    except Exception:
+        return image
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Any mode to RGB; decodes the pixels."""
+    if image.mode == "RGB" and "transparency" not in image.info:
+        image.load()
+        return image
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
+        values = np.asarray(image).astype(np.uint32)
+        eight_bits = ((values + 128) // 257).astype(np.uint8)
+        return _with_info(Image.fromarray(eight_bits), image).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise ValueError("its pixels are 32-bit numbers, whose white is unknown")
+    if image.has_transparency_data:
+        picture = image.convert("RGBA")
+        white = Image.new("RGBA", picture.size, "white")
+        return _with_info(Image.alpha_composite(white, picture), image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _with_info(image: Image.Image, origin: Image.Image) -> Image.Image:
+    """Hands on the metadata of the picture that an image was made from."""
+    image.info = {k: v for k, v in origin.info.items() if k != "transparency"}
+    return image
