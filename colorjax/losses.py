@@ -15,7 +15,7 @@ def cross_entropy(logits: jax.Array, bins: jax.Array) -> jax.Array:
 
 
 def squared_error(predicted: jax.Array, target: jax.Array) -> jax.Array:
-    """The l2 loss of the paper's regression, u^2 with u the difference; same shape as the inputs."""
+    """The l2 loss of the paper's regression, u^2 of the difference u; same shape as the inputs."""
     return jnp.square(predicted - target)
 
 

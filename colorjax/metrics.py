@@ -18,7 +18,7 @@ def l_reg(chroma: jax.Array, true_chroma: jax.Array) -> jax.Array:
 
 
 def bin_accuracy(bins: jax.Array, true_bins: jax.Array) -> jax.Array:
-    """Share of pixels in the right bin, each channel apart: int [..., h, w, c] -> [..., c] in [0, 1].
+    """Share of pixels in the right bin by channel: int [..., h, w, c] -> [..., c] in [0, 1].
 
     Its two channels are the paper's Acc.U and Acc.V.
     """

@@ -82,8 +82,12 @@ def prepare_luv(rgb_u8: jax.Array) -> Example:
 
 
 def luv_colors(lightness: jax.Array, chroma: jax.Array) -> jax.Array:
-    """L* [..., 1] joined with U, V [..., 2] -> sRGB [..., 3], clipped to [0, 1]."""
-    return jnp.clip(color.luv_to_rgb(jnp.concatenate([lightness, chroma], axis=-1)), 0.0, 1.0)
+    """L* [..., 1] joined with U, V [..., 2] -> sRGB [..., 3] in [0, 1].
+
+    Chroma outside the gamut is reduced at constant lightness and hue.
+    """
+    luv = color.fit_chroma(jnp.concatenate([lightness, chroma], axis=-1))
+    return jnp.clip(color.luv_to_rgb(luv), 0.0, 1.0)
 
 
 def _image_metrics(chroma: jax.Array, example: Example) -> dict[str, jax.Array]:

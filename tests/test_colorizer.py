@@ -13,7 +13,7 @@ ENCODER_KERNELS = 9 * (
     3 * 64 + 64 * 64 + 64 * 128 + 128 * 128 + 128 * 256 + 2 * 256 * 256 + 256 * 512 + 2 * 512 * 512
 )
 ENCODER_CHANNELS = 2 * 64 + 2 * 128 + 3 * 256 + 3 * 512
-TAP_NORMS = 2 * (512 + 256 + 128 + 64)
+TAP_NORMS = 512 + 2 * (256 + 128 + 64)  # the deepest has no bias
 UNITS = 512 * 256 + 9 * (256 * 128 + 128 * 64 + 64 * 64) + 2 * (256 + 128 + 64 + 64)
 HEADS = 2 * (64 * 50 + 50)
 
@@ -46,7 +46,7 @@ def count(tree):
         ),
         (
             {"residual_units": False},
-            PAPER - TAP_NORMS - UNITS + TAP_NORMS - final_convs(512) + final_convs(960),
+            PAPER - TAP_NORMS - UNITS + 2 * 960 - final_convs(512) + final_convs(960),
         ),
         (
             {"final_features": (64,)},

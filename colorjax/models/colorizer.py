@@ -58,8 +58,9 @@ class Colorizer(nn.Module):
 
         Raises ValueError if h or w does not divide by 8, or a setting is unknown.
         """
-        if gray.shape[-3] % STRIDE or gray.shape[-2] % STRIDE:
-            raise ValueError(f"image is {gray.shape[-3]}x{gray.shape[-2]}, want multiples of {STRIDE}")
+        height, width = gray.shape[-3:-1]
+        if height % STRIDE or width % STRIDE:
+            raise ValueError(f"image is {height}x{width}, want multiples of {STRIDE}")
         if self.merge not in MERGES:
             raise ValueError(f"merge is {self.merge!r}, want one of {MERGES}")
         taps = VGG16(
@@ -83,7 +84,9 @@ class Colorizer(nn.Module):
         """Fig. 2: upscale, add the encoder's map of that size, convolve; and again."""
         (tap, factor), *finer_taps = RESIDUAL_TAPS
         depth, *finer_depths = self.decoder_features
-        x = self._conv(self._norm(taps[tap], train, f"{tap}_norm"), depth, 1, train, "unit1")
+        # Its bias would be cancelled by the next batch norm, and drift on rounding errors.
+        x = self._norm(taps[tap], train, f"{tap}_norm", use_bias=False)
+        x = self._conv(x, depth, 1, train, "unit1")
         maps = [(x, factor)]
         for i, ((tap, factor), depth) in enumerate(zip(finer_taps, finer_depths, strict=True), 2):
             skip = self._norm(taps[tap], train, f"{tap}_norm")
@@ -119,10 +122,10 @@ class Colorizer(nn.Module):
         )(x)
         return nn.relu(self._norm(x, train, f"{name}_bn") if norm else x)
 
-    def _norm(self, x, train, name):
+    def _norm(self, x, train, name, use_bias=True):
         return nn.BatchNorm(
-            use_running_average=not train, dtype=self.dtype, axis_name=self.axis_name, name=name,
-            **BATCH_NORM,
+            use_running_average=not train, use_bias=use_bias, dtype=self.dtype,
+            axis_name=self.axis_name, name=name, **BATCH_NORM,
         )(x)
 
 

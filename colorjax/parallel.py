@@ -1,0 +1,78 @@
+"""Compiles a step for the devices there are: jit on one, pmap on several.
+
+The state carries no device axis on either path, so that one checkpoint serves both.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from colorjax.errors import UserError
+
+AXIS = "devices"
+
+Step = Callable[[Any, dict[str, Any], str | None], Any]
+
+
+def compile_step(
+    step: Step,
+    *,
+    donate: bool = False,
+    devices: Sequence[jax.Device] | None = None,
+) -> Callable[[Any, dict[str, Any]], Any]:
+    """Compiles `step(replicated, batch, axis_name)` into a function of (replicated, batch).
+
+    Args:
+      step: a pure function. With `axis_name` None it sees the whole batch; else a device's share,
+        and must average or sum over the axis whatever it returns.
+      donate: give the memory of `replicated` to the result.
+      devices: all the devices of all processes unless given.
+
+    The batch's leading axis is this process's share of the batch and must divide by its devices.
+    `replicated` must have an array in it: beside an empty tree pmap mixes up its in_axes.
+    """
+    donated = (0,) if donate else ()
+    devices = list(devices or jax.devices())
+    if len(devices) == 1:
+        return jax.jit(partial(step, axis_name=None), donate_argnums=donated)
+    mapped = jax.pmap(
+        partial(step, axis_name=AXIS),
+        axis_name=AXIS,
+        in_axes=(None, 0),
+        out_axes=None,
+        donate_argnums=donated,
+        devices=devices if devices != jax.devices() else None,
+    )
+    count = sum(device.process_index == jax.process_index() for device in devices)
+
+    def run(replicated, batch):
+        return mapped(replicated, {name: _split(x, count) for name, x in batch.items()})
+
+    return run
+
+
+def place(tree: Any, devices: Sequence[jax.Device] | None = None) -> Any:
+    """Copies host arrays to every device of this process, as a compiled step wants them.
+
+    Steps take host arrays too, but would then be compiled a second time for their own results.
+    """
+    local = [d for d in devices or jax.devices() if d.process_index == jax.process_index()]
+    return jax.device_put(tree, NamedSharding(Mesh(local, (AXIS,)), PartitionSpec()))
+
+
+def check_batch_size(name: str, batch_size: int) -> None:
+    """Raises UserError unless the global `batch_size`, the setting `name`, can be shared out."""
+    count = jax.device_count()
+    if batch_size < 1 or batch_size % count:
+        raise UserError(
+            f"{name} is {batch_size}, want a positive multiple of the {count} devices "
+            f"({jax.process_count()} processes), such as {max(count, batch_size // count * count)}"
+        )
+
+
+def _split(x: Any, count: int) -> np.ndarray:
+    return x.reshape(count, x.shape[0] // count, *x.shape[1:])

@@ -1,0 +1,142 @@
+"""One step of training, evaluation and prediction: pure functions of (state, batch).
+
+`axis_name` is the device axis that a step runs under, None where one device holds the whole
+batch. Every step starts from uint8 RGB, so that all of it is one compiled program.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from colorjax.task import Example, Task
+
+Batch = dict[str, jax.Array]
+
+
+class TrainState(NamedTuple):
+    """All that training changes."""
+
+    step: jax.Array  # int32, steps done
+    params: Any
+    batch_stats: Any
+    opt_state: optax.OptState
+
+
+def variables(state: TrainState) -> dict[str, Any]:
+    """What the model is applied to."""
+    return {"params": state.params, "batch_stats": state.batch_stats}
+
+
+def augment(key: jax.Array, rgb_u8: jax.Array, example: jax.Array, crop_size: int) -> jax.Array:
+    """A random square crop and horizontal flip of each image: [b, s, s, 3] -> [b, crop, crop, 3].
+
+    `example` int32 [b] numbers the images of the whole run; an image's crop depends on `key` and
+    its number alone, so that it is the same on any count of devices and after a restart.
+    """
+    margin = rgb_u8.shape[-2] - crop_size
+
+    def one(image, number):
+        key_top, key_left, key_flip = jax.random.split(jax.random.fold_in(key, number), 3)
+        top = jax.random.randint(key_top, (), 0, margin + 1)
+        left = jax.random.randint(key_left, (), 0, margin + 1)
+        crop = jax.lax.dynamic_slice(image, (top, left, 0), (crop_size, crop_size, 3))
+        return jnp.where(jax.random.bernoulli(key_flip), crop[:, ::-1], crop)
+
+    return jax.vmap(one)(rgb_u8, example)
+
+
+def center_crop(rgb_u8: jax.Array, crop_size: int) -> jax.Array:
+    """The middle of each image: [b, s, s, 3] -> [b, crop, crop, 3]."""
+    margin = (rgb_u8.shape[-2] - crop_size) // 2
+    return rgb_u8[:, margin : margin + crop_size, margin : margin + crop_size]
+
+
+def train_step(
+    state: TrainState,
+    batch: Batch,
+    axis_name: str | None,
+    *,
+    model: nn.Module,
+    task: Task,
+    tx: optax.GradientTransformation,
+    seed: int,
+    crop_size: int,
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """One update on `batch` {"rgb": uint8 [b, s, s, 3], "example": int32 [b]}.
+
+    Gradients and batch statistics are averaged over `axis_name`. Returns the new state and
+    scalars: `loss` (averaged over the whole batch) and `grad_norm`.
+    """
+    model = model.clone(axis_name=axis_name)
+    rgb_u8 = augment(jax.random.key(seed), batch["rgb"], batch["example"], crop_size)
+    example = task.prepare(rgb_u8)
+
+    def loss_fn(params):
+        outputs, updates = model.apply(
+            {"params": params, "batch_stats": state.batch_stats},
+            example.gray, train=True, mutable=["batch_stats"],
+        )
+        return jnp.mean(task.loss(outputs, example)), updates["batch_stats"]
+
+    (loss, batch_stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    if axis_name is not None:
+        loss, grads = jax.lax.pmean((loss, grads), axis_name)
+    updates, opt_state = tx.update(grads, state.opt_state, state.params)
+    new_state = TrainState(
+        step=state.step + 1,
+        params=optax.apply_updates(state.params, updates),
+        batch_stats=batch_stats,
+        opt_state=opt_state,
+    )
+    return new_state, {"loss": loss, "grad_norm": optax.tree.norm(grads)}
+
+
+def eval_step(
+    variables: Any,
+    batch: Batch,
+    axis_name: str | None,
+    *,
+    measure: Callable[[Any, Example], dict[str, jax.Array]],
+    task: Task,
+    crop_size: int,
+) -> dict[str, jax.Array]:
+    """Sums over the real images of a padded batch, and their `count`.
+
+    `batch` {"rgb": uint8 [b, s, s, 3], "mask": float32 [b]}, 1 where the image is real;
+    `measure(variables, example)` gives what is summed, {name: [b, ...]}.
+    """
+    example = task.prepare(center_crop(batch["rgb"], crop_size))
+    real = batch["mask"] > 0
+
+    def total(x):
+        # A padding image may measure as NaN, which a product with zero would keep.
+        return jnp.sum(jnp.where(real.reshape(-1, *[1] * (x.ndim - 1)), x, 0), axis=0)
+
+    sums = {name: total(x) for name, x in measure(variables, example).items()}
+    sums["count"] = jnp.sum(batch["mask"])
+    return sums if axis_name is None else jax.lax.psum(sums, axis_name)
+
+
+def predict_step(
+    variables: Any,
+    batch: Batch,
+    axis_name: None,
+    *,
+    model: nn.Module,
+    task: Task,
+) -> dict[str, jax.Array]:
+    """What a figure shows of {"rgb": uint8 [b, h, w, 3]}: `gray`, `prediction`, `truth`.
+
+    Each is sRGB float [b, h, w, 3] in [0, 1]. Runs on one device: figures are small.
+    """
+    example = task.prepare(batch["rgb"])
+    chroma = task.decode(model.apply(variables, example.gray))
+    return {
+        "gray": task.colors(example.lightness, jnp.zeros_like(chroma)),
+        "prediction": task.colors(example.lightness, chroma),
+        "truth": task.colors(example.lightness, example.chroma),
+    }

@@ -1,0 +1,140 @@
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from colorjax import parallel, steps
+from colorjax.models.colorizer import Colorizer
+from colorjax.task import classification
+
+TASK = classification(50, -100.0, 100.0)
+MODEL = Colorizer(width=1 / 8)
+RNG = np.random.default_rng(0)
+
+
+def make_batch(size=8, side=20, first=0):
+    rgb = RNG.integers(0, 256, (size, side, side, 3), dtype=np.uint8)
+    return {"rgb": rgb, "example": np.arange(first, first + size, dtype=np.int32)}
+
+
+def fresh_state(tx, model=MODEL):
+    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 16, 16, 1)))
+    params = variables["params"]
+    state = steps.TrainState(jnp.int32(0), params, variables["batch_stats"], tx.init(params))
+    return jax.device_get(state)
+
+
+def make_train_step(tx, devices, crop_size=16):
+    step = partial(
+        steps.train_step, model=MODEL, task=TASK, tx=tx, seed=0, crop_size=crop_size
+    )
+    return parallel.compile_step(step, donate=True, devices=devices)
+
+
+def test_one_device_and_four_agree_after_five_sgd_steps():
+    tx = optax.sgd(0.1)  # Adam would hide gradients that are off by a factor
+    batches = [make_batch(first=8 * i) for i in range(5)]
+    ends = []
+    for devices in (jax.devices()[:1], jax.devices()[:4]):
+        train_step = make_train_step(tx, devices)
+        state = parallel.place(fresh_state(tx), devices)
+        for batch in batches:
+            state, scalars = train_step(state, batch)
+        ends.append(jax.device_get((state, scalars)))
+    assert len(jax.devices()) == 4
+    start = fresh_state(tx)
+    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), start.params, ends[0][0].params)
+    for path, distance in jax.tree_util.tree_leaves_with_path(moved):
+        if "kernel" in jax.tree_util.keystr(path):  # so that agreement means something
+            assert distance > 1e-4, jax.tree_util.keystr(path)
+    jax.tree.map(partial(assert_allclose, rtol=0, atol=1e-6), ends[0], ends[1])
+
+
+def test_training_lowers_the_loss_of_a_batch():
+    tx = optax.adam(3e-3)
+    train_step, state, batch = make_train_step(tx, jax.devices()[:1]), fresh_state(tx), make_batch()
+    batch["rgb"][:] = batch["rgb"][:1, :1, :1]  # one colour, which is soon learnt
+    losses = []
+    for _ in range(10):
+        state, scalars = train_step(state, batch)
+        losses.append(float(scalars["loss"]))
+    assert losses[-1] < 0.8 * losses[0]
+    assert int(state.step) == 10
+
+
+def test_a_crop_depends_on_the_example_and_not_on_its_place_in_the_batch():
+    batch = make_batch()
+    key = jax.random.key(3)
+    crops = steps.augment(key, batch["rgb"], batch["example"], 16)
+    later = steps.augment(key, batch["rgb"][4:], batch["example"][4:], 16)
+    assert_array_equal(crops[4:], later)
+
+
+def test_crops_are_parts_of_their_image_and_half_of_them_are_mirrored():
+    ramp = np.arange(20 * 20, dtype=np.int32).reshape(20, 20) % 251
+    rgb = np.repeat(np.uint8(ramp)[None, ..., None], 3, -1).repeat(64, 0)
+    crops = np.asarray(steps.augment(jax.random.key(0), rgb, np.arange(64, dtype=np.int32), 16))
+    parts = {
+        rgb[0, i : i + 16, j : j + 16].tobytes(): False for i in range(5) for j in range(5)
+    } | {
+        np.ascontiguousarray(rgb[0, i : i + 16, j : j + 16][:, ::-1]).tobytes(): True
+        for i in range(5) for j in range(5)
+    }
+    mirrored = [parts[crop.tobytes()] for crop in crops]
+    assert 20 < sum(mirrored) < 44
+    assert len({crop.tobytes() for crop in crops}) > 25
+
+
+def test_padding_changes_no_measurement():
+    measure = partial(
+        steps.eval_step,
+        measure=lambda v, example: {"mean": example.chroma.mean((1, 2, 3))},
+        task=TASK, crop_size=16,
+    )
+    rgb = make_batch(size=6)["rgb"]
+    whole = measure({}, {"rgb": rgb, "mask": np.ones(6, np.float32)}, None)
+    padded_rgb = np.concatenate([rgb, make_batch(size=2)["rgb"]])
+    padded = measure({}, {"rgb": padded_rgb, "mask": np.float32([1] * 6 + [0] * 2)}, None)
+    assert padded["count"] == 6
+    assert_allclose(padded["mean"], whole["mean"], rtol=1e-6)
+
+
+def test_evaluation_sums_alike_on_one_device_and_four():
+    step = partial(
+        steps.eval_step, measure=lambda v, example: TASK.statistics(example), task=TASK,
+        crop_size=16,
+    )
+    batch = {"rgb": make_batch()["rgb"], "mask": np.float32([1] * 7 + [0])}
+    one, four = (
+        parallel.compile_step(step, devices=jax.devices()[:n])(0.0, batch) for n in (1, 4)
+    )
+    assert one["count"] == four["count"] == 7
+    assert_array_equal(one["counts"], four["counts"])
+    assert_allclose(one["clipped"], four["clipped"], rtol=1e-6)
+
+
+def test_prediction_keeps_the_photographs_lightness():
+    from colorjax import color
+
+    variables = steps.variables(fresh_state(optax.sgd(0.1)))
+    rgb = np.full((1, 16, 16, 3), 128, np.uint8)
+    pictures = steps.predict_step(variables, {"rgb": rgb}, None, model=MODEL, task=TASK)
+    assert {name: x.shape for name, x in pictures.items()} == dict.fromkeys(
+        ("gray", "prediction", "truth"), (1, 16, 16, 3)
+    )
+    assert_allclose(pictures["truth"], 128 / 255, atol=1e-4)
+    assert_allclose(
+        color.rgb_to_luv(pictures["gray"])[..., 0], color.rgb_to_luv(rgb / 255.0)[..., 0], atol=1e-3
+    )
+
+
+@pytest.mark.parametrize("batch_size", [0, 6, -4])
+def test_a_batch_that_does_not_divide_by_the_devices_is_refused(batch_size):
+    from colorjax.errors import UserError
+
+    with pytest.raises(UserError, match=rf"batch_size is {batch_size}, .* of the 4 devices"):
+        parallel.check_batch_size("batch_size", batch_size)
