@@ -1,0 +1,170 @@
+"""Measures and draws what a network makes of the hold-out."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from colorjax import bins, checkpoint, figures, image_io, logs, parallel, steps
+from colorjax.build import build_model, build_task, check_config, init_state
+from colorjax.data import loader, sources
+from colorjax.models.colorizer import Colorizer
+from colorjax.task import Example, Task
+
+BEST_METRIC = "loss"  # of the hold-out, the lower the better
+
+Measure = Callable[[Any, Example], dict[str, jax.Array]]
+
+
+def open_source(config: ConfigDict) -> sources.Source:
+    """The photographs that `config.data` names, split into training and hold-out."""
+    data = config.data
+    return sources.open_source(
+        data.source,
+        holdout=data.holdout,
+        min_chroma=data.min_chroma,
+        max_unreadable=data.max_unreadable,
+        data_dir=data.tfds_dir,
+    )
+
+
+def averager(
+    config: ConfigDict, task: Task, items: Sequence, measure: Measure
+) -> Callable[[Any], dict[str, np.ndarray]]:
+    """Compiles `measure` into a function of the variables: its mean over all `items`."""
+    step = parallel.compile_step(
+        partial(steps.eval_step, measure=measure, task=task, crop_size=config.data.crop_size)
+    )
+
+    def average(variables):
+        totals = None
+        for batch in _eval_batches(config, items, jax.process_index(), jax.process_count()):
+            sums = step(variables, batch)
+            totals = sums if totals is None else jax.tree.map(np.add, totals, jax.device_get(sums))
+        totals = dict(jax.device_get(totals))
+        count = totals.pop("count")
+        return {name: total / count for name, total in totals.items()}
+
+    return average
+
+
+def evaluator(
+    config: ConfigDict, model: Colorizer, task: Task, items: Sequence
+) -> Callable[[Any], dict[str, float]]:
+    """A function of the model's variables: every metric, averaged over the images of `items`."""
+    average = averager(
+        config, task, items, lambda v, example: task.measure(model.apply(v, example.gray), example)
+    )
+    return lambda variables: _floats(average(variables))
+
+
+def measure_baseline(
+    config: ConfigDict, task: Task, items: Sequence, counts: np.ndarray
+) -> dict[str, float]:
+    """The metrics of the constant prediction, the training set's most frequent bins."""
+    average = averager(
+        config, task, items, lambda c, example: task.measure(task.constant(c, example), example)
+    )
+    return _floats(average(np.float32(counts)))
+
+
+def measure_bins(config: ConfigDict, task: Task, items: Sequence) -> dict[str, Any]:
+    """Bin frequencies and means over (at most `data.statistics_images` of) the training set.
+
+    Returns, ready for JSON: `counts` [2][num_bins] (pixels an image), `means` [2][num_bins],
+    `clipped` (share of pixels outside the bins' range) and `images`.
+    """
+    items = items[: config.data.statistics_images]
+    statistics = averager(config, task, items, lambda _, example: task.statistics(example))(0.0)
+    counts, sums = statistics["counts"], statistics["sums"]
+    centers = bins.centers(config.bins.num_bins, config.bins.low, config.bins.high)
+    return {
+        "counts": counts.tolist(),
+        "means": bins.bin_means(counts, sums, centers).tolist(),
+        "clipped": float(statistics["clipped"]),
+        "images": len(items),
+    }
+
+
+def drawer(
+    config: ConfigDict, model: Colorizer, task: Task, source: sources.Source
+) -> Callable[[Any], np.ndarray]:
+    """A function of the variables that draws gray | prediction | truth, uint8 [h, w, 3].
+
+    The first images of the hold-out come first, then the first of the training set.
+    """
+    step = parallel.compile_step(
+        partial(steps.predict_step, model=model, task=task), devices=jax.local_devices()[:1]
+    )
+    holdout = source.holdout[: max(config.figure_images // 2, 1)]
+    training = source.train[: max(config.figure_images - len(holdout), 0)]
+    batch = {"rgb": load_rgb(config, [*holdout, *training])}
+    names = ["hold-out"] * len(holdout) + ["training"] * len(training)
+
+    def draw(variables):
+        return figures.image_grid(jax.device_get(step(variables, batch)), names)
+
+    return draw
+
+
+def evaluate(config: ConfigDict, workdir: Path) -> dict[str, float]:
+    """Measures a run's best checkpoint on its hold-out and draws it; needs only its folder.
+
+    Writes `eval.json` and `figures/eval.png`, and returns the metrics.
+    """
+    check_config(config)
+    statistics = logs.read_record(workdir)["bins"]
+    model, task = build_model(config), build_task(config, statistics["means"])
+    step, variables = load_variables(config, model, workdir)
+    source = open_source(config)
+    metrics = evaluator(config, model, task, source.holdout)(variables)
+    baseline = measure_baseline(config, task, source.holdout, statistics["counts"])
+    (workdir / "figures").mkdir(exist_ok=True)
+    image_io.write(workdir / "figures" / "eval.png", drawer(config, model, task, source)(variables))
+    logs.write_json(workdir / "eval.json", {"step": step, "model": metrics, "constant": baseline})
+    print(comparison(metrics, baseline))
+    return metrics
+
+
+def load_variables(config: ConfigDict, model: Colorizer, workdir: Path) -> tuple[int, Any]:
+    """The step and the model's variables of a run's best checkpoint, else of its newest."""
+    manager = checkpoint.open_manager(workdir, best_metric=BEST_METRIC, read_only=True)
+    like = jax.eval_shape(lambda: steps.variables(init_state(config, model, optax.identity())))
+    restored = checkpoint.restore_variables(manager, like, checkpoint.best_step(manager))
+    checkpoint.close(manager)
+    return restored.step, parallel.place(restored.state)
+
+
+def comparison(metrics: dict[str, float], baseline: dict[str, float]) -> str:
+    """A small table of the model's metrics beside the constant predictor's."""
+    lines = [f"{'hold-out':<10} {'model':>10} {'constant bin':>14}"]
+    for name, value in metrics.items():
+        if name != "loss":  # a constant without probabilities has no cross-entropy
+            lines.append(f"{name:<10} {value:10.4g} {baseline[name]:14.4g}")
+    return "\n".join(lines)
+
+
+def load_rgb(config: ConfigDict, items: Sequence) -> np.ndarray:
+    """The middles of a few images, uint8 [len(items), crop, crop, 3], the same on all processes."""
+    batches = [b["rgb"][b["mask"] > 0] for b in _eval_batches(config, items, 0, 1)]
+    return steps.center_crop(np.concatenate(batches), config.data.crop_size)
+
+
+def _eval_batches(config: ConfigDict, items: Sequence, process_index: int, process_count: int):
+    return loader.eval_batches(
+        items,
+        size=config.data.load_size,
+        batch_size=config.batch_size,
+        process_index=process_index,
+        process_count=process_count,
+        num_threads=config.data.num_threads,
+    )
+
+
+def _floats(metrics: dict[str, np.ndarray]) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.items()}

@@ -1,0 +1,280 @@
+"""Trains a network: (config, workdir) -> metrics. Run again on the same workdir, it goes on."""
+
+import contextlib
+import datetime
+import platform
+import signal
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax
+import jax
+import jaxlib
+import numpy as np
+from absl import logging
+from jax.experimental import multihost_utils
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from colorjax import checkpoint, evaluate, figures, image_io, logs, parallel, steps
+from colorjax.build import (
+    build_model,
+    build_optimizer,
+    build_task,
+    check_config,
+    init_state,
+    load_encoder,
+)
+from colorjax.data import loader
+from colorjax.data.sources import Source
+from colorjax.models.colorizer import Colorizer
+from colorjax.steps import TrainState
+
+CALIBRATION_IMAGES = 16
+
+
+class Run(NamedTuple):
+    """What the loop needs besides the state that it changes."""
+
+    config: ConfigDict
+    workdir: Path
+    manager: Any  # of checkpoints
+    record: dict[str, Any]
+    start: int  # steps done before
+    first_example: int  # images consumed before
+    batches: Iterator[steps.Batch]
+    train_step: Callable[[TrainState, steps.Batch], tuple[TrainState, dict[str, jax.Array]]]
+    measure: Callable[[Any], dict[str, float]]  # variables -> metrics of the hold-out
+    draw: Callable[[Any], np.ndarray]  # variables -> figure
+    baseline: dict[str, float]  # the constant predictor's metrics on the hold-out
+
+
+def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
+    """Trains from scratch, or from the newest checkpoint in `workdir`, up to `config.num_steps`.
+
+    Leaves config, record, metrics, figures and checkpoints in `workdir` and returns the hold-out's
+    metrics at the last step. Stopped by SIGINT or SIGTERM, it saves and returns an empty dict.
+    Raises UserError for settings, data or a workdir that do not fit.
+    """
+    check_config(config)
+    run, state = open_run(config, workdir)
+    if run.start >= config.num_steps:
+        say(f"{workdir} has its {run.start} steps already: a larger num_steps goes on")
+        return evaluate.evaluate(config, workdir)
+    with (
+        logs.open_logs(workdir, run.start, is_writer()) as log,
+        progress(config.num_steps, run.start) as bar,
+        stop_signals() as stop_requested,
+    ):
+        metrics, step = loop(run, state, log, bar, stop_requested)
+    checkpoint.close(run.manager)
+    finish(run, metrics, step)
+    return metrics
+
+
+def loop(run, state, log, bar, stop_requested) -> tuple[dict[str, float], int]:
+    """The steps themselves; returns the metrics measured last and the last step done."""
+    config, meter = run.config, Meter(run.config.batch_size)
+    for step in range(run.start + 1, config.num_steps + 1):
+        state, scalars = run.train_step(state, next(run.batches))
+        meter.add(scalars)
+        bar.update()
+        stop = stop_requested(step)
+        evaluates = step == config.num_steps or step % config.eval_every == 0
+        if evaluates or stop or step % config.log_every == 0:
+            averages = meter.average()
+            logs.write_scalars(log, step, "train", averages)
+            bar.set_postfix({name: f"{averages[name]:.3g}" for name in ("loss", "images/s")})
+        metrics = measure_and_draw(run, log, step, steps.variables(state)) if evaluates else {}
+        if evaluates or stop or step % config.checkpoint_every == 0:
+            save(run, step, state, metrics)
+        if stop:
+            break
+    return metrics, step
+
+
+def open_run(config: ConfigDict, workdir: Path) -> tuple[Run, TrainState]:
+    """Opens data, checkpoints and compiled functions, and the state to go on from."""
+    source = evaluate.open_source(config)
+    model, tx = build_model(config), build_optimizer(config)
+    manager = checkpoint.open_manager(workdir, best_metric=evaluate.BEST_METRIC)
+    state, first_example, record = begin(config, workdir, source, model, tx, manager)
+    task = build_task(config, record["bins"]["means"])
+    run = Run(
+        config, workdir, manager, record, int(state.step), first_example,
+        batches=loader.train_batches(
+            source.train, size=config.data.load_size, batch_size=config.batch_size,
+            seed=config.seed, start=first_example, process_index=jax.process_index(),
+            process_count=jax.process_count(), num_threads=config.data.num_threads,
+        ),
+        train_step=parallel.compile_step(
+            partial(steps.train_step, model=model, task=task, tx=tx, seed=config.seed,
+                    crop_size=config.data.crop_size),
+            donate=True,
+        ),
+        measure=evaluate.evaluator(config, model, task, source.holdout),
+        draw=evaluate.drawer(config, model, task, source),
+        baseline=evaluate.measure_baseline(config, task, source.holdout, record["bins"]["counts"]),
+    )
+    return run, parallel.place(state)
+
+
+def begin(
+    config: ConfigDict, workdir: Path, source: Source, model: Colorizer, tx: Any, manager: Any
+) -> tuple[TrainState, int, dict[str, Any]]:
+    """The state to start or go on from, the images consumed before it, and the run's record."""
+    if checkpoint.newest_step(manager) is not None:
+        like = jax.eval_shape(lambda: init_state(config, model, tx))
+        restored, record = checkpoint.restore(manager, like), logs.read_record(workdir)
+        warn_of_changes(config, restored.config, source.notes, record["data"])
+        say(f"goes on from step {restored.step} in {workdir}")
+        return restored.state, restored.position["examples"], record
+    task = build_task(config, None)
+    calibration = evaluate.load_rgb(config, source.train[:CALIBRATION_IMAGES])
+    state, encoder = load_encoder(
+        config, init_state(config, model, tx), task.prepare(calibration).gray
+    )
+    record = {
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "source": source.name,
+        "data": source.notes,
+        "encoder": encoder,
+        "parameters": sum(x.size for x in jax.tree.leaves(state.params)),
+        "devices": [device.device_kind for device in jax.devices()],
+        "processes": jax.process_count(),
+        "versions": {"python": platform.python_version(), "jax": jax.__version__,
+                     "jaxlib": jaxlib.__version__, "flax": flax.__version__},
+        "bins": evaluate.measure_bins(config, task, source.train),
+    }
+    if is_writer():
+        logs.write_json(workdir / "config.json", config.to_dict())
+        logs.write_json(workdir / "record.json", record)
+    say(summary(record))
+    return state, 0, record
+
+
+def warn_of_changes(config, old_config, notes, old_notes) -> None:
+    """One line for each thing that is not what it was when the run was saved."""
+    old, new = flatten(old_config), flatten(logs.as_json(config.to_dict()))
+    for name in sorted(old.keys() | new.keys()):
+        if old.get(name) != new.get(name):
+            logging.warning("%s was %r in this run, is %r now", name, old.get(name), new.get(name))
+    if logs.as_json(notes) != old_notes:
+        logging.warning("the photographs have changed: %s then, %s now", old_notes, notes)
+
+
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} -> {"a.b": 1}."""
+    flat = {}
+    for name, value in tree.items():
+        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {
+            prefix + name: value
+        }
+    return flat
+
+
+def measure_and_draw(run: Run, log: logs.Logs, step: int, variables: Any) -> dict[str, float]:
+    """Measures the hold-out, on all processes together, and draws the figure on one."""
+    metrics = run.measure(variables)
+    logs.write_scalars(log, step, "holdout", metrics)
+    if is_writer():
+        (run.workdir / "figures").mkdir(exist_ok=True)
+        picture = run.draw(variables)
+        image_io.write(run.workdir / "figures" / f"step_{step:06d}.png", picture)
+        logs.write_image(log, step, "gray_prediction_truth", picture)
+        figures.plot_curves(
+            run.workdir / "figures" / "curves.png", logs.read_metrics(run.workdir), run.baseline
+        )
+    return metrics
+
+
+def save(run: Run, step: int, state: TrainState, metrics: dict[str, float]) -> None:
+    examples = run.first_example + (step - run.start) * run.config.batch_size
+    checkpoint.save(
+        run.manager, step, state, config=logs.as_json(run.config.to_dict()),
+        position={"examples": examples}, metrics=metrics,
+    )
+
+
+def finish(run: Run, metrics: dict[str, float], step: int) -> None:
+    if not metrics:
+        say(f"stopped at step {step} of {run.config.num_steps}, saved: the same command goes on")
+        return
+    say(evaluate.comparison(metrics, run.baseline))
+    say(f"see {run.workdir / 'figures'}: step_{step:06d}.png and curves.png")
+
+
+def summary(record: dict[str, Any]) -> str:
+    data = ", ".join(f"{name} {count}" for name, count in record["data"].items())
+    return (
+        f"{record['source']}: {data}; {record['bins']['clipped']:.1%} of pixels outside the bins\n"
+        f"{record['parameters']:,} parameters, encoder {record['encoder'].split(' (')[0]}, "
+        f"{len(record['devices'])} x {record['devices'][0]}"
+    )
+
+
+class Meter:
+    """Averages the scalars of the steps since it was last read, and counts images a second."""
+
+    def __init__(self, batch_size: int):
+        self.batch_size, self.pending, self.since = batch_size, [], None
+
+    def add(self, scalars: dict[str, jax.Array]) -> None:
+        self.pending.append(scalars)
+        if self.since is None:  # the first step compiles, which says nothing of the speed
+            jax.block_until_ready(scalars)
+            self.since, self.timed = time.perf_counter(), 0
+        else:
+            self.timed += 1
+
+    def average(self) -> dict[str, float]:
+        rows = jax.device_get(self.pending)
+        averages = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+        seconds = time.perf_counter() - self.since
+        averages["images/s"] = self.timed * self.batch_size / seconds
+        self.pending, self.since, self.timed = [], time.perf_counter(), 0
+        return averages
+
+
+def progress(num_steps: int, start: int) -> tqdm:
+    return tqdm(
+        total=num_steps, initial=start, unit="step", dynamic_ncols=True, disable=not is_writer()
+    )
+
+
+@contextlib.contextmanager
+def stop_signals() -> Iterator[Callable[[int], bool]]:
+    """Turns the first SIGINT or SIGTERM into a request that is asked for once a step.
+
+    A second one does what it always does. Several processes agree on a step to stop at, through
+    the service that `jax.distributed` starts; only SIGTERM reaches it.
+    """
+    if jax.process_count() > 1:
+        yield multihost_utils.reached_preemption_sync_point
+        return
+    received = []
+
+    def request(number, frame):
+        received.append(number)
+        signal.signal(number, previous[number])
+        say("stopping after this step; once more to stop at once")
+
+    previous = {n: signal.signal(n, request) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda step: bool(received)
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def is_writer() -> bool:
+    return jax.process_index() == 0
+
+
+def say(text: str) -> None:
+    """A line for the user that leaves the progress bar whole."""
+    if is_writer():
+        tqdm.write(text)

@@ -1,0 +1,73 @@
+"""The paper's final model: U and V of CIELUV, each classified into 50 bins.
+
+    python -m colorjax.main --config=configs/classify.py
+"""
+
+from ml_collections import ConfigDict, config_dict
+
+from colorjax.errors import UserError
+
+
+def get_config(variant: str = "sample") -> ConfigDict:
+    """`sample`: the bundled photographs, on a CPU. `paper`: the paper's setting, for a GPU."""
+    config = ConfigDict()
+    config.seed = 0
+    config.batch_size = 6  # over all devices together
+    config.num_steps = 200
+    config.log_every = 10
+    config.eval_every = 50
+    config.checkpoint_every = 50
+    config.figure_images = 6
+
+    config.data = ConfigDict()
+    config.data.source = "sample"  # or folder:PATH, or tfds:NAME
+    config.data.holdout = 0.1
+    config.data.load_size = 72  # photographs are cut square and brought to this side ...
+    config.data.crop_size = 64  # ... and cropped at random to this one in training
+    config.data.min_chroma = 3.0  # mean of max(RGB) - min(RGB) below which a photograph is gray
+    config.data.max_unreadable = 0.1  # share of files that may be left out with a warning
+    config.data.tfds_dir = config_dict.placeholder(str)  # where TFDS sets are, if elsewhere
+    config.data.num_threads = 2
+    config.data.statistics_images = 1000  # over which the bins' frequencies are counted
+
+    config.bins = ConfigDict()
+    config.bins.num_bins = 50
+    config.bins.low = -100.0
+    config.bins.high = 100.0
+    config.bins.value = "center"  # or mean: of the training set's values in the bin
+
+    config.model = ConfigDict()
+    config.model.encoder_weights = "auto"  # or imagenet, none, or a file
+    config.model.calibrate_batch_norm = True
+    config.model.encoder_batch_norm = True
+    config.model.final_batch_norm = False
+    config.model.residual_units = True
+    config.model.merge = "concat"  # or sum
+    config.model.decoder_features = (256, 128, 64, 64)
+    config.model.final_features = (128, 64, 64)
+    config.model.upscaling = "nearest"  # or bilinear
+    config.model.width = 1.0
+    config.model.dtype = "float32"  # or bfloat16: the computation's; parameters stay float32
+
+    config.optimizer = ConfigDict()
+    config.optimizer.name = "adam"  # or nesterov
+    config.optimizer.momentum = 0.9  # of nesterov
+    config.optimizer.learning_rate = 1e-3  # the paper's for a few hundred images
+    config.optimizer.b1 = 0.9
+    config.optimizer.b2 = 0.999
+    config.optimizer.schedule = "constant"  # or cosine
+    config.optimizer.warmup_steps = 0
+    config.optimizer.clip_norm = 0.0  # 0: off
+    config.optimizer.weight_decay = 0.0
+
+    if variant == "paper":
+        config.data.load_size = 256
+        config.data.crop_size = 224
+        config.optimizer.learning_rate = 3e-4
+        config.num_steps = 20_000
+        config.log_every = 50
+        config.eval_every = 1_000
+        config.checkpoint_every = 500
+    elif variant != "sample":
+        raise UserError(f"configs/classify.py has no variant {variant!r}, want sample or paper")
+    return config

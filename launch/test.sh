@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Installs what is needed on the first call, then runs the tests: launch/test.sh [--slow] [...]
+set -euo pipefail
+arguments=("$@")
+set -- test
+source "$(dirname "${BASH_SOURCE[0]}")/venv.sh"
+exec "$PYTHON" -m pytest -q "$root/tests" "${arguments[@]}"

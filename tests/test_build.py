@@ -1,0 +1,154 @@
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from numpy.testing import assert_allclose
+
+from colorjax import build
+from colorjax.errors import UserError
+from configs import classify
+
+
+def config(**changes):
+    config = classify.get_config()
+    for name, value in changes.items():
+        config.update_from_flattened_dict({name.replace("__", "."): value})
+    return config
+
+
+def updates(**changes):
+    """Ten updates for the gradients 1, 2, ..., 10 of one parameter."""
+    tx = build.build_optimizer(config(**changes))
+    params = {"w": jnp.array([1.0])}
+    state, steps = tx.init(params), []
+    for i in range(10):
+        update, state = tx.update({"w": jnp.array([i + 1.0])}, state, params)
+        steps.append(float(update["w"][0]))
+    return steps
+
+
+def reference(tx):
+    params = {"w": jnp.array([1.0])}
+    state, steps = tx.init(params), []
+    for i in range(10):
+        update, state = tx.update({"w": jnp.array([i + 1.0])}, state, params)
+        steps.append(float(update["w"][0]))
+    return steps
+
+
+@pytest.mark.parametrize(
+    "changes, tx",
+    [
+        ({}, optax.adam(1e-3, 0.9, 0.999)),
+        ({"optimizer__b2": 0.99}, optax.adam(1e-3, 0.9, 0.99)),
+        ({"optimizer__weight_decay": 0.1}, optax.adamw(1e-3, weight_decay=0.1)),
+        ({"optimizer__name": "nesterov"}, optax.sgd(1e-3, 0.9, nesterov=True)),
+        (
+            {"optimizer__clip_norm": 0.5},
+            optax.chain(optax.clip_by_global_norm(0.5), optax.adam(1e-3)),
+        ),
+    ],
+)
+def test_each_update_rule_is_that_of_optax(changes, tx):
+    assert_allclose(updates(**changes), reference(tx), rtol=1e-6)
+
+
+def test_the_learning_rate_warms_up_and_falls_along_a_cosine():
+    schedule = build.build_schedule(
+        config(num_steps=30, optimizer__warmup_steps=10, optimizer__schedule="cosine")
+    )
+    rates = [float(schedule(step)) for step in (0, 5, 10, 20, 30)]
+    assert_allclose(rates, [0, 5e-4, 1e-3, 5e-4, 0], atol=1e-9)
+
+
+def test_the_learning_rate_is_constant_by_default():
+    schedule = build.build_schedule(config())
+    assert_allclose([schedule(step) for step in (0, 10, 10_000)], 1e-3)
+
+
+def test_the_papers_setting_is_the_papers():
+    paper = classify.get_config("paper")
+    assert (paper.data.crop_size, paper.batch_size, paper.bins.num_bins) == (224, 6, 50)
+    assert (paper.bins.low, paper.bins.high) == (-100, 100)
+    settings = paper.optimizer
+    assert (settings.name, settings.learning_rate, settings.b1, settings.b2) == (
+        "adam", 3e-4, 0.9, 0.999,
+    )
+
+
+@pytest.mark.parametrize(
+    "changes, sentence",
+    [
+        ({"model__merge": "mean"}, "model.merge is 'mean', want one of 'concat', 'sum'"),
+        ({"model__upscaling": "cubic"}, "model.upscaling is 'cubic'"),
+        ({"model__dtype": "float16"}, "model.dtype is 'float16'"),
+        ({"model__decoder_features": (1, 2)}, r"model.decoder_features is \(1, 2\), want 4"),
+    ],
+)
+def test_an_unknown_structure_is_refused_by_name(changes, sentence):
+    with pytest.raises(UserError, match=sentence):
+        build.build_model(config(**changes))
+
+
+@pytest.mark.parametrize(
+    "changes, sentence",
+    [
+        ({"data__crop_size": 60}, "data.crop_size is 60, want a multiple of 8"),
+        ({"data__load_size": 60}, "data.load_size is 60, want at least 64"),
+        ({"num_steps": 0}, "num_steps is 0, want at least 1"),
+        ({"batch_size": 6}, "batch_size is 6, want a positive multiple of the 4 devices"),
+    ],
+)
+def test_numbers_that_fit_no_data_are_refused_by_name(changes, sentence):
+    with pytest.raises(UserError, match=sentence):
+        build.check_config(config(**{"batch_size": 8, **changes}))
+
+
+@pytest.mark.parametrize("changes", [{"bins__low": 100.0}, {"bins__num_bins": 0}])
+def test_impossible_bins_are_refused(changes):
+    with pytest.raises(UserError, match="bins are"):
+        build.build_task(config(**changes), None)
+
+
+def random_weights():
+    from colorjax.models.vgg16 import layer_shapes
+
+    rng = np.random.default_rng(0)
+    return {
+        name: {
+            "kernel": rng.normal(size=shape, scale=0.05).astype(np.float32),
+            "bias": rng.normal(size=shape[-1:]).astype(np.float32),
+        }
+        for name, shape in layer_shapes().items()
+    }
+
+
+@pytest.mark.parametrize("batch_norm", [True, False])
+def test_at_step_0_the_colorizers_encoder_computes_what_vgg16_computes(tmp_path, batch_norm):
+    from colorjax import vgg16_weights
+    from colorjax.models.vgg16 import VGG16, from_pretrained
+
+    weights = random_weights()
+    vgg16_weights.save(weights, tmp_path / "vgg16.safetensors")
+    settings = config(
+        model__encoder_weights=str(tmp_path / "vgg16.safetensors"),
+        model__encoder_batch_norm=batch_norm,
+    )
+    gray = jnp.asarray(np.random.default_rng(1).uniform(0, 255, (2, 16, 16, 1)), jnp.float32)
+    model, tx = build.build_model(settings), build.build_optimizer(settings)
+    state, record = build.load_encoder(settings, build.init_state(settings, model, tx), gray)
+    assert "sha256" in record
+    variables = {"params": state.params["encoder"]}
+    if batch_norm:
+        variables["batch_stats"] = state.batch_stats["encoder"]
+    taps = VGG16(batch_norm=batch_norm).apply(variables, gray, False)
+    params, _ = from_pretrained(weights, batch_norm=False)
+    expected = VGG16(batch_norm=False).apply({"params": params}, gray, False)
+    for name in expected:
+        assert_allclose(taps[name], expected[name], rtol=1e-3, atol=1e-4 * expected[name].max())
+
+
+def test_pretrained_weights_are_refused_for_another_width():
+    settings = config(model__width=0.5, model__encoder_weights="imagenet")
+    with pytest.raises(UserError, match="model.width is 0.5 .* fit width 1.0 only"):
+        build.load_encoder(settings, None, None)

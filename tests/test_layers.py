@@ -1,0 +1,48 @@
+import ast
+from pathlib import Path
+
+import colorjax
+
+# From the ground up; a module may import only from floors before its own.
+FLOORS = [
+    "errors",
+    "color bins losses resample",
+    "metrics models.vgg16",
+    "models.colorizer task",
+    "image_io checkpoint figures logs vgg16_weights",
+    "data.sources",
+    "data.loader",
+    "steps parallel",
+    "build",
+    "evaluate",
+    "train",
+    "main",
+]
+HEIGHT = {name: i for i, floor in enumerate(FLOORS) for name in floor.split()}
+PACKAGE = Path(colorjax.__file__).parent
+
+
+def imported(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("colorjax"):
+            module = node.module.removeprefix("colorjax").lstrip(".")
+            for alias in node.names:
+                name = f"{module}.{alias.name}".lstrip(".")
+                yield name if name in HEIGHT else module
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.startswith("colorjax."):
+                    yield alias.name.removeprefix("colorjax.")
+
+
+def test_every_module_imports_only_from_floors_below_its_own():
+    files = [f for f in PACKAGE.rglob("*.py") if f.name != "__init__.py"]
+    names = {".".join(f.relative_to(PACKAGE).with_suffix("").parts): f for f in files}
+    assert names.keys() == HEIGHT.keys()
+    upward = [
+        f"{name} imports {other}"
+        for name, file in names.items()
+        for other in imported(ast.parse(file.read_text()))
+        if HEIGHT[other] >= HEIGHT[name]
+    ]
+    assert not upward
