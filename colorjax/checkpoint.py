@@ -141,6 +141,15 @@ def close(manager: Manager) -> None:
         manager.orbax.close()
 
 
+@contextlib.contextmanager
+def closing(manager: Manager) -> Iterator[Manager]:
+    """Closes `manager` on the way out, also when an error comes by, so that no save is cut off."""
+    try:
+        yield manager
+    finally:
+        close(manager)
+
+
 def newest_step(manager: Manager) -> int | None:
     """The newest whole checkpoint's step, after the save in flight; None if there is none."""
     wait(manager)

@@ -42,11 +42,10 @@ def averager(
     )
 
     def average(variables):
-        totals = None
+        totals: dict[str, Any] = {}
         for batch in _eval_batches(config, items, jax.process_index(), jax.process_count()):
-            sums = step(variables, batch)
-            totals = sums if totals is None else jax.tree.map(np.add, totals, jax.device_get(sums))
-        totals = dict(jax.device_get(totals))
+            for name, x in jax.device_get(step(variables, batch)).items():
+                totals[name] = totals.get(name, 0) + np.float64(x)  # float32 would lose counts
         count = totals.pop("count")
         return {name: total / count for name, total in totals.items()}
 
@@ -76,12 +75,12 @@ def measure_baseline(
 def measure_bins(config: ConfigDict, task: Task, items: Sequence) -> dict[str, Any]:
     """Bin frequencies and means over (at most `data.statistics_images` of) the training set.
 
-    Returns, ready for JSON: `counts` [2][num_bins] (pixels an image), `means` [2][num_bins],
+    Returns, ready for JSON: `counts` [2][num_bins] (of pixels), `means` [2][num_bins],
     `clipped` (share of pixels outside the bins' range) and `images`.
     """
     items = items[: config.data.statistics_images]
     statistics = averager(config, task, items, lambda _, example: task.statistics(example))(0.0)
-    counts, sums = statistics["counts"], statistics["sums"]
+    counts, sums = (len(items) * statistics[name] for name in ("counts", "sums"))
     centers = bins.centers(config.bins.num_bins, config.bins.low, config.bins.high)
     return {
         "counts": counts.tolist(),
@@ -135,8 +134,8 @@ def load_variables(config: ConfigDict, model: Colorizer, workdir: Path) -> tuple
     """The step and the model's variables of a run's best checkpoint, else of its newest."""
     manager = checkpoint.open_manager(workdir, best_metric=BEST_METRIC, read_only=True)
     like = jax.eval_shape(lambda: steps.variables(init_state(config, model, optax.identity())))
-    restored = checkpoint.restore_variables(manager, like, checkpoint.best_step(manager))
-    checkpoint.close(manager)
+    with checkpoint.closing(manager):
+        restored = checkpoint.restore_variables(manager, like, checkpoint.best_step(manager))
     return restored.step, parallel.place(restored.state)
 
 

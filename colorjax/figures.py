@@ -52,7 +52,7 @@ def plot_curves(path: Path, rows: Sequence[dict[str, Any]], baseline: dict[str, 
             points = [(r["step"], r[name]) for r in rows if r["split"] == split and name in r]
             if points:
                 axes.plot(*zip(*points, strict=True), label=split, marker="." * (len(points) < 30))
-        if name in baseline:
+        if name in baseline and name != "loss":  # a constant has no probabilities to be scored
             axes.axhline(baseline[name], color="gray", linestyle=":", label="constant bin")
         axes.set(title=title, xlabel="step")
         axes.grid(alpha=0.3)

@@ -6,6 +6,7 @@ run that `--workdir` holds is taken with the config it was started with.
 
 import re
 import sys
+import warnings
 from pathlib import Path
 
 import jax
@@ -36,6 +37,8 @@ def main(argv: list[str]) -> None:
     if not jax.config.jax_compilation_cache_dir:
         jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    # A program that cannot be kept, or was half kept, is compiled again: no user's concern.
+    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
     if FLAGS.multihost:
         jax.distributed.initialize(FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_id)
     MODES[FLAGS.mode](config, workdir)
@@ -54,9 +57,12 @@ def parse_flags(argv: list[str]) -> list[str]:
         saved = ConfigDict(logs.read_json(Path(FLAGS.workdir) / "config.json"))
         config_flags.DEFINE_config_dict("config", saved)
     try:
-        return app.parse_flags_with_usage(argv)
+        rest = app.parse_flags_with_usage(argv)
     except AttributeError as error:
         raise UserError(f"--config has no setting {unknown_setting(error)}") from error
+    if FLAGS["verbosity"].using_default_value:  # absl would go on to show every library's INFO
+        FLAGS.verbosity = logging.WARNING
+    return rest
 
 
 def unknown_setting(error: AttributeError) -> str:
@@ -87,7 +93,6 @@ def find_workdir() -> Path:
 def run() -> None:
     """The entry point: a user's mistake is one line and status 2, without a traceback."""
     logging.get_absl_handler().setFormatter(None)
-    FLAGS.set_default("verbosity", logging.WARNING)
     try:
         app.run(main, flags_parser=parse_flags)
     except UserError as error:

@@ -65,12 +65,12 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
         say(f"{workdir} has its {run.start} steps already: a larger num_steps goes on")
         return evaluate.evaluate(config, workdir)
     with (
+        checkpoint.closing(run.manager),
         logs.open_logs(workdir, run.start, is_writer()) as log,
         progress(config.num_steps, run.start) as bar,
         stop_signals() as stop_requested,
     ):
         metrics, step = loop(run, state, log, bar, stop_requested)
-    checkpoint.close(run.manager)
     finish(run, metrics, step)
     return metrics
 

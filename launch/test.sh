@@ -4,4 +4,5 @@ set -euo pipefail
 arguments=("$@")
 set -- test
 source "$(dirname "${BASH_SOURCE[0]}")/venv.sh"
-exec "$PYTHON" -m pytest -q "$root/tests" "${arguments[@]}"
+exec "$PYTHON" -m pytest -q -n auto --maxprocesses=4 --dist worksteal "$root/tests" \
+    "${arguments[@]}"

@@ -82,7 +82,7 @@ def test_a_step_down_the_gradient_reaches_every_parameter(settings):
         )
         return jnp.mean(jax.nn.log_softmax(logits)[..., 0])
 
-    grads = jax.grad(loss)(variables["params"])
+    grads = jax.jit(jax.grad(loss))(variables["params"])
     for path, g in jax.tree_util.tree_leaves_with_path(grads):
         assert np.isfinite(g).all() and np.abs(g).max() > 0, jax.tree_util.keystr(path)
 
@@ -91,17 +91,17 @@ def test_bfloat16_computes_in_bfloat16_and_keeps_float32_parameters():
     model = small(dtype=jnp.bfloat16)
     variables = init(model)
     assert {x.dtype for x in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
-    logits = model.apply(variables, GRAY)
+    logits = jax.jit(model.apply)(variables, GRAY)
     assert logits.dtype == jnp.bfloat16
-    exact = small().apply(variables, GRAY)
+    exact = jax.jit(small().apply)(variables, GRAY)
     assert_allclose(logits.astype(jnp.float32), exact, atol=0.1 * float(jnp.abs(exact).max()))
 
 
 def test_an_image_in_a_batch_is_predicted_as_it_is_alone():
     model = small()
     variables = init(model)
-    together = model.apply(variables, GRAY)
-    assert_allclose(model.apply(variables, GRAY[1:]), together[1:], atol=1e-4)
+    apply = jax.jit(model.apply)
+    assert_allclose(apply(variables, GRAY[1:]), apply(variables, GRAY)[1:], atol=1e-4)
 
 
 def test_a_side_that_does_not_divide_by_8_is_refused():

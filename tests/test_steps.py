@@ -51,7 +51,7 @@ def test_one_device_and_four_agree_after_five_sgd_steps():
     for path, distance in jax.tree_util.tree_leaves_with_path(moved):
         if "kernel" in jax.tree_util.keystr(path):  # so that agreement means something
             assert distance > 1e-4, jax.tree_util.keystr(path)
-    jax.tree.map(partial(assert_allclose, rtol=0, atol=1e-6), ends[0], ends[1])
+    jax.tree.map(partial(assert_allclose, rtol=1e-6, atol=1e-6), ends[0], ends[1])
 
 
 def test_training_lowers_the_loss_of_a_batch():
@@ -122,7 +122,10 @@ def test_prediction_keeps_the_photographs_lightness():
 
     variables = steps.variables(fresh_state(optax.sgd(0.1)))
     rgb = np.full((1, 16, 16, 3), 128, np.uint8)
-    pictures = steps.predict_step(variables, {"rgb": rgb}, None, model=MODEL, task=TASK)
+    predict = parallel.compile_step(
+        partial(steps.predict_step, model=MODEL, task=TASK), devices=jax.devices()[:1]
+    )
+    pictures = predict(variables, {"rgb": rgb})
     assert {name: x.shape for name, x in pictures.items()} == dict.fromkeys(
         ("gray", "prediction", "truth"), (1, 16, 16, 3)
     )

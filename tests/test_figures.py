@@ -1,0 +1,51 @@
+import numpy as np
+from numpy.testing import assert_array_equal
+from PIL import Image
+
+from colorjax import figures
+
+LEFT, TOP, GAP = 84, 24, 6
+
+
+def flat(value, rows=2, side=40):
+    return np.full((rows, side, side, 3), value, np.float32)
+
+
+def test_every_picture_stands_in_its_column_and_row():
+    columns = {"gray": flat(0.5), "truth": np.stack([flat(1.0)[0], flat(0.0)[0]])}
+    sheet = figures.image_grid(columns, ["hold-out", "training"], min_side=40)
+    assert sheet.shape == (TOP + 2 * (40 + GAP), LEFT + 2 * (40 + GAP), 3)
+    assert sheet.dtype == np.uint8
+    second = LEFT + 40 + GAP
+    assert_array_equal(sheet[TOP : TOP + 40, LEFT : LEFT + 40], 128)
+    assert_array_equal(sheet[TOP : TOP + 40, second : second + 40], 255)
+    assert_array_equal(sheet[TOP + 46 : TOP + 86, second : second + 40], 0)
+
+
+def test_small_pictures_are_enlarged_by_a_whole_factor():
+    sheet = figures.image_grid({"gray": flat(0.0, rows=1, side=64)}, ["training"], min_side=160)
+    assert sheet.shape == (TOP + 192 + GAP, LEFT + 192 + GAP, 3)
+
+
+def test_a_repeated_row_name_is_written_once():
+    def ink(names):
+        sheet = figures.image_grid({"gray": flat(1.0, rows=len(names))}, names, min_side=40)
+        return (sheet[TOP:, :LEFT] < 128).sum()
+
+    assert ink(["training"]) == ink(["training", "training"]) > 0
+
+
+def test_curves_have_a_line_for_the_baseline_but_none_for_its_loss(tmp_path):
+    measured = {"loss": 1.0, "acc_u": 0.1, "acc_v": 0.2, "sat_diff": 1.0}
+    rows = [
+        {"step": step, "split": split, **measured}
+        for step in (1, 2, 3) for split in ("train", "holdout")
+    ]
+
+    def curves(baseline):
+        figures.plot_curves(tmp_path / "curves.png", rows, baseline)
+        return np.asarray(Image.open(tmp_path / "curves.png").convert("RGB"))
+
+    assert_array_equal(curves({}), curves({"loss": 0.5}))
+    assert (curves({}) != curves({"acc_u": 0.5})).any()
+    assert len(np.unique(curves({}).reshape(-1, 3), axis=0)) > 50  # lines in colour

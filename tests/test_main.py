@@ -1,0 +1,169 @@
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from PIL import Image
+from test_train import newest_state, tiny_config
+
+ROOT = Path(__file__).parent.parent
+TINY = [
+    "--config=configs/classify.py", "--config.batch_size=8", "--config.num_steps=4",
+    "--config.log_every=1", "--config.eval_every=100", "--config.figure_images=2",
+    "--config.data.load_size=20", "--config.data.crop_size=16", "--config.model.width=0.0625",
+    "--config.model.encoder_weights=none",
+]
+
+
+def start(*args, devices=1, before=()):
+    environment = {
+        **os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1",
+    }
+    return subprocess.Popen(
+        [*before, sys.executable, "-m", "colorjax.main", *args], cwd=ROOT, env=environment,
+        text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )
+
+
+def run(*args, **kwargs):
+    process = start(*args, **kwargs)
+    out, err = process.communicate(timeout=240)
+    return process.returncode, out, err
+
+
+def sentence(*args, **kwargs):
+    """What a refused call says: one line and nothing else, with status 1 or 2."""
+    code, _, err = run(*args, **kwargs)
+    assert code in (1, 2) and "Traceback" not in err, err
+    lines = [line for line in err.splitlines() if line.startswith("colorjax: ")]
+    assert len(lines) == 1, err
+    return lines[0]
+
+
+def folder_of(tmp_path, count):
+    for i in range(count):
+        picture = np.random.default_rng(i).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+        Image.fromarray(picture).save(tmp_path / f"{i}.png")
+    return f"--config.data.source=folder:{tmp_path}"
+
+
+@pytest.mark.parametrize(
+    "args, said",
+    [
+        (["--config.data.sorce=x"], "has no setting 'sorce', did you mean 'source'?"),
+        (["--config.batchsize=8"], "has no setting 'batchsize', did you mean 'batch_size'?"),
+        (["--config.batch_size=0"], "batch_size is 0, want a positive multiple"),
+        (["--config.data.source=folder:no/such"], "no/such"),
+        (["positional"], "'positional' is no flag"),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_one_sentence(tmp_path, args, said):
+    assert said in sentence(*TINY, f"--workdir={tmp_path}", *args)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_batch_that_does_not_divide_by_the_devices_is_one_sentence(tmp_path):
+    said = sentence(*TINY, f"--workdir={tmp_path}", "--config.batch_size=6", devices=4)
+    assert "batch_size is 6, want a positive multiple of the 4 devices" in said
+
+
+def test_a_missing_config_and_a_missing_variant_are_one_sentence():
+    assert "configs/none.py cannot be read" in sentence("--config=configs/none.py")
+    assert "no variant 'papr'" in sentence("--config=configs/classify.py:papr")
+    assert "neither --config nor --workdir" in sentence()
+
+
+def test_a_workdir_without_a_run_is_one_sentence(tmp_path):
+    assert "config.json is missing" in sentence(f"--workdir={tmp_path}", "--mode=eval")
+
+
+def test_an_empty_folder_and_a_hold_out_of_nothing_are_one_sentence(tmp_path):
+    photos, workdir = tmp_path / "photos", f"--workdir={tmp_path / 'run'}"
+    photos.mkdir()
+    assert "holds no picture" in sentence(*TINY, workdir, folder_of(photos, 0))
+    said = sentence(*TINY, workdir, folder_of(photos, 2), "--config.data.holdout=0.000001")
+    assert "0 fall into the hold-out" in said
+
+
+def test_a_disk_that_fills_up_is_one_sentence(tmp_path):
+    # A limit on the size of files stands in for a full disk: writing past it fails alike.
+    limit = ["bash", "-c", 'ulimit -f 30; exec "$@"', "bash"]
+    said = sentence(
+        *TINY, f"--workdir={tmp_path}", "--config.checkpoint_every=1",
+        before=[*limit, "env", f"JAX_COMPILATION_CACHE_DIR={tmp_path / 'compiled'}"],
+    )
+    assert "the checkpoint of step 1 could not be saved" in said
+    assert (tmp_path / "metrics.jsonl").read_text().count("\n") >= 1
+
+
+def test_a_stopped_run_goes_on_with_other_devices_and_ends_the_same(tmp_path):
+    stopped = start(
+        *TINY, f"--workdir={tmp_path / 'stopped'}", "--config.num_steps=500",
+        "--config.optimizer.name=nesterov", devices=2,
+    )
+    metrics = tmp_path / "stopped" / "metrics.jsonl"
+    while stopped.poll() is None and not (metrics.exists() and metrics.read_text().count("\n") > 3):
+        time.sleep(0.05)
+    stopped.send_signal(signal.SIGTERM)
+    out, err = stopped.communicate(timeout=120)
+    assert stopped.returncode == 0, err
+    assert "saved: the same command goes on" in out
+    step = json.loads(metrics.read_text().splitlines()[-1])["step"]
+    assert step < 490
+    more = [f"--config.num_steps={step + 3}", "--config.optimizer.name=nesterov"]
+    for name in ("stopped", "whole"):
+        code, out, err = run(*TINY, *more, f"--workdir={tmp_path / name}")
+        assert code == 0, err
+        assert (f"goes on from step {step}" in out) == (name == "stopped")
+    config = tiny_config(optimizer__name="nesterov")
+    one, two = (newest_state(tmp_path / name, config) for name in ("stopped", "whole"))
+    assert one.step == two.step == step + 3
+    assert one.position == two.position
+    jax.tree.map(lambda a, b: assert_allclose(a, b, rtol=1e-4, atol=1e-4), one.state, two.state)
+
+
+def test_two_processes_train_together_and_end_as_one_does(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    update = ["--config.optimizer.name=nesterov", "--config.eval_every=2"]
+    together = [
+        start(
+            *TINY, *update, f"--workdir={tmp_path / 'two'}", "--multihost",
+            f"--coordinator=127.0.0.1:{port}", "--num_processes=2", f"--process_id={i}", devices=2,
+        )
+        for i in range(2)
+    ]
+    ends = [process.communicate(timeout=240) for process in together]
+    assert [process.returncode for process in together] == [0, 0], ends
+    assert "hold-out" in ends[0][0] and "hold-out" not in ends[1][0]
+    code, _, err = run(*TINY, *update, f"--workdir={tmp_path / 'one'}")
+    assert code == 0, err
+    config = tiny_config(optimizer__name="nesterov")
+    one, two = (newest_state(tmp_path / name, config) for name in ("one", "two"))
+    jax.tree.map(lambda a, b: assert_allclose(a, b, rtol=1e-5, atol=1e-6), one.state, two.state)
+    for key, value in one.metrics.items():
+        assert two.metrics[key] == pytest.approx(value, rel=1e-4)
+
+
+def test_help_needs_no_config():
+    _, out, err = run("--help")
+    assert "--workdir" in out + err and "Traceback" not in err
+
+
+def test_a_run_says_where_it_is_and_what_it_reached(tmp_path):
+    code, out, err = run(*TINY, f"--workdir={tmp_path}")
+    assert code == 0
+    assert "train 11, holdout 1" in out and "constant bin" in out
+    assert "4/4" in err and "loss=" in err and "images/s=" in err
+    noise = [line for line in err.splitlines() if "step/s" not in line and "s/step" not in line]
+    assert [line for line in noise if line.strip()] == []

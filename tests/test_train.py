@@ -1,0 +1,143 @@
+import json
+
+import jax
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from PIL import Image
+
+from colorjax import checkpoint, evaluate, logs, train
+from colorjax.errors import UserError
+from configs import classify
+
+
+def tiny_config(**changes):
+    config = classify.get_config()
+    config.update_from_flattened_dict({
+        "batch_size": 8,
+        "num_steps": 4,
+        "log_every": 1,
+        "eval_every": 4,
+        "checkpoint_every": 100,
+        "figure_images": 2,
+        "data.load_size": 20,
+        "data.crop_size": 16,
+        "model.width": 1 / 16,
+        "model.encoder_weights": "none",
+        **{name.replace("__", "."): value for name, value in changes.items()},
+    })
+    return config
+
+
+def newest_state(workdir, config):
+    """Every array of the newest checkpoint by name, optimizer and statistics included."""
+    model, tx = train.build_model(config), train.build_optimizer(config)
+    like = jax.eval_shape(lambda: train.init_state(config, model, tx))
+    manager = checkpoint.open_manager(workdir, read_only=True)
+    restored = checkpoint.restore(manager, like)
+    checkpoint.close(manager)
+    return restored
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("finished")
+    metrics = train.train(tiny_config(), workdir)
+    return workdir, metrics
+
+
+def test_a_run_leaves_config_record_metrics_figures_and_checkpoint(finished):
+    workdir, metrics = finished
+    assert {p.name for p in workdir.iterdir()} == {
+        "config.json", "record.json", "metrics.jsonl", "tensorboard", "figures", "checkpoints",
+    }
+    assert {p.name for p in (workdir / "figures").iterdir()} == {"curves.png", "step_000004.png"}
+    record = logs.read_record(workdir)
+    assert record["encoder"] == "random (as configured)"
+    assert record["data"]["train"] == 11 and record["data"]["holdout"] == 1
+    assert 0 < record["bins"]["clipped"] < 0.2
+    rows = logs.read_metrics(workdir)
+    assert [row["step"] for row in rows if row["split"] == "train"] == [1, 2, 3, 4]
+    assert rows[-1] == {"step": 4, "split": "holdout", **metrics}
+    assert set(metrics) == {"loss", "l_reg", "acc_u", "acc_v", "sat_diff", "psnr"}
+
+
+def test_the_figure_shows_gray_prediction_and_truth(finished):
+    picture = np.asarray(Image.open(finished[0] / "figures" / "step_000004.png"))
+    left, width = 84, 166
+    gray, truth = picture[24:184, left : left + 160], picture[24:184, left + 2 * width :][:, :160]
+    assert np.ptp(gray.astype(int), axis=-1).max() <= 1
+    assert np.ptp(truth.astype(int), axis=-1).max() > 100
+
+
+def test_twenty_steps_equal_ten_and_a_restart_and_ten_bit_for_bit(tmp_path):
+    whole = tiny_config(num_steps=20, eval_every=20)
+    train.train(whole, tmp_path / "whole")
+    train.train(tiny_config(num_steps=10, eval_every=10), tmp_path / "parts")
+    train.train(whole, tmp_path / "parts")
+    one, two = (newest_state(tmp_path / name, whole) for name in ("whole", "parts"))
+    assert one.step == two.step == 20
+    assert one.position == two.position == {"examples": 160}
+    jax.tree.map(assert_array_equal, one.state, two.state)
+    losses = [
+        [row["loss"] for row in logs.read_metrics(tmp_path / name) if row["split"] == "train"]
+        for name in ("whole", "parts")
+    ]
+    assert losses[0] == losses[1] and len(losses[0]) == 20
+
+
+def test_evaluation_needs_only_the_workdir_and_repeats_the_metrics(finished):
+    workdir, metrics = finished
+    from ml_collections import ConfigDict
+
+    saved = ConfigDict(logs.read_json(workdir / "config.json"))
+    again = evaluate.evaluate(saved, workdir)
+    assert again == pytest.approx(metrics, rel=1e-5)
+    report = json.loads((workdir / "eval.json").read_text())
+    assert report["step"] == 4 and report["model"] == again
+    assert (workdir / "figures" / "eval.png").exists()
+
+
+def test_a_finished_run_is_measured_and_not_changed(finished, capsys):
+    workdir, metrics = finished
+    before = (workdir / "metrics.jsonl").read_text()
+    assert train.train(tiny_config(), workdir) == pytest.approx(metrics, rel=1e-5)
+    assert "has its 4 steps already" in capsys.readouterr().out
+    assert (workdir / "metrics.jsonl").read_text() == before
+
+
+def test_a_checkpoint_of_another_model_is_refused_with_both_shapes(finished):
+    workdir, _ = finished
+    with pytest.raises(UserError, match=r"params/final1/bias is float32 \(8,\) .* \(4,\)"):
+        train.train(tiny_config(num_steps=8, model__final_features=(64, 64, 64)), workdir)
+
+
+def test_changed_settings_are_told_when_a_run_goes_on(finished, caplog):
+    config = tiny_config(optimizer__learning_rate=0.5)
+    saved = logs.as_json(tiny_config().to_dict())
+    train.warn_of_changes(config, saved, {"train": 11}, {"train": 9})
+    assert "optimizer.learning_rate was 0.001 in this run, is 0.5 now" in caplog.text
+    assert "the photographs have changed" in caplog.text
+    assert len(caplog.records) == 2
+
+
+def test_bin_means_of_the_training_set_lower_the_distance_of_perfect_bins(finished):
+    record = logs.read_record(finished[0])["bins"]
+    means = np.array(record["means"])
+    assert means.shape == (2, 50)
+    occupied = np.array(record["counts"]) > 0
+    centers = -98.0 + 4.0 * np.arange(50)
+    inner = occupied.copy()
+    inner[:, [0, -1]] = False  # end bins hold what lies beyond them
+    assert np.abs(means - centers)[inner].max() <= 2.0 + 1e-3
+    assert_array_equal(means[~occupied], np.broadcast_to(centers, (2, 50))[~occupied].astype("f4"))
+
+
+def test_real_scenes_lower_the_loss(photo_folder, tmp_path):
+    config = tiny_config(
+        data__source=f"folder:{photo_folder / 'scenes' / 'test' / 'mountain'}",
+        num_steps=30, eval_every=30, log_every=10, optimizer__learning_rate=1e-2,
+    )
+    train.train(config, tmp_path)
+    losses = [r["loss"] for r in logs.read_metrics(tmp_path) if r["split"] == "train"]
+    assert losses[-1] < 0.9 * losses[0]
