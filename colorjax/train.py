@@ -227,8 +227,11 @@ class Meter:
         if self.since is None:  # the first step compiles, which says nothing of the speed
             jax.block_until_ready(scalars)
             self.since, self.timed = time.perf_counter(), 0
-        else:
-            self.timed += 1
+            return
+        self.timed += 1
+        # One step in flight keeps the device busy; with more, progress and stop requests would lag.
+        if len(self.pending) > 1:
+            jax.block_until_ready(self.pending[-2])
 
     def average(self) -> dict[str, float]:
         rows = jax.device_get(self.pending)
