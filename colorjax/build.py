@@ -16,6 +16,7 @@ from colorjax.steps import TrainState
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 SCHEDULES = ("constant", "cosine")
+OBJECTIVES = ("classification", "regression")
 BIN_VALUES = ("center", "mean")
 OPTIMIZERS = ("adam", "nesterov")
 
@@ -47,7 +48,7 @@ def build_model(config: ConfigDict) -> colorizer.Colorizer:
             f"want {len(colorizer.RESIDUAL_TAPS)} depths, coarse to fine"
         )
     return colorizer.Colorizer(
-        num_bins=config.bins.num_bins,
+        num_bins=config.bins.num_bins if config.objective == "classification" else None,
         merge=settings.merge,
         residual_units=settings.residual_units,
         decoder_features=tuple(settings.decoder_features),
@@ -63,14 +64,19 @@ def build_model(config: ConfigDict) -> colorizer.Colorizer:
 def build_task(config: ConfigDict, bin_means: Any) -> task.Task:
     """The objective; `bin_means` [2, num_bins] are the training set's, used if so configured."""
     settings = config.bins
-    check_choice("bins.value", settings.value, BIN_VALUES)
     if not settings.low < settings.high or settings.num_bins < 1:
         raise UserError(
             f"bins are {settings.num_bins} on [{settings.low}, {settings.high}], "
             "want at least one, and bins.low below bins.high"
         )
-    values = jnp.asarray(bin_means) if settings.value == "mean" else None
-    return task.classification(settings.num_bins, settings.low, settings.high, values)
+    grid = task.Bins(settings.num_bins, settings.low, settings.high)
+    check_choice("objective", config.objective, OBJECTIVES)
+    if config.objective == "regression":
+        check_choice("regression.loss", config.regression.loss, task.REGRESSION_LOSSES)
+        return task.regression(grid, config.regression.loss, config.regression.huber_m)
+    check_choice("bins.value", settings.value, BIN_VALUES)
+    values = jnp.asarray(bin_means) if settings.value == "mean" and bin_means else None
+    return task.classification(grid, values)
 
 
 def build_schedule(config: ConfigDict) -> optax.Schedule:

@@ -8,6 +8,9 @@ import jax.numpy as jnp
 
 from colorjax import bins, color, losses, metrics
 
+REGRESSION_LOSSES = ("l2", "huber")
+CHROMA_SCALE = 100.0  # brings U and V into about [-1, 1] for regression
+
 
 class Example(NamedTuple):
     """A batch of photographs as the network sees them; b, h, w as in the uint8 batch."""
@@ -18,7 +21,7 @@ class Example(NamedTuple):
 
 
 class Task(NamedTuple):
-    """An objective as pure functions of arrays."""
+    """An objective as pure functions of arrays; `outputs` are the model's."""
 
     prepare: Callable[[jax.Array], Example]  # uint8 RGB [b, h, w, 3] -> Example
     loss: Callable[[jax.Array, Example], jax.Array]  # outputs, example -> [b]
@@ -29,49 +32,61 @@ class Task(NamedTuple):
     constant: Callable[[jax.Array, Example], jax.Array]  # counts, example -> outputs: the baseline
 
 
-def classification(num_bins: int, low: float, high: float, bin_values=None) -> Task:
-    """U and V of CIELUV, each classified into `num_bins` equal bins on [low, high].
+class Bins(NamedTuple):
+    """`num` equal bins on [low, high] for each chroma channel (the paper, section 3.2)."""
+
+    num: int = 50
+    low: float = -100.0
+    high: float = 100.0
+
+
+def classification(grid: Bins, bin_values: jax.Array | None = None) -> Task:
+    """U and V of CIELUV, each classified into the bins of `grid`: outputs [b, h, w, 2, num].
 
     Loss: the sum of both channels' cross-entropies, averaged over pixels. Decoding: the most
-    probable bin, un-binned by `bin_values` [num_bins] or [2, num_bins], the bins' centres if
-    None (the paper, section 3.2).
+    probable bin, un-binned by `bin_values` [num] or [2, num], the bins' centres if None (the
+    paper, section 3.2).
     """
     if bin_values is None:
-        bin_values = bins.centers(num_bins, low, high)
-
-    def to_bins(chroma):
-        return bins.bin_chroma(chroma, num_bins, low, high)
+        bin_values = bins.centers(*grid)
 
     def loss(logits, example):
-        per_channel = losses.cross_entropy(logits, to_bins(example.chroma))
+        per_channel = losses.cross_entropy(logits, bins.bin_chroma(example.chroma, *grid))
         return jnp.mean(jnp.sum(per_channel, axis=-1), axis=(-2, -1))
 
     def decode(logits):
         return bins.unbin_chroma(jnp.argmax(logits, axis=-1), bin_values)
 
-    def measure(logits, example):
-        chroma = decode(logits)
-        accuracy = metrics.bin_accuracy(jnp.argmax(logits, axis=-1), to_bins(example.chroma))
-        return {
-            "loss": loss(logits, example),
-            "l_reg": metrics.l_reg(chroma, example.chroma),
-            "acc_u": accuracy[..., 0],
-            "acc_v": accuracy[..., 1],
-            **_image_metrics(chroma, example),
-        }
+    def constant(counts, example):
+        logits = jax.nn.one_hot(bins.most_frequent(counts), grid.num)
+        return jnp.broadcast_to(logits, (*example.chroma.shape, grid.num))
 
-    def statistics(example):
-        counts, sums = jax.vmap(lambda c: bins.bin_counts_and_sums(c, num_bins, low, high))(
-            example.chroma
-        )
-        clipped = bins.clipped_fraction(example.chroma, low, high, axis=(-2, -1))
-        return {"counts": counts, "sums": sums, "clipped": clipped}
+    return _luv_task(grid, loss, decode, constant)
+
+
+def regression(grid: Bins, loss_name: str = "l2", huber_m: float = 1.0) -> Task:
+    """U and V of CIELUV themselves, divided by 100: outputs [b, h, w, 2] (the paper, section 3.1).
+
+    Loss: `l2`, or `huber` with its M in the same units, summed over both channels and averaged
+    over pixels. `grid` is for the accuracies alone, which bin the output.
+    """
+    pointwise = {
+        "l2": losses.squared_error,
+        "huber": lambda predicted, target: losses.huber(predicted, target, huber_m),
+    }[loss_name]
+
+    def loss(outputs, example):
+        error = pointwise(outputs.astype(jnp.float32), example.chroma / CHROMA_SCALE)
+        return jnp.mean(jnp.sum(error, axis=-1), axis=(-2, -1))
+
+    def decode(outputs):
+        return outputs.astype(jnp.float32) * CHROMA_SCALE
 
     def constant(counts, example):
-        logits = jax.nn.one_hot(bins.most_frequent(counts), num_bins)
-        return jnp.broadcast_to(logits, (*example.chroma.shape, num_bins))
+        chroma = bins.unbin_chroma(bins.most_frequent(counts), bins.centers(*grid))
+        return jnp.broadcast_to(chroma / CHROMA_SCALE, example.chroma.shape)
 
-    return Task(prepare_luv, loss, decode, measure, luv_colors, statistics, constant)
+    return _luv_task(grid, loss, decode, constant)
 
 
 def prepare_luv(rgb_u8: jax.Array) -> Example:
@@ -90,10 +105,28 @@ def luv_colors(lightness: jax.Array, chroma: jax.Array) -> jax.Array:
     return jnp.clip(color.luv_to_rgb(luv), 0.0, 1.0)
 
 
-def _image_metrics(chroma: jax.Array, example: Example) -> dict[str, jax.Array]:
-    rgb = luv_colors(example.lightness, chroma)
-    true_rgb = luv_colors(example.lightness, example.chroma)
-    return {
-        "sat_diff": metrics.saturation_difference(rgb, true_rgb),
-        "psnr": metrics.psnr(rgb, true_rgb),
-    }
+def _luv_task(grid: Bins, loss: Callable, decode: Callable, constant: Callable) -> Task:
+    """What every objective on U and V shares: preparation, metrics and statistics."""
+
+    def measure(outputs, example):
+        chroma = decode(outputs)
+        rgb = luv_colors(example.lightness, chroma)
+        true_rgb = luv_colors(example.lightness, example.chroma)
+        accuracy = metrics.bin_accuracy(
+            bins.bin_chroma(chroma, *grid), bins.bin_chroma(example.chroma, *grid)
+        )
+        return {
+            "loss": loss(outputs, example),
+            "l_reg": metrics.l_reg(chroma, example.chroma),
+            "acc_u": accuracy[..., 0],
+            "acc_v": accuracy[..., 1],
+            "sat_diff": metrics.saturation_difference(rgb, true_rgb),
+            "psnr": metrics.psnr(rgb, true_rgb),
+        }
+
+    def statistics(example):
+        counts, sums = jax.vmap(lambda c: bins.bin_counts_and_sums(c, *grid))(example.chroma)
+        clipped = bins.clipped_fraction(example.chroma, grid.low, grid.high, axis=(-2, -1))
+        return {"counts": counts, "sums": sums, "clipped": clipped}
+
+    return Task(prepare_luv, loss, decode, measure, luv_colors, statistics, constant)

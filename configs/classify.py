@@ -30,6 +30,11 @@ def get_config(variant: str = "sample") -> ConfigDict:
     config.data.num_threads = 2
     config.data.statistics_images = 1000  # over which the bins' frequencies are counted
 
+    config.objective = "classification"  # or regression
+    config.regression = ConfigDict()
+    config.regression.loss = "l2"  # or huber
+    config.regression.huber_m = 1.0  # of chroma divided by 100
+
     config.bins = ConfigDict()
     config.bins.num_bins = 50
     config.bins.low = -100.0

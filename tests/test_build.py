@@ -110,6 +110,19 @@ def test_impossible_bins_are_refused(changes):
         build.build_task(config(**changes), None)
 
 
+@pytest.mark.parametrize(
+    "changes, sentence",
+    [
+        ({"objective": "guess"}, "objective is 'guess', want one of 'classification', 'regr"),
+        ({"bins__value": "median"}, "bins.value is 'median'"),
+        ({"objective": "regression", "regression__loss": "l3"}, "regression.loss is 'l3'"),
+    ],
+)
+def test_an_unknown_objective_is_refused_by_name(changes, sentence):
+    with pytest.raises(UserError, match=sentence):
+        build.build_task(config(**changes), None)
+
+
 def random_weights():
     from colorjax.models.vgg16 import layer_shapes
 

@@ -18,6 +18,13 @@ UNITS = 512 * 256 + 9 * (256 * 128 + 128 * 64 + 64 * 64) + 2 * (256 + 128 + 64 +
 HEADS = 2 * (64 * 50 + 50)
 
 
+REGRESSION = (
+    ENCODER_KERNELS + 2 * ENCODER_CHANNELS + TAP_NORMS
+    + 512 * 256 + 9 * (256 * 128 + 128 * 64) + 2 * (256 + 128 + 64)  # three units
+    + 9 * 64 * 2 + 2
+)
+
+
 def final_convs(inputs):
     return 9 * (inputs * 128 + 128 * 64 + 64 * 64) + 128 + 64 + 64
 
@@ -67,20 +74,29 @@ def test_each_structure_has_its_hand_counted_parameters_and_shape(settings, para
     assert logits.shape == (2, 16, 24, 2, 50)
 
 
-def small(**settings):
-    return Colorizer(width=1 / 16, num_bins=5, **settings)
+def test_the_regression_network_has_its_hand_counted_parameters_and_shape():
+    model = Colorizer(num_bins=None)
+    variables = jax.eval_shape(model.init, jax.random.key(0), GRAY)
+    assert count(variables["params"]) == REGRESSION
+    assert jax.eval_shape(model.apply, variables, GRAY).shape == (2, 16, 24, 2)
 
 
-@pytest.mark.parametrize("settings", [{}, {"merge": "sum"}, {"residual_units": False}])
+def small(num_bins=5, **settings):
+    return Colorizer(width=1 / 16, num_bins=num_bins, **settings)
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"merge": "sum"}, {"residual_units": False}, {"num_bins": None}]
+)
 def test_a_step_down_the_gradient_reaches_every_parameter(settings):
     model = small(**settings)
     variables = init(model)
 
     def loss(params):
-        logits, _ = model.apply(
+        outputs, _ = model.apply(
             {**variables, "params": params}, GRAY, train=True, mutable=["batch_stats"]
         )
-        return jnp.mean(jax.nn.log_softmax(logits)[..., 0])
+        return jnp.mean(jax.nn.log_softmax(outputs)[..., 0])
 
     grads = jax.jit(jax.grad(loss))(variables["params"])
     for path, g in jax.tree_util.tree_leaves_with_path(grads):

@@ -9,9 +9,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from colorjax import parallel, steps
 from colorjax.models.colorizer import Colorizer
-from colorjax.task import classification
+from colorjax.task import Bins, classification
 
-TASK = classification(50, -100.0, 100.0)
+TASK = classification(Bins())
 MODEL = Colorizer(width=1 / 8)
 RNG = np.random.default_rng(0)
 

@@ -5,7 +5,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from colorjax import task
 
-TASK = task.classification(50, -100.0, 100.0)
+TASK = task.classification(task.Bins())
 RGB = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
 
 
@@ -43,7 +43,7 @@ def test_decoding_perfect_scores_is_within_half_a_bin_where_nothing_is_clipped()
 
 def test_given_bin_values_are_what_decoding_returns():
     values = jnp.stack([jnp.arange(50.0), -jnp.arange(50.0)])
-    decoded = task.classification(50, -100.0, 100.0, values).decode(
+    decoded = task.classification(task.Bins(), values).decode(
         jax.nn.one_hot(jnp.array([[[[3, 7]]]]), 50)
     )
     assert_array_equal(decoded, [[[[3.0, -7.0]]]])
@@ -63,3 +63,30 @@ def test_statistics_count_every_pixel_of_each_channel():
     statistics = TASK.statistics(TASK.prepare(RGB))
     assert_array_equal(statistics["counts"].sum(-1), 64)
     assert statistics["clipped"].shape == (2,)
+
+
+def test_perfect_regression_has_no_loss_and_full_accuracy():
+    regression = task.regression(task.Bins())
+    example = regression.prepare(RGB)
+    measured = regression.measure(example.chroma / 100, example)
+    for name in ("loss", "l_reg", "sat_diff"):
+        assert_allclose(measured[name], 0, atol=1e-4)
+    assert_allclose(measured["acc_u"], 1.0, atol=0.02)  # a value on a bin's edge may round over
+
+
+def test_l2_and_huber_regression_sum_over_channels_and_average_over_pixels():
+    example = task.Example(None, None, jnp.array([[[[50.0, -100.0], [0.0, 0.0]]]]))
+    l2 = task.regression(task.Bins(), "l2").loss(jnp.zeros((1, 1, 2, 2)), example)
+    assert_allclose(l2, [(0.25 + 1.0) / 2])
+    huber = task.regression(task.Bins(), "huber", 0.5).loss(jnp.zeros((1, 1, 2, 2)), example)
+    assert_allclose(huber, [(0.25 + 0.5 * (2 - 0.5)) / 2])
+
+
+def test_the_constant_predictor_is_the_same_for_both_objectives():
+    counts = np.zeros((2, 50), np.float32)
+    counts[:, [11, 30]] = 5, 9
+    chromas = []
+    for objective in (TASK, task.regression(task.Bins())):
+        example = objective.prepare(RGB)
+        chromas.append(objective.decode(objective.constant(counts, example)))
+    assert_allclose(chromas[0], chromas[1], rtol=1e-6)

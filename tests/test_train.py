@@ -133,6 +133,12 @@ def test_bin_means_of_the_training_set_lower_the_distance_of_perfect_bins(finish
     assert_array_equal(means[~occupied], np.broadcast_to(centers, (2, 50))[~occupied].astype("f4"))
 
 
+def test_regression_runs_through_the_same_loop(tmp_path):
+    metrics = train.train(tiny_config(objective="regression", num_steps=2), tmp_path)
+    assert set(metrics) == {"loss", "l_reg", "acc_u", "acc_v", "sat_diff", "psnr"}
+    assert metrics["l_reg"] == pytest.approx(1e4 * metrics["loss"], rel=1e-4)
+
+
 def test_real_scenes_lower_the_loss(photo_folder, tmp_path):
     config = tiny_config(
         data__source=f"folder:{photo_folder / 'scenes' / 'test' / 'mountain'}",

@@ -1,4 +1,8 @@
-"""The paper's classification network: VGG16, a residual-encoder decoder, a joined full-size map."""
+"""The paper's networks: VGG16, a residual-encoder decoder, and one of two heads.
+
+Classification (Fig. 3) joins the decoder's maps at full size and scores bins; regression (Fig. 2)
+predicts chroma from the last map alone.
+"""
 
 from collections.abc import Sequence
 
@@ -18,12 +22,16 @@ RESIDUAL_TAPS = (("block4_conv3", 8), ("block3_conv3", 4), ("block2_conv2", 2), 
 POOL_TAPS = (("block4_conv3", 8), ("block3_pool", 8), ("block2_pool", 4), ("block1_pool", 2))
 STRIDE = 8  # image sides must divide by it
 
+GLOROT = nn.initializers.glorot_uniform()  # the paper's Xavier
+
 
 class Colorizer(nn.Module):
     """Scores of `num_bins` bins for each of two chroma channels (the paper, Fig. 3).
 
     Attributes:
-      num_bins: scores per chroma channel.
+      num_bins: scores per chroma channel; None for the regression network (Fig. 2), which gives
+        the two channels themselves and has no use for `merge`, `final_features` and the last of
+        `decoder_features`.
       merge: how the full-size maps are joined: `concat`, or `sum` of 1x1 projections to the
         depth of the finest map.
       residual_units: True for the residual encoder of Fig. 2; False to join the encoder's
@@ -40,7 +48,7 @@ class Colorizer(nn.Module):
       axis_name: device axis over which batch statistics are averaged, if there is one.
     """
 
-    num_bins: int = 50
+    num_bins: int | None = 50
     merge: str = "concat"
     residual_units: bool = True
     decoder_features: Sequence[int] = (256, 128, 64, 64)
@@ -54,7 +62,9 @@ class Colorizer(nn.Module):
 
     @nn.compact
     def __call__(self, gray: jax.Array, train: bool = False) -> jax.Array:
-        """`gray` [b, h, w, 1] in [0, 255] -> logits [b, h, w, 2, num_bins] in `dtype`.
+        """`gray` [b, h, w, 1] in [0, 255] -> [b, h, w, 2, num_bins] logits, or [b, h, w, 2].
+
+        Either comes in `dtype`.
 
         Raises ValueError if h or w does not divide by 8, or a setting is unknown.
         """
@@ -70,6 +80,8 @@ class Colorizer(nn.Module):
             axis_name=self.axis_name,
             name="encoder",
         )(gray, train)
+        if self.num_bins is None:
+            return self._regress(taps, train)
         maps = self._residual_maps(taps, train) if self.residual_units else self._pools(taps, train)
         x = self._merge(maps)
         for i, features in enumerate(self.final_features, start=1):
@@ -80,26 +92,35 @@ class Colorizer(nn.Module):
         ]
         return jnp.stack(scores, axis=-2)
 
-    def _residual_maps(self, taps: dict, train: bool) -> list[tuple[jax.Array, int]]:
-        """Fig. 2: upscale, add the encoder's map of that size, convolve; and again."""
-        (tap, factor), *finer_taps = RESIDUAL_TAPS
-        depth, *finer_depths = self.decoder_features
+    def _regress(self, taps: dict, train: bool) -> jax.Array:
+        """Fig. 2: the last unit is a linear convolution to two channels."""
+        x, _ = self._residual_maps(taps, train, units=3)[-1]
+        x = self._upscale_and_add(x, taps, "block1_conv2", train)
+        return nn.Conv(2, (3, 3), dtype=self.dtype, kernel_init=GLOROT, name="chroma")(x)
+
+    def _residual_maps(self, taps: dict, train: bool, units: int = 4) -> list:
+        """Upscale, add the encoder's map of that size, convolve; and again: (map, factor) each."""
+        (tap, factor), *finer_taps = RESIDUAL_TAPS[:units]
+        depth, *finer_depths = self.decoder_features[:units]
         # Its bias would be cancelled by the next batch norm, and drift on rounding errors.
         x = self._norm(taps[tap], train, f"{tap}_norm", use_bias=False)
         x = self._conv(x, depth, 1, train, "unit1")
         maps = [(x, factor)]
         for i, ((tap, factor), depth) in enumerate(zip(finer_taps, finer_depths, strict=True), 2):
-            skip = self._norm(taps[tap], train, f"{tap}_norm")
-            if skip.shape[-1] != x.shape[-1]:  # only with depths other than the paper's
-                skip = self._project(skip, x.shape[-1], f"unit{i}_skip")
-            x = self._conv(upsample(x, 2, self.upscaling) + skip, depth, 3, train, f"unit{i}")
+            x = self._conv(self._upscale_and_add(x, taps, tap, train), depth, 3, train, f"unit{i}")
             maps.append((x, factor))
         return maps
 
-    def _pools(self, taps: dict, train: bool) -> list[tuple[jax.Array, int]]:
+    def _upscale_and_add(self, x: jax.Array, taps: dict, tap: str, train: bool) -> jax.Array:
+        skip = self._norm(taps[tap], train, f"{tap}_norm")
+        if skip.shape[-1] != x.shape[-1]:  # only with depths other than the paper's
+            skip = self._project(skip, x.shape[-1], f"{tap}_project")
+        return upsample(x, 2, self.upscaling) + skip
+
+    def _pools(self, taps: dict, train: bool) -> list:
         return [(self._norm(taps[tap], train, f"{tap}_norm"), f) for tap, f in POOL_TAPS]
 
-    def _merge(self, maps: list[tuple[jax.Array, int]]) -> jax.Array:
+    def _merge(self, maps: list) -> jax.Array:
         if self.merge == "sum":
             depth = scale_width(self.decoder_features[-1], self.width)
             maps = [
@@ -127,6 +148,3 @@ class Colorizer(nn.Module):
             use_running_average=not train, use_bias=use_bias, dtype=self.dtype,
             axis_name=self.axis_name, name=name, **BATCH_NORM,
         )(x)
-
-
-GLOROT = nn.initializers.glorot_uniform()
