@@ -30,7 +30,7 @@ def check_config(config: ConfigDict) -> None:
         )
     if data.load_size < data.crop_size:
         raise UserError(f"data.load_size is {data.load_size}, want at least {data.crop_size}")
-    for name in ("num_steps", "log_every", "eval_every", "checkpoint_every"):
+    for name in ("num_steps", "log_every", "eval_every", "checkpoint_every", "max_skipped"):
         if config[name] < 1:
             raise UserError(f"{name} is {config[name]}, want at least 1")
     parallel.check_batch_size("batch_size", config.batch_size)

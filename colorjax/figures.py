@@ -49,7 +49,8 @@ def plot_curves(path: Path, rows: Sequence[dict[str, Any]], baseline: dict[str, 
     figure = Figure(figsize=(13, 3.2), layout="constrained")
     for axes, (name, title) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
         for split in ("train", "holdout"):
-            points = [(r["step"], r[name]) for r in rows if r["split"] == split and name in r]
+            of_split = [(r["step"], r.get(name)) for r in rows if r["split"] == split]
+            points = [point for point in of_split if point[1] is not None]
             if points:
                 axes.plot(*zip(*points, strict=True), label=split, marker="." * (len(points) < 30))
         if name in baseline and name != "loss":  # a constant has no probabilities to be scored

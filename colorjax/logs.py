@@ -6,6 +6,7 @@ In a run's folder: `config.json`, `record.json` (what was run on what, with whic
 
 import contextlib
 import json
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,12 +46,17 @@ def open_logs(workdir: Path, start: int, writes: bool) -> Iterator[Logs]:
 
 
 def write_scalars(logs: Logs, step: int, split: str, scalars: dict[str, float]) -> None:
-    """One line {"step", "split", name: number ...} and a TensorBoard scalar `split/name` each."""
+    """One line {"step", "split", name: number ...} and a TensorBoard scalar `split/name` each.
+
+    JSON has no NaN: what is not finite is null there, and left out of TensorBoard.
+    """
     if logs.jsonl is None:
         return
-    logs.jsonl.write(json.dumps({"step": step, "split": split, **scalars}) + "\n")
-    for name, value in scalars.items():
-        logs.tensorboard.add_scalar(f"{split}/{name}", value, step)
+    values = {name: x if math.isfinite(x) else None for name, x in scalars.items()}
+    logs.jsonl.write(json.dumps({"step": step, "split": split, **values}) + "\n")
+    for name, value in values.items():
+        if value is not None:
+            logs.tensorboard.add_scalar(f"{split}/{name}", value, step)
 
 
 def write_image(logs: Logs, step: int, name: str, rgb_u8: np.ndarray) -> None:

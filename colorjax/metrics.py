@@ -1,11 +1,21 @@
-"""The paper's measurements (section 4), one number an image."""
+"""The paper's measurements (section 4) and those of later work on colorization, one number an
+image. What follows `psnr` is here to be compared with published figures: each docstring gives the
+protocol of its source.
+"""
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from colorjax import color
 
 _PIXELS = (-3, -2)  # height and width of a channel-last image
+
+# Wang et al. 2004: the window of 11 taps, and the two constants for values in [0, 1].
+_SSIM_WINDOW = np.exp(-0.5 * (np.arange(-5, 6) / 1.5) ** 2)
+_SSIM_WINDOW /= _SSIM_WINDOW.sum()
+_SSIM_C1 = 0.01**2
+_SSIM_C2 = 0.03**2
 
 
 def l_reg(chroma: jax.Array, true_chroma: jax.Array) -> jax.Array:
@@ -43,3 +53,130 @@ def psnr(rgb: jax.Array, true_rgb: jax.Array) -> jax.Array:
     """
     error = jnp.mean(jnp.square(rgb - true_rgb), axis=(-3, -2, -1))
     return -10 * jnp.log10(jnp.maximum(error, 1e-10))
+
+
+def ssim(rgb: jax.Array, true_rgb: jax.Array) -> jax.Array:
+    """Structural similarity (Wang et al. 2004), [..., h, w, 3] in [0, 1] -> [...] in [-1, 1].
+
+    Means and population (co)variances under a Gaussian window of 11x11 pixels and sigma 1.5,
+    K1 = 0.01, K2 = 0.03, range 1; averaged over the windows that lie wholly inside the image, then
+    over R, G and B. That is scikit-image's `structural_similarity(true_rgb, rgb, data_range=1.0,
+    channel_axis=-1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False)`; its defaults
+    (7x7, unweighted), and SSIM of luma alone, give other numbers.
+
+    Raises:
+        ValueError: for an image of fewer than 11 pixels in height or width.
+        TypeError: for integers, whose range nobody can know.
+    """
+    rgb, true_rgb = _as_float(rgb), _as_float(true_rgb)
+    if min(rgb.shape[-3:-1]) < len(_SSIM_WINDOW):
+        raise ValueError(f"SSIM needs at least 11x11 pixels, found shape {rgb.shape}")
+    # The moments of the sum and the difference hold those of the two images, in four maps instead
+    # of five, and an image against itself has exactly 1. Variance does not care for a shift, and
+    # has more of its digits left in float32 when the values lie around 0.
+    total, difference = rgb + true_rgb, rgb - true_rgb
+    offset = jnp.mean(total, axis=_PIXELS, keepdims=True)
+    total = total - offset
+    maps = jnp.stack([total, difference, jnp.square(total), jnp.square(difference)])
+    mean_t, mean_d, square_t, square_d = _window_means(maps)
+    var_t, var_d = square_t - jnp.square(mean_t), square_d - jnp.square(mean_d)
+    bright_t, bright_d = jnp.square(mean_t + offset), jnp.square(mean_d)
+    # With x and y the images: 4xy = t^2 - d^2 and 2(x^2 + y^2) = t^2 + d^2.
+    luminance = (bright_t - bright_d + 2 * _SSIM_C1) / (bright_t + bright_d + 2 * _SSIM_C1)
+    structure = (var_t - var_d + 2 * _SSIM_C2) / (var_t + var_d + 2 * _SSIM_C2)
+    return jnp.mean(luminance * structure, axis=(-3, -2, -1))
+
+
+def colorfulness(rgb: jax.Array) -> jax.Array:
+    """Hasler and Suesstrunk's M3 (2003), [..., h, w, 3] in [0, 1] -> [...], on the 8-bit scale.
+
+    With rg = R - G and yb = (R + G) / 2 - B of values in [0, 255]: sqrt(var rg + var yb)
+    + 0.3 sqrt(mean(rg)^2 + mean(yb)^2), variances being divided by the number of pixels. 0 is gray,
+    33 moderately, 59 quite and 109 extremely colorful (their table). Values are not rounded to
+    8 bits here.
+
+    Raises:
+        TypeError: for integers, whose range nobody can know.
+    """
+    return _colorfulness(*_opponent_channels(rgb))
+
+
+def colorfulness_absolute(rgb: jax.Array) -> jax.Array:
+    """The colorfulness (CF) of CT2, ColorFormer and DDColor: [..., h, w, 3] in [0, 1] -> [...].
+
+    As `colorfulness`, but rg = |R - G| and yb = |(R + G) / 2 - B|. Hasler and Suesstrunk take no
+    absolute values: with them opposite colours count as one, and most images get less. The papers'
+    published code (CT2 `segm/eval_colorfullness.py`, ColorFormer `metric/colorful.py`, DDColor
+    `basicsr/metrics/colorfulness.py`) reads 8-bit images and uses `np.std` (ddof 0); to do as it
+    does, round first, with `color.to_u8(rgb) / 255`.
+
+    A set's CF is the mean over its images (ColorFormer leaves out those of CF <= 1, gray ones).
+    DDColor's delta CF is the difference of two such means, |mean CF(predicted) - mean CF(true)|:
+    every row of its tables 2 and 3 lies its delta away from the same 38.21. The mean of the images'
+    own differences is another quantity, and never smaller.
+
+    Raises:
+        TypeError: for integers, whose range nobody can know.
+    """
+    rg, yb = _opponent_channels(rgb)
+    return _colorfulness(jnp.abs(rg), jnp.abs(yb))
+
+
+def auc(
+    chroma: jax.Array,
+    true_chroma: jax.Array,
+    weights: jax.Array | None = None,
+    max_threshold: int = 150,
+) -> jax.Array:
+    """Zhang, Isola and Efros's raw accuracy (AuC, 2016, section 3.1): [..., h, w, 2] -> [...].
+
+    The share of pixels whose chroma is off by at most t (Euclidean distance, <=), as a function of
+    t = 0, 1, ..., `max_threshold`; the area under it by the trapezoidal rule, divided by
+    `max_threshold`: in [0, 1]. The published figures are for a*, b* of CIELAB, times 100. The
+    authors' code for it is not public; where others take the mean over the 151 thresholds instead,
+    the value differs by up to 0.0034.
+
+    Their class-balanced variant has `weights` [..., h, w] >= 0: one over the probability of the
+    bin of the pixel's true chroma (their equation 4 with lambda 0; the scale does not matter). Its
+    value for a set of images is not the mean of theirs, but the mean weighted by each image's sum
+    of weights. An image without any weight has 0.
+    """
+    distance = jnp.linalg.norm(chroma - true_chroma, axis=-1)
+    # A pixel counts at the thresholds from ceil(distance) on, and half at either end.
+    area = jnp.clip(1 - (jnp.ceil(distance) - 0.5) / max_threshold, 0.0, 1.0)
+    if weights is None:
+        return jnp.mean(area, axis=(-2, -1))
+    total = jnp.sum(weights, axis=(-2, -1))
+    return jnp.sum(weights * area, axis=(-2, -1)) / jnp.where(total > 0, total, 1.0)
+
+
+def _as_float(rgb: jax.Array) -> jax.Array:
+    rgb = jnp.asarray(rgb)
+    if not jnp.issubdtype(rgb.dtype, jnp.floating):
+        raise TypeError(f"rgb must be floating point in [0, 1], found {rgb.dtype}")
+    return rgb.astype(jnp.promote_types(rgb.dtype, jnp.float32))
+
+
+def _window_means(maps: jax.Array) -> jax.Array:
+    """[..., h, w, c] -> [..., h - 10, w - 10, c], weighted by SSIM's window."""
+    # Shifted sums: XLA's CPU convolutions are ten times slower here, and a GPU's may use tf32.
+    for axis in (maps.ndim - 3, maps.ndim - 2):
+        size = maps.shape[axis] - len(_SSIM_WINDOW) + 1
+        maps = sum(
+            weight * jax.lax.slice_in_dim(maps, shift, shift + size, axis=axis)
+            for shift, weight in enumerate(_SSIM_WINDOW.tolist())
+        )
+    return maps
+
+
+def _opponent_channels(rgb: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Red-green and yellow-blue, each [..., h, w] in [-255, 255]; exactly 0 for gray."""
+    rgb = 255.0 * _as_float(rgb)
+    r, g, b = rgb[..., 0], rgb[..., 1], rgb[..., 2]
+    return r - g, 0.5 * (r + g) - b
+
+
+def _colorfulness(rg: jax.Array, yb: jax.Array) -> jax.Array:
+    planes = jnp.stack([rg, yb])
+    spread = jnp.sqrt(jnp.sum(jnp.var(planes, axis=(-2, -1)), axis=0))
+    return spread + 0.3 * jnp.sqrt(jnp.sum(jnp.square(jnp.mean(planes, axis=(-2, -1))), axis=0))

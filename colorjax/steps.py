@@ -69,7 +69,8 @@ def train_step(
     """One update on `batch` {"rgb": uint8 [b, s, s, 3], "example": int32 [b]}.
 
     Gradients and batch statistics are averaged over `axis_name`. Returns the new state and
-    scalars: `loss` (averaged over the whole batch) and `grad_norm`.
+    scalars: `loss` (averaged over the whole batch), `grad_norm`, and `skipped`, 1 where the step
+    was not finite, so that nothing but the count of steps has changed.
     """
     model = model.clone(axis_name=axis_name)
     rgb_u8 = augment(jax.random.key(seed), batch["rgb"], batch["example"], crop_size)
@@ -86,13 +87,22 @@ def train_step(
     if axis_name is not None:
         loss, grads = jax.lax.pmean((loss, grads), axis_name)
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
-    new_state = TrainState(
+    proposed = TrainState(
         step=state.step + 1,
         params=optax.apply_updates(state.params, updates),
         batch_stats=batch_stats,
         opt_state=opt_state,
     )
-    return new_state, {"loss": loss, "grad_norm": optax.tree.norm(grads)}
+    finite = jnp.isfinite(loss) & all_finite((grads, batch_stats))
+    new_state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), proposed, state)
+    new_state = new_state._replace(step=proposed.step)
+    scalars = {"loss": loss, "grad_norm": optax.tree.norm(grads), "skipped": 1.0 - finite}
+    return new_state, scalars
+
+
+def all_finite(tree: Any) -> jax.Array:
+    """Whether every number of `tree` is finite, as a scalar."""
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(tree)]))
 
 
 def eval_step(

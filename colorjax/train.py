@@ -30,6 +30,7 @@ from colorjax.build import (
 )
 from colorjax.data import loader
 from colorjax.data.sources import Source
+from colorjax.errors import UserError
 from colorjax.models.colorizer import Colorizer
 from colorjax.steps import TrainState
 
@@ -82,7 +83,8 @@ def loop(run, state, log, bar, stop_requested) -> tuple[dict[str, float], int]:
         state, scalars = run.train_step(state, next(run.batches))
         meter.add(scalars)
         bar.update()
-        stop = stop_requested(step)
+        diverged = meter.skipped_in_row >= config.max_skipped
+        stop = stop_requested(step) or diverged
         evaluates = step == config.num_steps or step % config.eval_every == 0
         if evaluates or stop or step % config.log_every == 0:
             averages = meter.average()
@@ -91,6 +93,12 @@ def loop(run, state, log, bar, stop_requested) -> tuple[dict[str, float], int]:
         metrics = measure_and_draw(run, log, step, steps.variables(state)) if evaluates else {}
         if evaluates or stop or step % config.checkpoint_every == 0:
             save(run, step, state, metrics)
+        if diverged:
+            raise UserError(
+                f"the loss was not finite for {config.max_skipped} steps in a row: step {step} has "
+                f"the last good parameters, saved in {run.workdir}; want a lower learning rate "
+                f"({config.optimizer.learning_rate}), or optimizer.clip_norm"
+            )
         if stop:
             break
     return metrics, step
@@ -220,26 +228,43 @@ class Meter:
     """Averages the scalars of the steps since it was last read, and counts images a second."""
 
     def __init__(self, batch_size: int):
-        self.batch_size, self.pending, self.since = batch_size, [], None
+        self.batch_size = batch_size
+        self.rows: list[dict[str, float]] = []
+        self.in_flight: dict[str, jax.Array] | None = None
+        self.since, self.timed = None, 0
+        self.skipped_in_row = 0
 
     def add(self, scalars: dict[str, jax.Array]) -> None:
-        self.pending.append(scalars)
+        """Takes a step's scalars and waits for those of the step before.
+
+        One step in flight keeps the device busy; with more, progress and stopping would lag.
+        """
+        self._settle()
+        self.in_flight = scalars
         if self.since is None:  # the first step compiles, which says nothing of the speed
-            jax.block_until_ready(scalars)
-            self.since, self.timed = time.perf_counter(), 0
-            return
-        self.timed += 1
-        # One step in flight keeps the device busy; with more, progress and stop requests would lag.
-        if len(self.pending) > 1:
-            jax.block_until_ready(self.pending[-2])
+            self._settle()
+            self.since = time.perf_counter()
+        else:
+            self.timed += 1
 
     def average(self) -> dict[str, float]:
-        rows = jax.device_get(self.pending)
-        averages = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+        """Means over the steps that were not skipped, `skipped` their share, `images/s`."""
+        self._settle()
+        skipped = float(np.mean([row["skipped"] for row in self.rows]))
+        kept = [row for row in self.rows if not row["skipped"]] or self.rows
+        averages = {name: float(np.mean([row[name] for row in kept])) for name in kept[0]}
+        averages["skipped"] = skipped
         seconds = time.perf_counter() - self.since
         averages["images/s"] = self.timed * self.batch_size / seconds
-        self.pending, self.since, self.timed = [], time.perf_counter(), 0
+        self.rows, self.since, self.timed = [], time.perf_counter(), 0
         return averages
+
+    def _settle(self) -> None:
+        if self.in_flight is not None:
+            row = jax.device_get(self.in_flight)
+            self.rows.append(row)
+            self.skipped_in_row = self.skipped_in_row + 1 if row["skipped"] else 0
+            self.in_flight = None
 
 
 def progress(num_steps: int, start: int) -> tqdm:

@@ -17,6 +17,7 @@ def get_config(variant: str = "sample") -> ConfigDict:
     config.log_every = 10
     config.eval_every = 50
     config.checkpoint_every = 50
+    config.max_skipped = 20  # steps in a row that may fail to be finite before the run stops
     config.figure_images = 6
 
     config.data = ConfigDict()

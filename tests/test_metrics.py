@@ -1,8 +1,10 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from numpy.testing import assert_allclose
 from skimage.color import rgb2hsv
-from skimage.metrics import peak_signal_noise_ratio
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from colorjax import metrics
 
@@ -50,3 +52,182 @@ def test_psnr_agrees_with_skimage():
 
 def test_psnr_of_a_perfect_image_is_100_dB():
     assert_allclose(metrics.psnr(random_rgb(0), random_rgb(0)), 100.0, rtol=1e-6)
+
+
+ssim = jax.jit(metrics.ssim)  # one program a shape; op by op it is a hundred
+
+
+def skimage_ssim(rgb, true_rgb):
+    return structural_similarity(
+        np.float64(true_rgb), np.float64(rgb), data_range=1.0, channel_axis=-1,
+        gaussian_weights=True, sigma=1.5, use_sample_covariance=False,
+    )  # fmt: skip
+
+
+def smooth_rgb(low, high):
+    y, x = np.mgrid[:17, :23] / 22
+    rgb = np.stack([x, 1 - y, np.sin(3 * x) * y], axis=-1)
+    return (low + (high - low) * rgb).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "rgb, true_rgb",
+    [
+        (random_rgb(0, (17, 23, 3)), random_rgb(1, (17, 23, 3))),
+        (random_rgb(0, (17, 23, 3)), 1 - random_rgb(0, (17, 23, 3))),
+        (random_rgb(0, (11, 11, 3)), random_rgb(0, (11, 11, 3)) ** 1.2),
+        (smooth_rgb(0.0, 1.0), smooth_rgb(0.1, 0.8)),
+        (smooth_rgb(0.99, 1.0), smooth_rgb(0.98, 1.0)),  # float32 has few digits of this variance
+        (smooth_rgb(0.0, 0.01), smooth_rgb(0.0, 0.02)),
+    ],
+    ids=["noise", "negative", "one window", "smooth", "nearly white", "nearly black"],
+)
+def test_ssim_agrees_with_skimage(rgb, true_rgb):
+    assert_allclose(ssim(rgb, true_rgb), skimage_ssim(rgb, true_rgb), rtol=1e-5)
+
+
+def test_ssim_keeps_the_images_of_a_batch_apart():
+    rgb, true_rgb = random_rgb(0, (2, 2, 12, 13, 3)), random_rgb(1, (2, 2, 12, 13, 3)) ** 2
+    expected = [[skimage_ssim(rgb[i, j], true_rgb[i, j]) for j in (0, 1)] for i in (0, 1)]
+    assert_allclose(ssim(rgb, true_rgb), expected, rtol=1e-5)
+
+
+def test_ssim_of_an_image_with_itself_is_exactly_one():
+    for rgb in (random_rgb(0, (17, 23, 3)), np.zeros((17, 23, 3), np.float32)):
+        assert float(ssim(rgb, rgb)) == 1.0
+
+
+def test_ssim_of_black_and_white_is_the_luminance_constant_alone():
+    black, white = jnp.zeros((17, 23, 3)), jnp.ones((17, 23, 3))
+    assert_allclose(ssim(black, white), 1e-4 / 1.0001, rtol=1e-5)
+
+
+def test_ssim_of_bfloat16_is_measured_in_float32():
+    rgb, true_rgb = (jnp.asarray(random_rgb(i, (17, 23, 3)), jnp.bfloat16) for i in (0, 1))
+    assert_allclose(ssim(rgb, true_rgb), skimage_ssim(rgb, true_rgb), rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(10, 20, 3), (20, 10, 3)])
+def test_ssim_refuses_an_image_smaller_than_its_window(shape):
+    with pytest.raises(ValueError, match="11x11 pixels, found shape"):
+        metrics.ssim(jnp.zeros(shape), jnp.zeros(shape))
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [lambda x: metrics.ssim(x, x), metrics.colorfulness, metrics.colorfulness_absolute],
+    ids=["ssim", "colorfulness", "colorfulness_absolute"],
+)
+def test_8_bit_integers_are_refused(metric):
+    with pytest.raises(TypeError, match="floating point in .0, 1., found uint8"):
+        metric(jnp.zeros((12, 12, 3), jnp.uint8))
+
+
+def test_colorfulness_of_red_beside_blue_is_the_hand_computed_one():
+    rgb = jnp.array([[[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]])
+    # rg is 255 and 0; yb is 127.5 and -255
+    spread, mean = np.hypot(127.5, 191.25), np.hypot(127.5, -63.75)
+    assert_allclose(metrics.colorfulness(rgb), spread + 0.3 * mean, rtol=1e-6)
+    # |yb| is 127.5 and 255
+    spread, mean = np.hypot(127.5, 63.75), np.hypot(127.5, 191.25)
+    assert_allclose(metrics.colorfulness_absolute(rgb), spread + 0.3 * mean, rtol=1e-6)
+
+
+def test_absolute_colorfulness_takes_opposite_colours_for_one():
+    red_and_cyan = jnp.array([[[1.0, 0.0, 0.0], [0.0, 1.0, 1.0]]])
+    distance = np.hypot(255.0, 127.5)
+    assert_allclose(metrics.colorfulness(red_and_cyan), distance, rtol=1e-6)
+    assert_allclose(metrics.colorfulness_absolute(red_and_cyan), 0.3 * distance, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "metric, change",
+    [(metrics.colorfulness, np.asarray), (metrics.colorfulness_absolute, np.abs)],
+    ids=["signed", "absolute"],
+)
+def test_colorfulness_agrees_with_numpy_image_by_image(metric, change):
+    rgb = random_rgb(0, (2, 3, 8, 10, 3)) * np.float32([1.0, 0.7, 0.4])
+
+    def expected(image):
+        r, g, b = np.moveaxis(np.float64(image) * 255, -1, 0)
+        rg, yb = change(r - g), change((r + g) / 2 - b)
+        return np.hypot(rg.std(), yb.std()) + 0.3 * np.hypot(rg.mean(), yb.mean())
+
+    assert_allclose(metric(rgb), [[expected(x) for x in row] for row in rgb], rtol=1e-5)
+
+
+@pytest.mark.parametrize("metric", [metrics.colorfulness, metrics.colorfulness_absolute])
+def test_gray_black_and_white_have_no_colorfulness(metric):
+    gray = np.repeat(random_rgb(0)[..., :1], 3, -1)
+    gray[1], gray[2] = 0.0, 1.0
+    assert np.all(np.asarray(metric(gray)) == 0.0)
+
+
+def naive_auc(distance, weights=None, thresholds=range(151)):
+    """The area under the cumulative curve, one threshold after the other."""
+    share = np.array([np.average(distance <= t, weights=weights) for t in thresholds])
+    return np.sum((share[1:] + share[:-1]) / 2) / (len(share) - 1)
+
+
+def test_auc_of_single_pixels_is_the_hand_computed_one():
+    chroma = jnp.array([[0, 0], [3, 4], [3, 4.01], [90, -120], [-90.5, 120]])[:, None, None]
+    areas = [1.0, 145.5 / 150, 144.5 / 150, 0.5 / 150, 0.0]
+    assert_allclose(metrics.auc(chroma, jnp.zeros_like(chroma)), areas, rtol=1e-5)
+
+
+@pytest.mark.parametrize("last", [150, 40])
+def test_auc_is_the_area_under_the_curve_of_all_thresholds(last):
+    chroma = np.random.default_rng(0).normal(0, 60, (2, 3, 7, 9, 2)).astype(np.float32)
+    true_chroma = np.random.default_rng(1).normal(0, 40, chroma.shape).astype(np.float32)
+    true_chroma[..., 0, :, :] = chroma[..., 0, :, :]
+    distance = np.hypot(*np.moveaxis(chroma - true_chroma, -1, 0))
+    expected = [[naive_auc(d, thresholds=range(last + 1)) for d in row] for row in distance]
+    assert_allclose(
+        metrics.auc(chroma, true_chroma, max_threshold=last), expected, rtol=1e-5
+    )
+
+
+def test_auc_differs_little_from_the_mean_over_the_thresholds():
+    distance = jnp.arange(0.0, 160.0, 0.25)[:, None, None]
+    chroma = jnp.stack([distance, jnp.zeros_like(distance)], axis=-1)
+    mean = np.mean(np.asarray(distance) <= np.arange(151), axis=(-2, -1))
+    difference = np.abs(metrics.auc(chroma, jnp.zeros_like(chroma)) - mean)
+    assert 0.003 < difference.max() < 0.0034
+
+
+def test_balanced_auc_of_a_set_is_the_mean_weighted_by_the_images_weights():
+    rng = np.random.default_rng(2)
+    chroma = rng.normal(0, 50, (3, 6, 8, 2)).astype(np.float32)
+    weights = rng.uniform(size=(3, 6, 8)).astype(np.float32) ** 4 * [[[1]], [[5]], [[0.1]]]
+    aucs = metrics.auc(chroma, np.zeros_like(chroma), weights)
+    distance = np.hypot(*np.moveaxis(chroma, -1, 0))
+    expected = [naive_auc(*pair) for pair in zip(distance, weights, strict=True)]
+    assert_allclose(aucs, expected, rtol=1e-5)
+    over_set = np.average(aucs, weights=weights.sum((1, 2)))
+    assert_allclose(over_set, naive_auc(distance, weights), rtol=1e-5)
+    assert abs(over_set - np.mean(aucs)) > 1e-3
+
+
+def test_auc_ignores_the_scale_of_the_weights():
+    chroma = jnp.array([[[3.0, 4.0], [60.0, 80.0]]])
+    for weight in (1e-6, 1.0, 1e6):
+        weights = weight * jnp.array([[3.0, 1.0]])
+        value = metrics.auc(chroma, jnp.zeros_like(chroma), weights)
+        assert_allclose(value, (3 * 145.5 + 50.5) / 4 / 150, rtol=1e-5)
+
+
+def test_auc_of_an_image_without_weight_is_zero():
+    chroma = jnp.ones((2, 4, 4, 2))
+    assert np.all(np.asarray(metrics.auc(chroma, chroma, weights=jnp.zeros((2, 4, 4)))) == 0.0)
+
+
+def test_the_metrics_may_be_vmapped():
+    rgb, true_rgb = random_rgb(0, (2, 17, 23, 3)), random_rgb(1, (2, 17, 23, 3))
+
+    def measure(rgb, true_rgb):
+        cf = metrics.colorfulness(rgb), metrics.colorfulness_absolute(rgb)
+        return metrics.ssim(rgb, true_rgb), *cf, metrics.auc(rgb[..., :2], true_rgb[..., :2])
+
+    mapped = jax.jit(jax.vmap(measure))(rgb, true_rgb)
+    for a, b in zip(mapped, jax.jit(measure)(rgb, true_rgb), strict=True):
+        assert_allclose(a, b, rtol=1e-5)

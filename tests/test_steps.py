@@ -66,6 +66,23 @@ def test_training_lowers_the_loss_of_a_batch():
     assert int(state.step) == 10
 
 
+def test_a_step_that_is_not_finite_changes_nothing_but_the_count_of_steps():
+    tx = optax.adam(1e-3)
+    train_step = make_train_step(tx, jax.devices()[:1])
+    start = jax.tree.map(np.array, fresh_state(tx))
+    start.params["unit2"]["kernel"][0, 0, 0, 0] = np.nan
+    state, scalars = train_step(jax.tree.map(jnp.array, start), make_batch())
+    assert scalars["skipped"] == 1 and not np.isfinite(scalars["loss"])
+    assert int(state.step) == 1
+    jax.tree.map(assert_array_equal, state._replace(step=start.step), start)
+
+
+def test_infinite_gradients_of_a_finite_loss_are_not_applied():
+    assert steps.all_finite({"a": jnp.ones(3), "b": jnp.zeros(())})
+    assert not steps.all_finite({"a": jnp.ones(3), "b": jnp.array(jnp.inf)})
+    assert not steps.all_finite([jnp.array([1.0, jnp.nan])])
+
+
 def test_a_crop_depends_on_the_example_and_not_on_its_place_in_the_batch():
     batch = make_batch()
     key = jax.random.key(3)

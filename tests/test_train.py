@@ -133,6 +133,19 @@ def test_bin_means_of_the_training_set_lower_the_distance_of_perfect_bins(finish
     assert_array_equal(means[~occupied], np.broadcast_to(centers, (2, 50))[~occupied].astype("f4"))
 
 
+def test_a_run_that_diverges_stops_with_its_last_good_parameters(tmp_path):
+    config = tiny_config(num_steps=50, max_skipped=3, optimizer__learning_rate=1e30)
+    with pytest.raises(UserError, match="not finite for 3 steps in a row: step .* lower learning"):
+        train.train(config, tmp_path)
+    restored = newest_state(tmp_path, config)
+    assert 3 < restored.step < 50
+    for leaf in jax.tree.leaves(restored.state):
+        assert np.isfinite(leaf).all()
+    rows = [row for row in logs.read_metrics(tmp_path) if row["split"] == "train"]
+    assert [row["skipped"] for row in rows][-3:] == [1.0, 1.0, 1.0]
+    assert rows[-1]["loss"] is None and rows[0]["loss"] > 0
+
+
 def test_regression_runs_through_the_same_loop(tmp_path):
     metrics = train.train(tiny_config(objective="regression", num_steps=2), tmp_path)
     assert set(metrics) == {"loss", "l_reg", "acc_u", "acc_v", "sat_diff", "psnr"}
