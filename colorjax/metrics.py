@@ -142,7 +142,8 @@ def auc(
     of weights. An image without any weight has 0.
     """
     distance = jnp.linalg.norm(chroma - true_chroma, axis=-1)
-    # A pixel counts at the thresholds from ceil(distance) on, and half at either end.
+    # A pixel counts at the thresholds from ceil(distance) on, of which the last weighs half, and
+    # so does the first if it is 0.
     area = jnp.clip(1 - (jnp.ceil(distance) - 0.5) / max_threshold, 0.0, 1.0)
     if weights is None:
         return jnp.mean(area, axis=(-2, -1))

@@ -182,9 +182,7 @@ def test_auc_is_the_area_under_the_curve_of_all_thresholds(last):
     true_chroma[..., 0, :, :] = chroma[..., 0, :, :]
     distance = np.hypot(*np.moveaxis(chroma - true_chroma, -1, 0))
     expected = [[naive_auc(d, thresholds=range(last + 1)) for d in row] for row in distance]
-    assert_allclose(
-        metrics.auc(chroma, true_chroma, max_threshold=last), expected, rtol=1e-5
-    )
+    assert_allclose(metrics.auc(chroma, true_chroma, max_threshold=last), expected, rtol=1e-5)
 
 
 def test_auc_differs_little_from_the_mean_over_the_thresholds():

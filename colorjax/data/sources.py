@@ -16,9 +16,9 @@ import numpy as np
 from tqdm import tqdm
 
 from colorjax import image_io
+from colorjax.data.datasets.pictures import SUFFIXES
 from colorjax.errors import UserError
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 SAMPLE_FOLDER = Path(__file__).parent / "sample"
 # Side of the thumbnail that near-gray pictures are found by.
 _THUMBNAIL = 32
@@ -273,6 +273,8 @@ def _tfds_records(name: str, data_dir: str | os.PathLike | None) -> _Records:
     """Opens the train split of a data set without importing TensorFlow."""
     import tensorflow_datasets as tfds
 
+    from colorjax.data.datasets import builders  # importing registers them with TFDS
+
     if data_dir is not None:
         data_dir = os.path.expanduser(data_dir)
     prepare = f"tfds build {name} --file_format=array_record"
@@ -284,6 +286,11 @@ def _tfds_records(name: str, data_dir: str | os.PathLike | None) -> _Records:
         first_line = next(iter(str(error).splitlines()), "")
         raise UserError(f"tfds:{name}: no such data set: {first_line}") from error
     splits, features = builder.info.splits, builder.info.features
+    if not splits and isinstance(builder, builders.PictureSet):
+        whole_name = builder.info.full_name.rpartition("/")[0]  # less the version
+        prepare = f"python -m colorjax.data.prepare {whole_name} --manual_dir=DIR"
+        prepare += f" --data_dir={data_dir}" if data_dir is not None else ""
+        raise UserError(f"tfds:{name}: is not prepared, which is done by {prepare}")
     if not splits:
         raise UserError(f"tfds:{name}: is not prepared, which {how} {prepare}")
     if "train" not in splits:
