@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from colorjax import parallel, resample, task, vgg16_weights
 from colorjax.errors import UserError
 from colorjax.models import colorizer, vgg16
+from colorjax.spaces import SPACES
 from colorjax.steps import TrainState
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
@@ -71,12 +72,14 @@ def build_task(config: ConfigDict, bin_means: Any) -> task.Task:
         )
     grid = task.Bins(settings.num_bins, settings.low, settings.high)
     check_choice("objective", config.objective, OBJECTIVES)
+    check_choice("space", config.space, tuple(SPACES))
+    space = SPACES[config.space]
     if config.objective == "regression":
         check_choice("regression.loss", config.regression.loss, task.REGRESSION_LOSSES)
-        return task.regression(grid, config.regression.loss, config.regression.huber_m)
+        return task.regression(grid, config.regression.loss, config.regression.huber_m, space)
     check_choice("bins.value", settings.value, BIN_VALUES)
     values = jnp.asarray(bin_means) if settings.value == "mean" and bin_means else None
-    return task.classification(grid, values)
+    return task.classification(grid, values, space)
 
 
 def build_schedule(config: ConfigDict) -> optax.Schedule:

@@ -7,17 +7,18 @@ import jax
 import jax.numpy as jnp
 
 from colorjax import bins, color, losses, metrics
+from colorjax.spaces import SPACES, Space, difference
 
 REGRESSION_LOSSES = ("l2", "huber")
-CHROMA_SCALE = 100.0  # brings U and V into about [-1, 1] for regression
+CHROMA_SCALE = 100.0  # brings chroma into about [-1, 1] for regression
 
 
 class Example(NamedTuple):
     """A batch of photographs as the network sees them; b, h, w as in the uint8 batch."""
 
-    gray: jax.Array  # [b, h, w, 1] sRGB gray in [0, 255], the network's input
-    lightness: jax.Array  # [b, h, w, 1] L* in [0, 100]
-    chroma: jax.Array  # [b, h, w, 2] U and V, the truth
+    gray: jax.Array  # [b, h, w, 1] gray in [0, 255], the network's input
+    lightness: jax.Array  # [b, h, w, 1] L* in [0, 100], or what the space has instead
+    chroma: jax.Array  # [b, h, w, 2] U and V, or their like: the truth
 
 
 class Task(NamedTuple):
@@ -40,8 +41,13 @@ class Bins(NamedTuple):
     high: float = 100.0
 
 
-def classification(grid: Bins, bin_values: jax.Array | None = None) -> Task:
-    """U and V of CIELUV, each classified into the bins of `grid`: outputs [b, h, w, 2, num].
+LUV_BINS = Bins()  # in which the accuracies are counted, whatever the objective
+
+
+def classification(
+    grid: Bins, bin_values: jax.Array | None = None, space: Space = SPACES["luv"]
+) -> Task:
+    """Both chroma channels classified into the bins of `grid`: outputs [b, h, w, 2, num].
 
     Loss: the sum of both channels' cross-entropies, averaged over pixels. Decoding: the most
     probable bin, un-binned by `bin_values` [num] or [2, num], the bins' centres if None (the
@@ -61,14 +67,16 @@ def classification(grid: Bins, bin_values: jax.Array | None = None) -> Task:
         logits = jax.nn.one_hot(bins.most_frequent(counts), grid.num)
         return jnp.broadcast_to(logits, (*example.chroma.shape, grid.num))
 
-    return _luv_task(grid, loss, decode, constant)
+    return _task(space, grid, loss, decode, constant)
 
 
-def regression(grid: Bins, loss_name: str = "l2", huber_m: float = 1.0) -> Task:
-    """U and V of CIELUV themselves, divided by 100: outputs [b, h, w, 2] (the paper, section 3.1).
+def regression(
+    grid: Bins, loss_name: str = "l2", huber_m: float = 1.0, space: Space = SPACES["luv"]
+) -> Task:
+    """Both chroma channels themselves, divided by 100: outputs [b, h, w, 2] (the paper, 3.1).
 
     Loss: `l2`, or `huber` with its M in the same units, summed over both channels and averaged
-    over pixels. `grid` is for the accuracies alone, which bin the output.
+    over pixels. `grid` is what the training set's statistics are counted in.
     """
     pointwise = {
         "l2": losses.squared_error,
@@ -76,7 +84,7 @@ def regression(grid: Bins, loss_name: str = "l2", huber_m: float = 1.0) -> Task:
     }[loss_name]
 
     def loss(outputs, example):
-        error = pointwise(outputs.astype(jnp.float32), example.chroma / CHROMA_SCALE)
+        error = pointwise(difference(space, decode(outputs), example.chroma) / CHROMA_SCALE, 0.0)
         return jnp.mean(jnp.sum(error, axis=-1), axis=(-2, -1))
 
     def decode(outputs):
@@ -86,38 +94,24 @@ def regression(grid: Bins, loss_name: str = "l2", huber_m: float = 1.0) -> Task:
         chroma = bins.unbin_chroma(bins.most_frequent(counts), bins.centers(*grid))
         return jnp.broadcast_to(chroma / CHROMA_SCALE, example.chroma.shape)
 
-    return _luv_task(grid, loss, decode, constant)
+    return _task(space, grid, loss, decode, constant)
 
 
-def prepare_luv(rgb_u8: jax.Array) -> Example:
-    """uint8 RGB [b, h, w, 3] -> L*, U, V and the gray that has the same L*."""
-    luv = color.rgb_u8_to_luv(rgb_u8)
-    lightness = luv[..., :1]
-    return Example(color.gray_from_lightness(lightness), lightness, luv[..., 1:])
+def _task(space: Space, grid: Bins, loss: Callable, decode: Callable, constant: Callable) -> Task:
+    """What every objective shares: preparation, metrics and statistics."""
 
-
-def luv_colors(lightness: jax.Array, chroma: jax.Array) -> jax.Array:
-    """L* [..., 1] joined with U, V [..., 2] -> sRGB [..., 3] in [0, 1].
-
-    Chroma outside the gamut is reduced at constant lightness and hue.
-    """
-    luv = color.fit_chroma(jnp.concatenate([lightness, chroma], axis=-1))
-    return jnp.clip(color.luv_to_rgb(luv), 0.0, 1.0)
-
-
-def _luv_task(grid: Bins, loss: Callable, decode: Callable, constant: Callable) -> Task:
-    """What every objective on U and V shares: preparation, metrics and statistics."""
+    def prepare(rgb_u8):
+        return Example(*space.split(rgb_u8))
 
     def measure(outputs, example):
-        chroma = decode(outputs)
-        rgb = luv_colors(example.lightness, chroma)
-        true_rgb = luv_colors(example.lightness, example.chroma)
+        rgb, chroma = _in_luv(space, example.lightness, decode(outputs))
+        true_rgb, true_chroma = _in_luv(space, example.lightness, example.chroma)
         accuracy = metrics.bin_accuracy(
-            bins.bin_chroma(chroma, *grid), bins.bin_chroma(example.chroma, *grid)
+            bins.bin_chroma(chroma, *LUV_BINS), bins.bin_chroma(true_chroma, *LUV_BINS)
         )
         return {
             "loss": loss(outputs, example),
-            "l_reg": metrics.l_reg(chroma, example.chroma),
+            "l_reg": metrics.l_reg(chroma, true_chroma),
             "acc_u": accuracy[..., 0],
             "acc_v": accuracy[..., 1],
             "sat_diff": metrics.saturation_difference(rgb, true_rgb),
@@ -129,4 +123,12 @@ def _luv_task(grid: Bins, loss: Callable, decode: Callable, constant: Callable) 
         clipped = bins.clipped_fraction(example.chroma, grid.low, grid.high, axis=(-2, -1))
         return {"counts": counts, "sums": sums, "clipped": clipped}
 
-    return Task(prepare_luv, loss, decode, measure, luv_colors, statistics, constant)
+    return Task(prepare, loss, decode, measure, space.join, statistics, constant)
+
+
+def _in_luv(space: Space, lightness: jax.Array, chroma: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The picture, and its U and V, in which all spaces are measured."""
+    rgb = space.join(lightness, chroma)
+    if space is SPACES["luv"]:
+        return rgb, chroma  # as predicted, before it is brought into the gamut
+    return rgb, color.rgb_to_luv(rgb)[..., 1:]

@@ -40,6 +40,7 @@ def get_config(variant: str = "sample") -> ConfigDict:
     config.data.statistics_images = 1000  # over which the bins' frequencies are counted
 
     config.objective = "classification"  # or regression
+    config.space = "luv"  # or lab, yuv, hsv
     config.regression = ConfigDict()
     config.regression.loss = "l2"  # or huber
     config.regression.huber_m = 1.0  # of chroma divided by 100

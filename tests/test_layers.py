@@ -7,7 +7,7 @@ import colorjax
 FLOORS = [
     "errors",
     "color bins losses resample",
-    "metrics models.vgg16",
+    "metrics models.vgg16 spaces",
     "models.colorizer task",
     "image_io checkpoint figures logs vgg16_weights",
     "data.datasets.pictures",

@@ -1,0 +1,80 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from colorjax import bins, spaces, task
+
+RGB = np.random.default_rng(0).integers(0, 256, (2, 40, 50, 3), dtype=np.uint8)
+GRAY = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, -1)[None]
+
+each = pytest.mark.parametrize("name", spaces.SPACES)
+
+
+@each
+def test_joining_what_was_split_gives_the_photograph_back(name):
+    space = spaces.SPACES[name]
+    _, lightness, chroma = space.split(RGB)
+    assert_allclose(space.join(lightness, chroma), RGB / 255.0, atol=2e-4)
+
+
+@each
+def test_a_gray_photograph_is_the_networks_input_as_it_is(name):
+    gray, _, _ = spaces.SPACES[name].split(GRAY)
+    assert_allclose(gray[0, :, :, 0], np.arange(256)[None], atol=1e-3)
+
+
+@each
+def test_no_chroma_of_a_gray_photograph_is_gray_again(name):
+    space = spaces.SPACES[name]
+    _, lightness, chroma = space.split(GRAY)
+    assert_allclose(space.join(lightness, chroma), GRAY / 255.0, atol=1e-4)
+
+
+CORNERS = np.stack(np.meshgrid(*[[0, 85, 170, 255]] * 3), -1).reshape(1, 8, 8, 3).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    "name, reach", [("luv", 175.1), ("lab", 107.9), ("yuv", 100.0), ("hsv", 100.0)]
+)
+def test_chroma_reaches_as_far_as_the_space_says(name, reach):
+    _, _, chroma = spaces.SPACES[name].split(CORNERS)
+    assert_allclose(np.abs(chroma).max(), reach, atol=0.1)
+
+
+@each
+def test_any_chroma_joins_to_a_finite_colour_in_range(name):
+    space = spaces.SPACES[name]
+    _, lightness, _ = space.split(RGB)
+    chroma = np.random.default_rng(1).uniform(-150, 150, (*RGB.shape[:-1], 2))
+    rgb = space.join(lightness, jnp.asarray(chroma, jnp.float32))
+    assert np.isfinite(rgb).all() and rgb.min() >= 0 and rgb.max() <= 1 + 1e-6
+
+
+def test_hue_differs_the_short_way_round():
+    hsv, luv = spaces.SPACES["hsv"], spaces.SPACES["luv"]
+    a, b = jnp.array([[98.0, 98.0]]), jnp.array([[-98.0, -98.0]])
+    assert_allclose(spaces.difference(hsv, a, b), [[-4.0, 196.0]])
+    assert_allclose(spaces.difference(hsv, b, a), [[4.0, -196.0]])
+    assert_array_equal(spaces.difference(luv, a, b), [[196.0, 196.0]])
+
+
+@each
+def test_perfect_scores_are_measured_alike_in_every_space(name):
+    objective = task.classification(task.Bins(num=200), space=spaces.SPACES[name])
+    example = objective.prepare(RGB)
+    index = bins.bin_chroma(example.chroma, *task.Bins(num=200))
+    measured = objective.measure(100.0 * jax.nn.one_hot(index, 200), example)
+    assert measured["psnr"].min() > (20 if name == "luv" else 35)  # luv clips 14% of random colours
+    assert measured["acc_u"].min() > 0.7
+    assert_allclose(measured["loss"], 0, atol=1e-3)
+
+
+@each
+def test_regression_of_the_truth_has_no_loss_in_every_space(name):
+    objective = task.regression(task.Bins(), space=spaces.SPACES[name])
+    example = objective.prepare(RGB)
+    measured = objective.measure(example.chroma / 100, example)
+    assert_allclose(measured["loss"], 0, atol=1e-8)
+    assert measured["psnr"].min() > 60
