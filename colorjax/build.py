@@ -32,9 +32,18 @@ def check_config(config: ConfigDict) -> None:
     if data.load_size < data.crop_size:
         raise UserError(f"data.load_size is {data.load_size}, want at least {data.crop_size}")
     for name in ("num_steps", "log_every", "eval_every", "checkpoint_every", "max_skipped"):
-        if config[name] < 1:
-            raise UserError(f"{name} is {config[name]}, want at least 1")
+        check_at_least(name, config[name], 1)
+    check_at_least("seed", config.seed, 0)
+    check_at_least("data.statistics_images", data.statistics_images, 1)
+    check_at_least("data.num_threads", data.num_threads, 1)
+    check_at_least("model.width", config.model.width, 1 / 64)
     parallel.check_batch_size("batch_size", config.batch_size)
+
+
+def check_at_least(name: str, value: float, least: float) -> None:
+    """Raises UserError if `value`, the setting called `name`, is below `least`."""
+    if value < least:
+        raise UserError(f"{name} is {value}, want at least {least}")
 
 
 def build_model(config: ConfigDict) -> colorizer.Colorizer:

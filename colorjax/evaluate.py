@@ -29,7 +29,7 @@ def open_source(config: ConfigDict) -> sources.Source:
         holdout=data.holdout,
         min_chroma=data.min_chroma,
         max_unreadable=data.max_unreadable,
-        data_dir=data.tfds_dir,
+        data_dir=data.tfds_dir or None,
     )
 
 
@@ -78,7 +78,7 @@ def measure_bins(config: ConfigDict, task: Task, items: Sequence) -> dict[str, A
     Returns, ready for JSON: `counts` [2][num_bins] (of pixels), `means` [2][num_bins],
     `clipped` (share of pixels outside the bins' range) and `images`.
     """
-    items = items[: config.data.statistics_images]
+    items = spread(items, config.data.statistics_images)
     statistics = averager(config, task, items, lambda _, example: task.statistics(example))(0.0)
     counts, sums = (len(items) * statistics[name] for name in ("counts", "sums"))
     centers = bins.centers(config.bins.num_bins, config.bins.low, config.bins.high)
@@ -95,13 +95,13 @@ def drawer(
 ) -> Callable[[Any], np.ndarray]:
     """A function of the variables that draws gray | prediction | truth, uint8 [h, w, 3].
 
-    The first images of the hold-out come first, then the first of the training set.
+    Images of the hold-out come first, then some of the training set.
     """
     step = parallel.compile_step(
         partial(steps.predict_step, model=model, task=task), devices=jax.local_devices()[:1]
     )
-    holdout = source.holdout[: max(config.figure_images // 2, 1)]
-    training = source.train[: max(config.figure_images - len(holdout), 0)]
+    holdout = spread(source.holdout, max(config.figure_images // 2, 1))
+    training = spread(source.train, config.figure_images - len(holdout))
     batch = {"rgb": load_rgb(config, [*holdout, *training])}
     names = ["hold-out"] * len(holdout) + ["training"] * len(training)
 
@@ -123,10 +123,14 @@ def evaluate(config: ConfigDict, workdir: Path) -> dict[str, float]:
     source = open_source(config)
     metrics = evaluator(config, model, task, source.holdout)(variables)
     baseline = measure_baseline(config, task, source.holdout, statistics["counts"])
-    (workdir / "figures").mkdir(exist_ok=True)
-    image_io.write(workdir / "figures" / "eval.png", drawer(config, model, task, source)(variables))
-    logs.write_json(workdir / "eval.json", {"step": step, "model": metrics, "constant": baseline})
-    print(comparison(metrics, baseline))
+    if parallel.is_writer():
+        (workdir / "figures").mkdir(exist_ok=True)
+        picture = drawer(config, model, task, source)(variables)
+        image_io.write(workdir / "figures" / "eval.png", picture)
+        logs.write_json(
+            workdir / "eval.json", {"step": step, "model": metrics, "constant": baseline}
+        )
+        print(comparison(metrics, baseline))
     return metrics
 
 
@@ -146,6 +150,11 @@ def comparison(metrics: dict[str, float], baseline: dict[str, float]) -> str:
         if name != "loss":  # a constant without probabilities has no cross-entropy
             lines.append(f"{name:<10} {value:10.4g} {baseline[name]:14.4g}")
     return "\n".join(lines)
+
+
+def spread(items: Sequence, count: int) -> Sequence:
+    """At most `count` of the items, evenly spread: neighbours in a folder are often alike."""
+    return items[:: max(1, len(items) // max(count, 1))][: max(count, 0)]
 
 
 def load_rgb(config: ConfigDict, items: Sequence) -> np.ndarray:

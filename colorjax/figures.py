@@ -1,12 +1,12 @@
 """Pictures of what a network made, and the curves of a run."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+PANELS = {"loss": "loss", "acc_u": "Acc.U", "acc_v": "Acc.V", "sat_diff": "Sat. diff"}
 _GAP, _HEADER, _SIDE, _FONT_SIZE = 6, 24, 84, 14
 
 
@@ -41,13 +41,13 @@ def image_grid(
     return np.asarray(sheet)
 
 
-def plot_curves(path: Path, rows: Sequence[dict[str, Any]], baseline: dict[str, float]) -> None:
-    """Writes the curves of a run's metrics by step; `baseline` is drawn as a dotted line."""
-    from matplotlib.figure import Figure  # a second to import, and not every process draws
+def plot_curves(rows: Sequence[dict[str, Any]], baseline: dict[str, float]) -> np.ndarray:
+    """The curves of a run's metrics by step, uint8 [height, width, 3].
 
-    panels = {"loss": "loss", "acc_u": "Acc.U", "acc_v": "Acc.V", "sat_diff": "Sat. diff"}
-    figure = Figure(figsize=(13, 3.2), layout="constrained")
-    for axes, (name, title) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
+    `baseline` is drawn as a dotted line.
+    """
+    figure = _figure()
+    for axes, (name, title) in zip(figure.subplots(1, len(PANELS)), PANELS.items(), strict=True):
         for split in ("train", "holdout"):
             of_split = [(r["step"], r.get(name)) for r in rows if r["split"] == split]
             points = [point for point in of_split if point[1] is not None]
@@ -58,4 +58,43 @@ def plot_curves(path: Path, rows: Sequence[dict[str, Any]], baseline: dict[str, 
         axes.set(title=title, xlabel="step")
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
-    figure.savefig(path, dpi=100)
+    return _pixels(figure)
+
+
+def plot_sweep(rows: Sequence[dict[str, Any]], x: str, others: Sequence[str]) -> np.ndarray:
+    """The metrics of a sweep's runs by the setting `x`, a line for each choice of `others`.
+
+    The axis is logarithmic where the values are positive and span a factor of ten or more.
+    Returns uint8 [height, width, 3].
+    """
+    lines: dict[str, list] = {}
+    for row in rows:
+        lines.setdefault(", ".join(f"{name}={row[name]}" for name in others), []).append(row)
+    values = [row[x] for row in rows]
+    numeric = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+    figure = _figure()
+    for axes, (name, title) in zip(figure.subplots(1, len(PANELS)), PANELS.items(), strict=True):
+        for label, line in lines.items():
+            xs = [row[x] if numeric else str(row[x]) for row in line]
+            axes.plot(xs, [row[name] for row in line], marker="o", label=label or None)
+        if numeric and min(values) > 0 and max(values) >= 10 * min(values):
+            axes.set_xscale("log")
+        axes.set(title=title, xlabel=x)
+        axes.grid(alpha=0.3)
+    if others:
+        axes.legend(frameon=False)
+    return _pixels(figure)
+
+
+def _figure():
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # a second to import
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(13, 3.2), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _pixels(figure) -> np.ndarray:
+    figure.canvas.draw()
+    return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()

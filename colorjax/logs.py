@@ -103,5 +103,8 @@ def write_text(path: Path, text: str) -> None:
     """Written aside and then renamed, so that no reader and no crash sees half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(path.name + ".part")
-    aside.write_text(text)
-    os.replace(aside, path)
+    try:
+        aside.write_text(text)
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)

@@ -1,13 +1,18 @@
 """Trains and measures networks: `python -m colorjax.main --config=configs/classify.py`.
 
-Only parses flags. `--config.NAME=VALUE` overrides any field of the config; without `--config`, a
-run that `--workdir` holds is taken with the config it was started with.
+Only parses flags. `--config=FILE[:VARIANT]` names a config, `--config.NAME=VALUE` overrides any
+of its fields; without `--config`, the run that `--workdir` holds is taken with its own config.
 """
 
+import difflib
+import os
 import re
+import runpy
 import sys
+import traceback
 import warnings
 from pathlib import Path
+from typing import Any
 
 import jax
 from absl import app, flags, logging
@@ -16,14 +21,15 @@ from ml_collections import ConfigDict, config_flags
 from colorjax import logs
 from colorjax.errors import UserError
 from colorjax.evaluate import evaluate
-from colorjax.train import train
+from colorjax.sweep import sweep
+from colorjax.train import flatten, train
 from colorjax.vgg16_weights import cache_folder
 
-MODES = {"train": train, "eval": evaluate}
+MODES = {"train": train, "eval": evaluate, "sweep": sweep}
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", None, "folder of the run; runs/<name of the config> by default")
-flags.DEFINE_enum("mode", "train", list(MODES), "train, going on where a run stopped; or eval")
+flags.DEFINE_enum("mode", None, list(MODES), "what to do, if not what the config says")
 flags.DEFINE_bool("multihost", False, "one of several processes: calls jax.distributed.initialize")
 flags.DEFINE_string("coordinator", None, "with --multihost: host:port of process 0")
 flags.DEFINE_integer("num_processes", None, "with --multihost: how many processes there are")
@@ -33,61 +39,109 @@ flags.DEFINE_integer("process_id", None, "with --multihost: which one this is, f
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise UserError(f"{argv[1]!r} is no flag, want --name=value")
-    config, workdir = read_config(), find_workdir()
-    if not jax.config.jax_compilation_cache_dir:
-        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    # A program that cannot be kept, or was half kept, is compiled again: no user's concern.
-    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
-    if FLAGS.multihost:
-        jax.distributed.initialize(FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_id)
-    MODES[FLAGS.mode](config, workdir)
+    config = FLAGS.config.lock()
+    mode = FLAGS.mode or config.mode
+    if mode not in MODES:
+        raise UserError(f"mode is {mode!r}, want one of {', '.join(MODES)}")
+    keep_compiled_programs()
+    connect_processes()
+    MODES[mode](config, Path(FLAGS.workdir))
 
 
 def parse_flags(argv: list[str]) -> list[str]:
-    """Parses in two passes, since the config to be overridden may lie in the workdir."""
-    if any(re.match("--?config(=|$)", arg) for arg in argv):
-        config_flags.DEFINE_config_file("config", help_string="file of the config, FILE[:VARIANT]")
+    """Parses all flags, with the config's fields among them; returns what is no flag.
+
+    ml_collections could load the file too, but tells of a mistyped field in a traceback.
+    """
+    config_argument, argv = take_config(argv)
+    if config_argument is not None:
+        define_config(load_config(config_argument), argv)
     else:
         FLAGS(argv, known_only=True)
-        if FLAGS.workdir is None:
-            raise UserError(
-                "neither --config nor --workdir is given, want --config=configs/classify.py or such"
-            )
-        saved = ConfigDict(logs.read_json(Path(FLAGS.workdir) / "config.json"))
-        config_flags.DEFINE_config_dict("config", saved)
-    try:
-        rest = app.parse_flags_with_usage(argv)
-    except AttributeError as error:
-        raise UserError(f"--config has no setting {unknown_setting(error)}") from error
+        if FLAGS.workdir is not None:
+            saved = logs.read_json(Path(FLAGS.workdir) / "config.json")
+            define_config(ConfigDict(with_tuples(saved)), argv)
+        FLAGS.unparse_flags()
+    rest = app.parse_flags_with_usage(argv)
+    if "config" not in FLAGS:
+        raise UserError(
+            "neither --config nor --workdir is given, want --config=configs/classify.py or such"
+        )
+    if FLAGS.workdir is None:
+        file, _, variant = config_argument.partition(":")
+        FLAGS.workdir = str(Path("runs", "_".join(filter(None, [Path(file).stem, variant]))))
     if FLAGS["verbosity"].using_default_value:  # absl would go on to show every library's INFO
         FLAGS.verbosity = logging.WARNING
     return rest
 
 
-def unknown_setting(error: AttributeError) -> str:
-    """ml_collections' message, quotes and line breaks, as part of a sentence."""
-    message = str(error).replace("\\n", "\n").replace("\\", "").strip("'\" \n")
-    name, *rest = message.split("\n")
-    suggestion = re.search(r'Did you mean "(.+?)"', " ".join(rest))
-    return f"{name.strip(chr(39))!r}" + (
-        f", did you mean {suggestion.group(1)!r}?" if suggestion else ""
-    )
+def take_config(argv: list[str]) -> tuple[str | None, list[str]]:
+    """The value of `--config=FILE[:VARIANT]`, or of `--config FILE`, and the other arguments."""
+    for i, argument in enumerate(argv):
+        name, equals, value = argument.partition("=")
+        if name.lstrip("-") == "config" and name.startswith("-"):
+            if equals:
+                return value, argv[:i] + argv[i + 1 :]
+            if i + 1 < len(argv):
+                return argv[i + 1], argv[:i] + argv[i + 2 :]
+            raise UserError("--config has no value, want --config=configs/classify.py or such")
+    return None, argv
 
 
-def read_config() -> ConfigDict:
+def load_config(argument: str) -> ConfigDict:
+    """The `get_config(variant)` of a Python file, FILE[:VARIANT]."""
+    file, _, variant = argument.partition(":")
+    if not Path(file).is_file():
+        raise UserError(f"config file {file} does not exist")
+    module = runpy.run_path(file)
+    if "get_config" not in module:
+        raise UserError(f"config file {file} has no function get_config")
+    return module["get_config"](*[variant] if variant else [])
+
+
+def define_config(config: ConfigDict, argv: list[str]) -> None:
+    """Makes every field of `config` a flag, if all that `argv` overrides are there."""
+    known = list(flatten(config.to_dict()))
+    for name in re.findall(r"^--?config\.([^=\s]+)", "\n".join(argv), re.MULTILINE):
+        if name not in known:
+            last = {field.rpartition(".")[2]: field for field in known}
+            close = difflib.get_close_matches(name, known, 1) or [
+                last[field]
+                for field in difflib.get_close_matches(name.rpartition(".")[2], last, 1)
+            ]
+            suggestion = f", did you mean {close[0]!r}?" if close else ""
+            raise UserError(f"the config has no setting {name!r}{suggestion}")
+    config_flags.DEFINE_config_dict("config", config, sys_argv=argv)
+
+
+def with_tuples(tree: Any) -> Any:
+    """JSON's lists back to the tuples that a config holds, which may then be overridden."""
+    if isinstance(tree, dict):
+        return {name: with_tuples(value) for name, value in tree.items()}
+    return tuple(map(with_tuples, tree)) if isinstance(tree, list) else tree
+
+
+def keep_compiled_programs() -> None:
+    """Compiles a program once and for all, unless jax was told of a cache already."""
+    if not jax.config.jax_compilation_cache_dir:
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    # A program that cannot be kept, or was half kept, is compiled again: no user's concern.
+    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
+
+
+def connect_processes() -> None:
+    places = (FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_id)
+    if not FLAGS.multihost:
+        if any(place is not None for place in places):
+            raise UserError("--coordinator, --num_processes and --process_id want --multihost too")
+        return
     try:
-        return FLAGS.config.lock()
-    except OSError as error:
-        raise UserError(f"config file {FLAGS['config'].config_filename} cannot be read") from error
-
-
-def find_workdir() -> Path:
-    """`--workdir`, or `runs/` and the config's file name and variant."""
-    if FLAGS.workdir is not None:
-        return Path(FLAGS.workdir)
-    file, *variant = FLAGS["config"].config_filename.split(":")
-    return Path("runs", "_".join([Path(file).stem, *variant]))
+        jax.distributed.initialize(*places)
+    except ValueError as error:  # outside a cluster that jax knows
+        raise UserError(
+            f"--multihost wants --coordinator, --num_processes and --process_id here: {error}"
+        ) from error
 
 
 def run() -> None:
@@ -96,7 +150,17 @@ def run() -> None:
     try:
         app.run(main, flags_parser=parse_flags)
     except UserError as error:
-        sys.exit(f"colorjax: {error}")
+        print(f"colorjax: {error}", file=sys.stderr, flush=True)
+        leave(2)
+    except Exception:
+        traceback.print_exc()
+        leave(1)
+
+
+def leave(status: int) -> None:
+    if FLAGS.is_parsed() and FLAGS.multihost:
+        os._exit(status)  # an ordinary exit would wait for the other processes, for minutes
+    sys.exit(status)
 
 
 if __name__ == "__main__":

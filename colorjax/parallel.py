@@ -3,12 +3,14 @@
 The state carries no device axis on either path, so that one checkpoint serves both.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from colorjax.errors import UserError
@@ -59,9 +61,34 @@ def place(tree: Any, devices: Sequence[jax.Device] | None = None) -> Any:
     """Copies host arrays to every device of this process, as a compiled step wants them.
 
     Steps take host arrays too, but would then be compiled a second time for their own results.
+    Leaves that share memory, which could not be donated, are copied apart.
     """
+    tree = jax.device_get(tree)
     local = [d for d in devices or jax.devices() if d.process_index == jax.process_index()]
     return jax.device_put(tree, NamedSharding(Mesh(local, (AXIS,)), PartitionSpec()))
+
+
+def is_writer() -> bool:
+    """Whether this is the process that writes files and talks to the user."""
+    return jax.process_index() == 0
+
+
+def check_same(what: str, content: str) -> None:
+    """Raises UserError on every process unless `content` is the same on all of them."""
+    if jax.process_count() == 1:
+        return
+    digest = np.frombuffer(hashlib.sha256(content.encode()).digest()[:8], np.uint32)
+    digests = multihost_utils.process_allgather(digest)
+    others = [i for i, other in enumerate(digests) if (other != digests[0]).any()]
+    if others:
+        raise UserError(f"{what} of process {others[0]} differ from those of process 0")
+
+
+def from_writer(tree: Any) -> Any:
+    """The host arrays of `tree` as the writing process has them, on every process."""
+    if jax.process_count() == 1:
+        return tree
+    return multihost_utils.broadcast_one_to_all(jax.device_get(tree))
 
 
 def check_batch_size(name: str, batch_size: int) -> None:

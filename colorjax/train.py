@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import json
 import platform
 import signal
 import time
@@ -15,6 +16,7 @@ import jax
 import jaxlib
 import numpy as np
 from absl import logging
+from flax.traverse_util import flatten_dict
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 from tqdm import tqdm
@@ -32,6 +34,7 @@ from colorjax.data import loader
 from colorjax.data.sources import Source
 from colorjax.errors import UserError
 from colorjax.models.colorizer import Colorizer
+from colorjax.parallel import is_writer
 from colorjax.steps import TrainState
 
 CALIBRATION_IMAGES = 16
@@ -42,8 +45,7 @@ class Run(NamedTuple):
 
     config: ConfigDict
     workdir: Path
-    manager: Any  # of checkpoints
-    record: dict[str, Any]
+    manager: checkpoint.Manager
     start: int  # steps done before
     first_example: int  # images consumed before
     batches: Iterator[steps.Batch]
@@ -57,16 +59,28 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
     """Trains from scratch, or from the newest checkpoint in `workdir`, up to `config.num_steps`.
 
     Leaves config, record, metrics, figures and checkpoints in `workdir` and returns the hold-out's
-    metrics at the last step. Stopped by SIGINT or SIGTERM, it saves and returns an empty dict.
-    Raises UserError for settings, data or a workdir that do not fit.
+    metrics at the last step; those of the best checkpoint where there is nothing left to train.
+    Stopped by SIGINT or SIGTERM, it saves and returns an empty dict. Raises UserError for settings,
+    data or a workdir that do not fit, and for a disk that cannot be written.
     """
     check_config(config)
-    run, state = open_run(config, workdir)
-    if run.start >= config.num_steps:
-        say(f"{workdir} has its {run.start} steps already: a larger num_steps goes on")
+    try:
+        with checkpoint.closing(
+            checkpoint.open_manager(workdir, best_metric=evaluate.BEST_METRIC)
+        ) as manager:
+            done = checkpoint.newest_step(manager)
+            if done is None or done < config.num_steps:
+                return go_on(config, workdir, manager)
+        say(f"{workdir} has its {done} steps already: a larger num_steps goes on")
         return evaluate.evaluate(config, workdir)
+    except OSError as error:
+        raise UserError(f"{error.filename or workdir}: {error.strerror or error}") from error
+
+
+def go_on(config: ConfigDict, workdir: Path, manager: checkpoint.Manager) -> dict[str, float]:
+    """Trains from the newest checkpoint, or from the start where there is none."""
+    run, state = open_run(config, workdir, manager)
     with (
-        checkpoint.closing(run.manager),
         logs.open_logs(workdir, run.start, is_writer()) as log,
         progress(config.num_steps, run.start) as bar,
         stop_signals() as stop_requested,
@@ -76,23 +90,28 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
     return metrics
 
 
-def loop(run, state, log, bar, stop_requested) -> tuple[dict[str, float], int]:
-    """The steps themselves; returns the metrics measured last and the last step done."""
+def loop(
+    run: Run, state: TrainState, log: logs.Logs, bar: tqdm, stop_requested: Callable[[int], bool]
+) -> tuple[dict[str, float], int]:
+    """The steps themselves; returns the hold-out's metrics, if all are done, and the last step."""
     config, meter = run.config, Meter(run.config.batch_size)
     for step in range(run.start + 1, config.num_steps + 1):
         state, scalars = run.train_step(state, next(run.batches))
         meter.add(scalars)
         bar.update()
         diverged = meter.skipped_in_row >= config.max_skipped
-        stop = stop_requested(step) or diverged
-        evaluates = step == config.num_steps or step % config.eval_every == 0
+        final = step == config.num_steps
+        stop = (stop_requested(step) or diverged) and not final
+        evaluates = final or (step % config.eval_every == 0 and not stop)
         if evaluates or stop or step % config.log_every == 0:
             averages = meter.average()
             logs.write_scalars(log, step, "train", averages)
-            bar.set_postfix({name: f"{averages[name]:.3g}" for name in ("loss", "images/s")})
+            shown = [name for name in ("loss", "images/s") if name in averages]
+            bar.set_postfix({name: f"{averages[name]:.3g}" for name in shown})
         metrics = measure_and_draw(run, log, step, steps.variables(state)) if evaluates else {}
         if evaluates or stop or step % config.checkpoint_every == 0:
             save(run, step, state, metrics)
+            meter.restart()
         if diverged:
             raise UserError(
                 f"the loss was not finite for {config.max_skipped} steps in a row: step {step} has "
@@ -104,15 +123,17 @@ def loop(run, state, log, bar, stop_requested) -> tuple[dict[str, float], int]:
     return metrics, step
 
 
-def open_run(config: ConfigDict, workdir: Path) -> tuple[Run, TrainState]:
-    """Opens data, checkpoints and compiled functions, and the state to go on from."""
+def open_run(
+    config: ConfigDict, workdir: Path, manager: checkpoint.Manager
+) -> tuple[Run, TrainState]:
+    """Opens data and compiled functions, and the state to go on from."""
     source = evaluate.open_source(config)
+    parallel.check_same("settings or photographs", json.dumps([config.to_dict(), source.notes]))
     model, tx = build_model(config), build_optimizer(config)
-    manager = checkpoint.open_manager(workdir, best_metric=evaluate.BEST_METRIC)
     state, first_example, record = begin(config, workdir, source, model, tx, manager)
     task = build_task(config, record["bins"]["means"])
     run = Run(
-        config, workdir, manager, record, int(state.step), first_example,
+        config, workdir, manager, int(state.step), first_example,
         batches=loader.train_batches(
             source.train, size=config.data.load_size, batch_size=config.batch_size,
             seed=config.seed, start=first_example, process_index=jax.process_index(),
@@ -125,63 +146,82 @@ def open_run(config: ConfigDict, workdir: Path) -> tuple[Run, TrainState]:
         ),
         measure=evaluate.evaluator(config, model, task, source.holdout),
         draw=evaluate.drawer(config, model, task, source),
-        baseline=evaluate.measure_baseline(config, task, source.holdout, record["bins"]["counts"]),
+        baseline=record["constant"],
     )
     return run, parallel.place(state)
 
 
 def begin(
-    config: ConfigDict, workdir: Path, source: Source, model: Colorizer, tx: Any, manager: Any
+    config: ConfigDict, workdir: Path, source: Source, model: Colorizer, tx: Any,
+    manager: checkpoint.Manager,
 ) -> tuple[TrainState, int, dict[str, Any]]:
     """The state to start or go on from, the images consumed before it, and the run's record."""
-    if checkpoint.newest_step(manager) is not None:
+    if checkpoint.newest_step(manager) is None:
+        state, first_example, record = begin_afresh(config, source, model, tx)
+    else:
         like = jax.eval_shape(lambda: init_state(config, model, tx))
         restored, record = checkpoint.restore(manager, like), logs.read_record(workdir)
         warn_of_changes(config, restored.config, source.notes, record["data"])
+        state, first_example = restored.state, restored.position["examples"]
         say(f"goes on from step {restored.step} in {workdir}")
-        return restored.state, restored.position["examples"], record
+    record["sessions"] = [*record.get("sessions", []), {"step": int(state.step), **surroundings()}]
+    if is_writer():
+        logs.write_json(workdir / "config.json", config.to_dict())
+        logs.write_json(workdir / "record.json", record)
+    # Hosts may have found other pretrained weights, or none.
+    return parallel.from_writer(state), first_example, record
+
+
+def begin_afresh(
+    config: ConfigDict, source: Source, model: Colorizer, tx: Any
+) -> tuple[TrainState, int, dict[str, Any]]:
+    """As `begin`, for a run without a checkpoint."""
     task = build_task(config, None)
-    calibration = evaluate.load_rgb(config, source.train[:CALIBRATION_IMAGES])
+    calibration = evaluate.load_rgb(config, evaluate.spread(source.train, CALIBRATION_IMAGES))
     state, encoder = load_encoder(
         config, init_state(config, model, tx), task.prepare(calibration).gray
     )
+    statistics = evaluate.measure_bins(config, task, source.train)
     record = {
-        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "source": source.name,
         "data": source.notes,
         "encoder": encoder,
         "parameters": sum(x.size for x in jax.tree.leaves(state.params)),
-        "devices": [device.device_kind for device in jax.devices()],
-        "processes": jax.process_count(),
-        "versions": {"python": platform.python_version(), "jax": jax.__version__,
-                     "jaxlib": jaxlib.__version__, "flax": flax.__version__},
-        "bins": evaluate.measure_bins(config, task, source.train),
+        "bins": statistics,
+        "constant": evaluate.measure_baseline(config, task, source.holdout, statistics["counts"]),
     }
-    if is_writer():
-        logs.write_json(workdir / "config.json", config.to_dict())
-        logs.write_json(workdir / "record.json", record)
     say(summary(record))
     return state, 0, record
 
 
-def warn_of_changes(config, old_config, notes, old_notes) -> None:
+def surroundings() -> dict[str, Any]:
+    """When, on what and with which versions a run starts or goes on."""
+    return {
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "devices": [device.device_kind for device in jax.devices()],
+        "processes": jax.process_count(),
+        "versions": {"python": platform.python_version(), "jax": jax.__version__,
+                     "jaxlib": jaxlib.__version__, "flax": flax.__version__},
+    }
+
+
+def warn_of_changes(
+    config: ConfigDict, old_config: dict[str, Any], notes: dict[str, int], old_notes: dict[str, int]
+) -> None:
     """One line for each thing that is not what it was when the run was saved."""
+    if not is_writer():
+        return
     old, new = flatten(old_config), flatten(logs.as_json(config.to_dict()))
     for name in sorted(old.keys() | new.keys()):
         if old.get(name) != new.get(name):
             logging.warning("%s was %r in this run, is %r now", name, old.get(name), new.get(name))
-    if logs.as_json(notes) != old_notes:
+    if notes != old_notes:
         logging.warning("the photographs have changed: %s then, %s now", old_notes, notes)
 
 
-def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(tree: dict[str, Any]) -> dict[str, Any]:
     """{"a": {"b": 1}} -> {"a.b": 1}."""
-    flat = {}
-    for name, value in tree.items():
-        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {
-            prefix + name: value
-        }
-    return flat
+    return flatten_dict(tree, sep=".")
 
 
 def measure_and_draw(run: Run, log: logs.Logs, step: int, variables: Any) -> dict[str, float]:
@@ -193,9 +233,8 @@ def measure_and_draw(run: Run, log: logs.Logs, step: int, variables: Any) -> dic
         picture = run.draw(variables)
         image_io.write(run.workdir / "figures" / f"step_{step:06d}.png", picture)
         logs.write_image(log, step, "gray_prediction_truth", picture)
-        figures.plot_curves(
-            run.workdir / "figures" / "curves.png", logs.read_metrics(run.workdir), run.baseline
-        )
+        curves = figures.plot_curves(logs.read_metrics(run.workdir), run.baseline)
+        image_io.write(run.workdir / "figures" / "curves.png", curves)
     return metrics
 
 
@@ -220,7 +259,7 @@ def summary(record: dict[str, Any]) -> str:
     return (
         f"{record['source']}: {data}; {record['bins']['clipped']:.1%} of pixels outside the bins\n"
         f"{record['parameters']:,} parameters, encoder {record['encoder'].split(' (')[0]}, "
-        f"{len(record['devices'])} x {record['devices'][0]}"
+        f"{jax.device_count()} x {jax.devices()[0].device_kind}"
     )
 
 
@@ -231,7 +270,8 @@ class Meter:
         self.batch_size = batch_size
         self.rows: list[dict[str, float]] = []
         self.in_flight: dict[str, jax.Array] | None = None
-        self.since, self.timed = None, 0
+        self.since: float | None = None
+        self.timed = 0
         self.skipped_in_row = 0
 
     def add(self, scalars: dict[str, jax.Array]) -> None:
@@ -243,7 +283,7 @@ class Meter:
         self.in_flight = scalars
         if self.since is None:  # the first step compiles, which says nothing of the speed
             self._settle()
-            self.since = time.perf_counter()
+            self.restart()
         else:
             self.timed += 1
 
@@ -254,10 +294,15 @@ class Meter:
         kept = [row for row in self.rows if not row["skipped"]] or self.rows
         averages = {name: float(np.mean([row[name] for row in kept])) for name in kept[0]}
         averages["skipped"] = skipped
-        seconds = time.perf_counter() - self.since
-        averages["images/s"] = self.timed * self.batch_size / seconds
-        self.rows, self.since, self.timed = [], time.perf_counter(), 0
+        if self.timed:
+            averages["images/s"] = self.timed * self.batch_size / (time.perf_counter() - self.since)
+        self.rows = []
+        self.restart()
         return averages
+
+    def restart(self) -> None:
+        """Times from now on: what came between two steps was something else."""
+        self.since, self.timed = time.perf_counter(), 0
 
     def _settle(self) -> None:
         if self.in_flight is not None:
@@ -296,10 +341,6 @@ def stop_signals() -> Iterator[Callable[[int], bool]]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-def is_writer() -> bool:
-    return jax.process_index() == 0
 
 
 def say(text: str) -> None:

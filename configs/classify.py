@@ -11,7 +11,7 @@ batch_size=12, num_steps=1200: 30 min; hold-out Acc.U 0.26, Acc.V 0.14, L_reg 46
 the constant predictor has 0.25, 0.11, 748 and 0.75.
 """
 
-from ml_collections import ConfigDict, config_dict
+from ml_collections import ConfigDict
 
 from colorjax.errors import UserError
 
@@ -19,6 +19,9 @@ from colorjax.errors import UserError
 def get_config(variant: str = "sample") -> ConfigDict:
     """`sample`: the bundled photographs, on a CPU. `paper`: the paper's setting, for a GPU."""
     config = ConfigDict()
+    config.mode = "train"  # goes on where a run stopped; or eval, sweep
+    config.sweep = ()  # (("optimizer.learning_rate", (1e-4, 1e-3)), ...): every combination
+    config.sweep_index = -1  # of the one run of the sweep to do; -1: all
     config.seed = 0
     config.batch_size = 6  # over all devices together
     config.num_steps = 150
@@ -35,7 +38,7 @@ def get_config(variant: str = "sample") -> ConfigDict:
     config.data.crop_size = 64  # ... and cropped at random to this one in training
     config.data.min_chroma = 3.0  # mean of max(RGB) - min(RGB) below which a photograph is gray
     config.data.max_unreadable = 0.1  # share of files that may be left out with a warning
-    config.data.tfds_dir = config_dict.placeholder(str)  # where TFDS sets are, if elsewhere
+    config.data.tfds_dir = ""  # where TFDS sets are, if elsewhere
     config.data.num_threads = 2
     config.data.statistics_images = 1000  # over which the bins' frequencies are counted
 

@@ -6,4 +6,4 @@ set -euo pipefail
 arguments=("$@")
 set --
 source "$(dirname "${BASH_SOURCE[0]}")/venv.sh"
-exec "$PYTHON" -m colorjax.main "${arguments[@]}"
+exec "$PYTHON" -m colorjax.main ${arguments[@]+"${arguments[@]}"}

@@ -5,4 +5,4 @@ arguments=("$@")
 set -- test
 source "$(dirname "${BASH_SOURCE[0]}")/venv.sh"
 exec "$PYTHON" -m pytest -q -n auto --maxprocesses=4 --dist worksteal "$root/tests" \
-    "${arguments[@]}"
+    ${arguments[@]+"${arguments[@]}"}

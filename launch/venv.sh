@@ -15,7 +15,8 @@ if [ ! -x "$PYTHON" ]; then
         fi
         "$base" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break
     done
-    "$base" -m venv "$root/.venv"
+    # A half-made environment would pass for a whole one the next time.
+    "$base" -m venv "$root/.venv" || { rm -rf "$root/.venv"; exit 2; }
 fi
 
 # Installed once for each set of extras, and again when the requirements change.

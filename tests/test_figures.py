@@ -1,6 +1,5 @@
 import numpy as np
 from numpy.testing import assert_array_equal
-from PIL import Image
 
 from colorjax import figures
 
@@ -35,7 +34,7 @@ def test_a_repeated_row_name_is_written_once():
     assert ink(["training"]) == ink(["training", "training"]) > 0
 
 
-def test_curves_have_a_line_for_the_baseline_but_none_for_its_loss(tmp_path):
+def test_curves_have_a_line_for_the_baseline_but_none_for_its_loss():
     measured = {"loss": 1.0, "acc_u": 0.1, "acc_v": 0.2, "sat_diff": 1.0}
     rows = [
         {"step": step, "split": split, **measured}
@@ -43,9 +42,20 @@ def test_curves_have_a_line_for_the_baseline_but_none_for_its_loss(tmp_path):
     ]
 
     def curves(baseline):
-        figures.plot_curves(tmp_path / "curves.png", rows, baseline)
-        return np.asarray(Image.open(tmp_path / "curves.png").convert("RGB"))
+        return figures.plot_curves(rows, baseline)
 
     assert_array_equal(curves({}), curves({"loss": 0.5}))
     assert (curves({}) != curves({"acc_u": 0.5})).any()
     assert len(np.unique(curves({}).reshape(-1, 3), axis=0)) > 50  # lines in colour
+
+
+def test_a_sweep_is_drawn_with_a_line_for_each_choice_of_the_other_settings():
+    def rows(spaces):
+        return [
+            {"rate": rate, "space": space, "loss": i + rate, "acc_u": 0.1, "acc_v": 0.2,
+             "sat_diff": 0.5}
+            for rate in (1e-4, 1e-2) for i, space in enumerate(spaces)
+        ]
+
+    one, two = (figures.plot_sweep(rows(s), "rate", ["space"]) for s in (["luv"], ["luv", "hsv"]))
+    assert one.shape == two.shape and one.dtype == np.uint8 and (one != two).any()

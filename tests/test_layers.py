@@ -18,6 +18,7 @@ FLOORS = [
     "build",
     "evaluate",
     "train",
+    "sweep",
     "main",
 ]
 HEIGHT = {name: i for i, floor in enumerate(FLOORS) for name in floor.split()}

@@ -36,14 +36,21 @@ def start(*args, devices=1, before=()):
 
 def run(*args, **kwargs):
     process = start(*args, **kwargs)
-    out, err = process.communicate(timeout=240)
+    out, err = ended(process)
     return process.returncode, out, err
 
 
+def ended(process):
+    try:
+        return process.communicate(timeout=240)
+    finally:
+        process.kill()
+
+
 def sentence(*args, **kwargs):
-    """What a refused call says: one line and nothing else, with status 1 or 2."""
+    """What a refused call says: one line, without a traceback, and status 2."""
     code, _, err = run(*args, **kwargs)
-    assert code in (1, 2) and "Traceback" not in err, err
+    assert code == 2 and "Traceback" not in err, err
     lines = [line for line in err.splitlines() if line.startswith("colorjax: ")]
     assert len(lines) == 1, err
     return lines[0]
@@ -59,16 +66,21 @@ def folder_of(tmp_path, count):
 @pytest.mark.parametrize(
     "args, said",
     [
-        (["--config.data.sorce=x"], "has no setting 'sorce', did you mean 'source'?"),
-        (["--config.batchsize=8"], "has no setting 'batchsize', did you mean 'batch_size'?"),
+        (["--config.data.sorce=x"], "no setting 'data.sorce', did you mean 'data.source'?"),
+        (["--config.batchsize=8"], "no setting 'batchsize', did you mean 'batch_size'?"),
+        (["--config.dta.source=x"], "no setting 'dta.source', did you mean 'data.source'?"),
+        (["--config.seed.x=1"], "no setting 'seed.x', did you mean 'seed'?"),
         (["--config.batch_size=0"], "batch_size is 0, want a positive multiple"),
+        (["--config.mode=foo"], "mode is 'foo', want one of train, eval, sweep"),
+        (["--num_processes=2"], "want --multihost too"),
+        (["--multihost"], "--multihost wants --coordinator, --num_processes and --process_id"),
         (["--config.data.source=folder:no/such"], "no/such"),
         (["positional"], "'positional' is no flag"),
     ],
 )
 def test_a_mistake_on_the_command_line_is_one_sentence(tmp_path, args, said):
     assert said in sentence(*TINY, f"--workdir={tmp_path}", *args)
-    assert not list(tmp_path.iterdir())
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_a_batch_that_does_not_divide_by_the_devices_is_one_sentence(tmp_path):
@@ -77,9 +89,20 @@ def test_a_batch_that_does_not_divide_by_the_devices_is_one_sentence(tmp_path):
 
 
 def test_a_missing_config_and_a_missing_variant_are_one_sentence():
-    assert "configs/none.py cannot be read" in sentence("--config=configs/none.py")
+    assert "config file configs/none.py does not exist" in sentence("--config=configs/none.py")
     assert "no variant 'papr'" in sentence("--config=configs/classify.py:papr")
     assert "neither --config nor --workdir" in sentence()
+
+
+def test_a_run_is_measured_from_its_folder_alone(tmp_path):
+    code, out, err = run(*TINY, f"--workdir={tmp_path}")
+    assert code == 0, err
+    code, again, err = run(
+        f"--workdir={tmp_path}", "--mode=eval", "--config.model.final_features=(128,64,64)"
+    )
+    assert code == 0, err
+    assert again.splitlines()[-6:] == out.splitlines()[-7:-1]
+    assert "final_featurs" in sentence(f"--workdir={tmp_path}", "--config.model.final_featurs=1")
 
 
 def test_a_workdir_without_a_run_is_one_sentence(tmp_path):
@@ -111,10 +134,12 @@ def test_a_stopped_run_goes_on_with_other_devices_and_ends_the_same(tmp_path):
         "--config.optimizer.name=nesterov", devices=2,
     )
     metrics = tmp_path / "stopped" / "metrics.jsonl"
-    while stopped.poll() is None and not (metrics.exists() and metrics.read_text().count("\n") > 3):
+    deadline = time.monotonic() + 120
+    while not (metrics.exists() and metrics.read_text().count("\n") > 3):
+        assert stopped.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
     stopped.send_signal(signal.SIGTERM)
-    out, err = stopped.communicate(timeout=120)
+    out, err = ended(stopped)
     assert stopped.returncode == 0, err
     assert "saved: the same command goes on" in out
     step = json.loads(metrics.read_text().splitlines()[-1])["step"]
@@ -131,19 +156,24 @@ def test_a_stopped_run_goes_on_with_other_devices_and_ends_the_same(tmp_path):
     jax.tree.map(lambda a, b: assert_allclose(a, b, rtol=1e-4, atol=1e-4), one.state, two.state)
 
 
-def test_two_processes_train_together_and_end_as_one_does(tmp_path):
+def start_two(*args, differing=((), ())):
+    """Two processes of two devices each on this machine."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    update = ["--config.optimizer.name=nesterov", "--config.eval_every=2"]
-    together = [
+    return [
         start(
-            *TINY, *update, f"--workdir={tmp_path / 'two'}", "--multihost",
-            f"--coordinator=127.0.0.1:{port}", "--num_processes=2", f"--process_id={i}", devices=2,
+            *TINY, *args, *differing[i], "--multihost", f"--coordinator=127.0.0.1:{port}",
+            "--num_processes=2", f"--process_id={i}", devices=2,
         )
         for i in range(2)
     ]
-    ends = [process.communicate(timeout=240) for process in together]
+
+
+def test_two_processes_train_together_and_end_as_one_does(tmp_path):
+    update = ["--config.optimizer.name=nesterov", "--config.eval_every=2"]
+    together = start_two(*update, f"--workdir={tmp_path / 'two'}")
+    ends = [ended(process) for process in together]
     assert [process.returncode for process in together] == [0, 0], ends
     assert "hold-out" in ends[0][0] and "hold-out" not in ends[1][0]
     code, _, err = run(*TINY, *update, f"--workdir={tmp_path / 'one'}")
@@ -153,6 +183,18 @@ def test_two_processes_train_together_and_end_as_one_does(tmp_path):
     jax.tree.map(lambda a, b: assert_allclose(a, b, rtol=1e-5, atol=1e-6), one.state, two.state)
     for key, value in one.metrics.items():
         assert two.metrics[key] == pytest.approx(value, rel=1e-4)
+
+
+def test_two_processes_with_other_settings_stop_with_a_sentence_and_do_not_wait(tmp_path):
+    together = start_two(
+        f"--workdir={tmp_path}", differing=(["--config.seed=0"], ["--config.seed=1"])
+    )
+    started = time.monotonic()
+    for process in together:
+        _, err = ended(process)
+        assert process.returncode == 2, err
+        assert "settings or photographs of process 1 differ from those of process 0" in err
+    assert time.monotonic() - started < 120
 
 
 def test_help_needs_no_config():

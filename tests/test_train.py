@@ -1,12 +1,14 @@
 import json
+import shutil
 
 import jax
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 from PIL import Image
+from test_build import random_weights
 
-from colorjax import checkpoint, evaluate, logs, train
+from colorjax import checkpoint, evaluate, logs, train, vgg16_weights
 from colorjax.errors import UserError
 from configs import classify
 
@@ -55,6 +57,8 @@ def test_a_run_leaves_config_record_metrics_figures_and_checkpoint(finished):
     record = logs.read_record(workdir)
     assert record["encoder"] == "random (as configured)"
     assert record["data"]["train"] == 11 and record["data"]["holdout"] == 1
+    assert set(record["constant"]) == set(metrics)
+    assert [session["step"] for session in record["sessions"]] == [0]
     assert 0 < record["bins"]["clipped"] < 0.2
     rows = logs.read_metrics(workdir)
     assert [row["step"] for row in rows if row["split"] == "train"] == [1, 2, 3, 4]
@@ -86,20 +90,23 @@ def test_twenty_steps_equal_ten_and_a_restart_and_ten_bit_for_bit(tmp_path):
     assert losses[0] == losses[1] and len(losses[0]) == 20
 
 
-def test_evaluation_needs_only_the_workdir_and_repeats_the_metrics(finished):
-    workdir, metrics = finished
-    from ml_collections import ConfigDict
+@pytest.fixture
+def copied(finished, tmp_path):
+    shutil.copytree(finished[0], tmp_path / "run")
+    return tmp_path / "run", finished[1]
 
-    saved = ConfigDict(logs.read_json(workdir / "config.json"))
-    again = evaluate.evaluate(saved, workdir)
+
+def test_evaluation_repeats_the_metrics(copied):
+    workdir, metrics = copied
+    again = evaluate.evaluate(tiny_config(), workdir)
     assert again == pytest.approx(metrics, rel=1e-5)
     report = json.loads((workdir / "eval.json").read_text())
     assert report["step"] == 4 and report["model"] == again
     assert (workdir / "figures" / "eval.png").exists()
 
 
-def test_a_finished_run_is_measured_and_not_changed(finished, capsys):
-    workdir, metrics = finished
+def test_a_finished_run_is_measured_and_not_changed(copied, capsys):
+    workdir, metrics = copied
     before = (workdir / "metrics.jsonl").read_text()
     assert train.train(tiny_config(), workdir) == pytest.approx(metrics, rel=1e-5)
     assert "has its 4 steps already" in capsys.readouterr().out
@@ -112,6 +119,36 @@ def test_a_checkpoint_of_another_model_is_refused_with_both_shapes(finished):
         train.train(tiny_config(num_steps=8, model__final_features=(64, 64, 64)), workdir)
 
 
+def test_a_stopped_run_takes_the_config_it_was_last_given(tmp_path):
+    train.train(tiny_config(num_steps=1, eval_every=1), tmp_path)
+    train.train(tiny_config(num_steps=2, eval_every=1), tmp_path)
+    assert logs.read_json(tmp_path / "config.json")["num_steps"] == 2
+    assert [s["step"] for s in logs.read_record(tmp_path)["sessions"]] == [0, 1]
+
+
+def test_an_uncalibrated_encoder_and_means_as_bin_values_train(tmp_path):
+    vgg16_weights.save(random_weights(), tmp_path / "vgg16.safetensors")
+    config = tiny_config(
+        model__width=1.0, model__calibrate_batch_norm=False, bins__value="mean", num_steps=1,
+        model__encoder_weights=str(tmp_path / "vgg16.safetensors"),
+    )
+    assert np.isfinite(train.train(config, tmp_path / "run")["loss"])
+
+
+def test_the_meter_times_only_steps_and_leaves_out_skipped_ones():
+    meter = train.Meter(batch_size=8)
+    for loss, skipped in [(1.0, 0.0), (np.nan, 1.0), (3.0, 0.0)]:
+        meter.add({"loss": np.float32(loss), "skipped": np.float32(skipped)})
+    averages = meter.average()
+    assert averages["loss"] == 2.0 and averages["skipped"] == pytest.approx(1 / 3)
+    assert averages["images/s"] > 0
+    meter.restart()
+    meter.since -= 1000.0
+    meter.restart()
+    meter.add({"loss": np.float32(1.0), "skipped": np.float32(0.0)})
+    assert meter.average()["images/s"] > 1
+
+
 def test_changed_settings_are_told_when_a_run_goes_on(finished, caplog):
     config = tiny_config(optimizer__learning_rate=0.5)
     saved = logs.as_json(tiny_config().to_dict())
@@ -121,7 +158,7 @@ def test_changed_settings_are_told_when_a_run_goes_on(finished, caplog):
     assert len(caplog.records) == 2
 
 
-def test_bin_means_of_the_training_set_lower_the_distance_of_perfect_bins(finished):
+def test_bin_means_of_the_training_set_lie_in_their_bins(finished):
     record = logs.read_record(finished[0])["bins"]
     means = np.array(record["means"])
     assert means.shape == (2, 50)
@@ -154,7 +191,7 @@ def test_regression_runs_through_the_same_loop(tmp_path):
 
 def test_real_scenes_lower_the_loss(photo_folder, tmp_path):
     config = tiny_config(
-        data__source=f"folder:{photo_folder / 'scenes' / 'test' / 'mountain'}",
+        data__source=f"folder:{photo_folder}", data__statistics_images=64,
         num_steps=30, eval_every=30, log_every=10, optimizer__learning_rate=1e-2,
     )
     train.train(config, tmp_path)

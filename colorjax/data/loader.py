@@ -80,12 +80,11 @@ def eval_batches(
     process_index: int = 0,
     process_count: int = 1,
     num_threads: int = 2,
-    cache_bytes: int = CACHE_BYTES,
 ) -> Iterator[dict[str, np.ndarray]]:
     """Every picture once, in order; the end is filled up with black pictures that are masked.
 
-    Args and errors are those of train_batches. Every process yields the same number of batches,
-    ceil(len(items) / batch_size).
+    Arguments and errors are those of train_batches, but nothing is kept in memory. Every process
+    yields the same number of batches, ceil(len(items) / batch_size).
 
     Yields:
       "rgb": uint8 [batch_size / process_count, size, size, 3].
@@ -96,7 +95,7 @@ def eval_batches(
     import grain
 
     local = _local_batch_size(batch_size, process_count)
-    read = _reader(items, size, cache_bytes)
+    read = _reader(items, size, cache_bytes=0)
 
     def example(index: int) -> dict[str, np.ndarray]:
         real = index < len(items)

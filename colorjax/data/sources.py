@@ -107,6 +107,8 @@ def open_source(
     if not opened.train or not opened.holdout:
         raise UserError(
             f"{source}: of {len(opened.train) + len(opened.holdout)} usable pictures "
+            f"({opened.notes['unreadable']} more are unreadable and {opened.notes['near_gray']} "
+            "nearly gray) "
             f"{len(opened.holdout)} fall into the hold-out of {holdout:g} and {len(opened.train)} "
             "into training, and each needs one: add pictures or change the hold-out share"
         )

@@ -1,0 +1,109 @@
+"""Trains every combination of a grid of settings, each in its own folder, and compares them."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from colorjax import figures, image_io, logs
+from colorjax.errors import UserError
+from colorjax.evaluate import BEST_METRIC
+from colorjax.train import flatten, say, train
+
+Settings = dict[str, Any]  # dotted name -> value
+
+
+def sweep(config: ConfigDict, workdir: Path) -> list[dict[str, Any]]:
+    """Runs the grid `config.sweep`, ((name, values), ...), or only its `config.sweep_index`-th run.
+
+    A run that has finished or failed is not repeated (delete its folder to do so), one that was
+    stopped goes on. Writes `sweep.json`, `sweep.md` and `sweep.png` and returns the table's rows:
+    `run`, the settings, `status` and the hold-out's metrics. Raises UserError for a grid that
+    names no setting.
+    """
+    if jax.process_count() > 1:
+        raise UserError("a sweep runs in one process: start one for each sweep_index instead")
+    runs, index = grid(config), config.sweep_index
+    if not -1 <= index < len(runs):
+        raise UserError(f"sweep_index is {index}, want 0 to {len(runs) - 1}, or -1 for all")
+    for number, settings in enumerate(runs):
+        result = workdir / run_name(settings) / "result.json"
+        if index in (-1, number) and not result.exists():
+            say(f"run {number + 1} of {len(runs)}: {run_name(settings)}")
+            row = run_one(config, settings, result.parent)
+            if row is None:
+                break
+            logs.write_json(result, row)
+    return report(workdir, runs)
+
+
+def grid(config: ConfigDict) -> list[Settings]:
+    """Every combination of the values in `config.sweep`, the last name varying fastest."""
+    known = flatten(config.to_dict())
+    if not config.sweep:
+        raise UserError('sweep is empty, want (("batch_size", (4, 6)),) or such')
+    for name, values in config.sweep:
+        if name not in known:
+            raise UserError(f"sweep names {name!r}, which is no setting")
+        if not values:
+            raise UserError(f"sweep has no values for {name!r}")
+    names, values = zip(*config.sweep, strict=True)
+    return [dict(zip(names, choice, strict=True)) for choice in itertools.product(*values)]
+
+
+def run_name(settings: Settings) -> str:
+    """The folder of a run: its settings, short and fit for a file's name."""
+    parts = [f"{name.rpartition('.')[2]}={value}" for name, value in settings.items()]
+    return ",".join(parts).translate(str.maketrans("/\\: ()", "______"))
+
+
+def run_one(config: ConfigDict, settings: Settings, workdir: Path) -> dict[str, Any] | None:
+    """Trains one run; a failure is a row that says so. None if the run was stopped by a signal."""
+    config = config.copy_and_resolve_references()
+    try:
+        config.update_from_flattened_dict(settings)
+        metrics = train(config, workdir)
+    except (UserError, TypeError, jax.errors.JaxRuntimeError) as error:
+        # A setting of another type, a loss that diverged, too little memory: others may do.
+        reason = str(error).splitlines()[0]
+        say(f"failed: {reason}")
+        return {"run": workdir.name, **settings, "status": f"failed: {reason}"}
+    if not metrics:
+        return None
+    return {"run": workdir.name, **settings, "status": "finished", **metrics}
+
+
+def report(workdir: Path, runs: list[Settings]) -> list[dict[str, Any]]:
+    """Writes the table of all runs so far, as JSON, Markdown and a plot, and prints it."""
+    rows = []
+    for settings in runs:
+        path = workdir / run_name(settings) / "result.json"
+        unfinished = {"run": run_name(settings), **settings, "status": "unfinished"}
+        rows.append(logs.read_json(path) if path.exists() else unfinished)
+    finished = [row for row in rows if row["status"] == "finished"]
+    table = markdown(rows)
+    if finished:
+        best = min(finished, key=lambda row: row[BEST_METRIC])
+        table += f"\nBest {BEST_METRIC}: `{best['run']}`, {best[BEST_METRIC]:.4g}\n"
+        x, *others = runs[0]
+        image_io.write(workdir / "sweep.png", figures.plot_sweep(finished, x, others))
+    logs.write_json(workdir / "sweep.json", rows)
+    logs.write_text(workdir / "sweep.md", table)
+    say(table)
+    return rows
+
+
+def markdown(rows: list[dict[str, Any]]) -> str:
+    """A Markdown table with a column for every key; numbers to four digits."""
+    columns = list(dict.fromkeys(name for row in rows for name in row if name != "run"))
+
+    def line(cells):
+        return "| " + " | ".join(cells) + " |\n"
+
+    def cell(value):
+        return f"{value:.4g}" if isinstance(value, float) else str(value).replace("|", "\\|")
+
+    head = line(columns) + line(["---"] * len(columns))
+    return head + "".join(line([cell(row.get(name, "")) for name in columns]) for row in rows)

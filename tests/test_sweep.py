@@ -1,0 +1,76 @@
+import json
+
+import pytest
+from test_train import tiny_config
+
+from colorjax import sweep
+from colorjax.errors import UserError
+from configs import learning_rate
+
+RATES = ("optimizer.learning_rate", (1e-3, 1e30))
+SPACES = ("space", ("luv", "hsv"))
+
+
+def sweep_config(*grid, **changes):
+    config = tiny_config(num_steps=6, max_skipped=2, **changes)
+    config.sweep = grid
+    return config
+
+
+def test_the_grid_is_every_combination_and_the_last_varies_fastest():
+    rows = sweep.grid(sweep_config(RATES, SPACES))
+    assert [tuple(row.values()) for row in rows] == [
+        (1e-3, "luv"), (1e-3, "hsv"), (1e30, "luv"), (1e30, "hsv"),
+    ]
+    assert sweep.run_name(rows[1]) == "learning_rate=0.001,space=hsv"
+
+
+def test_the_papers_rates_are_a_grid_on_a_logarithmic_scale():
+    rates = [row["optimizer.learning_rate"] for row in sweep.grid(learning_rate.get_config())]
+    assert rates == sorted(rates) and rates[-1] / rates[0] == pytest.approx(1000)
+    assert {1e-3, 3e-4} <= set(rates)
+
+
+@pytest.mark.parametrize(
+    "grid, sentence",
+    [
+        ([], "sweep is empty"),
+        ([("learning_rate", (1,))], "'learning_rate', which is no setting"),
+        ([("batch_size", ())], "no values for 'batch_size'"),
+    ],
+)
+def test_a_grid_that_names_nothing_is_refused(grid, sentence):
+    with pytest.raises(UserError, match=sentence):
+        sweep.grid(sweep_config(*grid))
+
+
+def test_a_sweep_that_stopped_goes_on_and_a_failed_run_is_a_row(tmp_path, monkeypatch):
+    config = sweep_config(RATES)
+    trained, train = [], sweep.train
+
+    def counting(config, workdir):
+        trained.append(workdir.name)
+        return {} if len(trained) == 1 else train(config, workdir)
+
+    monkeypatch.setattr(sweep, "train", counting)
+    rows = sweep.sweep(config, tmp_path)  # stopped by a signal in its first run
+    assert [row["status"] for row in rows] == ["unfinished", "unfinished"]
+    rows = sweep.sweep(config, tmp_path)
+    assert trained == ["learning_rate=0.001"] * 2 + ["learning_rate=1e+30"]
+    assert rows[0]["status"] == "finished" and rows[0]["loss"] > 0
+    assert rows[1]["status"].startswith("failed: the loss was not finite for 2 steps")
+    assert sweep.sweep(config, tmp_path) == rows and len(trained) == 3
+    assert json.loads((tmp_path / "sweep.json").read_text()) == rows
+    table = (tmp_path / "sweep.md").read_text()
+    assert "| 0.001 | finished |" in table and "Best loss: `learning_rate=0.001`" in table
+    assert (tmp_path / "sweep.png").stat().st_size > 5000
+
+
+def test_one_index_runs_one_of_the_grid(tmp_path):
+    config = sweep_config(SPACES)
+    config.sweep_index = 1
+    rows = sweep.sweep(config, tmp_path)
+    assert [row["status"] for row in rows] == ["unfinished", "finished"]
+    config.sweep_index = 2
+    with pytest.raises(UserError, match="sweep_index is 2, want 0 to 1"):
+        sweep.sweep(config, tmp_path)
