@@ -215,7 +215,7 @@ def test_a_place_without_pictures_is_named(tmp_path, make, message):
 
 def test_an_empty_part_of_the_split_is_an_error(tmp_path):
     fill(tmp_path, 3)
-    with pytest.raises(UserError, match="of 3 usable pictures .* 0 fall into the hold-out of 1e-06"):
+    with pytest.raises(UserError, match="of 3 usable .* 0 fall into the hold-out of 1e-06"):
         sources.open_source(f"folder:{tmp_path}", holdout=1e-6)
     with pytest.raises(UserError, match="and 0 into training"):
         sources.open_source(f"folder:{tmp_path}", holdout=1 - 1e-9)
