@@ -63,6 +63,7 @@ def run_one(config: ConfigDict, settings: Settings, workdir: Path) -> dict[str, 
     """Trains one run; a failure is a row that says so. None if the run was stopped by a signal."""
     config = config.copy_and_resolve_references()
     try:
+        config.mode = "train"  # what the run's own folder is to go on with
         config.update_from_flattened_dict(settings)
         metrics = train(config, workdir)
     except (UserError, TypeError, jax.errors.JaxRuntimeError) as error:

@@ -3,7 +3,7 @@ import json
 import pytest
 from test_train import tiny_config
 
-from colorjax import sweep
+from colorjax import logs, sweep
 from colorjax.errors import UserError
 from configs import learning_rate
 
@@ -61,6 +61,7 @@ def test_a_sweep_that_stopped_goes_on_and_a_failed_run_is_a_row(tmp_path, monkey
     assert rows[1]["status"].startswith("failed: the loss was not finite for 2 steps")
     assert sweep.sweep(config, tmp_path) == rows and len(trained) == 3
     assert json.loads((tmp_path / "sweep.json").read_text()) == rows
+    assert logs.read_json(tmp_path / "learning_rate=0.001" / "config.json")["mode"] == "train"
     table = (tmp_path / "sweep.md").read_text()
     assert "| 0.001 | finished |" in table and "Best loss: `learning_rate=0.001`" in table
     assert (tmp_path / "sweep.png").stat().st_size > 5000
