@@ -16,18 +16,8 @@ def config(**changes):
     return config
 
 
-def updates(**changes):
+def updates(tx):
     """Ten updates for the gradients 1, 2, ..., 10 of one parameter."""
-    tx = build.build_optimizer(config(**changes))
-    params = {"w": jnp.array([1.0])}
-    state, steps = tx.init(params), []
-    for i in range(10):
-        update, state = tx.update({"w": jnp.array([i + 1.0])}, state, params)
-        steps.append(float(update["w"][0]))
-    return steps
-
-
-def reference(tx):
     params = {"w": jnp.array([1.0])}
     state, steps = tx.init(params), []
     for i in range(10):
@@ -50,7 +40,8 @@ def reference(tx):
     ],
 )
 def test_each_update_rule_is_that_of_optax(changes, tx):
-    assert_allclose(updates(**changes), reference(tx), rtol=1e-6)
+    ours = build.build_optimizer(config(**changes))
+    assert_allclose(updates(ours), updates(tx), rtol=1e-6)
 
 
 def test_the_learning_rate_warms_up_and_falls_along_a_cosine():
