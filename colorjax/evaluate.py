@@ -130,6 +130,7 @@ def evaluate(config: ConfigDict, workdir: Path) -> dict[str, float]:
         logs.write_json(
             workdir / "eval.json", {"step": step, "model": metrics, "constant": baseline}
         )
+        print(f"step {step}, the checkpoint with the lowest {BEST_METRIC}")
         print(comparison(metrics, baseline))
     return metrics
 
