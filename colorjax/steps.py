@@ -146,7 +146,8 @@ def predict_step(
     example = task.prepare(batch["rgb"])
     chroma = task.decode(model.apply(variables, example.gray))
     return {
-        "gray": task.colors(example.lightness, jnp.zeros_like(chroma)),
+        # Not chroma 0, which is gray in some spaces only.
+        "gray": jnp.repeat(example.gray / 255.0, 3, axis=-1),
         "prediction": task.colors(example.lightness, chroma),
         "truth": task.colors(example.lightness, example.chroma),
     }

@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from colorjax import parallel, steps
 from colorjax.models.colorizer import Colorizer
+from colorjax.spaces import SPACES
 from colorjax.task import Bins, classification
 
 TASK = classification(Bins())
@@ -150,6 +151,17 @@ def test_prediction_keeps_the_photographs_lightness():
     assert_allclose(
         color.rgb_to_luv(pictures["gray"])[..., 0], color.rgb_to_luv(rgb / 255.0)[..., 0], atol=1e-3
     )
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_the_gray_of_a_figure_is_gray_in_every_space(name):
+    task = classification(Bins(), space=SPACES[name])
+    variables = steps.variables(fresh_state(optax.sgd(0.1)))
+    predict = parallel.compile_step(
+        partial(steps.predict_step, model=MODEL, task=task), devices=jax.devices()[:1]
+    )
+    ramp = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, -1)
+    assert_allclose(predict(variables, {"rgb": ramp})["gray"], ramp / 255.0, atol=1e-4)
 
 
 @pytest.mark.parametrize("batch_size", [0, 6, -4])
