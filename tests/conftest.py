@@ -1,4 +1,4 @@
-"""Options and fixtures that the tests share."""
+"""The environment and fixtures that the tests share."""
 
 import os
 from pathlib import Path
@@ -13,22 +13,6 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 COMPILED = Path(__file__).parent.parent / ".pytest_cache" / "compiled"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(COMPILED))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
-
-
-def pytest_addoption(parser):
-    parser.addoption("--slow", action="store_true", help="run the tests marked slow as well")
-
-
-def pytest_configure(config):
-    config.addinivalue_line("markers", "slow: takes minutes; runs with --slow only")
-
-
-def pytest_collection_modifyitems(config, items):
-    if config.getoption("--slow"):
-        return
-    for item in items:
-        if "slow" in item.keywords:
-            item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
 
 
 @pytest.fixture(scope="session")
