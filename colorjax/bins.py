@@ -1,10 +1,18 @@
-"""Chroma as classes: each channel is cut into equal bins, on its own (paper, section on
-classification: 50 bins over [-100, 100] for each of U and V).
+"""Chroma as classes, in one of two layouts.
 
-Bin k covers [low + k w, low + (k + 1) w), w = (high - low) / num_bins. The paper's range does not
-hold all of sRGB: values outside it go into the end bins, and `clipped_fraction` says how many do.
+`channel_bins` cut each channel into equal bins on its own (the paper, section on classification: 50
+bins over [-100, 100] for each of U and V). Bin k covers [low + k w, low + (k + 1) w), w = (high -
+low) / num_bins. The paper's range does not hold all of sRGB: values outside it go into the end
+bins, and `clipped_fraction` says how many do. `joint_bins` cut the plane of both channels into
+squares and keep those that hold a colour (Zhang, Isola and Efros 2016, section 2.1).
+
+Either way chroma is G groups of D channels, G D = 2, with Q bins each: [2, 50, 1] or [1, Q, 2].
 """
 
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -15,6 +23,62 @@ _HIGH = 100.0
 
 # Partial sums that `bin_counts_and_sums` keeps for each bin.
 _NUM_PARTIAL = 64
+
+
+class Binning(NamedTuple):
+    """A layout of bins: how chroma is binned, and what every bin stands for."""
+
+    encode: Callable[[Array], Array]  # chroma [..., 2] -> int32 [..., G] in [0, Q)
+    centers: np.ndarray  # [G, Q, D] float32
+    low: np.ndarray  # [2], the least chroma that the bins cover; what lies below is clipped
+    high: np.ndarray  # [2], likewise the greatest
+
+
+def channel_bins(num_bins: int = _NUM_BINS, low: float = _LOW, high: float = _HIGH) -> Binning:
+    """`num_bins` equal bins on [low, high] for each of two channels: G = 2, D = 1.
+
+    Raises:
+        ValueError: for no bins or an empty range.
+    """
+    middles = np.asarray(centers(num_bins, low, high))
+    return Binning(
+        encode=lambda chroma: bin_chroma(chroma, num_bins, low, high),
+        centers=np.stack([middles, middles])[..., None],
+        low=np.float32([low, low]),
+        high=np.float32([high, high]),
+    )
+
+
+def joint_bins(colors: np.ndarray, width: float) -> Binning:
+    """Squares of side `width` that hold at least one of `colors`: G = 1, D = 2.
+
+    Chroma in any other square gets the bin whose centre is nearest to that square's.
+
+    Args:
+        colors: [n, 2], the chroma of colours from all over the gamut, n >= 1.
+        width: side of a square, > 0; edges lie at its multiples.
+    """
+    first = np.floor(colors.min(axis=0) / width).astype(int)
+    rows, columns = np.floor(colors.max(axis=0) / width).astype(int) - first + 1
+    cells = np.stack(np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij"), axis=-1)
+    occupied = np.unique(np.floor(colors / width).astype(int) - first, axis=0)
+    # Integers, so that a tie goes to the same bin everywhere.
+    distance = np.sum((cells[..., None, :] - occupied) ** 2, axis=-1)
+    table = np.argmin(distance, axis=-1).astype(np.int32)
+
+    def encode(chroma: Array) -> Array:
+        row = bin_chroma(chroma[..., :1], rows, first[0] * width, (first[0] + rows) * width)
+        column = bin_chroma(
+            chroma[..., 1:], columns, first[1] * width, (first[1] + columns) * width
+        )
+        return jnp.asarray(table)[row, column]
+
+    return Binning(
+        encode=encode,
+        centers=np.float32((occupied + first + 0.5) * width)[None],
+        low=np.float32(first * width),
+        high=np.float32((first + [rows, columns]) * width),
+    )
 
 
 def centers(num_bins: int = _NUM_BINS, low: float = _LOW, high: float = _HIGH) -> Array:
@@ -50,38 +114,38 @@ def bin_chroma(
 
 
 def unbin_chroma(bins: Array, values: Array) -> Array:
-    """The value that stands for every bin.
+    """The chroma that stands for every bin.
 
     Args:
-        bins: [..., channels] integers in [0, num_bins).
-        values: [num_bins], such as `centers`, or [channels, num_bins], such as `bin_means`.
+        bins: [..., G] integers in [0, Q).
+        values: [G, Q, D], such as a binning's `centers`, or `bin_means`.
     Returns:
-        [..., channels] float32.
+        [..., G D] float32.
     Raises:
         ValueError: if `values` has another shape.
     """
     bins = jnp.asarray(bins)
     values = jnp.asarray(values, jnp.float32)
-    if values.ndim == 1:
-        return values[bins]
-    # Checked, because a single row would be broadcast over all channels without a word.
-    if values.ndim != 2 or values.shape[0] != bins.shape[-1]:
+    # Checked, because a single group would be broadcast over all without a word.
+    if values.ndim != 3 or values.shape[0] != bins.shape[-1]:
         raise ValueError(
-            f"values must be [num_bins] or [{bins.shape[-1]}, num_bins], found {values.shape}"
+            f"values must be [{bins.shape[-1]}, num_bins, channels], found {values.shape}"
         )
-    return values[jnp.arange(bins.shape[-1]), bins]
+    chroma = values[jnp.arange(bins.shape[-1]), bins]
+    return chroma.reshape(*bins.shape[:-1], -1)
 
 
 def clipped_fraction(
     chroma: Array,
-    low: float = _LOW,
-    high: float = _HIGH,
+    low: float | np.ndarray = _LOW,
+    high: float | np.ndarray = _HIGH,
     axis: int | tuple[int, ...] | None = None,
 ) -> Array:
     """The share of pixels that have at least one channel outside [low, high].
 
     Args:
         chroma: [..., channels], not empty.
+        low, high: one number each, or [channels].
         axis: axes of `chroma[..., 0]` to average over, all by default: (1, 2) on a batch of images
             gives one share an image.
     Returns:
@@ -94,60 +158,96 @@ def clipped_fraction(
     return count / (outside.size // count.size)
 
 
-def bin_counts_and_sums(
-    chroma: Array, num_bins: int = _NUM_BINS, low: float = _LOW, high: float = _HIGH
-) -> tuple[Array, Array]:
-    """How many values fall into every bin, and their sum; both add up over batches.
+def bin_counts_and_sums(binning: Binning, chroma: Array) -> tuple[Array, Array]:
+    """How many pixels fall into every bin, and the sum of their chroma; both add up over batches.
 
     Add them up on the host in numpy float64: over a data set int32 overflows at 2^31 and float32
     stops counting at 2^24.
 
     Args:
-        chroma: [..., channels], fewer than 2^31 values; those outside the range are counted, and
-            summed as they are, in the end bins.
+        chroma: [..., channels], fewer than 2^31 values; what is clipped is counted, and summed as
+            it is, in the bin that it gets.
     Returns:
-        counts: [channels, num_bins] int32, exact.
-        sums: [channels, num_bins] float32.
-    Raises:
-        ValueError: for no bins or an empty range.
+        counts: [G, Q] int32, exact.
+        sums: [G, Q, D] float32.
     """
     chroma = jnp.asarray(chroma, jnp.float32)
-    channels = chroma.shape[-1]
-    pixels = chroma.reshape(-1, channels)
+    pixels = chroma.reshape(-1, chroma.shape[-1])
+    bins = binning.encode(pixels)
+    groups, num_bins = bins.shape[-1], binning.centers.shape[1]
+    values = pixels.reshape(*bins.shape, -1)
     # Neighbours go to different partial sums: a float32 sum of millions loses digits, and atomic
     # additions to one address wait for each other. A one-hot matrix is 100 times slower on a CPU.
-    row = jnp.arange(pixels.size).reshape(pixels.shape) % (_NUM_PARTIAL * channels)
-    cell = row * num_bins + bin_chroma(pixels, num_bins, low, high)
-    shape = (_NUM_PARTIAL, channels, num_bins)
+    row = jnp.arange(bins.size).reshape(bins.shape) % (_NUM_PARTIAL * groups)
+    cell = row * num_bins + bins
+    shape = (_NUM_PARTIAL, groups, num_bins)
     counts = jnp.zeros(np.prod(shape), jnp.int32).at[cell].add(1)
-    sums = jnp.zeros(np.prod(shape), jnp.float32).at[cell].add(pixels)
-    return counts.reshape(shape).sum(axis=0), sums.reshape(shape).sum(axis=0)
+    sums = jnp.zeros((np.prod(shape), values.shape[-1]), jnp.float32).at[cell].add(values)
+    return counts.reshape(shape).sum(axis=0), sums.reshape(*shape, -1).sum(axis=0)
 
 
 def bin_means(counts: Array, sums: Array, centers: Array) -> Array:
-    """The mean of the values in every bin, and the bin's centre where there are none.
+    """The mean of the chroma in every bin, and the bin's centre where there is none.
 
     Args:
-        counts, sums: [channels, num_bins], as from `bin_counts_and_sums`, of any numeric dtype.
-        centers: [num_bins].
+        counts: [G, Q], as from `bin_counts_and_sums`, of any numeric dtype.
+        sums, centers: [G, Q, D].
     Returns:
-        [channels, num_bins] float32. An end bin's mean may lie outside the range of the bins.
+        [G, Q, D] float32. An end bin's mean may lie outside the range of the bins.
     """
     # Straight to float32: numpy's int64 would be cut to 32 bits on its way in.
-    counts = jnp.asarray(counts, jnp.float32)
+    counts = jnp.asarray(counts, jnp.float32)[..., None]
     sums = jnp.asarray(sums, jnp.float32)
     return jnp.where(counts > 0, sums / jnp.maximum(counts, 1), jnp.asarray(centers, jnp.float32))
 
 
 def most_frequent(counts: Array) -> Array:
-    """The fullest bin of every channel, the lower one of a tie: the best constant prediction.
+    """The fullest bin of every group, the lower one of a tie: the best constant prediction.
 
     Args:
-        counts: [channels, num_bins], of any numeric dtype; compared in float32.
+        counts: [G, Q], of any numeric dtype; compared in float32.
     Returns:
-        [channels] int32.
+        [G] int32.
     """
     return jnp.argmax(jnp.asarray(counts, jnp.float32), axis=-1).astype(jnp.int32)
+
+
+def smooth_prior(counts: Array, squared_distances: Array, sigma: float) -> Array:
+    """The frequencies of the bins, blurred by a Gaussian (Zhang, Isola and Efros, section 2.2).
+
+    Args:
+        counts: [G, Q], of pixels, of any numeric dtype; a group without any is uniform.
+        squared_distances: [G, Q, Q], between the bins' centres.
+        sigma: of the Gaussian, in units of chroma; 0 leaves the frequencies as they are.
+    Returns:
+        [G, Q] float32, each group adding up to 1.
+    """
+    counts = jnp.asarray(counts, jnp.float32)
+    total = jnp.sum(counts, axis=-1, keepdims=True)
+    prior = jnp.where(total > 0, counts / jnp.where(total > 0, total, 1), 1 / counts.shape[-1])
+    if sigma == 0:
+        return prior
+    # Each bin's mass is shared out among its neighbours, so that none is lost at the border.
+    shares = jax.nn.softmax(-jnp.asarray(squared_distances) / (2 * sigma**2), axis=-2)
+    return jnp.sum(shares * prior[:, None, :], axis=-1)
+
+
+def rebalancing_weights(prior: Array, uniform: float) -> Array:
+    """What a pixel's loss is multiplied by, by the bin of its true chroma (their equation 4).
+
+    w is proportional to 1 / ((1 - uniform) prior + uniform / Q), and 1 on average over the prior.
+    A bin that neither the prior nor the uniform share gives any mass has weight 0.
+
+    Args:
+        prior: [G, Q], each group adding up to 1.
+        uniform: their lambda, in [0, 1]: 1/2 in their experiments, 1 weighs all bins alike.
+    Returns:
+        [G, Q] float32.
+    """
+    prior = jnp.asarray(prior, jnp.float32)
+    mix = (1 - uniform) * prior + uniform / prior.shape[-1]
+    weights = jnp.where(mix > 0, 1 / jnp.where(mix > 0, mix, 1), 0)
+    return weights / jnp.sum(prior * weights, axis=-1, keepdims=True)
 
 
 def _width(num_bins: int, low: float, high: float) -> float:

@@ -9,7 +9,8 @@ import optax
 from absl import logging
 from ml_collections import ConfigDict
 
-from colorjax import parallel, resample, task, vgg16_weights
+from colorjax import decoding, parallel, resample, task, vgg16_weights
+from colorjax.bins import Binning, channel_bins
 from colorjax.errors import UserError
 from colorjax.models import colorizer, vgg16
 from colorjax.spaces import SPACES
@@ -18,22 +19,26 @@ from colorjax.steps import TrainState
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 SCHEDULES = ("constant", "cosine")
 OBJECTIVES = ("classification", "regression")
+BIN_LAYOUTS = ("channels", "joint")
 BIN_VALUES = ("center", "mean")
 OPTIMIZERS = ("adam", "nesterov")
+LEAST_CROP = 16  # SSIM has a window of 11
 
 
 def check_config(config: ConfigDict) -> None:
     """Raises UserError for numbers that fit no data: sizes, steps, batch and intervals."""
     data = config.data
-    if data.crop_size % colorizer.STRIDE or data.crop_size < colorizer.STRIDE:
+    if data.crop_size % colorizer.STRIDE or data.crop_size < LEAST_CROP:
         raise UserError(
-            f"data.crop_size is {data.crop_size}, want a multiple of {colorizer.STRIDE}"
+            f"data.crop_size is {data.crop_size}, want a multiple of {colorizer.STRIDE} "
+            f"of at least {LEAST_CROP}"
         )
     if data.load_size < data.crop_size:
         raise UserError(f"data.load_size is {data.load_size}, want at least {data.crop_size}")
     for name in ("num_steps", "log_every", "eval_every", "checkpoint_every", "max_skipped"):
         check_at_least(name, config[name], 1)
     check_at_least("seed", config.seed, 0)
+    check_at_least("data.max_images", data.max_images, 0)
     check_at_least("data.statistics_images", data.statistics_images, 1)
     check_at_least("data.num_threads", data.num_threads, 1)
     check_at_least("model.width", config.model.width, 1 / 64)
@@ -48,6 +53,7 @@ def check_at_least(name: str, value: float, least: float) -> None:
 
 def build_model(config: ConfigDict) -> colorizer.Colorizer:
     """The network that `config.model` and `config.bins` describe."""
+    binning = build_binning(config)
     settings = config.model
     check_choice("model.merge", settings.merge, colorizer.MERGES)
     check_choice("model.upscaling", settings.upscaling, resample.METHODS)
@@ -58,7 +64,8 @@ def build_model(config: ConfigDict) -> colorizer.Colorizer:
             f"want {len(colorizer.RESIDUAL_TAPS)} depths, coarse to fine"
         )
     return colorizer.Colorizer(
-        num_bins=config.bins.num_bins if config.objective == "classification" else None,
+        num_bins=binning.centers.shape[1] if config.objective == "classification" else None,
+        heads=("uv",) if config.bins.layout == "joint" else ("u", "v"),
         merge=settings.merge,
         residual_units=settings.residual_units,
         decoder_features=tuple(settings.decoder_features),
@@ -71,24 +78,65 @@ def build_model(config: ConfigDict) -> colorizer.Colorizer:
     )
 
 
-def build_task(config: ConfigDict, bin_means: Any) -> task.Task:
-    """The objective; `bin_means` [2, num_bins] are the training set's, used if so configured."""
+def build_binning(config: ConfigDict) -> Binning:
+    """The bins that `config.bins` describes, for chroma of `config.space`."""
     settings = config.bins
+    check_choice("space", config.space, tuple(SPACES))
+    check_choice("bins.layout", settings.layout, BIN_LAYOUTS)
+    if settings.layout == "joint":
+        check_at_least("bins.joint_width", settings.joint_width, 1.0)
+        return task.joint_binning(config.space, settings.joint_width)
     if not settings.low < settings.high or settings.num_bins < 1:
         raise UserError(
             f"bins are {settings.num_bins} on [{settings.low}, {settings.high}], "
             "want at least one, and bins.low below bins.high"
         )
-    grid = task.Bins(settings.num_bins, settings.low, settings.high)
+    return channel_bins(settings.num_bins, settings.low, settings.high)
+
+
+def build_task(config: ConfigDict, statistics: dict[str, Any] | None) -> task.Task:
+    """The objective.
+
+    `statistics` are the training set's, as `evaluate.measure_bins` gives them: their `means` are
+    what bins stand for, and their `counts` what the loss is rebalanced by, if so configured.
+    None where there are none yet.
+    """
+    binning, space = build_binning(config), SPACES[config.space]
     check_choice("objective", config.objective, OBJECTIVES)
-    check_choice("space", config.space, tuple(SPACES))
-    space = SPACES[config.space]
     if config.objective == "regression":
         check_choice("regression.loss", config.regression.loss, task.REGRESSION_LOSSES)
-        return task.regression(grid, config.regression.loss, config.regression.huber_m, space)
+        return task.regression(config.regression.loss, config.regression.huber_m, binning, space)
+    settings, rebalance = config.bins, config.rebalance
     check_choice("bins.value", settings.value, BIN_VALUES)
-    values = jnp.asarray(bin_means) if settings.value == "mean" and bin_means else None
-    return task.classification(grid, values, space)
+    check_at_least("bins.softness", settings.softness, 0)
+    values = weights = None
+    if statistics and settings.value == "mean":
+        values = jnp.reshape(jnp.asarray(statistics["means"]), binning.centers.shape)
+    if statistics and rebalance.enabled:
+        check_rebalance(rebalance)
+        weights = task.class_weights(
+            statistics["counts"], binning, space, rebalance.uniform, rebalance.sigma
+        )
+    return task.classification(
+        binning, space, values=values, weights=weights, softness=settings.softness,
+        decode_by=build_decoding(config),
+    )
+
+
+def build_decoding(config: ConfigDict) -> task.Decoding:
+    """How `config.decoding` has scores become chroma."""
+    settings = config.decoding
+    check_choice("decoding.method", settings.method, decoding.METHODS)
+    check_at_least("decoding.temperature", settings.temperature, 1e-3)
+    check_at_least("decoding.seed", settings.seed, 0)
+    return task.Decoding(settings.method, settings.temperature, settings.seed)
+
+
+def check_rebalance(settings: ConfigDict) -> None:
+    """Raises UserError unless `config.rebalance` is a mixture and a width."""
+    check_at_least("rebalance.sigma", settings.sigma, 0)
+    if not 0 <= settings.uniform <= 1:
+        raise UserError(f"rebalance.uniform is {settings.uniform}, want a share from 0 to 1")
 
 
 def build_schedule(config: ConfigDict) -> optax.Schedule:

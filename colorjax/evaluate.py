@@ -11,10 +11,11 @@ import optax
 from ml_collections import ConfigDict
 
 from colorjax import bins, checkpoint, figures, image_io, logs, parallel, steps
-from colorjax.build import build_model, build_task, check_config, init_state
+from colorjax.build import build_binning, build_model, build_task, check_config, init_state
 from colorjax.data import loader, sources
+from colorjax.errors import UserError
 from colorjax.models.colorizer import Colorizer
-from colorjax.task import Example, Task
+from colorjax.task import Example, Task, summarize
 
 BEST_METRIC = "loss"  # of the hold-out, the lower the better
 
@@ -24,13 +25,26 @@ Measure = Callable[[Any, Example], dict[str, jax.Array]]
 def open_source(config: ConfigDict) -> sources.Source:
     """The photographs that `config.data` names, split into training and hold-out."""
     data = config.data
-    return sources.open_source(
+    source = sources.open_source(
         data.source,
         holdout=data.holdout,
         min_chroma=data.min_chroma,
         max_unreadable=data.max_unreadable,
         data_dir=data.tfds_dir or None,
     )
+    return limited(source, data.max_images) if data.max_images else source
+
+
+def limited(source: sources.Source, max_images: int) -> sources.Source:
+    """At most `max_images` of a source, evenly spread, with the same share of them held out."""
+    train, holdout = source.train, source.holdout
+    count = min(max_images, len(train) + len(holdout))
+    held_out = max(1, round(count * len(holdout) / (len(train) + len(holdout))))
+    train, holdout = spread(train, count - held_out), spread(holdout, held_out)
+    if not train:
+        raise UserError(f"data.max_images is {max_images}, want at least 2")
+    notes = {**source.notes, "train": len(train), "holdout": len(holdout)}
+    return source._replace(train=train, holdout=holdout, notes=notes)
 
 
 def averager(
@@ -59,7 +73,7 @@ def evaluator(
     average = averager(
         config, task, items, lambda v, example: task.measure(model.apply(v, example.gray), example)
     )
-    return lambda variables: _floats(average(variables))
+    return lambda variables: summarize(average(variables))
 
 
 def measure_baseline(
@@ -69,19 +83,19 @@ def measure_baseline(
     average = averager(
         config, task, items, lambda c, example: task.measure(task.constant(c, example), example)
     )
-    return _floats(average(np.float32(counts)))
+    return summarize(average(np.float32(counts)))
 
 
 def measure_bins(config: ConfigDict, task: Task, items: Sequence) -> dict[str, Any]:
     """Bin frequencies and means over (at most `data.statistics_images` of) the training set.
 
-    Returns, ready for JSON: `counts` [2][num_bins] (of pixels), `means` [2][num_bins],
-    `clipped` (share of pixels outside the bins' range) and `images`.
+    Returns, ready for JSON: `counts` [G][Q] (of pixels), `means` [G][Q][D], `clipped` (share of
+    pixels outside the bins' range) and `images`.
     """
     items = spread(items, config.data.statistics_images)
     statistics = averager(config, task, items, lambda _, example: task.statistics(example))(0.0)
     counts, sums = (len(items) * statistics[name] for name in ("counts", "sums"))
-    centers = bins.centers(config.bins.num_bins, config.bins.low, config.bins.high)
+    centers = build_binning(config).centers
     return {
         "counts": counts.tolist(),
         "means": bins.bin_means(counts, sums, centers).tolist(),
@@ -118,7 +132,7 @@ def evaluate(config: ConfigDict, workdir: Path) -> dict[str, float]:
     """
     check_config(config)
     statistics = logs.read_record(workdir)["bins"]
-    model, task = build_model(config), build_task(config, statistics["means"])
+    model, task = build_model(config), build_task(config, statistics)
     step, variables = load_variables(config, model, workdir)
     source = open_source(config)
     metrics = evaluator(config, model, task, source.holdout)(variables)
@@ -173,7 +187,3 @@ def _eval_batches(config: ConfigDict, items: Sequence, process_index: int, proce
         process_count=process_count,
         num_threads=config.data.num_threads,
     )
-
-
-def _floats(metrics: dict[str, np.ndarray]) -> dict[str, float]:
-    return {name: float(value) for name, value in metrics.items()}

@@ -14,6 +14,15 @@ def cross_entropy(logits: jax.Array, bins: jax.Array) -> jax.Array:
     return jax.nn.logsumexp(logits, axis=-1) - true_logit
 
 
+def soft_cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
+    """Cross-entropy against a distribution over the bins, in nats (Zhang, Isola and Efros 2016).
+
+    `logits` and `targets` [..., num_bins], the latter adding up to 1 -> float32 [...].
+    """
+    logits = logits.astype(jnp.float32)
+    return jax.nn.logsumexp(logits, axis=-1) - jnp.sum(targets * logits, axis=-1)
+
+
 def squared_error(predicted: jax.Array, target: jax.Array) -> jax.Array:
     """The l2 loss of the paper's regression, u^2 of the difference u; same shape as the inputs."""
     return jnp.square(predicted - target)

@@ -17,6 +17,9 @@ _SSIM_WINDOW /= _SSIM_WINDOW.sum()
 _SSIM_C1 = 0.01**2
 _SSIM_C2 = 0.03**2
 
+# Zhang et al. 2016, section 2.1: squares of 10; [-110, 110] holds a* and b* of all of sRGB.
+_LAB_REACH, _LAB_BIN, _LAB_BINS = 110.0, 10.0, 22
+
 
 def l_reg(chroma: jax.Array, true_chroma: jax.Array) -> jax.Array:
     """Squared distance in the U, V plane, averaged over pixels: [..., h, w, 2] -> [...].
@@ -141,14 +144,51 @@ def auc(
     value for a set of images is not the mean of theirs, but the mean weighted by each image's sum
     of weights. An image without any weight has 0.
     """
-    distance = jnp.linalg.norm(chroma - true_chroma, axis=-1)
-    # A pixel counts at the thresholds from ceil(distance) on, of which the last weighs half, and
-    # so does the first if it is 0.
-    area = jnp.clip(1 - (jnp.ceil(distance) - 0.5) / max_threshold, 0.0, 1.0)
+    area = pixel_auc(chroma, true_chroma, max_threshold)
     if weights is None:
         return jnp.mean(area, axis=(-2, -1))
     total = jnp.sum(weights, axis=(-2, -1))
     return jnp.sum(weights * area, axis=(-2, -1)) / jnp.where(total > 0, total, 1.0)
+
+
+def pixel_auc(chroma: jax.Array, true_chroma: jax.Array, max_threshold: int = 150) -> jax.Array:
+    """`auc` of every pixel by itself, whose mean is that of the image: [..., 2] -> [...]."""
+    distance = jnp.linalg.norm(chroma - true_chroma, axis=-1)
+    # A pixel counts at the thresholds from ceil(distance) on, of which the last weighs half, and
+    # so does the first if it is 0.
+    return jnp.clip(1 - (jnp.ceil(distance) - 0.5) / max_threshold, 0.0, 1.0)
+
+
+def auc_by_color(chroma: jax.Array, true_chroma: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Images' shares in a set's `balanced_auc`: a*, b* [..., h, w, 2] -> two of [..., 484].
+
+    The plane of a* and b* is cut into squares of 10, which are Zhang, Isola and Efros's colour
+    classes: how many pixels have their true colour in each, and the sum of their `pixel_auc`.
+    """
+    index = jnp.clip(jnp.floor((true_chroma + _LAB_REACH) / _LAB_BIN), 0, _LAB_BINS - 1)
+    cell = (index[..., 0] * _LAB_BINS + index[..., 1]).astype(jnp.int32)
+    batch = cell.shape[:-2]
+    image = jnp.arange(np.prod(batch, dtype=int))[:, None]
+    cell = cell.reshape(len(image), -1)
+    zeros = jnp.zeros((len(image), _LAB_BINS**2))
+    areas = zeros.at[image, cell].add(pixel_auc(chroma, true_chroma).reshape(cell.shape))
+    pixels = zeros.at[image, cell].add(1.0)
+    return pixels.reshape(*batch, -1), areas.reshape(*batch, -1)
+
+
+def balanced_auc(pixels: np.ndarray, areas: np.ndarray) -> float:
+    """AuC rebalanced, of a whole set: every colour class that occurs in it counts alike.
+
+    It is `auc` over all pixels with the weight one over the probability of the pixel's true colour
+    class, that probability being its share in the measured set itself: no colour of the set is
+    without weight, and rare ones, which a training set may not know, do not outweigh all others.
+    The published figures take the probabilities of ImageNet's training set.
+
+    Args:
+        pixels, areas: [484], the sums of `auc_by_color` over the set, at any common scale.
+    """
+    seen = pixels > 0
+    return float(np.mean(areas[seen] / pixels[seen]))
 
 
 def _as_float(rgb: jax.Array) -> jax.Array:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from colorjax import color
 
-_FULL_SCALE = 100.0
+FULL_SCALE = 100.0
 _YUV_REACH = (0.436, 0.615)  # of U and V for colours in the gamut
 
 
@@ -28,9 +28,16 @@ class Space(NamedTuple):
 
 def difference(space: Space, chroma: jax.Array, true_chroma: jax.Array) -> jax.Array:
     """`chroma - true_chroma`, [..., 2]; the short way round where a channel is a circle."""
-    straight = chroma - true_chroma
-    turns = jnp.round(straight / (2 * _FULL_SCALE))
-    return straight - 2 * _FULL_SCALE * turns * jnp.array(space.circular, straight.dtype)
+    return wrap(chroma - true_chroma, jnp.array(space.circular))
+
+
+def wrap(straight: jax.Array, circular: jax.Array) -> jax.Array:
+    """A difference of chroma the short way round, where the bool `circular` says so.
+
+    The two broadcast against each other.
+    """
+    turns = jnp.round(straight / (2 * FULL_SCALE))
+    return straight - 2 * FULL_SCALE * turns * circular.astype(straight.dtype)
 
 
 def _split_luv(rgb_u8: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -56,22 +63,22 @@ def _join_lab(lightness: jax.Array, chroma: jax.Array) -> jax.Array:
 
 def _split_yuv(rgb_u8: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     yuv = color.rgb_to_yuv(rgb_u8 / 255.0)
-    chroma = yuv[..., 1:] * (_FULL_SCALE / jnp.array(_YUV_REACH))
+    chroma = yuv[..., 1:] * (FULL_SCALE / jnp.array(_YUV_REACH))
     return 255.0 * yuv[..., :1], yuv[..., :1], chroma
 
 
 def _join_yuv(lightness: jax.Array, chroma: jax.Array) -> jax.Array:
-    uv = chroma * (jnp.array(_YUV_REACH) / _FULL_SCALE)
+    uv = chroma * (jnp.array(_YUV_REACH) / FULL_SCALE)
     return jnp.clip(color.yuv_to_rgb(jnp.concatenate([lightness, uv], axis=-1)), 0.0, 1.0)
 
 
 def _split_hsv(rgb_u8: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     hsv = color.rgb_to_hsv(rgb_u8 / 255.0)
-    return 255.0 * hsv[..., 2:], hsv[..., 2:], (2.0 * hsv[..., :2] - 1.0) * _FULL_SCALE
+    return 255.0 * hsv[..., 2:], hsv[..., 2:], (2.0 * hsv[..., :2] - 1.0) * FULL_SCALE
 
 
 def _join_hsv(lightness: jax.Array, chroma: jax.Array) -> jax.Array:
-    hue, saturation = jnp.split(0.5 + chroma / (2.0 * _FULL_SCALE), 2, axis=-1)
+    hue, saturation = jnp.split(0.5 + chroma / (2.0 * FULL_SCALE), 2, axis=-1)
     hsv = jnp.concatenate([hue, jnp.clip(saturation, 0.0, 1.0), lightness], axis=-1)
     return color.hsv_to_rgb(hsv)
 

@@ -1,16 +1,20 @@
 """What the network predicts: the one place that knows one objective from another."""
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from colorjax import bins, color, losses, metrics
-from colorjax.spaces import SPACES, Space, difference
+from colorjax import bins, color, decoding, losses, metrics
+from colorjax.bins import Binning
+from colorjax.spaces import FULL_SCALE, SPACES, Space, difference, wrap
 
 REGRESSION_LOSSES = ("l2", "huber")
-CHROMA_SCALE = 100.0  # brings chroma into about [-1, 1] for regression
+CHROMA_SCALE = FULL_SCALE  # brings chroma into about [-1, 1] for regression
+LUV_BINS = bins.channel_bins()  # in which the accuracies are counted, whatever the objective
 
 
 class Example(NamedTuple):
@@ -27,56 +31,81 @@ class Task(NamedTuple):
     prepare: Callable[[jax.Array], Example]  # uint8 RGB [b, h, w, 3] -> Example
     loss: Callable[[jax.Array, Example], jax.Array]  # outputs, example -> [b]
     decode: Callable[[jax.Array], jax.Array]  # outputs -> chroma [b, h, w, 2]
-    measure: Callable[[jax.Array, Example], dict[str, jax.Array]]  # outputs, example -> {name: [b]}
+    measure: Callable[[jax.Array, Example], dict[str, jax.Array]]  # -> {name: [b, ...]}
     colors: Callable[[jax.Array, jax.Array], jax.Array]  # lightness, chroma -> sRGB in [0, 1]
     statistics: Callable[[Example], dict[str, jax.Array]]  # what is counted over a training set
     constant: Callable[[jax.Array, Example], jax.Array]  # counts, example -> outputs: the baseline
 
 
-class Bins(NamedTuple):
-    """`num` equal bins on [low, high] for each chroma channel (the paper, section 3.2)."""
+class Decoding(NamedTuple):
+    """How scores become chroma: the arguments of `decoding.decode`."""
 
-    num: int = 50
-    low: float = -100.0
-    high: float = 100.0
+    method: str = "argmax"
+    temperature: float = 0.38
+    seed: int = 0
 
 
-LUV_BINS = Bins()  # in which the accuracies are counted, whatever the objective
+ARGMAX = Decoding()  # the paper's
 
 
 def classification(
-    grid: Bins, bin_values: jax.Array | None = None, space: Space = SPACES["luv"]
+    binning: Binning = LUV_BINS,
+    space: Space = SPACES["luv"],
+    *,
+    values: jax.Array | None = None,
+    weights: jax.Array | None = None,
+    softness: float = 0.0,
+    decode_by: Decoding = ARGMAX,
 ) -> Task:
-    """Both chroma channels classified into the bins of `grid`: outputs [b, h, w, 2, num].
+    """Chroma classified into the bins of `binning`, G groups of Q: outputs [b, h, w, G, Q].
 
-    Loss: the sum of both channels' cross-entropies, averaged over pixels. Decoding: the most
-    probable bin, un-binned by `bin_values` [num] or [2, num], the bins' centres if None (the
-    paper, section 3.2).
+    Loss: the groups' cross-entropies, summed and averaged over pixels (the paper, section 3.2).
+
+    Args:
+      values: [G, Q, D], what each bin is un-binned to; the bins' centres if None.
+      weights: [G, Q], by which the loss of a pixel is multiplied according to its true bin.
+      softness: sigma of the Gaussian by which a pixel's target is spread over the bins around its
+        chroma, in units of chroma; 0 is the true bin alone. Zhang, Isola and Efros 2016 spread it
+        by 5 over the five nearest bins of width 10, outside of which it has next to nothing.
+      decode_by: how scores become chroma.
     """
-    if bin_values is None:
-        bin_values = bins.centers(*grid)
+    values = binning.centers if values is None else values
 
     def loss(logits, example):
-        per_channel = losses.cross_entropy(logits, bins.bin_chroma(example.chroma, *grid))
-        return jnp.mean(jnp.sum(per_channel, axis=-1), axis=(-2, -1))
+        true_bins = binning.encode(example.chroma)
+        if softness:
+            targets = soft_targets(example.chroma, binning.centers, softness, space)
+            per_group = losses.soft_cross_entropy(logits, targets)
+        else:
+            per_group = losses.cross_entropy(logits, true_bins)
+        if weights is not None:
+            per_group = per_group * jnp.asarray(weights)[jnp.arange(len(weights)), true_bins]
+        return jnp.mean(jnp.sum(per_group, axis=-1), axis=(-2, -1))
 
     def decode(logits):
-        return bins.unbin_chroma(jnp.argmax(logits, axis=-1), bin_values)
+        key = jax.random.key(decode_by.seed)
+        return decoding.decode(
+            logits, values, space, decode_by.method, decode_by.temperature, key
+        )
 
     def constant(counts, example):
-        logits = jax.nn.one_hot(bins.most_frequent(counts), grid.num)
-        return jnp.broadcast_to(logits, (*example.chroma.shape, grid.num))
+        # So sure of one bin that every decoding says that one.
+        logits = 1e4 * jax.nn.one_hot(bins.most_frequent(counts), binning.centers.shape[1])
+        return jnp.broadcast_to(logits, (*example.chroma.shape[:-1], *logits.shape))
 
-    return _task(space, grid, loss, decode, constant)
+    return _task(space, binning, loss, decode, constant)
 
 
 def regression(
-    grid: Bins, loss_name: str = "l2", huber_m: float = 1.0, space: Space = SPACES["luv"]
+    loss_name: str = "l2",
+    huber_m: float = 1.0,
+    binning: Binning = LUV_BINS,
+    space: Space = SPACES["luv"],
 ) -> Task:
     """Both chroma channels themselves, divided by 100: outputs [b, h, w, 2] (the paper, 3.1).
 
     Loss: `l2`, or `huber` with its M in the same units, summed over both channels and averaged
-    over pixels. `grid` is what the training set's statistics are counted in.
+    over pixels. `binning` is what the training set's statistics are counted in.
     """
     pointwise = {
         "l2": losses.squared_error,
@@ -91,13 +120,66 @@ def regression(
         return outputs.astype(jnp.float32) * CHROMA_SCALE
 
     def constant(counts, example):
-        chroma = bins.unbin_chroma(bins.most_frequent(counts), bins.centers(*grid))
+        chroma = bins.unbin_chroma(bins.most_frequent(counts), binning.centers)
         return jnp.broadcast_to(chroma / CHROMA_SCALE, example.chroma.shape)
 
-    return _task(space, grid, loss, decode, constant)
+    return _task(space, binning, loss, decode, constant)
 
 
-def _task(space: Space, grid: Bins, loss: Callable, decode: Callable, constant: Callable) -> Task:
+@functools.cache
+def joint_binning(space_name: str, width: float) -> Binning:
+    """Squares of side `width` in the chroma plane of a space, wherever sRGB has a colour."""
+    steps = np.linspace(0, 255, 52).astype(np.uint8)  # every fifth level
+    cube = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(-1, 3)
+    _, _, chroma = jax.jit(SPACES[space_name].split)(cube)
+    return bins.joint_bins(np.asarray(chroma, np.float64), width)
+
+
+def soft_targets(chroma: jax.Array, centers: np.ndarray, sigma: float, space: Space) -> jax.Array:
+    """Chroma [..., 2] as a distribution over bins: a Gaussian around it, at `centers` [G, Q, D].
+
+    Returns [..., G, Q], each group adding up to 1.
+    """
+    groups, _, channels = centers.shape
+    chroma = chroma.reshape(*chroma.shape[:-1], groups, channels)
+    return jax.nn.softmax(-_squared_distances(chroma, centers, space) / (2 * sigma**2), axis=-1)
+
+
+def class_weights(
+    counts: np.ndarray, binning: Binning, space: Space, uniform: float, sigma: float
+) -> jax.Array:
+    """`bins.rebalancing_weights` [G, Q] of pixel `counts` [G, Q], blurred by `sigma`."""
+    centers = np.moveaxis(binning.centers, 0, 1)
+    distances = jnp.moveaxis(_squared_distances(centers, binning.centers, space), 0, 1)
+    return bins.rebalancing_weights(bins.smooth_prior(counts, distances, sigma), uniform)
+
+
+def _squared_distances(chroma: jax.Array, centers: np.ndarray, space: Space) -> jax.Array:
+    """From chroma [..., G, D] to every bin's centre [G, Q, D]: [..., G, Q]."""
+    circular = np.reshape(space.circular, (len(centers), 1, -1))
+    # A sum of channels, each of which is folded into what uses it; an axis of two would not be.
+    return sum(
+        jnp.square(wrap(chroma[..., :, None, d] - centers[..., d], circular[..., d]))
+        for d in range(centers.shape[-1])
+    )
+
+
+def summarize(averages: dict[str, np.ndarray]) -> dict[str, float]:
+    """From the averages of `Task.measure` over a set of images to the set's metrics.
+
+    The differences in colorfulness are those of the set's means, as DDColor has it.
+    """
+    numbers = dict(averages)
+    pixels, areas = numbers.pop("color_pixels"), numbers.pop("color_areas")
+    result = {name: float(value) for name, value in numbers.items()}
+    for name in ("colorfulness", "colorfulness_absolute"):
+        result[f"delta_{name}"] = abs(result[name] - result[f"{name}_true"])
+    return {**result, "auc_rebalanced": metrics.balanced_auc(pixels, areas)}
+
+
+def _task(
+    space: Space, binning: Binning, loss: Callable, decode: Callable, constant: Callable
+) -> Task:
     """What every objective shares: preparation, metrics and statistics."""
 
     def prepare(rgb_u8):
@@ -107,23 +189,42 @@ def _task(space: Space, grid: Bins, loss: Callable, decode: Callable, constant: 
         rgb, chroma = _in_luv(space, example.lightness, decode(outputs))
         true_rgb, true_chroma = _in_luv(space, example.lightness, example.chroma)
         accuracy = metrics.bin_accuracy(
-            bins.bin_chroma(chroma, *LUV_BINS), bins.bin_chroma(true_chroma, *LUV_BINS)
+            LUV_BINS.encode(chroma), LUV_BINS.encode(true_chroma)
         )
         return {
             "loss": loss(outputs, example),
             "l_reg": metrics.l_reg(chroma, true_chroma),
             "acc_u": accuracy[..., 0],
             "acc_v": accuracy[..., 1],
-            "sat_diff": metrics.saturation_difference(rgb, true_rgb),
-            "psnr": metrics.psnr(rgb, true_rgb),
+            **_measure_pictures(rgb, true_rgb),
         }
 
     def statistics(example):
-        counts, sums = jax.vmap(lambda c: bins.bin_counts_and_sums(c, *grid))(example.chroma)
-        clipped = bins.clipped_fraction(example.chroma, grid.low, grid.high, axis=(-2, -1))
+        counts, sums = jax.vmap(lambda c: bins.bin_counts_and_sums(binning, c))(example.chroma)
+        clipped = bins.clipped_fraction(
+            example.chroma, binning.low, binning.high, axis=(-2, -1)
+        )
         return {"counts": counts, "sums": sums, "clipped": clipped}
 
     return Task(prepare, loss, decode, measure, space.join, statistics, constant)
+
+
+def _measure_pictures(rgb: jax.Array, true_rgb: jax.Array) -> dict[str, jax.Array]:
+    """The metrics of finished pictures, [b, h, w, 3] each: {name: [b, ...]}."""
+    ab, true_ab = (color.rgb_to_lab(x)[..., 1:] for x in (rgb, true_rgb))
+    color_pixels, color_areas = metrics.auc_by_color(ab, true_ab)
+    return {
+        "sat_diff": metrics.saturation_difference(rgb, true_rgb),
+        "psnr": metrics.psnr(rgb, true_rgb),
+        "ssim": metrics.ssim(rgb, true_rgb),
+        "colorfulness": metrics.colorfulness(rgb),
+        "colorfulness_true": metrics.colorfulness(true_rgb),
+        "colorfulness_absolute": metrics.colorfulness_absolute(rgb),
+        "colorfulness_absolute_true": metrics.colorfulness_absolute(true_rgb),
+        "auc": metrics.auc(ab, true_ab),
+        "color_pixels": color_pixels,
+        "color_areas": color_areas,
+    }
 
 
 def _in_luv(space: Space, lightness: jax.Array, chroma: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -131,7 +131,7 @@ def open_run(
     parallel.check_same("settings or photographs", json.dumps([config.to_dict(), source.notes]))
     model, tx = build_model(config), build_optimizer(config)
     state, first_example, record = begin(config, workdir, source, model, tx, manager)
-    task = build_task(config, record["bins"]["means"])
+    task = build_task(config, record["bins"])
     run = Run(
         config, workdir, manager, int(state.step), first_example,
         batches=loader.train_batches(

@@ -19,7 +19,7 @@ from colorjax.errors import UserError
 def get_config(variant: str = "sample") -> ConfigDict:
     """`sample`: the bundled photographs, on a CPU. `paper`: the paper's setting, for a GPU."""
     config = ConfigDict()
-    config.mode = "train"  # goes on where a run stopped; or eval, sweep
+    config.mode = "train"  # goes on where a run stopped; or eval, prior, sweep, reproduce
     config.sweep = ()  # (("optimizer.learning_rate", (1e-4, 1e-3)), ...): every combination
     config.sweep_index = -1  # of the one run of the sweep to do; -1: all
     config.seed = 0
@@ -34,6 +34,7 @@ def get_config(variant: str = "sample") -> ConfigDict:
     config.data = ConfigDict()
     config.data.source = "sample"  # or folder:PATH, or tfds:NAME
     config.data.holdout = 0.1
+    config.data.max_images = 0  # use so many, evenly spread over the source; 0: all
     config.data.load_size = 72  # photographs are cut square and brought to this side ...
     config.data.crop_size = 64  # ... and cropped at random to this one in training
     config.data.min_chroma = 3.0  # mean of max(RGB) - min(RGB) below which a photograph is gray
@@ -49,10 +50,23 @@ def get_config(variant: str = "sample") -> ConfigDict:
     config.regression.huber_m = 1.0  # of chroma divided by 100
 
     config.bins = ConfigDict()
-    config.bins.num_bins = 50
+    config.bins.layout = "channels"  # or joint: squares of the plane of both channels
+    config.bins.num_bins = 50  # of each channel
     config.bins.low = -100.0
     config.bins.high = 100.0
+    config.bins.joint_width = 10.0  # of the squares; they cover the whole gamut
     config.bins.value = "center"  # or mean: of the training set's values in the bin
+    config.bins.softness = 0.0  # sigma of soft-encoded targets, in chroma; 0: the true bin alone
+
+    config.rebalance = ConfigDict()  # of the loss, by how rare the true bin is
+    config.rebalance.enabled = False
+    config.rebalance.uniform = 0.5  # share of the uniform distribution in the prior; 1: no effect
+    config.rebalance.sigma = 5.0  # by which the prior is blurred, in chroma
+
+    config.decoding = ConfigDict()  # of scores, in evaluation and figures
+    config.decoding.method = "argmax"  # or mean, annealed (mean at a temperature), sample
+    config.decoding.temperature = 0.38
+    config.decoding.seed = 0  # of sample
 
     config.model = ConfigDict()
     config.model.encoder_weights = "auto"  # or imagenet, none, or a file

@@ -86,6 +86,8 @@ def test_an_unknown_structure_is_refused_by_name(changes, sentence):
     [
         ({"data__crop_size": 60}, "data.crop_size is 60, want a multiple of 8"),
         ({"data__load_size": 60}, "data.load_size is 60, want at least 64"),
+        ({"data__crop_size": 8}, "data.crop_size is 8, want a multiple of 8 of at least 16"),
+        ({"data__max_images": -1}, "data.max_images is -1, want at least 0"),
         ({"num_steps": 0}, "num_steps is 0, want at least 1"),
         ({"batch_size": 6}, "batch_size is 6, want a positive multiple of the 4 devices"),
     ],
@@ -106,12 +108,23 @@ def test_impossible_bins_are_refused(changes):
     [
         ({"objective": "guess"}, "objective is 'guess', want one of 'classification', 'regr"),
         ({"bins__value": "median"}, "bins.value is 'median'"),
+        ({"bins__layout": "cube"}, "bins.layout is 'cube', want one of 'channels', 'joint'"),
+        ({"bins__layout": "joint", "bins__joint_width": 0.1}, "bins.joint_width is 0.1, want at"),
+        ({"bins__softness": -1.0}, "bins.softness is -1.0, want at least 0"),
+        ({"decoding__method": "mode"}, "decoding.method is 'mode', want one of 'argmax', 'mean'"),
+        ({"decoding__temperature": 0.0}, "decoding.temperature is 0.0, want at least 0.001"),
         ({"objective": "regression", "regression__loss": "l3"}, "regression.loss is 'l3'"),
     ],
 )
 def test_an_unknown_objective_is_refused_by_name(changes, sentence):
     with pytest.raises(UserError, match=sentence):
         build.build_task(config(**changes), None)
+
+
+def test_a_rebalancing_that_is_no_mixture_is_refused():
+    settings = config(rebalance__enabled=True, rebalance__uniform=1.5)
+    with pytest.raises(UserError, match="rebalance.uniform is 1.5, want a share from 0 to 1"):
+        build.build_task(settings, {"counts": np.ones((2, 50)), "means": None})
 
 
 def random_weights():

@@ -219,6 +219,34 @@ def test_auc_of_an_image_without_weight_is_zero():
     assert np.all(np.asarray(metrics.auc(chroma, chroma, weights=jnp.zeros((2, 4, 4)))) == 0.0)
 
 
+def test_balanced_auc_is_the_mean_over_the_colour_classes_of_the_set():
+    rng = np.random.default_rng(3)
+    true_ab = rng.uniform(-60, 60, (3, 6, 8, 2)).astype(np.float32)
+    ab = true_ab + rng.normal(0, 30, true_ab.shape).astype(np.float32)
+    pixels, areas = metrics.auc_by_color(ab, true_ab)
+    assert pixels.shape == areas.shape == (3, 484)
+    classes = np.floor(true_ab / 10) @ [1000, 1]
+    distance = np.hypot(*np.moveaxis(ab - true_ab, -1, 0))
+    expected = np.mean([naive_auc(distance[classes == c]) for c in np.unique(classes)])
+    assert len(np.unique(classes)) > 50
+    found = metrics.balanced_auc(np.float64(pixels).mean(0), np.float64(areas).mean(0))
+    assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_balanced_auc_is_auc_with_the_weights_of_the_sets_own_frequencies():
+    rng = np.random.default_rng(4)
+    true_ab = rng.normal(0, 15, (2, 9, 8, 2)).astype(np.float32)
+    ab = np.zeros_like(true_ab)
+    classes = np.floor(true_ab / 10) @ [1000, 1]
+    values, inverse, counts = np.unique(classes, return_inverse=True, return_counts=True)
+    weights = (1 / counts)[inverse].reshape(classes.shape).astype(np.float32)
+    whole = [x.reshape(1, 18, 8, -1) for x in (ab, true_ab, weights)]
+    expected = metrics.auc(whole[0], whole[1], whole[2][..., 0])[0]
+    pixels, areas = metrics.auc_by_color(ab, true_ab)
+    assert_allclose(metrics.balanced_auc(pixels.sum(0), areas.sum(0)), expected, rtol=1e-5)
+    assert abs(expected - metrics.auc(*whole[:2])[0]) > 0.01  # so that balance means something
+
+
 def test_the_metrics_may_be_vmapped():
     rgb, true_rgb = random_rgb(0, (2, 17, 23, 3)), random_rgb(1, (2, 17, 23, 3))
 

@@ -62,9 +62,10 @@ def test_hue_differs_the_short_way_round():
 
 @each
 def test_perfect_scores_are_measured_alike_in_every_space(name):
-    objective = task.classification(task.Bins(num=200), space=spaces.SPACES[name])
+    fine = bins.channel_bins(200)
+    objective = task.classification(fine, spaces.SPACES[name])
     example = objective.prepare(RGB)
-    index = bins.bin_chroma(example.chroma, *task.Bins(num=200))
+    index = fine.encode(example.chroma)
     measured = objective.measure(100.0 * jax.nn.one_hot(index, 200), example)
     assert measured["psnr"].min() > (20 if name == "luv" else 35)  # luv clips 14% of random colours
     assert measured["acc_u"].min() > 0.7
@@ -73,7 +74,7 @@ def test_perfect_scores_are_measured_alike_in_every_space(name):
 
 @each
 def test_regression_of_the_truth_has_no_loss_in_every_space(name):
-    objective = task.regression(task.Bins(), space=spaces.SPACES[name])
+    objective = task.regression(space=spaces.SPACES[name])
     example = objective.prepare(RGB)
     measured = objective.measure(example.chroma / 100, example)
     assert_allclose(measured["loss"], 0, atol=1e-8)

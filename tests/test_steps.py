@@ -10,9 +10,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from colorjax import parallel, steps
 from colorjax.models.colorizer import Colorizer
 from colorjax.spaces import SPACES
-from colorjax.task import Bins, classification
+from colorjax.task import classification
 
-TASK = classification(Bins())
+TASK = classification()
 MODEL = Colorizer(width=1 / 8)
 RNG = np.random.default_rng(0)
 
@@ -155,7 +155,7 @@ def test_prediction_keeps_the_photographs_lightness():
 
 @pytest.mark.parametrize("name", SPACES)
 def test_the_gray_of_a_figure_is_gray_in_every_space(name):
-    task = classification(Bins(), space=SPACES[name])
+    task = classification(space=SPACES[name])
     variables = steps.variables(fresh_state(optax.sgd(0.1)))
     predict = parallel.compile_step(
         partial(steps.predict_step, model=MODEL, task=task), devices=jax.devices()[:1]

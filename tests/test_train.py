@@ -13,6 +13,13 @@ from colorjax.errors import UserError
 from configs import classify
 
 
+METRICS = {
+    "loss", "l_reg", "acc_u", "acc_v", "sat_diff", "psnr", "ssim", "auc", "auc_rebalanced",
+    "colorfulness", "colorfulness_true", "delta_colorfulness",
+    "colorfulness_absolute", "colorfulness_absolute_true", "delta_colorfulness_absolute",
+}
+
+
 def tiny_config(**changes):
     config = classify.get_config()
     config.update_from_flattened_dict({
@@ -63,7 +70,7 @@ def test_a_run_leaves_config_record_metrics_figures_and_checkpoint(finished):
     rows = logs.read_metrics(workdir)
     assert [row["step"] for row in rows if row["split"] == "train"] == [1, 2, 3, 4]
     assert rows[-1] == {"step": 4, "split": "holdout", **metrics}
-    assert set(metrics) == {"loss", "l_reg", "acc_u", "acc_v", "sat_diff", "psnr"}
+    assert set(metrics) == METRICS
 
 
 def test_the_figure_shows_gray_prediction_and_truth(finished):
@@ -161,7 +168,8 @@ def test_changed_settings_are_told_when_a_run_goes_on(finished, caplog):
 def test_bin_means_of_the_training_set_lie_in_their_bins(finished):
     record = logs.read_record(finished[0])["bins"]
     means = np.array(record["means"])
-    assert means.shape == (2, 50)
+    assert means.shape == (2, 50, 1)
+    means = means[..., 0]
     occupied = np.array(record["counts"]) > 0
     centers = -98.0 + 4.0 * np.arange(50)
     inner = occupied.copy()
@@ -185,7 +193,7 @@ def test_a_run_that_diverges_stops_with_its_last_good_parameters(tmp_path):
 
 def test_regression_runs_through_the_same_loop(tmp_path):
     metrics = train.train(tiny_config(objective="regression", num_steps=2), tmp_path)
-    assert set(metrics) == {"loss", "l_reg", "acc_u", "acc_v", "sat_diff", "psnr"}
+    assert set(metrics) == METRICS
     assert metrics["l_reg"] == pytest.approx(1e4 * metrics["loss"], rel=1e-4)
 
 

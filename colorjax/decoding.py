@@ -1,0 +1,85 @@
+"""From scores of bins to chroma: the paper's argmax, and what came after it.
+
+Every decoder takes `logits` [..., G, Q] and the bins' `values` [G, Q, D] (the groups of
+`colorjax.bins`) and returns chroma [..., G D]. None looks at neighbouring pixels.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from colorjax import bins
+from colorjax.spaces import FULL_SCALE, Space
+
+METHODS = ("argmax", "mean", "annealed", "sample")
+
+
+def decode(
+    logits: jax.Array,
+    values: jax.Array,
+    space: Space,
+    method: str = "argmax",
+    temperature: float | jax.Array = 0.38,
+    key: jax.Array | None = None,
+) -> jax.Array:
+    """Chroma from scores, by one of `METHODS`.
+
+    Args:
+      logits: [..., G, Q], in any float type.
+      values: [G, Q, D], the chroma that each bin stands for.
+      space: whose channels may be circles, where a mean goes round.
+      method: `argmax`, the most probable bin (the paper, section 3.2); `mean`, the expectation;
+        `annealed`, the expectation at a temperature (Zhang, Isola and Efros 2016, section 2.3);
+        `sample`, one of the colourings that the network thinks possible, at a temperature.
+      temperature: divides the logits where `annealed` or `sample` ask for it, > 0; towards 0 both
+        become argmax, at 1 they are the mean and the network's own distribution.
+      key: of the random numbers, which `sample` wants.
+    Returns:
+      [..., G D] float32.
+    Raises:
+      ValueError: for another method, or `sample` without a key.
+    """
+    logits = logits.astype(jnp.float32)
+    values = jnp.asarray(values, jnp.float32)
+    if method == "argmax":
+        return bins.unbin_chroma(jnp.argmax(logits, axis=-1), values)
+    if method == "mean":
+        return expectation(logits, values, space)
+    if method == "annealed":
+        return expectation(logits / temperature, values, space)
+    if method == "sample":
+        if key is None:
+            raise ValueError("sampling wants a key")
+        return bins.unbin_chroma(sample_bins(key, logits / temperature), values)
+    raise ValueError(f"decoding is {method!r}, want one of {METHODS}")
+
+
+def expectation(logits: jax.Array, values: jax.Array, space: Space) -> jax.Array:
+    """The mean of `values` [G, Q, D] under softmax(`logits` [..., G, Q]): [..., G D]."""
+    probabilities = jax.nn.softmax(logits, axis=-1)
+    means = []
+    for group in range(values.shape[0]):
+        for channel in range(values.shape[2]):
+            column, p = values[group, :, channel], probabilities[..., group, :]
+            circular = space.circular[len(means)]
+            means.append(_circular_mean(p, column) if circular else jnp.sum(p * column, axis=-1))
+    return jnp.stack(means, axis=-1)
+
+
+def sample_bins(key: jax.Array, logits: jax.Array) -> jax.Array:
+    """A bin for each pixel, drawn from softmax(`logits` [..., G, Q]): int32 [..., G].
+
+    Every pixel has the same luck: the bin with the greatest logit plus Gumbel noise is drawn, and
+    the noise is one number a bin for all pixels. Each pixel's bin has exactly the probability that
+    the network gives it, while pixels that the network thinks alike get the same colour, which
+    independent draws would turn into confetti.
+    """
+    noise = jax.random.gumbel(key, logits.shape[-2:])
+    return jnp.argmax(logits + noise, axis=-1).astype(jnp.int32)
+
+
+def _circular_mean(probabilities: jax.Array, values: jax.Array) -> jax.Array:
+    """The direction of the mean vector, of values in [-100, 100] once round a circle."""
+    angles = values * (jnp.pi / FULL_SCALE)
+    x = jnp.sum(probabilities * jnp.cos(angles), axis=-1)
+    y = jnp.sum(probabilities * jnp.sin(angles), axis=-1)
+    return jnp.arctan2(y, x) * (FULL_SCALE / jnp.pi)
