@@ -11,7 +11,7 @@ import optax
 from ml_collections import ConfigDict
 
 from colorjax import bins, checkpoint, figures, image_io, logs, parallel, steps
-from colorjax.build import build_binning, build_model, build_task, check_config, init_state
+from colorjax.build import build_binning, build_model, build_task, check_config, state_shapes
 from colorjax.data import loader, sources
 from colorjax.errors import UserError
 from colorjax.models.colorizer import Colorizer
@@ -87,12 +87,11 @@ def measure_baseline(
 
 
 def measure_bins(config: ConfigDict, task: Task, items: Sequence) -> dict[str, Any]:
-    """Bin frequencies and means over (at most `data.statistics_images` of) the training set.
+    """Bin frequencies and means over the photographs of a training set.
 
     Returns, ready for JSON: `counts` [G][Q] (of pixels), `means` [G][Q][D], `clipped` (share of
     pixels outside the bins' range) and `images`.
     """
-    items = spread(items, config.data.statistics_images)
     statistics = averager(config, task, items, lambda _, example: task.statistics(example))(0.0)
     counts, sums = (len(items) * statistics[name] for name in ("counts", "sums"))
     centers = build_binning(config).centers
@@ -152,7 +151,7 @@ def evaluate(config: ConfigDict, workdir: Path) -> dict[str, float]:
 def load_variables(config: ConfigDict, model: Colorizer, workdir: Path) -> tuple[int, Any]:
     """The step and the model's variables of a run's best checkpoint, else of its newest."""
     manager = checkpoint.open_manager(workdir, best_metric=BEST_METRIC, read_only=True)
-    like = jax.eval_shape(lambda: steps.variables(init_state(config, model, optax.identity())))
+    like = steps.variables(state_shapes(config, model, optax.identity()))
     with checkpoint.closing(manager):
         restored = checkpoint.restore_variables(manager, like, checkpoint.best_step(manager))
     return restored.step, parallel.place(restored.state)
@@ -169,7 +168,8 @@ def comparison(metrics: dict[str, float], baseline: dict[str, float]) -> str:
 
 def spread(items: Sequence, count: int) -> Sequence:
     """At most `count` of the items, evenly spread: neighbours in a folder are often alike."""
-    return items[:: max(1, len(items) // max(count, 1))][: max(count, 0)]
+    count = min(max(count, 0), len(items))
+    return sources.Subset(items, [i * len(items) // count for i in range(count)])
 
 
 def load_rgb(config: ConfigDict, items: Sequence) -> np.ndarray:

@@ -21,11 +21,19 @@ from ml_collections import ConfigDict, config_flags
 from colorjax import logs
 from colorjax.errors import UserError
 from colorjax.evaluate import evaluate
+from colorjax.prior import prior
+from colorjax.reproduce import reproduce
 from colorjax.sweep import sweep
 from colorjax.train import flatten, train
 from colorjax.vgg16_weights import cache_folder
 
-MODES = {"train": train, "eval": evaluate, "sweep": sweep}
+MODES = {
+    "train": train,
+    "eval": evaluate,
+    "prior": prior,
+    "sweep": sweep,
+    "reproduce": reproduce,
+}
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", None, "folder of the run; runs/<name of the config> by default")

@@ -145,13 +145,17 @@ def soft_targets(chroma: jax.Array, centers: np.ndarray, sigma: float, space: Sp
     return jax.nn.softmax(-_squared_distances(chroma, centers, space) / (2 * sigma**2), axis=-1)
 
 
-def class_weights(
+def rebalancing(
     counts: np.ndarray, binning: Binning, space: Space, uniform: float, sigma: float
-) -> jax.Array:
-    """`bins.rebalancing_weights` [G, Q] of pixel `counts` [G, Q], blurred by `sigma`."""
+) -> tuple[jax.Array, jax.Array]:
+    """The prior and the weights of the loss that follow from pixel `counts` [G, Q]: [G, Q] each.
+
+    See `bins.smooth_prior` and `bins.rebalancing_weights`.
+    """
     centers = np.moveaxis(binning.centers, 0, 1)
     distances = jnp.moveaxis(_squared_distances(centers, binning.centers, space), 0, 1)
-    return bins.rebalancing_weights(bins.smooth_prior(counts, distances, sigma), uniform)
+    prior = bins.smooth_prior(counts, distances, sigma)
+    return prior, bins.rebalancing_weights(prior, uniform)
 
 
 def _squared_distances(chroma: jax.Array, centers: np.ndarray, space: Space) -> jax.Array:

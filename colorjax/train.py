@@ -29,6 +29,7 @@ from colorjax.build import (
     check_config,
     init_state,
     load_encoder,
+    state_shapes,
 )
 from colorjax.data import loader
 from colorjax.data.sources import Source
@@ -159,7 +160,7 @@ def begin(
     if checkpoint.newest_step(manager) is None:
         state, first_example, record = begin_afresh(config, source, model, tx)
     else:
-        like = jax.eval_shape(lambda: init_state(config, model, tx))
+        like = state_shapes(config, model, tx)
         restored, record = checkpoint.restore(manager, like), logs.read_record(workdir)
         warn_of_changes(config, restored.config, source.notes, record["data"])
         state, first_example = restored.state, restored.position["examples"]
@@ -181,7 +182,8 @@ def begin_afresh(
     state, encoder = load_encoder(
         config, init_state(config, model, tx), task.prepare(calibration).gray
     )
-    statistics = evaluate.measure_bins(config, task, source.train)
+    some = evaluate.spread(source.train, config.data.statistics_images)
+    statistics = evaluate.measure_bins(config, task, some)
     record = {
         "source": source.name,
         "data": source.notes,

@@ -59,3 +59,39 @@ def test_a_sweep_is_drawn_with_a_line_for_each_choice_of_the_other_settings():
 
     one, two = (figures.plot_sweep(rows(s), "rate", ["space"]) for s in (["luv"], ["luv", "hsv"]))
     assert one.shape == two.shape and one.dtype == np.uint8 and (one != two).any()
+
+
+def test_without_row_names_there_is_no_room_for_them():
+    sheet = figures.image_grid({"gray": flat(0.0)}, [], min_side=40)
+    assert sheet.shape == (TOP + 2 * (40 + GAP), GAP + 40 + GAP, 3)
+
+
+def test_losses_have_a_row_of_plots_for_each_panel_even_for_runs_cut_short():
+    curves = {"train": [(8, 2.0), (16, 1.0)], "holdout": [(16, 1.5)]}
+    one = figures.plot_losses({"structure": {"base": curves}})
+    two = figures.plot_losses({"structure": {"base": curves}, "space": {
+        "base": curves, "lab": {"train": [(8, 0.0)], "holdout": []},
+    }})
+    assert two.shape == (2 * one.shape[0], one.shape[1], 3) and one.dtype == np.uint8
+    assert figures.plot_losses({}).shape == one.shape
+
+
+def test_saturation_is_drawn_for_any_number_of_networks():
+    share = np.full(40, 1 / 40)
+    none, truth, both = (
+        figures.plot_saturation(shares)
+        for shares in ({}, {"truth": share}, {"truth": share, "regression": share[::2] * 2})
+    )
+    assert none.shape == truth.shape == both.shape
+    assert (none != truth).any() and (truth != both).any()
+
+
+def test_colorfulness_is_drawn_for_one_run_for_none_and_for_runs_that_coincide():
+    point = (30.0, 20.0)
+    none = figures.plot_colorfulness({}, {}, None)
+    one = figures.plot_colorfulness({"structure": {"sum": point}}, {}, None)
+    with_truth = figures.plot_colorfulness({"structure": {"sum": point}}, {}, 40.0)
+    many = {"structure": {f"run {i}": point for i in range(20)}}
+    crowded = figures.plot_colorfulness(many, {"run": {"mean": point}}, 40.0)
+    assert none.shape == one.shape == with_truth.shape == crowded.shape
+    assert (none != one).any() and (one != with_truth).any()

@@ -8,8 +8,10 @@ FLOORS = [
     "errors",
     "color bins losses resample",
     "metrics models.vgg16 spaces",
-    "models.colorizer task",
+    "models.colorizer decoding",
+    "task",
     "image_io checkpoint figures logs vgg16_weights",
+    "report",
     "data.datasets.pictures",
     "data.datasets.builders",
     "data.sources data.prepare",
@@ -17,8 +19,10 @@ FLOORS = [
     "steps parallel",
     "build",
     "evaluate",
+    "prior",
     "train",
     "sweep",
+    "reproduce",
     "main",
 ]
 HEIGHT = {name: i for i, floor in enumerate(FLOORS) for name in floor.split()}

@@ -192,13 +192,14 @@ def test_rare_colours_weigh_more_and_the_average_weight_is_one():
     counts = np.zeros((1, binning.centers.shape[1]))
     common, rare = (int(binning.encode(jnp.array(c))[0]) for c in ([5.0, 5.0], [85.0, 35.0]))
     counts[0, common], counts[0, rare] = 1e6, 10
-    weights = np.asarray(task.class_weights(counts, binning, SPACES["luv"], 0.5, 5.0))
+    prior, weights = task.rebalancing(counts, binning, SPACES["luv"], 0.5, 5.0)
+    assert_allclose(np.sum(prior), 1, rtol=1e-5)
     assert np.isfinite(weights).all() and weights[0, rare] > 20 * weights[0, common] > 0
 
 
 def test_gradients_are_finite_with_soft_targets_weights_and_joint_bins():
     binning = task.joint_binning("luv", 10.0)
-    weights = task.class_weights(
+    _, weights = task.rebalancing(
         np.eye(1, binning.centers.shape[1]), binning, SPACES["luv"], 0.5, 5.0
     )
     objective = task.classification(binning, weights=weights, softness=5.0)

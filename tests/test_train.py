@@ -12,7 +12,6 @@ from colorjax import checkpoint, evaluate, logs, train, vgg16_weights
 from colorjax.errors import UserError
 from configs import classify
 
-
 METRICS = {
     "loss", "l_reg", "acc_u", "acc_v", "sat_diff", "psnr", "ssim", "auc", "auc_rebalanced",
     "colorfulness", "colorfulness_true", "delta_colorfulness",
@@ -41,7 +40,7 @@ def tiny_config(**changes):
 def newest_state(workdir, config):
     """Every array of the newest checkpoint by name, optimizer and statistics included."""
     model, tx = train.build_model(config), train.build_optimizer(config)
-    like = jax.eval_shape(lambda: train.init_state(config, model, tx))
+    like = train.state_shapes(config, model, tx)
     manager = checkpoint.open_manager(workdir, read_only=True)
     restored = checkpoint.restore(manager, like)
     checkpoint.close(manager)

@@ -133,8 +133,8 @@ def hash_share(data: bytes) -> float:
     return (int.from_bytes(hashlib.sha256(data).digest()[:8], "big") >> 11) / 2**53
 
 
-class _Subset(Sequence):
-    """Some items of a longer sequence, fetched when they are asked for."""
+class Subset(Sequence):
+    """The items at some `indices` of a longer sequence, fetched when they are asked for."""
 
     def __init__(self, items: Sequence[Item], indices: list[int]):
         self._items, self._indices = items, indices
@@ -144,7 +144,7 @@ class _Subset(Sequence):
 
     def __getitem__(self, index):
         if isinstance(index, slice):
-            return _Subset(self._items, self._indices[index])
+            return Subset(self._items, self._indices[index])
         return self._items[self._indices[index]]
 
 
@@ -154,8 +154,8 @@ def _split(
     """Leaves out what is unreadable or near gray, and splits the rest."""
     readable = [i for i, one in enumerate(looks) if not one.fault]
     kept = [i for i in readable if looks[i].chroma >= min_chroma]
-    train = _Subset(items, [i for i in kept if looks[i].share >= holdout])
-    held_out = _Subset(items, [i for i in kept if looks[i].share < holdout])
+    train = Subset(items, [i for i in kept if looks[i].share >= holdout])
+    held_out = Subset(items, [i for i in kept if looks[i].share < holdout])
     notes = {
         "found": len(looks),
         "unreadable": len(looks) - len(readable),

@@ -1,0 +1,397 @@
+"""The report of a reproduction: findings, tables and figures as Markdown and as one HTML page.
+
+Works on numbers and pictures alone, so that it can be made again without a network.
+"""
+
+import base64
+import html
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from markdown_it import MarkdownIt
+
+from colorjax import image_io, logs
+
+Metrics = dict[str, float]
+Results = dict[str, Metrics]  # name of a finished run, or of "run, decoding" -> metrics
+
+# How metrics are called, which way is better, and their format; others go by their own name.
+METRICS = {
+    "loss": ("Loss ↓", ".4g"),
+    "l_reg": ("L_reg ↓", ".0f"),
+    "acc_u": ("Acc.U ↑", ".3f"),
+    "acc_v": ("Acc.V ↑", ".3f"),
+    "sat_diff": ("Sat. diff ↓", ".3f"),
+    "colorfulness": ("Colorfulness", ".1f"),
+    "delta_colorfulness": ("Δ colorfulness ↓", ".1f"),
+    "psnr": ("PSNR, dB ↑", ".2f"),
+    "ssim": ("SSIM ↑", ".3f"),
+    "colorfulness_absolute": ("CF", ".1f"),
+    "delta_colorfulness_absolute": ("ΔCF ↓", ".1f"),
+    "auc": ("AuC ↑", ".3f"),
+    "auc_rebalanced": ("AuC reb. ↑", ".3f"),
+}
+NO_BREAK = "\u00a0"  # a space at which no line ends
+TRUE = "_true"  # ends the name of what the photographs themselves have of a metric
+METRICS_EXPLAINED = """\
+Arrows say which way is better. **Loss**: what the run was trained on, comparable only between \
+runs of one objective, space and kind of bins. **L_reg**: squared error of U and V. **Acc.U**, \
+**Acc.V**: share of pixels whose U or V is in the right one of 50 bins. **Sat. diff**: difference \
+of the summed HSV saturations, as a share of the photograph's. **Colorfulness**: Hasler and \
+Suesstrunk's M3; Δ is its distance from the photographs'. **CF**, **ΔCF**: the variant with \
+absolute values that later papers report. **AuC**: area under the curve of pixels within a \
+distance in a\\*b\\*; rebalanced, every colour class counts alike. Each run is measured on the \
+hold-out at its best checkpoint, the one with the lowest hold-out loss; whatever the space it \
+predicts in, L_reg and the accuracies are those of CIELUV.
+"""
+DATA_COLUMNS = {
+    "source": "Data set", "found": "Found", "train": "Training", "holdout": "Hold-out",
+    "unreadable": "Unreadable", "near_gray": "Near gray", "clipped": "Pixels outside ±100",
+}
+FEW = 100  # photographs held out, of which a verdict says little
+SEEDS = ("classification", "another_seed")  # two runs that differ by their seed alone
+
+
+class Claim(NamedTuple):
+    """A sentence that holds if all its comparisons, (metric, run, "<" or ">", other run), do."""
+
+    sentence: str
+    comparisons: Sequence[tuple[str, str, str, str]]
+    shown: Sequence[str] = ()  # metrics of the first comparison's runs to be told besides
+
+
+class Finding(NamedTuple):
+    verdict: str  # held, did not hold, not run
+    numbers: str
+    beyond_seeds: bool = True  # is every difference larger than that of two seeds?
+
+
+def chosen(sentence: str, metric: str, sign: str, *others: str) -> Claim:
+    """What the paper chose is better than each of the `others`, all else being the same."""
+    return Claim(sentence, [(metric, "classification", sign, other) for other in others])
+
+
+# What the paper says of its two models (section 4) ...
+PAPER_CLAIMS = (
+    Claim(
+        "Regression comes out less saturated than classification",
+        [("colorfulness", "regression", "<", "classification"),
+         ("sat_diff", "regression", ">", "classification")],
+    ),
+    Claim("Regression has the lower L_reg", [("l_reg", "regression", "<", "classification")]),
+    Claim(
+        "Classification has the higher accuracies",
+        [("acc_u", "classification", ">", "regression"),
+         ("acc_v", "classification", ">", "regression")],
+    ),
+    # ... and what it chose among the alternatives that it tried.
+    Claim("l2 does better than Huber's loss", [("l_reg", "regression", "<", "regression_huber")]),
+    Claim(
+        "Regression does better in LUV than in HSV",
+        [("l_reg", "regression", "<", "regression_hsv")],
+    ),
+    chosen("Joining the maps (concat) does better than their sum", "loss", "<", "merge_sum"),
+    chosen("Residual units do better than the max-pools as they are", "loss", "<", "pools"),
+    chosen("Three final convolutions do better than one or two", "loss", "<", "final_1", "final_2"),
+    Claim(
+        "Classification does better in LUV than in HSV",
+        [("l_reg", "classification", "<", "hsv"), ("acc_u", "classification", ">", "hsv"),
+         ("acc_v", "classification", ">", "hsv")],
+    ),
+    chosen("Batches of 6 do better than those of 4, 8 and 12", "loss", "<",
+           "batch_4", "batch_8", "batch_12"),
+    chosen("Adam's b2 of 0.999 does better than 0.99", "loss", "<", "adam_b2_0.99"),
+    chosen("Adam does better than Nesterov's momentum", "loss", "<", "nesterov"),
+)
+LATER_CLAIMS = (
+    Claim(
+        "Rebalancing brings colorfulness up towards the photographs'",
+        [("colorfulness", "channels_rebalanced", ">", "classification"),
+         ("delta_colorfulness", "channels_rebalanced", "<", "classification")],
+        shown=("psnr",),
+    ),
+    Claim(
+        "So it does with soft targets and joint bins (Zhang et al. 2016)",
+        [("colorfulness", "zhang", ">", "joint"), ("delta_colorfulness", "zhang", "<", "joint")],
+        shown=("psnr",),
+    ),
+    Claim(
+        "The annealed mean brings colorfulness up towards the photographs', from the mean's",
+        [("colorfulness", "classification, annealed 0.38", ">", "classification, mean"),
+         ("delta_colorfulness", "classification, annealed 0.38", "<", "classification, mean")],
+        shown=("psnr",),
+    ),
+    Claim(
+        "The mean has the higher PSNR than argmax, at less colorfulness",
+        [("psnr", "classification, mean", ">", "classification, argmax"),
+         ("colorfulness", "classification, mean", "<", "classification, argmax")],
+    ),
+)
+
+
+class Content(NamedTuple):
+    """What a report tells."""
+
+    summary: str  # what was run on what, a paragraph
+    data: Sequence[dict[str, Any]]  # a data set each, by DATA_COLUMNS
+    # An experiment each: `run`, `settings`, `outcome` (such as "step 80 of 100", "failed: ..."),
+    # `minutes` and `parameters` (None if unknown), `metrics` (empty unless finished).
+    rows: Sequence[dict[str, Any]]
+    baseline: Metrics  # of the constant bin, empty if nothing was measured
+    decodings: Sequence[dict[str, Any]]  # `run`, `decoding`, `metrics`
+    pictures: dict[str, tuple[Any, str]]  # name -> uint8 [h, w, 3], what it shows
+    how: dict[str, str]  # heading -> preformatted text
+
+
+def write(workdir: Path, content: Content) -> None:
+    """Writes `report.md`, `report.html` and `figures/NAME.png` into `workdir`."""
+    (workdir / "figures").mkdir(parents=True, exist_ok=True)
+    for name, (picture, _) in content.pictures.items():
+        image_io.write(workdir / "figures" / f"{name}.png", picture)
+    text = markdown(content)
+    logs.write_text(workdir / "report.md", text)
+    logs.write_text(workdir / "report.html", to_html(text, workdir))
+
+
+def markdown(content: Content) -> str:
+    results = results_of(content)
+    pictures = [
+        f"![{name}](figures/{name}.png)\n\n*{caption}*"
+        for name, (_, caption) in content.pictures.items()
+    ]
+    sections = {
+        "Data": data_table(content.data),
+        "Findings": findings(results, [row["holdout"] for row in content.data]),
+        "All experiments": runs_table(content.rows) + "\n" + metrics_table(content),
+        "Decodings": decodings_table(content.decodings),
+        "Figures": "\n\n".join(pictures) or "Nothing has been measured yet.",
+        "How it was run": "\n\n".join(
+            f"{what}:\n\n```\n{text}\n```" for what, text in content.how.items()
+        ),
+    }
+    body = "".join(f"\n## {title}\n\n{text}\n" for title, text in sections.items())
+    return f"# Colorization: regression, classification and their alternatives\n\n" \
+        f"{content.summary}\n{body}"
+
+
+def results_of(content: Content) -> Results:
+    """What claims are judged by."""
+    runs = {row["run"]: row["metrics"] for row in content.rows if row["metrics"]}
+    decoded = {f"{row['run']}, {row['decoding']}": row["metrics"] for row in content.decodings}
+    return runs | decoded
+
+
+def findings(results: Results, holdouts: Sequence[int] = ()) -> str:
+    """The claims' verdicts, as two tables; `holdouts` are the numbers of photographs held out."""
+    text = (
+        "Each comparison is between single trainings. A verdict is called *within the seeds' "
+        "spread* where two trainings of the classification model, alike but for their seeds, "
+        "differ by as much as is compared.\n"
+    )
+    if holdouts and min(holdouts) < FEW:
+        text += (
+            f"\n**Only {min(holdouts)} photographs are held out**: the verdicts show that all of "
+            "it runs, and little of what larger sets would say.\n"
+        )
+    for title, claims in (("The paper", PAPER_CLAIMS), ("After the paper", LATER_CLAIMS)):
+        lines = []
+        for claim in claims:
+            finding = judge(claim, results)
+            doubt = "" if finding.beyond_seeds else ", within the seeds' spread"
+            verdict = f"{MARKS[finding.verdict]} {finding.verdict}{doubt}"
+            lines.append([claim.sentence, verdict, finding.numbers])
+        text += f"\n### {title}\n\n" + table(["Claim", "Verdict", "Numbers"], lines)
+    return text
+
+
+MARKS = {"held": "✓", "did not hold": "✗", "not run": "–"}
+
+
+def judge(claim: Claim, results: Results) -> Finding:
+    """Checks a claim against the numbers; `not run` if a run, or a metric of it, is missing."""
+    holds, beyond = True, True
+    spread = spread_of_seeds(results)
+    told: dict[str, Metrics] = {}  # metric -> what each run has of it
+    for metric, run, sign, other in claim.comparisons:
+        for name in (run, other):
+            if metric not in results.get(name, {}):
+                return Finding("not run", f"`{name}` has no numbers")
+            told.setdefault(metric, {})[name] = results[name][metric]
+        a, b = results[run][metric], results[other][metric]
+        holds &= a < b if sign == "<" else a > b
+        beyond &= not abs(a - b) <= spread.get(metric, 0.0)
+    _, run, _, other = claim.comparisons[0]
+    for metric in claim.shown:
+        told[metric] = {n: results[n][metric] for n in (run, other) if metric in results[n]}
+    numbers = [in_words(metric, of_runs, results[run]) for metric, of_runs in told.items()]
+    return Finding("held" if holds else "did not hold", "; ".join(numbers), beyond)
+
+
+def in_words(metric: str, of_runs: Metrics, photographs: Metrics) -> str:
+    """Such as "Colorfulness: `mean` 21.3, `argmax` 40.1, photographs 38.2"."""
+    named = {f"`{name}`": value for name, value in of_runs.items()}
+    if metric + TRUE in photographs:
+        named["photographs"] = photographs[metric + TRUE]
+    name = heading(metric).rstrip(f"{NO_BREAK}↑↓")
+    return f"{name}: " + ", ".join(f"{k} {number(metric, v)}" for k, v in named.items())
+
+
+def spread_of_seeds(results: Results) -> Metrics:
+    """By how much each metric differs between the two runs of SEEDS; empty if not both were run."""
+    one, two = (results.get(name, {}) for name in SEEDS)
+    return {metric: abs(one[metric] - two[metric]) for metric in one.keys() & two.keys()}
+
+
+def heading(metric: str) -> str:
+    name, _ = METRICS.get(metric, (metric, ""))
+    return name.replace(" ↑", f"{NO_BREAK}↑").replace(" ↓", f"{NO_BREAK}↓")
+
+
+def number(metric: str, value: float | None) -> str:
+    return "" if value is None else format(value, METRICS.get(metric, ("", ".4g"))[1])
+
+
+def data_table(data: Sequence[dict[str, Any]]) -> str:
+    """The paper's Table 1, with what was left out."""
+    if not data:
+        return "No run has opened its data yet."
+    columns = list(dict.fromkeys([*DATA_COLUMNS, *(key for row in data for key in row)]))
+    lines = [
+        [f"{x:.1%}" if isinstance(x, float) else str(x) for x in (row.get(c, "") for c in columns)]
+        for row in data
+    ]
+    return table([DATA_COLUMNS.get(key, key) for key in columns], lines) + (
+        "\nUnreadable and near-gray photographs are left out. The last column is the share of "
+        "the training pixels whose U or V lies outside the bins' [-100, 100].\n"
+    )
+
+
+def metric_columns(rows: Sequence[Metrics]) -> list[str]:
+    """Those that any row has, in the order of METRICS, unknown ones last."""
+    present = dict.fromkeys(name for row in rows for name in row if not name.endswith(TRUE))
+    return [name for name in METRICS if name in present] + [n for n in present if n not in METRICS]
+
+
+def runs_table(rows: Sequence[dict[str, Any]]) -> str:
+    """What was run, and how it ended."""
+    lines = []
+    for row in rows:
+        changes = ", ".join(f"`{name}={value}`" for name, value in row["settings"].items())
+        parameters = "" if row["parameters"] is None else f"{row['parameters']:,}"
+        minutes = "" if row["minutes"] is None else f"{row['minutes']:.1f}"
+        lines.append([f"**{row['run']}**", changes, row["outcome"], parameters, minutes])
+    head = ["Run", "What it changes", "Best checkpoint", "Parameters", "Minutes"]
+    return table(head, lines, right=3)
+
+
+def metrics_table(content: Content) -> str:
+    """One row an experiment, the constant bin, and the photographs themselves."""
+    columns = metric_columns([*(row["metrics"] for row in content.rows), content.baseline])
+    lines = []
+    for row in content.rows:
+        values = [number(name, row["metrics"].get(name)) for name in columns]
+        if not row["metrics"] and columns:
+            values[0] = f"*{row['outcome'].partition(':')[0]}*"
+        lines.append([f"**{row['run']}**", *values])
+    if content.baseline:
+        # A constant without probabilities has no cross-entropy.
+        constant = {name: x for name, x in content.baseline.items() if name != "loss"}
+        lines.append(["constant bin", *(number(name, constant.get(name)) for name in columns)])
+        truth = (number(name, constant.get(name + TRUE)) for name in columns)
+        lines.append(["photographs", *truth])
+    return table(["Run", *map(heading, columns)], lines, right=1) + "\n" + METRICS_EXPLAINED
+
+
+def decodings_table(decodings: Sequence[dict[str, Any]]) -> str:
+    """The same scores, from one checkpoint, turned into colours in several ways."""
+    if not decodings:
+        return "No run has been decoded in several ways yet."
+    columns = [c for c in metric_columns([row["metrics"] for row in decodings]) if c != "loss"]
+    lines = [
+        [f"**{row['run']}**", row["decoding"].replace(" ", NO_BREAK),
+         *(number(c, row["metrics"].get(c)) for c in columns)]
+        for row in decodings
+    ]
+    truth = decodings[0]["metrics"]
+    lines.append(["photographs", "", *(number(c, truth.get(c + TRUE)) for c in columns)])
+    return table(["Run", "Decoding", *map(heading, columns)], lines, right=2) + (
+        "\nFrom one checkpoint a run. *annealed T* is the mean at the temperature T; *sample* is "
+        "one draw.\n"
+    )
+
+
+def table(head: Sequence[str], lines: Sequence[Sequence[str]], right: int | None = None) -> str:
+    """A Markdown table; columns from `right` on are aligned to the right."""
+
+    def line(cells):
+        return "| " + " | ".join(c.replace("\n", " ").replace("|", "\\|") for c in cells) + " |\n"
+
+    rule = ["---:" if right is not None and i >= right else "---" for i in range(len(head))]
+    return "".join(map(line, [head, rule, *lines]))
+
+
+def to_html(text: str, folder: Path) -> str:
+    """A page that stands alone: pictures, whose paths are in `folder`, become part of it.
+
+    Raw HTML in `text` is shown as it is written.
+    """
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
+    parser.add_render_rule("table_open", lambda *_: '<div class="wide"><table>\n')
+    parser.add_render_rule("table_close", lambda *_: "</table></div>\n")
+    tokens = parser.parse(text)
+    for_each_image(tokens, lambda token: token.attrSet("src", data_uri(folder, token.attrs["src"])))
+    title = text.partition("\n")[0].removeprefix("# ")
+    body = parser.renderer.render(tokens, parser.options, {})
+    return PAGE.format(title=html.escape(title), style=STYLE, body=body)
+
+
+def for_each_image(tokens: Sequence[Any], change: Callable[[Any], None]) -> None:
+    for token in tokens:
+        if token.type == "image":
+            change(token)
+        for_each_image(token.children or [], change)
+
+
+def data_uri(folder: Path, name: str) -> str:
+    content = base64.b64encode((folder / name).read_bytes()).decode()
+    return f"data:image/png;base64,{content}"
+
+
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>{style}</style>
+</head>
+<body>
+<main>
+{body}</main>
+</body>
+</html>
+"""
+STYLE = """
+body { margin: 0; color: #1c1c1c; background: #fff; font: 16px/1.55 system-ui, sans-serif; }
+main { max-width: 72rem; margin: 0 auto; padding: 1.5rem 1.25rem 4rem; }
+p, li { max-width: 46rem; }
+h1 { font-size: 1.8rem; line-height: 1.2; }
+h2 { margin-top: 2.75rem; padding-bottom: .25rem; border-bottom: 1px solid #ddd; }
+.wide { overflow-x: auto; margin: 1rem 0 1.5rem; }
+table { border-collapse: collapse; font-size: .82rem; font-variant-numeric: tabular-nums;
+  min-width: 38rem; }
+th, td { padding: .3rem .45rem; border-bottom: 1px solid #e4e4e4; text-align: left;
+  vertical-align: top; }
+th { vertical-align: bottom; }
+tr { background: #fff; }
+thead tr { background: #f4f4f4; }
+tbody tr:hover { background: #f8f8f8; }
+td:first-child, th:first-child { position: sticky; left: 0; background: inherit; }
+p:has(> img) { max-width: none; overflow-x: auto; margin-bottom: 0; }
+img { display: block; max-width: 100%; }
+@media (max-width: 44rem) { img { max-width: none; width: 40rem; } }
+code { font-size: .9em; background: #f4f4f4; padding: 0 .2em; border-radius: 3px; }
+pre { overflow-x: auto; padding: .75rem; background: #f4f4f4; font-size: .85rem; }
+pre code { padding: 0; background: none; }
+"""

@@ -1,0 +1,92 @@
+"""Every alternative of the comparison is one setting, counted by hand and trained for one step."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_colorizer import (
+    ENCODER_CHANNELS,
+    HEADS,
+    PAPER,
+    REGRESSION,
+    TAP_NORMS,
+    UNITS,
+    count,
+    final_convs,
+)
+
+from colorjax import build, steps
+from configs import reproduce
+
+EXPERIMENTS = {name: dict(settings) for name, settings in reproduce.get_config().experiments}
+JOINT = PAPER - HEADS + 64 * 449 + 449  # one head for the 449 squares of 10 that hold a colour
+
+# Parameters of the whole network, width 1, by hand.
+PARAMETERS = {
+    "regression": REGRESSION,
+    "regression_huber": REGRESSION,
+    "regression_hsv": REGRESSION,
+    "merge_sum": PAPER - final_convs(512) + final_convs(64) + 64 * (256 + 128 + 64 + 64),
+    "pools": PAPER - TAP_NORMS - UNITS + 2 * 960 - final_convs(512) + final_convs(960),
+    "final_1": PAPER - final_convs(512) + 9 * 512 * 64 + 64,
+    "final_2": PAPER - (9 * 64 * 64 + 64),
+    "final_wide": PAPER - final_convs(512)
+    + 9 * (512 * 256 + 256 * 128 + 128 * 64) + 256 + 128 + 64,
+    "encoder_without_norm": PAPER - ENCODER_CHANNELS,
+    "joint": JOINT,
+    "zhang": JOINT,
+}
+SCORES = {"joint": (1, 449), "zhang": (1, 449)}
+RGB = np.random.default_rng(0).integers(0, 256, (4, 20, 20, 3), dtype=np.uint8)
+
+
+def config_of(name, **changes):
+    config = reproduce.get_config()
+    config.update_from_flattened_dict({**EXPERIMENTS[name], **changes})
+    return config
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_each_alternative_has_its_hand_counted_parameters_and_output(name):
+    model = build.build_model(config_of(name, **{"model.width": 1.0}))
+    gray = jnp.zeros((2, 24, 16, 1))
+    variables = jax.eval_shape(model.init, jax.random.key(0), gray)
+    assert count(variables["params"]) == PARAMETERS.get(name, PAPER)
+    outputs = jax.eval_shape(model.apply, variables, gray)
+    channels = (2,) if name.startswith("regression") else SCORES.get(name, (2, 50))
+    assert outputs.shape == (2, 24, 16, *channels)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_each_alternative_takes_a_training_step(name):
+    config = config_of(name, **{"model.width": 1 / 16})
+    model, tx = build.build_model(config), build.build_optimizer(config)
+    untold = build.build_task(config, None)
+    counts = untold.statistics(untold.prepare(RGB))["counts"].sum(axis=0)
+    task = build.build_task(config, {"counts": counts, "means": None})
+    state = build.init_state(config, model, tx)
+    step = jax.jit(partial(
+        steps.train_step, axis_name=None, model=model, task=task, tx=tx, seed=0, crop_size=16,
+    ))
+    after, scalars = step(state, {"rgb": RGB, "example": np.arange(4, dtype=np.int32)})
+    assert scalars["skipped"] == 0 and np.isfinite(scalars["loss"]) and scalars["grad_norm"] > 0
+    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), state.params, after.params)
+    still = [jax.tree_util.keystr(p) for p, d in jax.tree_util.tree_leaves_with_path(moved)
+             if d == 0 and "kernel" in jax.tree_util.keystr(p)]
+    assert not still
+
+
+def test_rebalancing_and_soft_targets_change_the_loss_of_the_same_network():
+    losses = {}
+    for name in ("classification", "channels_soft", "channels_rebalanced"):
+        config = config_of(name)
+        untold = build.build_task(config, None)
+        example = untold.prepare(RGB)
+        counts = np.ones((2, 50))
+        counts[:, 20:30] = 1000
+        task = build.build_task(config, {"counts": counts, "means": None})
+        logits = jnp.asarray(np.random.default_rng(1).normal(size=(4, 20, 20, 2, 50)), jnp.float32)
+        losses[name] = float(task.loss(logits, example).mean())
+    assert len({round(loss, 3) for loss in losses.values()}) == 3

@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from PIL import Image
+from test_train import tiny_config
+
+from colorjax import evaluate, logs
+from colorjax.errors import UserError
+from colorjax.prior import prior
+
+
+def photos(folder, colors):
+    folder.mkdir()
+    for i, rgb in enumerate(colors):
+        picture = np.full((20, 20, 3), rgb, np.uint8)
+        picture[0, 0] = i  # so that no two files are equal
+        Image.fromarray(picture).save(folder / f"{i:02}.png")
+    return f"folder:{folder}"
+
+
+@pytest.mark.parametrize("layout", ["channels", "joint"])
+def test_the_prior_of_one_colour_is_that_colour_and_rare_ones_weigh_more(tmp_path, layout):
+    source = photos(tmp_path / "photos", [(200, 80, 60)] * 20)
+    config = tiny_config(data__source=source, data__holdout=0.2, bins__layout=layout)
+    result = prior(config, tmp_path / "run")
+    assert result["images"] == result["data"]["train"] < 20
+    for counts, blurred, weights in zip(
+        result["counts"], result["prior"], result["weights"], strict=True
+    ):
+        best = int(np.argmax(counts))
+        assert counts[best] > 0.9 * sum(counts)
+        assert sum(counts) == result["images"] * 16 * 16
+        assert_allclose(sum(blurred), 1, rtol=1e-5)
+        assert np.argmax(blurred) == best and np.argmin(weights) == best
+        assert np.isfinite(weights).all() and max(weights) > 3 * weights[best]
+    assert logs.read_json(tmp_path / "run" / "prior.json") == logs.as_json(result)
+    picture = np.asarray(Image.open(tmp_path / "run" / "prior.png"))
+    assert picture.shape[1] == 1300 and picture.std() > 10
+
+
+def test_the_prior_counts_every_photograph_and_not_a_sample_of_them(tmp_path):
+    source = photos(tmp_path / "photos", np.random.default_rng(0).integers(0, 255, (30, 3)))
+    config = tiny_config(data__source=source, data__holdout=0.2, data__statistics_images=2)
+    assert prior(config, tmp_path / "run")["images"] > 15
+
+
+def test_a_mixture_beyond_one_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(UserError, match="rebalance.uniform is 2.0"):
+        prior(tiny_config(rebalance__uniform=2.0), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_limited_source_is_spread_over_all_of_it_and_keeps_its_hold_out_share(tmp_path):
+    colors = np.random.default_rng(1).integers(0, 255, (40, 3))
+    source = photos(tmp_path / "photos", colors)
+    whole = evaluate.open_source(tiny_config(data__source=source, data__holdout=0.25))
+    some = evaluate.open_source(
+        tiny_config(data__source=source, data__holdout=0.25, data__max_images=13)
+    )
+    assert len(some.train) + len(some.holdout) == 13
+    share = len(whole.holdout) / (len(whole.train) + len(whole.holdout))
+    assert abs(len(some.holdout) - 13 * share) <= 0.5
+    assert some.notes["train"] == len(some.train) and some.notes["found"] == 40
+    keys = [item.key for item in some.train]
+    assert len(set(keys)) == len(keys) and set(keys) <= {item.key for item in whole.train}
+    assert min(keys) < "05" and max(keys) > "30"
+
+
+def test_a_limit_beyond_the_source_changes_nothing_and_of_one_is_refused(tmp_path):
+    source = photos(tmp_path / "photos", [(200, 80, 60)] * 8)
+    config = {"data__source": source, "data__holdout": 0.3}
+    whole = evaluate.open_source(tiny_config(**config))
+    assert evaluate.open_source(tiny_config(**config, data__max_images=100)).notes == whole.notes
+    with pytest.raises(UserError, match="data.max_images is 1, want at least 2"):
+        evaluate.open_source(tiny_config(**config, data__max_images=1))

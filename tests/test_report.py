@@ -1,0 +1,119 @@
+import re
+
+import numpy as np
+import pytest
+
+from colorjax import report
+from colorjax.report import Claim, Content, judge
+
+CLAIM = Claim("one is better", [("psnr", "one", ">", "two"), ("l_reg", "one", "<", "two")])
+METRICS = {"loss": 7.25, "psnr": 20.0, "colorfulness": 30.0, "colorfulness_true": 40.0}
+
+
+def row(run, outcome="step 4 of 4", metrics=METRICS, **settings):
+    return {"run": run, "settings": settings, "outcome": outcome, "minutes": 0.5,
+            "parameters": 1234, "metrics": metrics}
+
+
+def content(**changes):
+    empty = Content("Nothing was run.", [], [], {}, [], {}, {"Command": "python"})
+    return empty._replace(**changes)
+
+
+@pytest.mark.parametrize(
+    "psnr, l_reg, verdict",
+    [(19.0, 500, "held"), (21.0, 500, "did not hold"), (19.0, 300, "did not hold")],
+)
+def test_a_claim_holds_if_all_its_comparisons_do(psnr, l_reg, verdict):
+    finding = judge(
+        CLAIM, {"one": {"psnr": 20.0, "l_reg": 400}, "two": {"psnr": psnr, "l_reg": l_reg}}
+    )
+    assert finding.verdict == verdict
+    assert finding.numbers == (
+        f"PSNR, dB: `one` 20.00, `two` {psnr:.2f}; L_reg: `one` 400, `two` {l_reg}"
+    )
+
+
+def test_equal_numbers_hold_no_claim():
+    same = {"psnr": 20.0, "l_reg": 400}
+    assert judge(CLAIM, {"one": same, "two": same}).verdict == "did not hold"
+
+
+@pytest.mark.parametrize("results", [{}, {"one": {"psnr": 1.0, "l_reg": 1}},
+                                     {"one": {"psnr": 1.0}, "two": {"psnr": 1.0}}])
+def test_a_claim_whose_numbers_are_missing_was_not_run(results):
+    assert judge(CLAIM, results).verdict == "not run"
+
+
+def test_a_difference_as_small_as_that_of_two_seeds_is_told():
+    claim = Claim("", [("psnr", "one", ">", "two")])
+    results = {"one": {"psnr": 20.0}, "two": {"psnr": 19.0}, "classification": {"psnr": 18.0}}
+    assert judge(claim, results).beyond_seeds
+    assert judge(claim, results | {"another_seed": {"psnr": 18.5}}).beyond_seeds
+    assert not judge(claim, results | {"another_seed": {"psnr": 16.5}}).beyond_seeds
+
+
+def test_the_photographs_own_colorfulness_stands_beside_the_predictions():
+    results = {"one": METRICS, "two": {**METRICS, "colorfulness": 50.0}}
+    claim = Claim("", [("colorfulness", "one", "<", "two")], shown=("psnr",))
+    assert judge(claim, results).numbers == (
+        "Colorfulness: `one` 30.0, `two` 50.0, photographs 40.0; PSNR, dB: `one` 20.00, `two` 20.00"
+    )
+
+
+def test_the_papers_first_claim_is_judged_by_saturation_and_colorfulness():
+    dull = {"colorfulness": 20.0, "sat_diff": 0.5}
+    vivid = {"colorfulness": 30.0, "sat_diff": 0.3}
+    claim = report.PAPER_CLAIMS[0]
+    assert judge(claim, {"regression": dull, "classification": vivid}).verdict == "held"
+    assert judge(claim, {"regression": vivid, "classification": dull}).verdict == "did not hold"
+
+
+def test_a_report_of_nothing_has_every_section():
+    text = report.markdown(content())
+    assert re.findall(r"^## (.*)", text, re.MULTILINE) == [
+        "Data", "Findings", "All experiments", "Decodings", "Figures", "How it was run",
+    ]
+    assert "✓" not in text and "– not run" in text
+
+
+def test_the_table_tells_failures_the_baseline_and_metrics_that_it_does_not_know():
+    rows = [row("good", metrics={**METRICS, "novel": 0.5}),
+            row("bad", "failed: a | b", metrics={}, space="lab")]
+    text = report.markdown(content(rows=rows, baseline=METRICS))
+    assert "| **bad** | `space=lab` | failed: a \\| b | 1,234 | 0.5 |" in text
+    assert "| **bad** | *failed* |  |  |  |" in text
+    assert "| **good** | 7.25 | 30.0 | 20.00 | 0.5 |" in text
+    assert "| constant bin |  | 30.0 | 20.00 |  |" in text  # no cross-entropy of a constant
+    assert "| photographs |  | 40.0 |  |  |" in text
+
+
+def test_decodings_are_rows_and_judge_claims():
+    decodings = [
+        {"run": "classification", "decoding": name, "metrics": {**METRICS, "psnr": psnr}}
+        for name, psnr in (("argmax", 19.0), ("mean", 21.0))
+    ]
+    filled = content(decodings=decodings)
+    assert "| **classification** | mean | 30.0 | 21.00 |" in report.markdown(filled)
+    assert report.results_of(filled)["classification, mean"]["psnr"] == 21.0
+
+
+@pytest.mark.parametrize("holdout, warned", [(4, True), (400, False)])
+def test_verdicts_from_few_photographs_come_with_a_warning(holdout, warned):
+    data = [{"source": "sample", "train": 8, "holdout": holdout, "clipped": 0.0312}]
+    text = report.markdown(content(data=data))
+    assert (f"Only {holdout} photographs" in text) == warned
+    assert "| 3.1% |" in text
+
+
+def test_the_page_stands_alone_and_shows_markup_as_it_is_written(tmp_path):
+    picture = np.zeros((8, 8, 3), np.uint8)
+    rows = [row("<script>alert(1)</script>")]
+    report.write(tmp_path, content(rows=rows, pictures={"dark": (picture, "Nothing to see.")}))
+    page = (tmp_path / "report.html").read_text()
+    assert (tmp_path / "figures" / "dark.png").exists()
+    assert "![dark](figures/dark.png)" in (tmp_path / "report.md").read_text()
+    references = re.findall(r'(?:src|href)="([^"]*)"', page)
+    assert len(references) == 1 and references[0].startswith("data:image/png;base64,")
+    assert "<script>" not in page and "&lt;script&gt;" in page
+    assert "<td" in page and "url(" not in page

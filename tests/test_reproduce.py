@@ -1,0 +1,179 @@
+import re
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from test_train import tiny_config
+
+from colorjax import evaluate, logs, report, reproduce, sweep
+from colorjax.errors import UserError
+from colorjax.train import flatten
+from configs import reproduce as reproduce_config
+
+EXPERIMENTS = (
+    ("regression", (("objective", "regression"),)),
+    ("classification", ()),
+    ("impossible", (("model.merge", "product"),)),
+)
+MEAN = ("mean", (("decoding.method", "mean"),))
+
+
+def three_experiments(**changes):
+    config = tiny_config(num_steps=3, eval_every=3)
+    config.mode = "reproduce"
+    config.experiments, config.decodings = EXPERIMENTS, (MEAN,)
+    config.decoded, config.pictured = ("classification",), ("regression", "classification")
+    config.update(changes)
+    return config
+
+
+@pytest.fixture(scope="module")
+def reproduced(tmp_path_factory):
+    """A workdir whose second run was once stopped: rows then, rows at last, and what was run."""
+    workdir, trained, train = tmp_path_factory.mktemp("reproduced"), [], sweep.train
+
+    def counting(config, workdir):
+        trained.append(workdir.name)
+        return {} if len(trained) == 2 else train(config, workdir)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sweep, "train", counting)
+        stopped = reproduce.reproduce(three_experiments(), workdir)
+        rows = reproduce.reproduce(three_experiments(), workdir)
+    return workdir, stopped, rows, trained
+
+
+def test_a_stopped_reproduction_goes_on_without_repeating_what_is_finished(reproduced):
+    _, stopped, rows, trained = reproduced
+    assert [row["outcome"] for row in stopped] == ["step 3 of 3", "unfinished", "unfinished"]
+    assert trained == ["regression", "classification", "classification", "impossible"]
+    assert [row["run"] for row in rows] == ["regression", "classification", "impossible"]
+    assert rows[0] == stopped[0]
+    assert rows[1]["outcome"] == "step 3 of 3" and rows[1]["metrics"]["psnr"] > 0
+
+
+def test_a_failed_run_is_a_row_that_says_so(reproduced):
+    workdir, _, rows, _ = reproduced
+    assert rows[2]["outcome"].startswith("failed: model.merge is 'product', want one of")
+    assert rows[2]["metrics"] == {}
+    text = (workdir / "report.md").read_text()
+    assert "| failed: model.merge is" in text and "| **impossible** | *failed* |" in text
+
+
+def test_the_report_has_all_sections_and_stands_alone(reproduced):
+    workdir, *_ = reproduced
+    text, page = ((workdir / f"report.{kind}").read_text() for kind in ("md", "html"))
+    sections = ["Data", "Findings", "All experiments", "Decodings", "Figures", "How it was run"]
+    assert re.findall(r"^## (.*)", text, re.MULTILINE) == sections
+    assert all(f"<h2>{name}</h2>" in page for name in sections)
+    names = re.findall(r"figures/(\w+)\.png", text)
+    assert names == ["losses", "saturation", "colorfulness", "photographs"]
+    assert all((workdir / "figures" / f"{name}.png").stat().st_size > 1000 for name in names)
+    references = re.findall(r'(?:src|href)="([^"]*)"', page)
+    assert len(references) == 4
+    assert all(reference.startswith("data:image/png;base64,") for reference in references)
+    assert "| sample | 12 | 11 | 1 | 0 | 0 |" in text
+    assert "| **classification** | mean |" in text
+    assert "2 of 3 runs have finished, on `sample`" in text and "num_steps = 3" in text
+    assert "Regression has the lower L_reg | – not run" not in text
+
+
+def test_the_report_is_made_again_from_the_folders_alone(reproduced, monkeypatch):
+    workdir, _, rows, _ = reproduced
+    (workdir / "report.html").unlink()
+    for module, name in ((sweep, "run_one"), (evaluate, "load_variables")):
+        monkeypatch.setattr(module, name, None)
+    assert reproduce.reproduce(three_experiments(), workdir) == rows
+    assert (workdir / "report.html").exists()
+
+
+def test_runs_are_measured_as_evaluation_measures_them(reproduced):
+    workdir, _, rows, _ = reproduced
+    model, task, config = measured_run(workdir / "classification")
+    _, variables = evaluate.load_variables(config, model, workdir / "classification")
+    holdout = evaluate.open_source(config).holdout
+    metrics = evaluate.evaluator(config, model, task, holdout)(variables)
+    assert rows[1]["metrics"] == pytest.approx(metrics, rel=1e-4)
+
+
+def measured_run(folder):
+    config = reproduce.run_config(folder)
+    model = reproduce.build_model(config)
+    return model, reproduce.build_task(config, logs.read_record(folder)["bins"]), config
+
+
+def test_a_decoding_that_is_asked_for_later_is_measured_then(reproduced):
+    folder = reproduced[0] / "classification"
+    argmax = {"argmax": {"decoding.method": "argmax"}}
+    before = (folder / "measured.json").read_text()
+    reproduce.measure(folder, argmax)
+    metrics = logs.read_json(folder / "measured.json")["metrics"]
+    assert metrics["argmax"] == metrics["own"]
+    (folder / "measured.json").write_text(before)
+
+
+def test_saturation_shares_of_gray_and_of_red_lie_at_the_ends():
+    rgb = np.zeros((2, 4, 4, 3), np.float32)
+    rgb[0] += 0.5
+    rgb[1, ..., 0] = 1.0
+    shares = np.asarray(reproduce.saturation_shares(rgb))
+    assert shares.shape == (2, reproduce.SATURATION_BINS)
+    assert_allclose(shares[:, [0, -1]], [[1, 0], [0, 1]])
+
+
+@pytest.mark.parametrize("batch_size, num_steps", [(4, 6), (8, 3), (12, 2)])
+def test_runs_with_other_batches_see_as_many_photographs(batch_size, num_steps):
+    settings = reproduce.same_images(three_experiments(), {"batch_size": batch_size})
+    assert settings.get("num_steps", 3) == num_steps
+    assert settings["batch_size"] == batch_size
+
+
+@pytest.mark.parametrize(
+    "changes, sentence",
+    [
+        ({"experiments": ()}, "no experiments, want --config=configs/reproduce.py"),
+        ({"decodings": ()}, "no decodings"),
+        ({"experiments": (("a", (("spaces", "lab"),)),)}, "'spaces' for 'a', which is no setting"),
+        ({"experiments": (("a", ()), ("a", ()))}, "'a' twice"),
+        ({"experiments": (("../a", ()),)}, "'../a', want letters"),
+        ({"decoded": ("b",)}, "decoded names 'b', which is none of the experiments"),
+    ],
+)
+def test_experiments_that_cannot_be_run_are_refused(changes, sentence, tmp_path):
+    with pytest.raises(UserError, match=sentence):
+        reproduce.reproduce(three_experiments(**changes), tmp_path)
+
+
+def test_a_config_without_experiments_is_refused_though_it_is_locked(tmp_path):
+    with pytest.raises(UserError, match="the config has no experiments"):
+        reproduce.reproduce(tiny_config().lock(), tmp_path)
+
+
+@pytest.mark.parametrize("variant", ["sample", "scenes", "paper"])
+def test_every_experiment_and_decoding_changes_real_settings_of_the_right_type(variant):
+    config = reproduce_config.get_config(variant)
+    assert config.mode == "reproduce"
+    known = flatten(config.to_dict())
+    for field in ("experiments", "decodings"):
+        for settings in reproduce.named_settings(config, field).values():
+            reproduce.changed(config, settings)
+            assert all(known[name] != value for name, value in settings.items()
+                       if field == "experiments" and name != "optimizer.momentum")
+
+
+def test_every_claim_is_of_runs_that_the_config_has():
+    config = reproduce_config.get_config()
+    names = {name for name, _ in config.experiments}
+    names |= {f"{run}, {decoding}" for run in config.decoded for decoding, _ in config.decodings}
+    for claim in (*report.PAPER_CLAIMS, *report.LATER_CLAIMS):
+        for _, run, sign, other in claim.comparisons:
+            assert {run, other} <= names and sign in "<>", claim.sentence
+    assert set(report.SEEDS) <= names
+
+
+def test_experiments_survive_json():
+    config = reproduce_config.get_config()
+    again = reproduce.ConfigDict(logs.as_json(config.to_dict()))
+    for field in ("experiments", "decodings"):
+        one, two = (reproduce.named_settings(c, field) for c in (config, again))
+        assert logs.as_json(one) == two
