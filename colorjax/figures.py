@@ -231,7 +231,7 @@ def plot_prior(
         other = axes.twinx()
         other.step(x, weights[group], where="mid", color="tab:red", linestyle="--")
         other.set_ylabel("weight of the loss", color="tab:red")
-        axes.legend(frameon=False)
+        axes.legend(frameon=False, loc="lower center")
     return _pixels(figure)
 
 
@@ -243,8 +243,8 @@ def _plot_joint_prior(centers, counts, prior, weights, colors) -> np.ndarray:
     first, second = (np.unique(centers[:, d]) for d in (0, 1))
     step = min(np.diff(first).min(initial=1e9), np.diff(second).min(initial=1e9))
     low = centers.min(axis=0)
-    row, column = np.round((centers - low) / step).astype(int).T
-    extent = [low[1] - step / 2, second[-1] + step / 2, low[0] - step / 2, first[-1] + step / 2]
+    column, row = np.round((centers - low) / step).astype(int).T
+    extent = [low[0] - step / 2, first[-1] + step / 2, low[1] - step / 2, second[-1] + step / 2]
 
     def image(values):
         grid = np.full((row.max() + 1, column.max() + 1, *values.shape[1:]), np.nan)
@@ -257,7 +257,7 @@ def _plot_joint_prior(centers, counts, prior, weights, colors) -> np.ndarray:
     for axes, (title, grid) in zip(figure.subplots(1, 3), maps.items(), strict=True):
         norm = LogNorm() if title == "frequency" and np.isfinite(grid).any() else None
         drawn = axes.imshow(grid, extent=extent, origin="lower", norm=norm, interpolation="none")
-        axes.set(title=title, xlabel="second channel", ylabel="first channel")
+        axes.set(title=title, xlabel="first channel of chroma", ylabel="second channel")
         if grid.ndim == 2:
             figure.colorbar(drawn, ax=axes, shrink=0.8)
     return _pixels(figure)

@@ -221,9 +221,9 @@ def test_an_empty_part_of_the_split_is_an_error(tmp_path):
         sources.open_source(f"folder:{tmp_path}", holdout=1 - 1e-9)
 
 
-@pytest.mark.parametrize("source", ["", "samples", "folder", "folder:", "tfds:", "/photos"])
+@pytest.mark.parametrize("source", ["", "samples", "petals:", "folder:", "tfds:", "/photos"])
 def test_an_unknown_source_is_an_error(source):
-    with pytest.raises(UserError, match="none of sample, folder:PATH and tfds:NAME"):
+    with pytest.raises(UserError, match="none of sample, petals, folder:PATH and tfds:NAME"):
         sources.open_source(source)
 
 

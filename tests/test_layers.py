@@ -12,7 +12,7 @@ FLOORS = [
     "task",
     "image_io checkpoint figures logs vgg16_weights",
     "report",
-    "data.datasets.pictures",
+    "data.datasets.pictures data.petals",
     "data.datasets.builders",
     "data.sources data.prepare",
     "data.loader",

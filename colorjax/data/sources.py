@@ -75,7 +75,9 @@ def open_source(
         `tfds:NAME`, as `tfds:imagenette/320px`: the `train` split of a TFDS data set that has been
         prepared as array_record and has an image feature called `image`. There the hash is that of
         the data set's full name and the example's index, because hashing the files would mean
-        reading them all. The set's other splits are not used.
+        reading them all. The set's other splits are not used;
+        `petals`: the painted flowers of `colorjax.data.petals`, of which again the name and index
+        are hashed.
       holdout: share of the pictures to hold out, in (0, 1).
       min_chroma: pictures whose `mean_chroma` (of a thumbnail of the centre square) is below this
         are left out; 8-bit levels, 0 is off. About 4 leaves out gray photographs and keeps pale
@@ -97,9 +99,13 @@ def open_source(
     elif kind == "folder" and place:
         items, look = _open_folder(Path(place).expanduser())
     elif kind == "tfds" and place:
-        items, look = _open_tfds(place, data_dir, thorough=min_chroma > 0)
+        items = _tfds_records(place, data_dir)
+        look = _look_by_key(items, thorough=min_chroma > 0)
+    elif source == "petals":
+        items = _Petals()
+        look = _look_by_key(items, thorough=min_chroma > 0)
     else:
-        raise UserError(f"source {source!r} is none of sample, folder:PATH and tfds:NAME")
+        raise UserError(f"source {source!r} is none of sample, petals, folder:PATH and tfds:NAME")
     looks = _look_at_all(look, len(items))
     _report_faults(source, [one.fault for one in looks if one.fault], len(looks), max_unreadable)
     opened = _split(source, items, looks, holdout, min_chroma)
@@ -251,11 +257,26 @@ class _Records(Sequence):
         return Item(self.key(index), self._records[index]["image"])
 
 
-def _open_tfds(
-    name: str, data_dir: str | os.PathLike | None, *, thorough: bool
-) -> tuple[_Records, Callable[[int], _Look]]:
-    """A prepared data set; unless thorough, a look reads no picture and finds no fault."""
-    items = _tfds_records(name, data_dir)
+class _Petals(Sequence):
+    """Painted flowers, as files that are made when they are asked for."""
+
+    def __init__(self):
+        from colorjax.data import petals  # loads jax, which other sources can do without
+
+        self._petals = petals
+
+    def __len__(self) -> int:
+        return self._petals.COUNT
+
+    def key(self, index: int) -> str:
+        return f"petals#{index}"
+
+    def __getitem__(self, index: int) -> Item:
+        return Item(self.key(index), self._petals.png(index))
+
+
+def _look_by_key(items: _Records | _Petals, *, thorough: bool) -> Callable[[int], _Look]:
+    """Looks that split by the key alone; unless thorough, they read no picture, find no fault."""
 
     def glance(index: int) -> _Look:
         return _Look(hash_share(items.key(index).encode()))
@@ -268,7 +289,7 @@ def _open_tfds(
             return _Look(fault=str(error))
         return _Look(hash_share(key.encode()), mean_chroma(thumbnail))
 
-    return items, look if thorough else glance
+    return look if thorough else glance
 
 
 def _tfds_records(name: str, data_dir: str | os.PathLike | None) -> _Records:
