@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 from colorjax.models.colorizer import Colorizer
 
@@ -74,6 +74,14 @@ def test_each_structure_has_its_hand_counted_parameters_and_shape(settings, para
     assert logits.shape == (2, 16, 24, 2, 50)
 
 
+def test_a_joint_head_scores_its_bins_alone():
+    model = Colorizer(heads=("uv",), num_bins=313)
+    variables = jax.eval_shape(model.init, jax.random.key(0), GRAY)
+    assert {"uv_logits"} == {name for name in variables["params"] if name.endswith("_logits")}
+    assert count(variables["params"]) == PAPER - HEADS + 64 * 313 + 313
+    assert jax.eval_shape(model.apply, variables, GRAY).shape == (2, 16, 24, 1, 313)
+
+
 def test_the_regression_network_has_its_hand_counted_parameters_and_shape():
     model = Colorizer(num_bins=None)
     variables = jax.eval_shape(model.init, jax.random.key(0), GRAY)
@@ -101,6 +109,54 @@ def test_a_step_down_the_gradient_reaches_every_parameter(settings):
     grads = jax.jit(jax.grad(loss))(variables["params"])
     for path, g in jax.tree_util.tree_leaves_with_path(grads):
         assert np.isfinite(g).all() and np.abs(g).max() > 0, jax.tree_util.keystr(path)
+
+
+STRUCTURES = [
+    {},
+    {"merge": "sum"},
+    {"merge": "sum", "residual_units": False},
+    {"residual_units": False},
+    {"final_features": ()},
+    {"final_batch_norm": True},
+    {"upscaling": "bilinear", "merge": "sum"},
+]
+
+
+@pytest.mark.parametrize("settings", STRUCTURES, ids=str)
+def test_fused_and_plain_start_from_the_same_parameters_and_give_the_same_logits(settings):
+    fused, plain = small(**settings), small(**settings, fused=False)
+    variables = init(fused)
+    jax.tree.map(assert_array_equal, variables, init(plain))
+    # Biases start at zero, where a forgotten one would not be seen.
+    variables = jax.tree.map(lambda x: x + 0.1, variables)
+    logits, expected = (jax.jit(m.apply)(variables, GRAY) for m in (fused, plain))
+    assert_allclose(logits, expected, rtol=0, atol=1e-5 * float(jnp.abs(expected).max()))
+
+
+def test_fused_and_plain_have_the_same_gradients_in_training():
+    variables = init(small())
+
+    def grads(model):
+        def loss(params):
+            logits, _ = model.apply(
+                {**variables, "params": params}, GRAY, train=True, mutable=["batch_stats"]
+            )
+            return jnp.mean(jax.nn.log_softmax(logits)[..., 0])
+
+        return jax.jit(jax.grad(loss))(variables["params"])
+
+    fused, plain = grads(small()), grads(small(fused=False))
+    largest = max(float(jnp.abs(g).max()) for g in jax.tree.leaves(plain))
+    jax.tree.map(lambda a, b: assert_allclose(a, b, rtol=0, atol=1e-4 * largest), fused, plain)
+
+
+def test_fused_never_makes_the_full_size_concatenation():
+    model = small()
+    channels = sum((16, 8, 4, 4))
+    variables = jax.eval_shape(model.init, jax.random.key(0), GRAY)
+    joined = f"f32[2,16,24,{channels}]"
+    assert joined in str(jax.make_jaxpr(small(fused=False).apply)(variables, GRAY))
+    assert joined not in str(jax.make_jaxpr(model.apply)(variables, GRAY))
 
 
 def test_bfloat16_computes_in_bfloat16_and_keeps_float32_parameters():

@@ -1,10 +1,11 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from skimage.transform import resize
 
-from colorjax.resample import upsample
+from colorjax.resample import conv_upsampled, upsample
 
 X = np.random.default_rng(0).normal(size=(2, 3, 5, 4)).astype(np.float32)
 
@@ -23,3 +24,77 @@ def test_bilinear_agrees_with_skimage(factor):
 def test_an_unknown_method_is_refused_by_name():
     with pytest.raises(ValueError, match="'cubic'"):
         upsample(jnp.zeros((1, 2, 2, 1)), 2, "cubic")
+
+
+def plain_conv(maps, kernel, bias=0.0):
+    """What `conv_upsampled` must equal: upsample, join, convolve."""
+    x = jnp.concatenate([upsample(x, factor) for x, factor in maps], axis=-1)
+    y = jax.lax.conv_general_dilated(
+        x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    return y + bias
+
+
+def random_case(factors, channels, dtype, height=16, width=24, features=3):
+    """(maps without their factors, kernel, bias, weights of the outputs in a loss)."""
+    rng = np.random.default_rng(0)
+    maps = [
+        rng.normal(size=(2, height // factor, width // factor, depth))
+        for factor, depth in zip(factors, channels, strict=True)
+    ]
+    kernel = rng.normal(size=(3, 3, sum(channels), features)) / np.sqrt(9 * sum(channels))
+    weights = rng.normal(size=(2, height, width, features)) / np.sqrt(height * width)
+    case = (maps, kernel, rng.normal(size=features), weights)
+    return jax.tree.map(lambda x: jnp.asarray(x, dtype), case)
+
+
+def outputs_and_gradients(conv, factors, maps, kernel, bias, weights):
+    def loss(maps, kernel, bias):
+        y = conv(list(zip(maps, factors, strict=True)), kernel, bias)
+        return jnp.vdot(weights, y), y
+
+    return jax.jit(jax.grad(loss, argnums=(0, 1, 2), has_aux=True))(maps, kernel, bias)
+
+
+@pytest.mark.parametrize(
+    "factors, channels",
+    [((1,), (5,)), ((2,), (3,)), ((4,), (3,)), ((8,), (1,)), ((8, 4, 2, 1), (5, 3, 1, 2)),
+     ((2, 8, 1, 8), (1, 3, 3, 2)), ((8, 4), (3, 5))],
+)  # fmt: skip
+def test_convolving_before_upsampling_changes_neither_outputs_nor_gradients(factors, channels):
+    with jax.enable_x64(True):
+        case = random_case(factors, channels, jnp.float64)
+        fast = outputs_and_gradients(conv_upsampled, factors, *case)
+        plain = outputs_and_gradients(plain_conv, factors, *case)
+    for ours, expected in zip(jax.tree.leaves(fast), jax.tree.leaves(plain), strict=True):
+        assert ours.dtype == jnp.float64
+        assert_allclose(ours, expected, rtol=0, atol=1e-12)
+
+
+def test_convolving_before_upsampling_is_as_accurate_in_float32():
+    factors = (8, 4, 2, 1)
+    case = random_case(factors, (16, 8, 4, 4), jnp.float32)
+    fast = outputs_and_gradients(conv_upsampled, factors, *case)
+    plain = outputs_and_gradients(plain_conv, factors, *case)
+    for ours, expected in zip(jax.tree.leaves(fast), jax.tree.leaves(plain), strict=True):
+        assert_allclose(ours, expected, rtol=0, atol=1e-5)
+
+
+def test_a_map_of_one_pixel_sees_zeros_on_every_side():
+    x, kernel = jnp.ones((1, 1, 1, 1)), jnp.ones((3, 3, 1, 1))
+    y = conv_upsampled([(x, 4)], kernel)[0, :, :, 0]
+    assert_array_equal(y, np.outer([2, 3, 3, 2], [2, 3, 3, 2]))
+
+
+@pytest.mark.parametrize(
+    "maps, message",
+    [
+        ([((4, 4, 3), 3)], "3, want a power of two"),
+        ([((4, 4, 1), 2), ((4, 4, 2), 1)], "want one size"),
+        ([((4, 4, 2), 2)], "want \\(3, 3, 2\\)"),
+    ],
+)
+def test_maps_that_do_not_fit_are_refused(maps, message):
+    maps = [(jnp.zeros((1, *shape)), factor) for shape, factor in maps]
+    with pytest.raises(ValueError, match=message):
+        conv_upsampled(maps, jnp.zeros((3, 3, 3, 1)))

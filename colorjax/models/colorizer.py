@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from colorjax.models.vgg16 import BATCH_NORM, VGG16, scale_width
-from colorjax.resample import upsample
+from colorjax.resample import conv_upsampled, upsample
 
 MERGES = ("concat", "sum")
 
@@ -26,12 +26,14 @@ GLOROT = nn.initializers.glorot_uniform()  # the paper's Xavier
 
 
 class Colorizer(nn.Module):
-    """Scores of `num_bins` bins for each of two chroma channels (the paper, Fig. 3).
+    """Scores of `num_bins` bins from each head, one a chroma channel (the paper, Fig. 3).
 
     Attributes:
-      num_bins: scores per chroma channel; None for the regression network (Fig. 2), which gives
-        the two channels themselves and has no use for `merge`, `final_features` and the last of
-        `decoder_features`.
+      num_bins: scores per head; None for the regression network (Fig. 2), which gives the two
+        chroma channels themselves and has no use for `heads`, `merge`, `final_features` and the
+        last of `decoder_features`.
+      heads: what is scored, in the order of the output: a 1x1 convolution `<head>_logits` each.
+        The paper's U and V apart, or ("uv",) for bins that hold both at once.
       merge: how the full-size maps are joined: `concat`, or `sum` of 1x1 projections to the
         depth of the finest map.
       residual_units: True for the residual encoder of Fig. 2; False to join the encoder's
@@ -44,11 +46,15 @@ class Colorizer(nn.Module):
       final_batch_norm: batch norm in the final convolutions, which the paper leaves out of "the
         last few layers".
       width: scales every depth but the scores; 1 is the paper's network.
+      fused: compute the first final convolution at the sizes of the maps where upscaling is
+        `nearest`, so that the full-size maps are never joined. The same function and parameters up
+        to rounding, in a fraction of the time and memory.
       dtype: type of the computation; parameters and statistics stay float32.
       axis_name: device axis over which batch statistics are averaged, if there is one.
     """
 
     num_bins: int | None = 50
+    heads: Sequence[str] = ("u", "v")
     merge: str = "concat"
     residual_units: bool = True
     decoder_features: Sequence[int] = (256, 128, 64, 64)
@@ -57,14 +63,15 @@ class Colorizer(nn.Module):
     encoder_batch_norm: bool = True
     final_batch_norm: bool = False
     width: float = 1.0
+    fused: bool = True
     dtype: jnp.dtype = jnp.float32
     axis_name: str | None = None
 
     @nn.compact
     def __call__(self, gray: jax.Array, train: bool = False) -> jax.Array:
-        """`gray` [b, h, w, 1] in [0, 255] -> [b, h, w, 2, num_bins] logits, or [b, h, w, 2].
+        """`gray` [b, h, w, 1] in [0, 255] -> logits [b, h, w, len(heads), num_bins].
 
-        Either comes in `dtype`.
+        The regression network gives chroma [b, h, w, 2]. Either comes in `dtype`.
 
         Raises ValueError if h or w does not divide by 8, or a setting is unknown.
         """
@@ -83,12 +90,14 @@ class Colorizer(nn.Module):
         if self.num_bins is None:
             return self._regress(taps, train)
         maps = self._residual_maps(taps, train) if self.residual_units else self._pools(taps, train)
-        x = self._merge(maps)
+        x = self._merge(maps) if self._is_fused() else self._join(self._merge(maps))
         for i, features in enumerate(self.final_features, start=1):
             x = self._conv(x, features, 3, train, f"final{i}", norm=self.final_batch_norm)
         scores = [
-            nn.Conv(self.num_bins, (1, 1), dtype=self.dtype, kernel_init=GLOROT, name=name)(x)
-            for name in ("u_logits", "v_logits")
+            nn.Conv(
+                self.num_bins, (1, 1), dtype=self.dtype, kernel_init=GLOROT, name=f"{head}_logits"
+            )(x)
+            for head in self.heads
         ]
         return jnp.stack(scores, axis=-2)
 
@@ -120,14 +129,23 @@ class Colorizer(nn.Module):
     def _pools(self, taps: dict, train: bool) -> list:
         return [(self._norm(taps[tap], train, f"{tap}_norm"), f) for tap, f in POOL_TAPS]
 
-    def _merge(self, maps: list) -> jax.Array:
-        if self.merge == "sum":
-            depth = scale_width(self.decoder_features[-1], self.width)
-            maps = [
-                (self._project(x, depth, f"merge{i}"), factor)
-                for i, (x, factor) in enumerate(maps, start=1)
-            ]
-            return sum(upsample(x, factor, self.upscaling) for x, factor in maps)
+    def _is_fused(self) -> bool:
+        return self.fused and self.upscaling == "nearest" and len(self.final_features) > 0
+
+    def _merge(self, maps: list) -> list:
+        """The maps to be upscaled and joined, (map, factor) each: a single one for `sum`."""
+        if self.merge == "concat":
+            return maps
+        depth = scale_width(self.decoder_features[-1], self.width)
+        # Repeated pixels may be repeated again; interpolated ones not interpolated again.
+        finest = min(factor for _, factor in maps) if self.upscaling == "nearest" else 1
+        projected = (
+            upsample(self._project(x, depth, f"merge{i}"), factor // finest, self.upscaling)
+            for i, (x, factor) in enumerate(maps, start=1)
+        )
+        return [(sum(projected), finest)]
+
+    def _join(self, maps: list) -> jax.Array:
         return jnp.concatenate([upsample(x, f, self.upscaling) for x, f in maps], axis=-1)
 
     def _project(self, x: jax.Array, depth: int, name: str) -> jax.Array:
@@ -136,11 +154,18 @@ class Colorizer(nn.Module):
         )(x)
 
     def _conv(self, x, features, size, train, name, norm=True):
-        """Convolution, batch norm, ReLU; the bias is left out where batch norm would cancel it."""
-        x = nn.Conv(
-            scale_width(features, self.width), (size, size), use_bias=not norm, dtype=self.dtype,
-            kernel_init=GLOROT, name=name,
-        )(x)
+        """Convolution, batch norm, ReLU; the bias is left out where batch norm would cancel it.
+
+        `x` is an array, or a list of maps (map, factor) to be upscaled and joined.
+        """
+        features = scale_width(features, self.width)
+        if isinstance(x, list):
+            x = JoinedConv(features, use_bias=not norm, dtype=self.dtype, name=name)(x)
+        else:
+            x = nn.Conv(
+                features, (size, size), use_bias=not norm, dtype=self.dtype, kernel_init=GLOROT,
+                name=name,
+            )(x)
         return nn.relu(self._norm(x, train, f"{name}_bn") if norm else x)
 
     def _norm(self, x, train, name, use_bias=True):
@@ -148,3 +173,25 @@ class Colorizer(nn.Module):
             use_running_average=not train, use_bias=use_bias, dtype=self.dtype,
             axis_name=self.axis_name, name=name, **BATCH_NORM,
         )(x)
+
+
+class JoinedConv(nn.Module):
+    """A 3x3 convolution over nearest-upsampled maps joined along channels, which are never made.
+
+    Parameters, their initial values and the result, up to rounding, are those of
+    `nn.Conv(features, (3, 3), use_bias, kernel_init=GLOROT)` over the maps so joined.
+    """
+
+    features: int
+    use_bias: bool = True
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, maps: Sequence[tuple[jax.Array, int]]) -> jax.Array:
+        """(map [b, h // factor, w // factor, c], factor) each -> [b, h, w, features] in `dtype`."""
+        depth = sum(x.shape[-1] for x, _ in maps)
+        kernel = self.param("kernel", GLOROT, (3, 3, depth, self.features)).astype(self.dtype)
+        bias = None
+        if self.use_bias:
+            bias = self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
+        return conv_upsampled([(x.astype(self.dtype), f) for x, f in maps], kernel, bias)
