@@ -206,10 +206,8 @@ def outcomes(tmp_path_factory) -> dict[tuple[str, int], Outcome]:
     folder = tmp_path_factory.mktemp("petals")
     environment = {
         **os.environ, "PYTHONPATH": str(ROOT),
-        # Such small convolutions lose by being spread over devices ...
+        # Such small convolutions lose by being spread over devices.
         "XLA_FLAGS": "--xla_force_host_platform_device_count=1",
-        # ... and every seed is another program, which takes longer to optimise than to run.
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
     }  # fmt: skip
     code = [sys.executable, "-c", textwrap.dedent(TRAIN), str(folder)]
     processes = [
