@@ -8,11 +8,15 @@ import jax
 from ml_collections import ConfigDict
 
 from colorjax import figures, image_io, logs
+from colorjax.build import check_choice
 from colorjax.errors import UserError
-from colorjax.evaluate import BEST_METRIC
 from colorjax.train import flatten, say, train
 
 Settings = dict[str, Any]  # dotted name -> value
+# Metrics that a sweep may be judged by.
+LOWER_IS_BETTER = (
+    "loss", "l_reg", "sat_diff", "delta_colorfulness", "delta_colorfulness_absolute",
+)
 
 
 def sweep(config: ConfigDict, workdir: Path) -> list[dict[str, Any]]:
@@ -26,6 +30,7 @@ def sweep(config: ConfigDict, workdir: Path) -> list[dict[str, Any]]:
     if jax.process_count() > 1:
         raise UserError("a sweep runs in one process: start one for each sweep_index instead")
     runs, index = grid(config), config.sweep_index
+    check_choice("sweep_by", config.sweep_by, LOWER_IS_BETTER)
     if not -1 <= index < len(runs):
         raise UserError(f"sweep_index is {index}, want 0 to {len(runs) - 1}, or -1 for all")
     for number, settings in enumerate(runs):
@@ -36,7 +41,7 @@ def sweep(config: ConfigDict, workdir: Path) -> list[dict[str, Any]]:
             if row is None:
                 break
             logs.write_json(result, row)
-    return report(workdir, runs)
+    return report(workdir, runs, config.sweep_by)
 
 
 def grid(config: ConfigDict) -> list[Settings]:
@@ -76,8 +81,11 @@ def run_one(config: ConfigDict, settings: Settings, workdir: Path) -> dict[str, 
     return {"run": workdir.name, **settings, "status": "finished", **metrics}
 
 
-def report(workdir: Path, runs: list[Settings]) -> list[dict[str, Any]]:
-    """Writes the table of all runs so far, as JSON, Markdown and a plot, and prints it."""
+def report(workdir: Path, runs: list[Settings], by: str) -> list[dict[str, Any]]:
+    """Writes the table of all runs so far, as JSON, Markdown and a plot, and prints it.
+
+    The best run is the one with the lowest metric `by`.
+    """
     rows = []
     for settings in runs:
         path = workdir / run_name(settings) / "result.json"
@@ -86,8 +94,8 @@ def report(workdir: Path, runs: list[Settings]) -> list[dict[str, Any]]:
     finished = [row for row in rows if row["status"] == "finished"]
     table = markdown(rows)
     if finished:
-        best = min(finished, key=lambda row: row[BEST_METRIC])
-        table += f"\nBest {BEST_METRIC}: `{best['run']}`, {best[BEST_METRIC]:.4g}\n"
+        best = min(finished, key=lambda row: row[by])
+        table += f"\nBest {by}: `{best['run']}`, {best[by]:.4g}\n"
         x, *others = runs[0]
         image_io.write(workdir / "sweep.png", figures.plot_sweep(finished, x, others))
     logs.write_json(workdir / "sweep.json", rows)

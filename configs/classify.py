@@ -21,6 +21,7 @@ def get_config(variant: str = "sample") -> ConfigDict:
     config = ConfigDict()
     config.mode = "train"  # goes on where a run stopped; or eval, prior, sweep, reproduce
     config.sweep = ()  # (("optimizer.learning_rate", (1e-4, 1e-3)), ...): every combination
+    config.sweep_by = "loss"  # the metric, of which lower is better, that the best run is chosen by
     config.sweep_index = -1  # of the one run of the sweep to do; -1: all
     config.seed = 0
     config.batch_size = 6  # over all devices together
@@ -47,7 +48,7 @@ def get_config(variant: str = "sample") -> ConfigDict:
     config.space = "luv"  # or lab, yuv, hsv
     config.regression = ConfigDict()
     config.regression.loss = "l2"  # or huber
-    config.regression.huber_m = 1.0  # of chroma divided by 100
+    config.regression.huber_m = 0.1  # of chroma divided by 100; measured in configs/huber.py
 
     config.bins = ConfigDict()
     config.bins.layout = "channels"  # or joint: squares of the plane of both channels

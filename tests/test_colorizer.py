@@ -159,6 +159,23 @@ def test_fused_never_makes_the_full_size_concatenation():
     assert joined not in str(jax.make_jaxpr(model.apply)(variables, GRAY))
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {}, {"merge": "sum"}, {"residual_units": False}, {"final_batch_norm": True},
+        {"final_features": ()}, {"final_features": (16,)},
+    ],
+    ids=str,
+)
+def test_joining_the_maps_or_not_is_the_same_network_with_the_same_variables(settings):
+    fused, plain = small(**settings), small(**settings, fused=False)
+    one, other = init(fused), init(plain)
+    assert jax.tree.structure(one) == jax.tree.structure(other)
+    jax.tree.map(lambda a, b: assert_allclose(a, b, rtol=1e-6), one, other)
+    logits = [jax.jit(model.apply)(one, GRAY) for model in (fused, plain)]
+    assert_allclose(*logits, rtol=1e-4, atol=1e-5 * float(jnp.abs(logits[0]).max()))
+
+
 def test_bfloat16_computes_in_bfloat16_and_keeps_float32_parameters():
     model = small(dtype=jnp.bfloat16)
     variables = init(model)

@@ -67,6 +67,21 @@ def test_a_sweep_that_stopped_goes_on_and_a_failed_run_is_a_row(tmp_path, monkey
     assert (tmp_path / "sweep.png").stat().st_size > 5000
 
 
+def test_a_sweep_is_judged_by_the_metric_that_its_config_names(tmp_path):
+    runs = [{"seed": seed} for seed in (0, 1)]
+    for seed, loss, l_reg in ((0, 1.0, 900.0), (1, 2.0, 400.0)):
+        row = {"run": f"seed={seed}", "seed": seed, "status": "finished", "loss": loss,
+               "l_reg": l_reg, "acc_u": 0.1, "acc_v": 0.1, "sat_diff": 0.5}
+        logs.write_json(tmp_path / f"seed={seed}" / "result.json", row)
+    for by, best in (("loss", "seed=0"), ("l_reg", "seed=1")):
+        sweep.report(tmp_path, runs, by)
+        assert f"Best {by}: `{best}`" in (tmp_path / "sweep.md").read_text()
+    config = sweep_config(SPACES)
+    config.sweep_by = "psnr"
+    with pytest.raises(UserError, match="sweep_by is 'psnr', want one of 'loss', 'l_reg'"):
+        sweep.sweep(config, tmp_path)
+
+
 def test_one_index_runs_one_of_the_grid(tmp_path):
     config = sweep_config(SPACES)
     config.sweep_index = 1
