@@ -63,17 +63,18 @@ def train_step(
     model: nn.Module,
     task: Task,
     tx: optax.GradientTransformation,
-    seed: int,
     crop_size: int,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """One update on `batch` {"rgb": uint8 [b, s, s, 3], "example": int32 [b]}.
 
+    Crops and flips follow from the examples' numbers alone, in which the run's seed already is: so
+    runs that differ by their seeds are one program, compiled once.
     Gradients and batch statistics are averaged over `axis_name`. Returns the new state and
     scalars: `loss` (averaged over the whole batch), `grad_norm`, and `skipped`, 1 where the step
     was not finite, so that nothing but the count of steps has changed.
     """
     model = model.clone(axis_name=axis_name)
-    rgb_u8 = augment(jax.random.key(seed), batch["rgb"], batch["example"], crop_size)
+    rgb_u8 = augment(jax.random.key(0), batch["rgb"], batch["example"], crop_size)
     example = task.prepare(rgb_u8)
 
     def loss_fn(params):

@@ -141,8 +141,9 @@ def open_run(
             process_count=jax.process_count(), num_threads=config.data.num_threads,
         ),
         train_step=parallel.compile_step(
-            partial(steps.train_step, model=model, task=task, tx=tx, seed=config.seed,
-                    crop_size=config.data.crop_size),
+            partial(
+                steps.train_step, model=model, task=task, tx=tx, crop_size=config.data.crop_size
+            ),
             donate=True,
         ),
         measure=evaluate.evaluator(config, model, task, source.holdout),

@@ -31,7 +31,7 @@ def fresh_state(tx, model=MODEL):
 
 def make_train_step(tx, devices, crop_size=16):
     step = partial(
-        steps.train_step, model=MODEL, task=TASK, tx=tx, seed=0, crop_size=crop_size
+        steps.train_step, model=MODEL, task=TASK, tx=tx, crop_size=crop_size
     )
     return parallel.compile_step(step, donate=True, devices=devices)
 

@@ -16,6 +16,8 @@ from colorjax.errors import UserError
 
 # Decoded squares are kept in memory if all of a source's fit into this.
 CACHE_BYTES = 256 * 2**20
+# Odd, so that no two seeds below 2^31 number their examples alike; its bits are those of pi.
+_SPREAD = 0x243F6A89
 
 
 def train_batches(
@@ -50,8 +52,8 @@ def train_batches(
 
     Yields:
       "rgb": uint8 [batch_size / process_count, size, size, 3].
-      "example": int32 [batch_size / process_count], the example's position in the global stream,
-        modulo 2**31: what an example's augmentation is to be derived from.
+      "example": int32 [batch_size / process_count], what an example's augmentation is to be derived
+        from: its position in the global stream modulo 2**31, in an order of the seed's own.
 
     Raises:
       UserError: there are no items, batch_size is no multiple of process_count, or (while
@@ -66,7 +68,8 @@ def train_batches(
     item_at = _shuffled(len(items), seed)
 
     def example(position: int) -> dict[str, np.ndarray]:
-        return {"rgb": read(item_at(position)), "example": np.int32(position % 2**31)}
+        number = (position ^ (seed * _SPREAD)) % 2**31
+        return {"rgb": read(item_at(position)), "example": np.int32(number)}
 
     positions = grain.MapDataset.range(start + process_index, sys.maxsize, process_count)
     return _batches(positions.map(example), local, num_threads)
