@@ -40,7 +40,7 @@ def channel_bins(num_bins: int = _NUM_BINS, low: float = _LOW, high: float = _HI
     Raises:
         ValueError: for no bins or an empty range.
     """
-    middles = np.asarray(centers(num_bins, low, high))
+    middles = _middles(num_bins, low, high)
     return Binning(
         encode=lambda chroma: bin_chroma(chroma, num_bins, low, high),
         centers=np.stack([middles, middles])[..., None],
@@ -87,8 +87,7 @@ def centers(num_bins: int = _NUM_BINS, low: float = _LOW, high: float = _HIGH) -
     Raises:
         ValueError: for no bins or an empty range.
     """
-    width = _width(num_bins, low, high)
-    return jnp.asarray(low + width * (np.arange(num_bins) + 0.5), jnp.float32)
+    return jnp.asarray(_middles(num_bins, low, high))
 
 
 def bin_chroma(
@@ -248,6 +247,12 @@ def rebalancing_weights(prior: Array, uniform: float) -> Array:
     mix = (1 - uniform) * prior + uniform / prior.shape[-1]
     weights = jnp.where(mix > 0, 1 / jnp.where(mix > 0, mix, 1), 0)
     return weights / jnp.sum(prior * weights, axis=-1, keepdims=True)
+
+
+def _middles(num_bins: int, low: float, high: float) -> np.ndarray:
+    """In numpy, so that a module may make bins before jax is told of the devices."""
+    width = _width(num_bins, low, high)
+    return np.float32(low + width * (np.arange(num_bins) + 0.5))
 
 
 def _width(num_bins: int, low: float, high: float) -> float:

@@ -283,11 +283,12 @@ def summary(config: ConfigDict, rows: Sequence[dict], records: dict[str, dict]) 
 
 
 def data_sets(workdir: Path, records: dict[str, dict]) -> list[dict[str, Any]]:
-    """A row for each data set in use; clipping is told of CIELUV where a run has it."""
+    """A row for each data set in use; clipping is that of the paper's bins where a run has them."""
     rows: dict[str, dict[str, Any]] = {}
     for run, record in records.items():
-        luv = run_config(workdir / run).space == "luv"
-        if luv or record["source"] not in rows:
+        config = run_config(workdir / run)
+        of_paper = config.space == "luv" and config.bins.layout == "channels"
+        if of_paper or record["source"] not in rows:
             rows[record["source"]] = {
                 "source": record["source"], **record["data"], "clipped": record["bins"]["clipped"],
             }

@@ -71,7 +71,7 @@ def folder_of(tmp_path, count):
         (["--config.dta.source=x"], "no setting 'dta.source', did you mean 'data.source'?"),
         (["--config.seed.x=1"], "no setting 'seed.x', did you mean 'seed'?"),
         (["--config.batch_size=0"], "batch_size is 0, want a positive multiple"),
-        (["--config.mode=foo"], "mode is 'foo', want one of train, eval, sweep"),
+        (["--config.mode=foo"], "mode is 'foo', want one of train, eval, prior, sweep, repr"),
         (["--num_processes=2"], "want --multihost too"),
         (["--multihost"], "--multihost wants --coordinator, --num_processes and --process_id"),
         (["--config.data.source=folder:no/such"], "no/such"),
