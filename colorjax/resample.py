@@ -1,12 +1,15 @@
-"""Upsampling of feature maps and chroma, channel last, and convolution of what it gives."""
+"""Upsampling of feature maps and chroma, channel last, and convolution with it and without."""
 
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, product
 
 import jax
 import jax.numpy as jnp
 
 METHODS = ("nearest", "bilinear")
+
+# About as many pixels as keep a band of feature maps in a CPU's cache.
+BAND_PIXELS = 2048
 
 
 def upsample(x: jax.Array, factor: int, method: str = "nearest") -> jax.Array:
@@ -50,9 +53,7 @@ def conv_upsampled(
     ends = list(accumulate(x.shape[-1] for x, _ in maps))
     kernels = jnp.split(kernel, ends[:-1], axis=2)
     parts = [
-        jax.lax.conv_general_dilated(
-            x, k, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-        )
+        conv_same(x, k)
         for (x, factor), k in zip(maps, kernels, strict=True)
         if factor == 1
     ]
@@ -109,3 +110,78 @@ def _shift(x: jax.Array, axis: int, by: int) -> jax.Array:
     padding = [(0, 0, 0)] * x.ndim
     padding[axis] = (by, -by, 0)
     return jax.lax.pad(x, jnp.zeros((), x.dtype), padding)
+
+
+@jax.custom_vjp
+def conv_same(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Convolution of `x` [b, h, w, in] with `kernel` [n, n, in, out], n odd, zero-padded to SAME.
+
+    XLA's own, but for the gradient of the kernel on a CPU: XLA sees that as a convolution whose
+    window is the whole image, and takes several times longer over it than a sum of products does.
+    """
+    return _xla_conv_same(x, kernel)
+
+
+def _xla_conv_same(x, kernel):
+    return jax.lax.conv_general_dilated(
+        x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def _conv_same_forward(x, kernel):
+    return _xla_conv_same(x, kernel), (x, kernel)
+
+
+def _conv_same_backward(saved, g):
+    x, kernel = saved
+    (x_bar,) = jax.vjp(lambda x: _xla_conv_same(x, kernel), x)[1](g)
+    kernel_bar = jax.lax.platform_dependent(
+        x,
+        g,
+        cpu=lambda x, g: _kernel_gradient(x, g, kernel.shape[0]).astype(kernel.dtype),
+        default=lambda x, g: jax.vjp(lambda k: _xla_conv_same(x, k), kernel)[1](g)[0],
+    )
+    return x_bar, kernel_bar
+
+
+conv_same.defvjp(_conv_same_forward, _conv_same_backward)
+
+
+def conv_general_dilated(x, kernel, strides, padding, **settings) -> jax.Array:
+    """`conv_same` as `flax.linen.Conv(conv_general_dilated=...)` wants it; refuses the rest."""
+    given = {"strides": strides, "padding": padding, **settings}
+    ones = dict.fromkeys(("strides", "lhs_dilation", "rhs_dilation"), (1, 1))
+    wanted = {**ones, "padding": "SAME", "feature_group_count": 1, "precision": None}
+    for name, want in wanted.items():
+        have = given.get(name, want)
+        if (tuple(have) if isinstance(have, list) else have) != want:
+            raise ValueError(f"{name} is {have!r}, want {want!r}")
+    return conv_same(x, kernel)
+
+
+def _kernel_gradient(x: jax.Array, g: jax.Array, size: int) -> jax.Array:
+    """d sum(g * conv_same(x, kernel)) / d kernel, float32 at least: [size, size, in, out].
+
+    `x` is [b, h, w, in] and `g` [b, h, w, out]. One product a tap, over all pixels, a band of rows
+    at a time: the taps read almost the same pixels, which are then still in the cache.
+    """
+    batch, height, width, depth = x.shape
+    bands = -(-height // max(1, BAND_PIXELS // (batch * width)))
+    rows = -(-height // bands)
+    margin, missing = size // 2, bands * rows - height
+    x = jnp.pad(x, ((0, 0), (margin, margin + missing), (margin, margin), (0, 0)))
+    g = jnp.pad(g, ((0, 0), (0, missing), (0, 0), (0, 0)))
+
+    def band(i):
+        xs = jax.lax.dynamic_slice_in_dim(x, i * rows, rows + 2 * margin, 1)
+        gs = jax.lax.dynamic_slice_in_dim(g, i * rows, rows, 1)
+        return jnp.stack([
+            jnp.tensordot(
+                xs[:, r : r + rows, c : c + width], gs, ((0, 1, 2),) * 2,
+                preferred_element_type=jnp.promote_types(x.dtype, jnp.float32),
+            )
+            for r, c in product(range(size), repeat=2)
+        ])  # fmt: skip
+
+    total, _ = jax.lax.scan(lambda acc, i: (acc + band(i), None), band(0), jnp.arange(1, bands))
+    return total.reshape(size, size, depth, -1)

@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from skimage.transform import resize
 
-from colorjax.resample import conv_upsampled, upsample
+from colorjax.resample import conv_general_dilated, conv_same, conv_upsampled, upsample
 
 X = np.random.default_rng(0).normal(size=(2, 3, 5, 4)).astype(np.float32)
 
@@ -26,13 +26,16 @@ def test_an_unknown_method_is_refused_by_name():
         upsample(jnp.zeros((1, 2, 2, 1)), 2, "cubic")
 
 
+def xla_conv(x, kernel):
+    return jax.lax.conv_general_dilated(
+        x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
 def plain_conv(maps, kernel, bias=0.0):
     """What `conv_upsampled` must equal: upsample, join, convolve."""
     x = jnp.concatenate([upsample(x, factor) for x, factor in maps], axis=-1)
-    y = jax.lax.conv_general_dilated(
-        x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
-    return y + bias
+    return xla_conv(x, kernel) + bias
 
 
 def random_case(factors, channels, dtype, height=16, width=24, features=3):
@@ -98,3 +101,35 @@ def test_maps_that_do_not_fit_are_refused(maps, message):
     maps = [(jnp.zeros((1, *shape)), factor) for shape, factor in maps]
     with pytest.raises(ValueError, match=message):
         conv_upsampled(maps, jnp.zeros((3, 3, 3, 1)))
+
+
+# One band for all, bands that leave a few rows over, and bands of a single row.
+@pytest.mark.parametrize("shape", [(2, 7, 5), (3, 41, 50), (1, 3, 3000)])
+@pytest.mark.parametrize("size", [1, 3, 5])
+def test_the_kernel_gradient_in_bands_is_that_of_the_convolution(shape, size):
+    rng = np.random.default_rng(0)
+    with jax.enable_x64(True):
+        x, kernel, g = (
+            jnp.asarray(rng.normal(size=s)) for s in [(*shape, 3), (size, size, 3, 2), (*shape, 2)]
+        )
+        y, ours = jax.vjp(jax.jit(conv_same), x, kernel)
+        expected_y, expected = jax.vjp(jax.jit(xla_conv), x, kernel)
+        assert_array_equal(y, expected_y)
+        for a, b in zip(ours(g), expected(g), strict=True):
+            assert_allclose(a, b, rtol=0, atol=1e-12 * float(jnp.abs(b).max()))
+
+
+def test_the_kernel_gradient_in_bfloat16_is_summed_in_float32():
+    x = jnp.ones((1, 64, 64, 1), jnp.bfloat16)
+    gradient = jax.grad(lambda k: conv_same(x, k).sum().astype(jnp.float32))(
+        jnp.ones((1, 1, 1, 1), jnp.bfloat16)
+    )
+    assert gradient.dtype == jnp.bfloat16 and float(gradient[0, 0, 0, 0]) == 4096
+
+
+def test_other_convolutions_than_same_ones_are_refused():
+    x, kernel = jnp.zeros((1, 4, 4, 1)), jnp.zeros((3, 3, 1, 1))
+    with pytest.raises(ValueError, match="strides is \\(2, 2\\)"):
+        conv_general_dilated(x, kernel, (2, 2), "SAME")
+    with pytest.raises(ValueError, match="'VALID'"):
+        conv_general_dilated(x, kernel, (1, 1), "VALID")

@@ -5,13 +5,14 @@ predicts chroma from the last map alone.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from colorjax.models.vgg16 import BATCH_NORM, VGG16, scale_width
-from colorjax.resample import conv_upsampled, upsample
+from colorjax.resample import conv_general_dilated, conv_same, conv_upsampled, upsample
 
 MERGES = ("concat", "sum")
 
@@ -23,6 +24,8 @@ POOL_TAPS = (("block4_conv3", 8), ("block3_pool", 8), ("block2_pool", 4), ("bloc
 STRIDE = 8  # image sides must divide by it
 
 GLOROT = nn.initializers.glorot_uniform()  # the paper's Xavier
+
+CONV = partial(nn.Conv, kernel_init=GLOROT, conv_general_dilated=conv_general_dilated)
 
 
 class Colorizer(nn.Module):
@@ -93,19 +96,24 @@ class Colorizer(nn.Module):
         x = self._merge(maps) if self._is_fused() else self._join(self._merge(maps))
         for i, features in enumerate(self.final_features, start=1):
             x = self._conv(x, features, 3, train, f"final{i}", norm=self.final_batch_norm)
-        scores = [
-            nn.Conv(
-                self.num_bins, (1, 1), dtype=self.dtype, kernel_init=GLOROT, name=f"{head}_logits"
-            )(x)
+        return self._score(x)
+
+    def _score(self, x: jax.Array) -> jax.Array:
+        """[b, h, w, c] -> [b, h, w, len(heads), num_bins]: a 1x1 convolution for each head."""
+        heads = [
+            ConvParams(self.num_bins, 1, dtype=self.dtype, name=f"{head}_logits")(x.shape[-1])
             for head in self.heads
         ]
-        return jnp.stack(scores, axis=-2)
+        # Computed as one, because logits are the largest of all maps, and dear to put together.
+        kernel, bias = (jnp.concatenate(parts, axis=-1) for parts in zip(*heads, strict=True))
+        logits = conv_same(x, kernel) + bias
+        return logits.reshape(*x.shape[:-1], len(self.heads), self.num_bins)
 
     def _regress(self, taps: dict, train: bool) -> jax.Array:
         """Fig. 2: the last unit is a linear convolution to two channels."""
         x, _ = self._residual_maps(taps, train, units=3)[-1]
         x = self._upscale_and_add(x, taps, "block1_conv2", train)
-        return nn.Conv(2, (3, 3), dtype=self.dtype, kernel_init=GLOROT, name="chroma")(x)
+        return CONV(2, (3, 3), dtype=self.dtype, name="chroma")(x)
 
     def _residual_maps(self, taps: dict, train: bool, units: int = 4) -> list:
         """Upscale, add the encoder's map of that size, convolve; and again: (map, factor) each."""
@@ -149,9 +157,7 @@ class Colorizer(nn.Module):
         return jnp.concatenate([upsample(x, f, self.upscaling) for x, f in maps], axis=-1)
 
     def _project(self, x: jax.Array, depth: int, name: str) -> jax.Array:
-        return nn.Conv(
-            depth, (1, 1), use_bias=False, dtype=self.dtype, kernel_init=GLOROT, name=name
-        )(x)
+        return CONV(depth, (1, 1), use_bias=False, dtype=self.dtype, name=name)(x)
 
     def _conv(self, x, features, size, train, name, norm=True):
         """Convolution, batch norm, ReLU; the bias is left out where batch norm would cancel it.
@@ -159,13 +165,12 @@ class Colorizer(nn.Module):
         `x` is an array, or a list of maps (map, factor) to be upscaled and joined.
         """
         features = scale_width(features, self.width)
+        settings = {"use_bias": not norm, "dtype": self.dtype, "name": name}
         if isinstance(x, list):
-            x = JoinedConv(features, use_bias=not norm, dtype=self.dtype, name=name)(x)
+            depth = sum(part.shape[-1] for part, _ in x)
+            x = conv_upsampled(x, *ConvParams(features, size, **settings)(depth))
         else:
-            x = nn.Conv(
-                features, (size, size), use_bias=not norm, dtype=self.dtype, kernel_init=GLOROT,
-                name=name,
-            )(x)
+            x = CONV(features, (size, size), **settings)(x)
         return nn.relu(self._norm(x, train, f"{name}_bn") if norm else x)
 
     def _norm(self, x, train, name, use_bias=True):
@@ -175,23 +180,23 @@ class Colorizer(nn.Module):
         )(x)
 
 
-class JoinedConv(nn.Module):
-    """A 3x3 convolution over nearest-upsampled maps joined along channels, which are never made.
+class ConvParams(nn.Module):
+    """The parameters of `nn.Conv(features, (size, size), use_bias, kernel_init=GLOROT)` alone.
 
-    Parameters, their initial values and the result, up to rounding, are those of
-    `nn.Conv(features, (3, 3), use_bias, kernel_init=GLOROT)` over the maps so joined.
+    Their names and initial values are the same. They are computed with in `dtype`.
     """
 
     features: int
+    size: int
     use_bias: bool = True
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, maps: Sequence[tuple[jax.Array, int]]) -> jax.Array:
-        """(map [b, h // factor, w // factor, c], factor) each -> [b, h, w, features] in `dtype`."""
-        depth = sum(x.shape[-1] for x, _ in maps)
-        kernel = self.param("kernel", GLOROT, (3, 3, depth, self.features)).astype(self.dtype)
-        bias = None
-        if self.use_bias:
-            bias = self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
-        return conv_upsampled([(x.astype(self.dtype), f) for x, f in maps], kernel, bias)
+    def __call__(self, depth: int) -> tuple[jax.Array, jax.Array | None]:
+        """The kernel [size, size, depth, features] and the bias [features], if there is one."""
+        kernel = self.param("kernel", GLOROT, (self.size, self.size, depth, self.features))
+        kernel = kernel.astype(self.dtype)
+        if not self.use_bias:
+            return kernel, None
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        return kernel, bias.astype(self.dtype)
