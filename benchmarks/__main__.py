@@ -1,0 +1,76 @@
+"""Measures, prints tables and writes them: `python -m benchmarks [NAME ...] [--json FILE]`.
+
+    python -m benchmarks                                      # everything
+    python -m benchmarks networks memory --batch 6            # two sections
+    python -m benchmarks colors --megapixels 1 --repeats 9
+
+Lower is better in every `ratio`: time, or memory, as a multiple of the first row's. Nothing else
+should run meanwhile.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+from pathlib import Path
+
+from benchmarks.settings import Settings
+
+SECTIONS = {
+    "networks": "training step and forward pass of ours, plain Flax and PyTorch",
+    "memory": "their peak memory in a training step",
+    "colors": "RGB to CIELUV and back: ours, scikit-image, OpenCV, kornia",
+    "loader": "images a second of the loader, of training, and of both together",
+    "latency": "imports, and the first training step with and without the compilation cache",
+    "devices": "the training step on 1, 2, 4, 8 devices",
+}
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    sections = "\n".join(f"  {name:9} {what}" for name, what in SECTIONS.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=f"{__doc__}\nsections:\n{sections}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    # An empty list is checked against choices as one would-be name, hence no choices here.
+    parser.add_argument("names", nargs="*", metavar="NAME", help="sections; all unless given")
+    for name, default in Settings._field_defaults.items():
+        if name not in ("dtype", "platform"):
+            parser.add_argument(f"--{name}", type=type(default), default=default)
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the tables there too")
+    arguments = parser.parse_args(argv)
+    for name in arguments.names:
+        if name not in SECTIONS:
+            parser.error(f"no section {name!r}, want some of {', '.join(SECTIONS)}")
+    if arguments.size % 8 or arguments.size < 16:
+        parser.error(f"--size is {arguments.size}, want a multiple of 8 from 16 on")
+    for name in ("batch", "repeats", "images"):
+        if getattr(arguments, name) < 1:
+            parser.error(f"--{name} is {getattr(arguments, name)}, want at least 1")
+    return arguments
+
+
+def main(argv: list[str] | None = None) -> None:
+    arguments = parse(sys.argv[1:] if argv is None else argv)
+    # jax would take most of a GPU's memory, and PyTorch wants its share.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    import jax
+
+    from benchmarks import report
+
+    chosen = {name: getattr(arguments, name) for name in Settings._fields if name != "platform"}
+    settings = Settings(**chosen, platform=jax.default_backend())
+    facts = report.machine()
+    print(report.describe(facts), flush=True)
+    sections: dict[str, list[report.Table]] = {}
+    for name in arguments.names or SECTIONS:
+        sections[name] = importlib.import_module(f"benchmarks.{name}").measure(settings)
+        for table in sections[name]:
+            print(f"\n{report.render(table)}", flush=True)
+        if arguments.json:  # after every section, so that a failing one takes nothing with it
+            report.write(arguments.json, facts, settings._asdict(), sections)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""The training step on several devices: pmap, as `colorjax.parallel` has it, and shardings.
+
+A CPU is cut into simulated devices, which share its cores: what is measured is the cost of dividing
+the work, not the gain. Where there are several GPUs, they are used instead.
+"""
+
+import json
+import os
+import sys
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from benchmarks import harness
+from benchmarks.report import Table
+from benchmarks.settings import Settings
+
+COUNTS = (1, 2, 4, 8)
+# Of the loss: sums over a batch are taken in another order.
+TOLERANCE = 1e-3
+
+
+def measure(settings: Settings) -> list[Table]:
+    """One table: images a second of each way on each number of devices, on one global batch."""
+    import jax
+
+    real = jax.device_count() if settings.platform == "gpu" else 1
+    counts = [count for count in COUNTS if real == 1 or count <= real]
+    batch = -(-settings.batch // counts[-1]) * counts[-1]
+    settings = settings._replace(batch=batch)
+    rows = []
+    for count in counts:
+        rows += measure_count(settings, count, simulated=real == 1)
+    losses = np.asarray([row["loss"] for row in rows])
+    harness.difference("loss", losses, np.full_like(losses, losses[0]), TOLERANCE)
+    for row in rows:
+        row["ratio"] = row["median_s"] / rows[0]["median_s"]
+    order = ("devices", "way", "ratio", "images_per_s", "median_s", "least_s", "most_s", "loss",
+             "times_s")  # fmt: skip
+    rows = [{name: row[name] for name in order} for row in rows]
+    kind = "simulated on the CPU" if real == 1 else "GPUs"
+    return [Table(f"devices ({kind}), {batch} x {settings.size} in all", rows)]
+
+
+def measure_count(settings: Settings, count: int, simulated: bool) -> list[harness.Row]:
+    """The rows of one number of devices, from a process that has as many."""
+    environment = {}
+    if simulated:
+        flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={count}"
+        environment = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
+    arguments = {"settings": settings._asdict(), "count": count}
+    found = harness.child("benchmarks.devices", arguments, **environment)
+    rows = harness.compare(found["times"], settings.batch, loss=found["losses"])
+    return [{"devices": count, "way": row.pop("contender"), **row} for row in rows]
+
+
+def main(settings: dict[str, Any], count: int) -> dict[str, dict]:
+    """What the child prints: `times` and first `losses` of each way."""
+    import jax
+
+    settings = Settings(**settings)
+    devices = jax.devices()[:count]
+    works = {way: trainer(settings, devices, way) for way in ("pmap", "sharding")}
+    _, results = harness.warm_up(works, 2)
+    times = harness.interleave(works, settings.repeats)
+    return {"times": times, "losses": {way: some[0] for way, some in results.items()}}
+
+
+def trainer(settings: Settings, devices: list, way: str):
+    """A function that trains one step and returns the loss."""
+    import jax
+
+    from benchmarks import programs
+    from colorjax import parallel
+
+    step, state = programs.training(settings)
+    state = [parallel.place(state, devices)]
+    batch = programs.random_batch(settings)
+    if way == "pmap":
+        compiled = parallel.compile_step(step, donate=True, devices=devices)
+    else:
+        compiled = sharded(step, devices)
+
+    def train():
+        state[0], scalars = jax.block_until_ready(compiled(state[0], batch))
+        return float(scalars["loss"])
+
+    return train
+
+
+def sharded(step, devices: list):
+    """The step compiled as for one device, the batch laid over all of them."""
+    import jax
+    from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+    mesh = Mesh(np.asarray(devices), ("devices",))
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    share = NamedSharding(mesh, PartitionSpec("devices"))
+    return jax.jit(
+        partial(step, axis_name=None), in_shardings=(everywhere, share),
+        out_shardings=everywhere, donate_argnums=0,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(**json.loads(sys.argv[1]))))

@@ -1,0 +1,97 @@
+"""Whether reading photographs keeps up with training: each alone, and both together."""
+
+import tempfile
+from pathlib import Path
+
+import jax
+import numpy as np
+from PIL import Image
+
+from benchmarks import harness, programs
+from benchmarks.report import Table
+from benchmarks.settings import Settings
+from colorjax import parallel
+from colorjax.data import loader
+from colorjax.data.sources import Item
+
+PHOTO = (500, 375)  # pixels, as in ImageNet
+QUALITY = 90
+# Of the loader alone, whose threads read two batches ahead, uncounted.
+LEAST_IMAGES = 64
+STEPS = 4
+
+
+def measure(settings: Settings) -> list[Table]:
+    """Images a second of the loader, of training on one random batch, and of both together."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = make_photos(Path(folder), settings.images)
+        mean_kb = sum(file.stat().st_size for file in files) / len(files) / 1000
+        items = [Item(file.name, file) for file in files]
+        amounts, works = contenders(settings, items)
+        harness.warm_up(works, 1)
+        times = harness.interleave(works, settings.repeats)
+    rows = [
+        {"what": name, "images_per_s": amounts[name] / row["median_s"], "images": amounts[name],
+         "median_s": row["median_s"], "least_s": row["least_s"], "most_s": row["most_s"],
+         "times_s": row["times_s"]}
+        for name, row in zip(works, harness.compare(times), strict=True)
+    ]  # fmt: skip
+    together, training = rows[2]["images_per_s"], rows[1]["images_per_s"]
+    notes = [
+        f"training with the loader runs at {together / training:.3g} of its speed without",
+        f"{settings.images} JPEGs of {PHOTO[0]} x {PHOTO[1]}, {mean_kb:.0f} kB each, read again "
+        "every time",
+    ]
+    return [Table(f"loader and training, {settings.batch} x {settings.size}", rows, notes)]
+
+
+def contenders(settings: Settings, items: list[Item]) -> tuple[dict[str, int], dict]:
+    """How many images a call deals with, and the calls, by name."""
+    devices = jax.devices()[:1]
+    step, state = programs.training(settings)
+    compiled = parallel.compile_step(step, donate=True, devices=devices)
+    place = [parallel.place(state, devices)]
+    random_batch = programs.random_batch(settings)
+    batches = loader.train_batches(
+        items, size=programs.load_size(settings), batch_size=settings.batch, seed=0, cache_bytes=0
+    )
+    count = max(STEPS, -(-LEAST_IMAGES // settings.batch))
+
+    def load():
+        for _ in range(count):
+            next(batches)
+
+    def train(next_batch):
+        for _ in range(STEPS):
+            place[0], scalars = compiled(place[0], next_batch())
+        jax.block_until_ready((place[0], scalars))
+
+    works = {
+        "loader": load,
+        "training": lambda: train(lambda: random_batch),
+        "both": lambda: train(lambda: next(batches)),
+    }
+    images = {"loader": count, "training": STEPS, "both": STEPS}
+    return {name: n * settings.batch for name, n in images.items()}, works
+
+
+def make_photos(folder: Path, count: int) -> list[Path]:
+    """Random smooth pictures with some detail, so that decoding them costs what photographs do."""
+    rng = np.random.default_rng(0)
+    files = []
+    for i in range(count):
+        file = folder / f"{i:04}.jpg"
+        Image.fromarray(smooth(rng)).save(file, quality=QUALITY)
+        files.append(file)
+    return files
+
+
+def smooth(rng: np.random.Generator) -> np.ndarray:
+    """uint8 [h, w, 3]: noise of every scale, the finer the fainter."""
+    width, height = PHOTO
+    total = np.zeros((height, width, 3), np.float32)
+    for cells in (4, 8, 16, 32, 64, 128):
+        noise = rng.integers(0, 256, (cells * 3 // 4, cells, 3), dtype=np.uint8)
+        layer = Image.fromarray(noise).resize(PHOTO, Image.Resampling.BICUBIC)
+        total += (np.asarray(layer, np.float32) - 127.5) * (4 / cells) ** 0.6
+    return np.clip(127.5 + 0.6 * total, 0, 255).astype(np.uint8)

@@ -1,0 +1,92 @@
+"""Tables, the machine they come from, and the file that keeps both."""
+
+import importlib.metadata
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks.harness import Row
+
+PACKAGES = ("jax", "jaxlib", "flax", "numpy", "torch", "scikit-image", "opencv-python-headless",
+            "kornia")  # fmt: skip
+
+
+class Table(NamedTuple):
+    """What one measurement came to."""
+
+    title: str
+    rows: list[Row]
+    notes: list[str] = []  # what was left out, and why
+
+
+def render(table: Table) -> str:
+    """The table as text: lists are left to the file, None is a dash."""
+    rows = [{k: v for k, v in row.items() if not isinstance(v, list)} for row in table.rows]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    lines = [names, *([cell(row.get(name)) for name in names] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = [table.title, "-" * len(table.title)]
+    for line in lines if rows else []:
+        first, *rest = zip(line, widths, strict=True)
+        text.append("  ".join([first[0].ljust(first[1]), *(c.rjust(w) for c, w in rest)]))
+    return "\n".join([*text, *(f"* {note}" for note in table.notes)])
+
+
+def cell(value: Any) -> str:
+    """Three figures are as many as a timing is good for."""
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return str(value)
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers depend on: processor, device, versions, and what else was running."""
+    import jax
+
+    device = jax.devices()[0]
+    cores = os.cpu_count()
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    return {
+        "cpu": cpu_model(),
+        "cores": cores,
+        "load": round(os.getloadavg()[0], 2),
+        "device": f"{jax.device_count()} x {device.device_kind} ({device.platform})",
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in PACKAGES},
+    }
+
+
+def cpu_model() -> str:
+    info = Path("/proc/cpuinfo")
+    for line in info.read_text().splitlines() if info.is_file() else []:
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def describe(facts: dict[str, Any]) -> str:
+    """The machine as lines of text, with a warning where it was not free."""
+    lines = [f"{name}: {value}" for name, value in facts.items() if value is not None]
+    if facts["load"] > 0.5:
+        lines.append(f"* the machine was busy (load {facts['load']}): times are too long")
+    return "\n".join(lines)
+
+
+def write(file: Path, facts: dict, settings: dict, sections: dict[str, list[Table]]) -> None:
+    """One JSON object: `machine`, `settings`, and `sections`, tables by the section's name."""
+    tables = {name: [table._asdict() for table in some] for name, some in sections.items()}
+    content = {"machine": facts, "settings": settings, "sections": tables}
+    file.write_text(json.dumps(content, indent=1) + "\n")

@@ -1,0 +1,131 @@
+import json
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from benchmarks import __main__ as benchmarks
+from benchmarks import colors, contender, harness, jax_peer, loader, networks, report
+from benchmarks.settings import OBJECTIVES, Settings
+
+TINY = Settings(size=16, batch=2, width=1 / 16, repeats=1, megapixels=0.01, images=1)
+
+
+@pytest.fixture(scope="module", params=OBJECTIVES)
+def ours(request):
+    """(objective, variables, outputs, three losses) of our network."""
+    variables = jax_peer.random_variables(TINY, request.param)
+    return request.param, variables, *outputs_and_losses("ours", request.param, variables)
+
+
+def outputs_and_losses(name, objective, variables):
+    one = contender.make(name, TINY, objective, variables)
+    return one.outputs(one.forward()), [one.train() for _ in range(networks.UPDATES)]
+
+
+@pytest.mark.parametrize("name", ["plain Flax", "PyTorch"])
+def test_each_writing_of_a_network_gives_our_outputs_and_losses(ours, name):
+    if name in contender.TORCH:
+        pytest.importorskip("torch", reason="PyTorch is not installed")
+    objective, variables, expected, expected_losses = ours
+    outputs, losses = outputs_and_losses(name, objective, variables)
+    assert_allclose(outputs, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+    assert_allclose(losses, expected_losses, rtol=1e-3)
+    assert len(set(losses)) == networks.UPDATES
+
+
+def test_a_contender_that_computes_something_else_is_refused():
+    same = np.ones((2, 3), np.float32)
+    assert networks.compare_outputs({"a": same, "b": same}, 1e-4) == {"a": 0.0, "b": 0.0}
+    with pytest.raises(ValueError, match="output of b is off by 0.1"):
+        networks.compare_outputs({"a": same, "b": same * np.float32(1.1)}, 1e-4)
+    with pytest.raises(ValueError, match="output of b is off by nan"):
+        networks.compare_outputs({"a": same, "b": same * np.nan}, 1e-4)
+    with pytest.raises(ValueError, match=r"shape \(1, 3\), want \(2, 3\)"):
+        networks.compare_outputs({"a": same, "b": same[:1]}, 1e-4)
+    with pytest.raises(ValueError, match="first loss of b"):
+        networks.compare_losses({"a": [1.0, 0.9, 0.8], "b": [1.1, 0.9, 0.8]}, 1e-4)
+    with pytest.raises(ValueError, match="^loss of b"):
+        networks.compare_losses({"a": [1.0, 0.9, 0.8], "b": [1.0, 0.9, 0.7]}, 1e-4)
+
+
+def test_contenders_take_turns(monkeypatch):
+    monkeypatch.setattr(harness, "PAUSE_S", 0)
+    calls = []
+    works = {name: lambda name=name: calls.append(name) for name in "ABC"}
+    times = harness.interleave(works, 2)
+    assert calls == list("ABCABC")
+    assert {name: len(some) for name, some in times.items()} == {"A": 2, "B": 2, "C": 2}
+
+
+def test_ratios_are_medians_of_the_rounds_and_not_of_the_times():
+    rows = harness.compare({"a": [1.0, 2.0, 10.0], "b": [2.0, 6.0, 10.0]}, 12, loss={"a": 0.5})
+    assert [row["ratio"] for row in rows] == [1.0, 2.0]
+    assert [row["median_s"] for row in rows] == [2.0, 6.0]
+    assert [row["images_per_s"] for row in rows] == [6.0, 2.0]
+    assert [row["loss"] for row in rows] == [0.5, None]
+
+
+def test_a_table_leaves_lists_to_the_file_and_shows_what_is_missing():
+    rows = [
+        {"contender": "ours", "ratio": 1.0, "times_s": [1.0]},
+        {"contender": "theirs", "ratio": 12.3456, "peak": None},
+    ]
+    assert report.render(report.Table("steps", rows, ["PyTorch is away"])).splitlines() == [
+        "steps",
+        "-----",
+        "contender  ratio  peak",
+        "ours           1     -",
+        "theirs      12.3     -",
+        "* PyTorch is away",
+    ]
+
+
+def test_the_command_prints_tables_and_writes_them_with_the_machine(tmp_path, capsys):
+    pytest.importorskip("skimage")
+    file = tmp_path / "result.json"
+    benchmarks.main(["colors", "--megapixels=0.01", "--repeats=2", f"--json={file}"])
+    printed = capsys.readouterr().out
+    assert "uint8 RGB to LUV" in printed and "scikit-image" in printed
+    content = json.loads(file.read_text())
+    assert {"cpu", "cores", "jax", "torch", "device"} <= content["machine"].keys()
+    assert content["settings"]["megapixels"] == 0.01
+    tables = content["sections"]["colors"]
+    assert len(tables) == 3
+    for table in tables:
+        assert [row["contender"] for row in table["rows"]][:2] == ["ours", "scikit-image"]
+        assert all(len(row["times_s"]) == 2 for row in table["rows"])
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["network"], "no section 'network', want some of networks,"),
+        (["--size=20"], "--size is 20"),
+        (["--repeats=0"], "--repeats is 0"),
+    ],
+)
+def test_arguments_that_cannot_be_measured_are_refused(arguments, message, capsys):
+    with pytest.raises(SystemExit):
+        benchmarks.main(arguments)
+    assert message in capsys.readouterr().err
+
+
+def test_libraries_that_are_not_installed_are_a_line_and_no_error(monkeypatch):
+    monkeypatch.setattr(harness, "optional", lambda module: None)
+    monkeypatch.setattr(contender, "optional", lambda module: None)
+    for table in colors.measure(TINY):
+        assert [row["contender"] for row in table.rows] == ["ours"]
+        assert [note.split()[0] for note in table.notes] == ["scikit-image", "OpenCV", "kornia"]
+    assert contender.torch_absence(TINY).startswith("PyTorch is not installed")
+
+
+def test_made_photographs_are_pictures_of_their_size_with_detail():
+    picture = loader.smooth(np.random.default_rng(0))
+    assert picture.shape == (375, 500, 3) and picture.dtype == np.uint8
+    assert picture.std() > 20
+
+
+def test_a_failing_process_ends_with_its_own_error():
+    with pytest.raises(RuntimeError, match="no-such-contender"):
+        harness.run([harness.sys.executable, "-c", "raise SystemExit('no-such-contender')"])
