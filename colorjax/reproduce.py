@@ -215,7 +215,7 @@ def draw(
     pictures = jax.device_get(step(variables, batch))
     np.savez_compressed(
         folder / "pictures.npz",
-        **{name: np.uint8(np.clip(x, 0, 1) * 255 + 0.5) for name, x in pictures.items()},
+        **{name: np.asarray(color.to_u8(x)) for name, x in pictures.items()},
     )
 
 
