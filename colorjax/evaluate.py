@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from colorjax import bins, checkpoint, figures, image_io, logs, parallel, steps
 from colorjax.build import build_binning, build_model, build_task, check_config, state_shapes
-from colorjax.data import loader, sources
+from colorjax.data import disk_cache, loader, sources
 from colorjax.errors import UserError
 from colorjax.models.colorizer import Colorizer
 from colorjax.task import Example, Task, summarize
@@ -23,7 +23,10 @@ Measure = Callable[[Any, Example], dict[str, jax.Array]]
 
 
 def open_source(config: ConfigDict) -> sources.Source:
-    """The photographs that `config.data` names, split into training and hold-out."""
+    """The photographs that `config.data` names, split into training and hold-out.
+
+    With `data.cache_dir`, which runs of older versions lack, their squares are decoded already.
+    """
     data = config.data
     source = sources.open_source(
         data.source,
@@ -32,7 +35,14 @@ def open_source(config: ConfigDict) -> sources.Source:
         max_unreadable=data.max_unreadable,
         data_dir=data.tfds_dir or None,
     )
-    return limited(source, data.max_images) if data.max_images else source
+    source = limited(source, data.max_images) if data.max_images else source
+    if not data.get("cache_dir"):
+        return source
+    train, holdout = (
+        disk_cache.cached(items, data.load_size, data.cache_dir)
+        for items in (source.train, source.holdout)
+    )
+    return source._replace(train=train, holdout=holdout)
 
 
 def limited(source: sources.Source, max_images: int) -> sources.Source:

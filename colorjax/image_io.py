@@ -19,6 +19,8 @@ from colorjax.errors import UserError
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
 # A file of a few kilobytes may claim any size; this one is 450 MB when decoded.
 MAX_PIXELS = 150_000_000
+# Goes up with any change to what read_square gives, as squares are kept on disk.
+DECODER_VERSION = 1
 _WRITERS = {
     # Colour is the point here, so its resolution is not halved.
     ".jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},

@@ -41,6 +41,7 @@ def get_config(variant: str = "sample") -> ConfigDict:
     config.data.min_chroma = 3.0  # mean of max(RGB) - min(RGB) below which a photograph is gray
     config.data.max_unreadable = 0.1  # share of files that may be left out with a warning
     config.data.tfds_dir = ""  # where TFDS sets are, if elsewhere
+    config.data.cache_dir = ""  # keep decoded squares here (old ones may be deleted); "": nowhere
     config.data.num_threads = 2
     config.data.statistics_images = 1000  # over which the bins' frequencies are counted
 

@@ -15,6 +15,7 @@ FLOORS = [
     "data.datasets.pictures data.petals",
     "data.datasets.builders",
     "data.sources data.prepare",
+    "data.disk_cache",
     "data.loader",
     "steps parallel",
     "build",

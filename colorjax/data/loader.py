@@ -40,7 +40,7 @@ def train_batches(
     process.
 
     Args:
-      items: the pictures.
+      items: the pictures; those of `disk_cache.cached` are decoded already.
       size: side of the centre square that each picture is cut and resized to.
       batch_size: over all processes.
       seed: of the order; any non-negative integer.
@@ -149,7 +149,11 @@ def _reader(items: Sequence[Item], size: int, cache_bytes: int) -> Callable[[int
     def read(index: int) -> np.ndarray:
         if index in squares:
             return squares[index]
-        key, data = items[index]
+        key, data, _ = items[index]
+        if isinstance(data, np.ndarray):
+            if data.shape != (size, size, 3):
+                raise ValueError(f"{key}: want a square of side {size}, got {data.shape}")
+            return data
         name = key if isinstance(data, bytes) else str(data)
         square = image_io.read_square(data, size, name=name)
         if remember:

@@ -28,10 +28,11 @@ _logger = logging.getLogger(__name__)
 
 
 class Item(NamedTuple):
-    """One picture: a name that is stable from run to run, and the file's path or bytes."""
+    """One picture, by a name that is stable from run to run."""
 
     key: str
-    data: Path | bytes
+    data: Path | bytes | np.ndarray  # file, its content, or the square: uint8 [size, size, 3]
+    digest: str = ""  # sha256 of the file in hex, where it has been read already
 
 
 class Source(NamedTuple):
@@ -52,6 +53,7 @@ class _Look(NamedTuple):
     share: float = 1.0  # held out if below the hold-out share
     chroma: float = 0.0
     fault: str | None = None  # why it cannot be read
+    digest: str = ""  # sha256 of the file, if it was read
 
 
 def open_source(
@@ -108,6 +110,8 @@ def open_source(
         raise UserError(f"source {source!r} is none of sample, petals, folder:PATH and tfds:NAME")
     looks = _look_at_all(look, len(items))
     _report_faults(source, [one.fault for one in looks if one.fault], len(looks), max_unreadable)
+    if isinstance(items, list):
+        items = [item._replace(digest=one.digest) for item, one in zip(items, looks, strict=True)]
     opened = _split(source, items, looks, holdout, min_chroma)
     _logger.info("source %s: %s", source, opened.notes)
     if not opened.train or not opened.holdout:
@@ -136,7 +140,14 @@ def mean_chroma(rgb_u8: np.ndarray) -> float:
 
 def hash_share(data: bytes) -> float:
     """The first 53 bits of the sha256 of some bytes, as a fraction in [0, 1)."""
-    return (int.from_bytes(hashlib.sha256(data).digest()[:8], "big") >> 11) / 2**53
+    return _share(hashlib.sha256(data).hexdigest())
+
+
+def stub(items: Sequence[Item], index: int) -> Item:
+    """An item's key and digest; `data` is left empty where fetching it takes time."""
+    if isinstance(items, Subset):
+        return stub(items._items, items._indices[index])
+    return Item(items.key(index), b"") if isinstance(items, _Records | _Petals) else items[index]
 
 
 class Subset(Sequence):
@@ -152,6 +163,10 @@ class Subset(Sequence):
         if isinstance(index, slice):
             return Subset(self._items, self._indices[index])
         return self._items[self._indices[index]]
+
+
+def _share(digest: str) -> float:
+    return (int(digest[:16], 16) >> 11) / 2**53
 
 
 def _split(
@@ -200,7 +215,7 @@ def _open_folder(folder: Path) -> tuple[list[Item], Callable[[int], _Look]]:
         raise UserError(f"{folder}: holds no picture ({' '.join(SUFFIXES)})")
 
     def look(index: int) -> _Look:
-        key, path = items[index]
+        key, path, _ = items[index]
         try:
             data = path.read_bytes()
             thumbnail = image_io.read_square(data, _THUMBNAIL, name=key)
@@ -208,7 +223,8 @@ def _open_folder(folder: Path) -> tuple[list[Item], Callable[[int], _Look]]:
             return _Look(fault=str(error))
         except OSError as error:
             return _Look(fault=f"{key}: cannot be read: {error.strerror}")
-        return _Look(hash_share(data), mean_chroma(thumbnail))
+        digest = hashlib.sha256(data).hexdigest()
+        return _Look(_share(digest), mean_chroma(thumbnail), digest=digest)
 
     return items, look
 
@@ -282,7 +298,7 @@ def _look_by_key(items: _Records | _Petals, *, thorough: bool) -> Callable[[int]
         return _Look(hash_share(items.key(index).encode()))
 
     def look(index: int) -> _Look:
-        key, data = items[index]
+        key, data, _ = items[index]
         try:
             thumbnail = image_io.read_square(data, _THUMBNAIL, name=key)
         except UserError as error:
