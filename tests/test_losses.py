@@ -1,3 +1,4 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -37,3 +38,23 @@ def test_huber_is_twice_that_of_optax():
     assert_allclose(
         losses.huber(u, jnp.zeros(41), 1.7), 2 * optax.losses.huber_loss(u, delta=1.7), rtol=1e-6
     )
+
+
+def test_the_gradient_of_cross_entropy_is_that_of_optax():
+    rng = np.random.default_rng(0)
+    logits = jnp.asarray(rng.normal(0, 3, (4, 5, 50)), jnp.float32)
+    bins = jnp.asarray(rng.integers(0, 50, (4, 5)))
+    weights = jnp.asarray(rng.uniform(0, 1, (4, 5)), jnp.float32)
+    cross_entropy = optax.losses.softmax_cross_entropy_with_integer_labels
+    mine, theirs = (
+        jax.grad(lambda x: jnp.sum(weights * f(x, bins)))(logits)  # noqa: B023
+        for f in (losses.cross_entropy, cross_entropy)
+    )
+    assert_allclose(mine, theirs, rtol=1e-5, atol=1e-7)
+
+
+def test_cross_entropy_keeps_bfloat16_scores_in_bfloat16_for_its_gradient():
+    logits, bins = jnp.zeros((3, 50), jnp.bfloat16), jnp.array([0, 1, 2])
+    _, gradient = jax.vjp(lambda x: losses.cross_entropy(x, bins), logits)
+    kept = [x for x in jax.tree.leaves(gradient) if getattr(x, "shape", None) == logits.shape]
+    assert [x.dtype for x in kept] == [jnp.bfloat16]
