@@ -11,7 +11,7 @@ import optax
 
 from benchmarks.contender import Contender
 from benchmarks.settings import NUM_BINS, Settings, examples
-from colorjax import losses
+from colorjax import losses, parallel
 from colorjax.build import DTYPES
 from colorjax.models.colorizer import Colorizer
 
@@ -170,6 +170,7 @@ def contender(settings: Settings, objective: str, variables: dict | None, plain:
     step = jax.jit(
         partial(update, model=model, loss_of=plain_loss if plain else our_loss, tx=tx),
         donate_argnums=0,
+        compiler_options=parallel.CPU_OPTIONS if settings.platform == "cpu" and not plain else None,
     )
 
     def train():

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from colorjax.errors import UserError
+from colorjax.resample import conv_general_dilated
 
 # Channel means of the ImageNet training set, which the published network was trained without.
 IMAGENET_MEAN_RGB = (123.68, 116.779, 103.939)
@@ -134,6 +135,7 @@ class VGG16(nn.Module):
             (3, 3),
             use_bias=not self.batch_norm,
             kernel_init=nn.initializers.glorot_uniform(),
+            conv_general_dilated=conv_general_dilated,
             dtype=self.dtype,
             name=name,
         )(x)
