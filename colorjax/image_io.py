@@ -1,12 +1,14 @@
-"""Pictures in and out: the only module that decodes or encodes image files.
+"""Pictures in and out: the only door through which image files are opened or replaced.
 
-Everything it gives back is sRGB as uint8 [height, width, 3], upright, whatever the file held; every
-fault of a file is told as a UserError that names the file.
+`read_rgb` and `read_square` give sRGB as uint8 [height, width, 3], upright, whatever the file held;
+what else a photograph carries is kept by `photo`, which opens and replaces files here. Every fault
+of a file is told as a UserError that names the file.
 """
 
 import contextlib
 import io
 import os
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,12 +23,25 @@ FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
 MAX_PIXELS = 150_000_000
 # Goes up with any change to what read_square gives, as squares are kept on disk.
 DECODER_VERSION = 1
+_NAMES = {"WEBP": "WebP"}
+# By how a file begins, the formats whose damaged files are worth a sentence of their own.
+_SIGNATURES = {
+    b"\xff\xd8\xff": "JPEG",
+    b"\x89PNG": "PNG",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"GIF8": "GIF",
+}
 _WRITERS = {
     # Colour is the point here, so its resolution is not halved.
     ".jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
     ".jpeg": {"format": "JPEG", "quality": 95, "subsampling": 0},
     ".png": {"format": "PNG"},
 }
+
+
+class CutShortError(UserError):
+    """The file ends before its picture does."""
 
 
 def read_rgb(
@@ -49,10 +64,10 @@ def read_rgb(
     Raises:
       UserError: the file is missing, empty, damaged, too large, or no JPEG, PNG, WebP, TIFF or BMP.
     """
-    with _opened(source, name) as image:
+    with opened(source, name) as image:
         if min_side is not None:
             image.draft(None, (min_side, min_side))
-        return np.asarray(_upright(_to_rgb(image)))
+        return np.asarray(upright(_to_rgb(image)))
 
 
 def read_square(
@@ -71,7 +86,7 @@ def read_square(
     Raises:
       UserError: as read_rgb.
     """
-    with _opened(source, name) as image:
+    with opened(source, name) as image:
         # At twice the size the result is as good as a full decode; at the size itself, 4 dB worse.
         image.draft(None, (2 * size, 2 * size))
         image_rgb = _to_rgb(image)
@@ -85,7 +100,7 @@ def read_square(
             reducing_gap=2.0,
         )
         # Turning keeps the centre square where it is, and a small picture turns faster.
-        return np.asarray(_upright(square))
+        return np.asarray(upright(square))
 
 
 def write(path: str | os.PathLike, rgb_u8: np.ndarray) -> None:
@@ -105,28 +120,63 @@ def write(path: str | os.PathLike, rgb_u8: np.ndarray) -> None:
         raise UserError(f"{path}: pictures are written as .png, .jpg or .jpeg, not {path.suffix!r}")
     if rgb_u8.dtype != np.uint8 or rgb_u8.ndim != 3 or rgb_u8.shape[2] != 3:
         raise ValueError(f"want uint8 [height, width, 3], got {rgb_u8.dtype} {rgb_u8.shape}")
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with written_aside(path) as aside:
         Image.fromarray(rgb_u8).save(aside, **_WRITERS[path.suffix.lower()])
+
+
+@contextlib.contextmanager
+def written_aside(path: str | os.PathLike) -> Iterator[Path]:
+    """Gives a path to write to in the folder of the target, and renames it when the block ends.
+
+    However the block is left, by KeyboardInterrupt too, the target is the old file or the whole new
+    one, and nothing else stays behind.
+
+    Args:
+      path: the target; an existing file is replaced.
+
+    Yields:
+      The path to write to, where nothing is yet.
+
+    Raises:
+      UserError: OSError inside the block or on renaming: no folder, no permission, no space.
+    """
+    path = Path(path)
+    # Not made from the target's name, which may be as long as a name can be.
+    aside = path.with_name(f".{uuid.uuid4().hex}.part")
+    try:
+        yield aside
         os.replace(aside, path)
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
-        aside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            aside.unlink()
 
 
 @contextlib.contextmanager
-def _opened(source: str | os.PathLike | bytes, name: str | None) -> Iterator[Image.Image]:
-    """Opens a picture without decoding it; whatever fails inside the block is the file's fault."""
-    is_bytes = isinstance(source, bytes)
-    name = name or ("picture" if is_bytes else os.fspath(source))
-    size = len(source) if is_bytes else None
+def opened(
+    source: str | os.PathLike | bytes, name: str | None = None, formats: tuple[str, ...] = FORMATS
+) -> Iterator[Image.Image]:
+    """Opens a picture without decoding it; whatever fails inside the block is the file's fault.
+
+    Args:
+      source: path of the file, or its bytes.
+      name: what error messages call the picture; the path by default.
+      formats: those that are let in, as Pillow calls them.
+
+    Yields:
+      A Pillow image of at most MAX_PIXELS pixels, not yet decoded.
+
+    Raises:
+      CutShortError: the file ends before its picture does.
+      UserError: the file is missing, empty, damaged, too large or of another format.
+    """
+    name = name_of(source, name)
     try:
-        if size is None:
-            size = os.stat(source).st_size
-        if size == 0:
+        if (len(source) if isinstance(source, bytes) else os.stat(source).st_size) == 0:
             raise UserError(f"{name}: is empty (0 bytes)")
-        with Image.open(io.BytesIO(source) if is_bytes else source, formats=FORMATS) as image:
+        file = io.BytesIO(source) if isinstance(source, bytes) else source
+        with Image.open(file, formats=formats) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise UserError(
                     f"{name}: has {image.width} x {image.height} pixels, "
@@ -136,16 +186,52 @@ def _opened(source: str | os.PathLike | bytes, name: str | None) -> Iterator[Ima
     except UserError:
         raise
     except Image.UnidentifiedImageError as error:
-        raise UserError(f"{name}: is no JPEG, PNG, WebP, TIFF or BMP picture") from error
+        raise UserError(f"{name}: {_unidentified(source, formats)}") from error
     except Image.DecompressionBombError as error:
         raise UserError(f"{name}: has more than the {MAX_PIXELS} pixels that are read") from error
     # Pillow's parsers raise nearly every kind of exception when a file is damaged.
     except Exception as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        if "truncated" in reason.lower() or _is_short_webp(source):
+            raise CutShortError(f"{name}: is cut short: {reason}") from error
         raise UserError(f"{name}: cannot be read: {reason}") from error
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def name_of(source: str | os.PathLike | bytes, name: str | None = None) -> str:
+    """What messages call a picture: the given name, else the path."""
+    return name or ("picture" if isinstance(source, bytes) else os.fspath(source))
+
+
+def _head(source: str | os.PathLike | bytes) -> bytes:
+    """The first 12 bytes."""
+    if isinstance(source, bytes):
+        return source[:12]
+    with open(source, "rb") as file:
+        return file.read(12)
+
+
+def _unidentified(source: str | os.PathLike | bytes, formats: tuple[str, ...]) -> str:
+    """What to say of a file that no format wants: it may only look like one of them."""
+    head = _head(source)
+    for signature, format in _SIGNATURES.items():
+        if format in formats and head.startswith(signature):
+            return f"is a {format} file, but a damaged one or of a kind that is not read"
+    *others, last = (_NAMES.get(format, format) for format in formats)
+    return f"is no {', '.join(others)} or {last} picture"
+
+
+def _is_short_webp(source: str | os.PathLike | bytes) -> bool:
+    """Whether a WebP file has fewer bytes than it says; its decoder does not tell why it fails."""
+    try:
+        head = _head(source)
+        size = len(source) if isinstance(source, bytes) else os.stat(source).st_size
+    except OSError:
+        return False
+    is_webp = head[:4] == b"RIFF" and head[8:] == b"WEBP"
+    return is_webp and size < 8 + int.from_bytes(head[4:8], "little")
+
+
+def upright(image: Image.Image) -> Image.Image:
     """Applies the EXIF orientation."""
     try:
         return ImageOps.exif_transpose(image)
@@ -160,8 +246,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         image.load()
         return image
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
-        values = np.asarray(image).astype(np.uint32)
-        eight_bits = ((values + 128) // 257).astype(np.uint8)
+        eight_bits = sixteen_to_eight_bits(np.asarray(image))
         return _with_info(Image.fromarray(eight_bits), image).convert("RGB")
     if image.mode in ("I", "F"):
         raise ValueError("its pixels are 32-bit numbers, whose white is unknown")
@@ -170,6 +255,11 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         white = Image.new("RGBA", picture.size, "white")
         return _with_info(Image.alpha_composite(white, picture), image).convert("RGB")
     return image.convert("RGB")
+
+
+def sixteen_to_eight_bits(values: np.ndarray) -> np.ndarray:
+    """The nearest of the 256 equal steps: [...], 0 to 65535 -> [...] uint8."""
+    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def _with_info(image: Image.Image, origin: Image.Image) -> Image.Image:
