@@ -216,7 +216,7 @@ def _refuse_misread(image: Image.Image, name: str) -> None:
     # libtiff hands numbers over in the machine's order, and Pillow turns them regardless.
     if image.mode in ("I", "F") and tags.prefix == b"MM" and not is_raw:
         want = "a compressed big-endian TIFF of 32-bit or signed numbers", "little-endian"
-    # Of separate planes it takes 16 bits for 8, and of gray with alpha the second plane for nothing.
+    # Of separate planes it takes 16 bits for 8, and the second one of gray with alpha for nothing.
     elif tags.get(284) == 2 and tags.get(277, 1) > 1:
         if (is_raw and max(tags.get(258, (1,))) > 8) or image.mode not in ("RGB", "RGBA", "CMYK"):
             want = "a TIFF that keeps its channels apart", "interleaved"
