@@ -8,13 +8,13 @@ of a file is told as a UserError that names the file.
 import contextlib
 import io
 import os
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from colorjax import files
 from colorjax.errors import UserError
 
 # Pillow knows dozens of formats; parsers that nobody needs are only a way in for hostile files.
@@ -118,39 +118,25 @@ def write(path: str | os.PathLike, rgb_u8: np.ndarray) -> None:
     path = Path(path)
     if path.suffix.lower() not in _WRITERS:
         raise UserError(f"{path}: pictures are written as .png, .jpg or .jpeg, not {path.suffix!r}")
-    if rgb_u8.dtype != np.uint8 or rgb_u8.ndim != 3 or rgb_u8.shape[2] != 3:
-        raise ValueError(f"want uint8 [height, width, 3], got {rgb_u8.dtype} {rgb_u8.shape}")
+    check_rgb_u8(rgb_u8)
     with written_aside(path) as aside:
         Image.fromarray(rgb_u8).save(aside, **_WRITERS[path.suffix.lower()])
 
 
 @contextlib.contextmanager
 def written_aside(path: str | os.PathLike) -> Iterator[Path]:
-    """Gives a path to write to in the folder of the target, and renames it when the block ends.
-
-    However the block is left, by KeyboardInterrupt too, the target is the old file or the whole new
-    one, and nothing else stays behind.
-
-    Args:
-      path: the target; an existing file is replaced.
-
-    Yields:
-      The path to write to, where nothing is yet.
-
-    Raises:
-      UserError: OSError inside the block or on renaming: no folder, no permission, no space.
-    """
-    path = Path(path)
-    # Not made from the target's name, which may be as long as a name can be.
-    aside = path.with_name(f".{uuid.uuid4().hex}.part")
+    """`files.written_aside`, whose OSError (no folder, permission or space) becomes a UserError."""
     try:
-        yield aside
-        os.replace(aside, path)
+        with files.written_aside(path) as aside:
+            yield aside
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            aside.unlink()
+
+
+def check_rgb_u8(rgb_u8: np.ndarray) -> None:
+    """Raises ValueError unless it is uint8 [height, width, 3]."""
+    if rgb_u8.dtype != np.uint8 or rgb_u8.ndim != 3 or rgb_u8.shape[2] != 3:
+        raise ValueError(f"want uint8 [height, width, 3], got {rgb_u8.dtype} {rgb_u8.shape}")
 
 
 @contextlib.contextmanager
@@ -251,10 +237,14 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("I", "F"):
         raise ValueError("its pixels are 32-bit numbers, whose white is unknown")
     if image.has_transparency_data:
-        picture = image.convert("RGBA")
-        white = Image.new("RGBA", picture.size, "white")
-        return _with_info(Image.alpha_composite(white, picture), image).convert("RGB")
+        return _with_info(on_white(image.convert("RGBA")), image)
     return image.convert("RGB")
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """Mode RGBA laid on white: mode RGB."""
+    white = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(white, image).convert("RGB")
 
 
 def sixteen_to_eight_bits(values: np.ndarray) -> np.ndarray:

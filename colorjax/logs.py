@@ -7,7 +7,6 @@ In a run's folder: `config.json`, `record.json` (what was run on what, with whic
 import contextlib
 import json
 import math
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tensorboardX import SummaryWriter
 
+from colorjax import files
 from colorjax.errors import UserError
 
 METRICS = "metrics.jsonl"
@@ -102,9 +102,5 @@ def write_json(path: Path, content: Any) -> None:
 def write_text(path: Path, text: str) -> None:
     """Written aside and then renamed, so that no reader and no crash sees half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".part")
-    try:
+    with files.written_aside(path) as aside:
         aside.write_text(text)
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)

@@ -146,8 +146,7 @@ def write_photo(
     name = str(getattr(target, "name", "output")) if is_stream else os.fspath(target)
     kind = _kind(name, format)
     photo = photo or Photo(rgb_u8)
-    if rgb_u8.dtype != np.uint8 or rgb_u8.ndim != 3 or rgb_u8.shape[2] != 3:
-        raise ValueError(f"want uint8 [height, width, 3], got {rgb_u8.dtype} {rgb_u8.shape}")
+    image_io.check_rgb_u8(rgb_u8)
     if photo.alpha is not None and photo.alpha.shape != rgb_u8.shape[:2]:
         raise ValueError(f"alpha is {photo.alpha.shape}, the picture {rgb_u8.shape[:2]}")
     if max(rgb_u8.shape) > _MAX_SIDE.get(kind, math.inf):
@@ -347,7 +346,8 @@ def _encode(
         metadata, notices = _fit_for_jpeg(metadata, name)
         if alpha is not None and alpha.min() < 255:
             notices.append(f"{name}: a JPEG has no transparency, so the photo is laid on white")
-            rgb_u8 = _on_white(rgb_u8, alpha)
+            rgba = Image.fromarray(np.dstack([rgb_u8, alpha]))
+            rgb_u8 = np.asarray(image_io.on_white(rgba))
         alpha = None
     pixels = rgb_u8 if alpha is None else np.dstack([rgb_u8, alpha])
     if kind == "TIFF":
@@ -386,12 +386,6 @@ def _fit_for_jpeg(metadata: Metadata, name: str) -> tuple[Metadata, list[str]]:
             )
             metadata = metadata._replace(**{field: None})
     return metadata, notices
-
-
-def _on_white(rgb_u8: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    rgba = Image.fromarray(np.dstack([rgb_u8, alpha]))
-    white = Image.new("RGBA", rgba.size, "white")
-    return np.asarray(Image.alpha_composite(white, rgba).convert("RGB"))
 
 
 def _encode_tiff(pixels: np.ndarray, metadata: Metadata) -> bytes:

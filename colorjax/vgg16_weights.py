@@ -29,6 +29,7 @@ from absl import logging
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_safetensors
 
+from colorjax import files
 from colorjax.errors import UserError
 from colorjax.models.vgg16 import layer_shapes
 
@@ -232,11 +233,9 @@ def save(weights: Weights, path: str | Path, source: str | Path | None = None) -
     # safetensors writes an array's memory as it lies, whatever its strides.
     arrays = {name: np.ascontiguousarray(array) for name, array in _flat(weights).items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        partial = Path(folder) / path.name
+    with files.written_aside(path) as aside:
         # Its own writer lets none but the owner read the file, and a cache may be shared.
-        partial.write_bytes(to_safetensors(arrays, metadata))
-        os.replace(partial, path)
+        aside.write_bytes(to_safetensors(arrays, metadata))
 
 
 def load(path: str | Path) -> Weights:

@@ -5,7 +5,7 @@ import colorjax
 
 # From the ground up; a module may import only from floors before its own.
 FLOORS = [
-    "errors",
+    "errors files",
     "color bins losses resample",
     "metrics models.vgg16 spaces",
     "models.colorizer decoding",

@@ -11,14 +11,12 @@ network's file system may not have, and nobody waits for a process that has died
 is killed outright leaves its `.part` behind.
 """
 
-import contextlib
 import hashlib
 import json
 import logging
 import math
 import os
 import shutil
-import uuid
 from collections.abc import Iterator, Sequence
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -28,7 +26,7 @@ import PIL
 from numpy.lib import format as npy
 from tqdm import tqdm
 
-from colorjax import image_io
+from colorjax import files, image_io
 from colorjax.data import sources
 from colorjax.data.sources import Item
 from colorjax.errors import UserError
@@ -122,11 +120,10 @@ def _opened(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
 def _build(path: Path, items: Sequence[Item], size: int) -> None:
     """Writes the squares of all items to `path`, which nobody sees before it is whole."""
     shape = (len(items), size, size, 3)
-    aside = path.with_name(f".{path.stem}.{uuid.uuid4().hex}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _check_room(path, math.prod(shape))
-        with open(aside, "xb") as file:
+        with files.written_aside(path) as aside, open(aside, "xb") as file:
             header = {"descr": "|u1", "fortran_order": False, "shape": shape}
             npy.write_array_header_1_0(file, header)
             # Not through a map: there, a full disk would kill the process.
@@ -134,15 +131,11 @@ def _build(path: Path, items: Sequence[Item], size: int) -> None:
                 file.write(square.tobytes())
             file.flush()
             os.fsync(file.fileno())  # or a power cut might leave the name without its content
-        os.replace(aside, path)
     except OSError as error:
         raise UserError(
             f"{path}: cannot be written: {error.strerror or error}; want data.cache_dir to be a "
             f"folder with {math.prod(shape) / 1e9:.3g} GB of room, or empty for no cache"
         ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            aside.unlink()
 
 
 def _check_room(path: Path, wanted: int) -> None:

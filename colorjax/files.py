@@ -1,0 +1,35 @@
+"""How files are written: nobody ever sees half of one."""
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def written_aside(path: str | os.PathLike) -> Iterator[Path]:
+    """Gives a path to write to in the folder of the target, and renames it when the block ends.
+
+    However the block is left, by KeyboardInterrupt too, the target is the old file or the whole new
+    one, and nothing else stays behind. Only a process that is killed outright leaves a hidden
+    `.part`.
+
+    Args:
+      path: the target; an existing file is replaced.
+
+    Yields:
+      The path to write to, where nothing is yet.
+
+    Raises:
+      OSError: of the block, or of renaming.
+    """
+    path = Path(path)
+    # Not made from the target's name, which may be as long as a name can be.
+    aside = path.with_name(f".{uuid.uuid4().hex}.part")
+    try:
+        yield aside
+        os.replace(aside, path)
+    finally:
+        with contextlib.suppress(OSError):
+            aside.unlink()
