@@ -17,7 +17,7 @@ from colorjax.errors import UserError
 
 AXIS = "devices"
 
-# XLA's own order for CPUs runs what it can at once, and so keeps a quarter more memory, for no
+# XLA's own order for CPUs runs what it can at once, and so keeps a third more memory, for no
 # gain in time: a convolution takes all cores anyway.
 CPU_OPTIONS = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
 

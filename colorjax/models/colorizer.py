@@ -5,14 +5,13 @@ predicts chroma from the last map alone.
 """
 
 from collections.abc import Sequence
-from functools import partial
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from colorjax.models.vgg16 import BATCH_NORM, VGG16, scale_width
-from colorjax.resample import conv_general_dilated, conv_same, conv_upsampled, upsample
+from colorjax.models.vgg16 import BATCH_NORM, CONV, GLOROT, VGG16, scale_width
+from colorjax.resample import conv_same, conv_upsampled, upsample
 
 MERGES = ("concat", "sum")
 
@@ -22,10 +21,6 @@ MERGES = ("concat", "sum")
 RESIDUAL_TAPS = (("block4_conv3", 8), ("block3_conv3", 4), ("block2_conv2", 2), ("block1_conv2", 1))
 POOL_TAPS = (("block4_conv3", 8), ("block3_pool", 8), ("block2_pool", 4), ("block1_pool", 2))
 STRIDE = 8  # image sides must divide by it
-
-GLOROT = nn.initializers.glorot_uniform()  # the paper's Xavier
-
-CONV = partial(nn.Conv, kernel_init=GLOROT, conv_general_dilated=conv_general_dilated)
 
 
 class Colorizer(nn.Module):

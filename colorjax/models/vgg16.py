@@ -5,6 +5,7 @@ carry Keras's names, so that weights, taps and parameters share one vocabulary.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -12,13 +13,17 @@ import jax
 import jax.numpy as jnp
 
 from colorjax.errors import UserError
-from colorjax.resample import conv_general_dilated
+from colorjax.resample import conv_general_dilated, conv_same
 
 # Channel means of the ImageNet training set, which the published network was trained without.
 IMAGENET_MEAN_RGB = (123.68, 116.779, 103.939)
 
 # Lasagne's defaults, in which the paper was made (its alpha of 0.1 is a momentum of 0.9).
 BATCH_NORM = {"momentum": 0.9, "epsilon": 1e-4}
+
+GLOROT = nn.initializers.glorot_uniform()  # the paper's Xavier
+
+CONV = partial(nn.Conv, kernel_init=GLOROT, conv_general_dilated=conv_general_dilated)
 
 # Block number -> (its convolutions, their channels); every block ends in a max-pool.
 _BLOCKS = {1: (2, 64), 2: (2, 128), 3: (3, 256), 4: (3, 512), 5: (3, 512)}
@@ -130,15 +135,7 @@ class VGG16(nn.Module):
         return taps
 
     def _conv(self, name: str, features: int, x: jax.Array, train: bool) -> jax.Array:
-        x = nn.Conv(
-            features,
-            (3, 3),
-            use_bias=not self.batch_norm,
-            kernel_init=nn.initializers.glorot_uniform(),
-            conv_general_dilated=conv_general_dilated,
-            dtype=self.dtype,
-            name=name,
-        )(x)
+        x = CONV(features, (3, 3), use_bias=not self.batch_norm, dtype=self.dtype, name=name)(x)
         if self.batch_norm:
             x = nn.BatchNorm(
                 use_running_average=not train,
@@ -202,9 +199,7 @@ def batch_norm_from_pretrained(
             x = max_pool(x)
             continue
         kernel, bias = (jnp.asarray(weights[name][part]) for part in ("kernel", "bias"))
-        x = jax.lax.conv_general_dilated(
-            x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-        )
+        x = conv_same(x, kernel)
         mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
         params[name] = {"kernel": kernel}
         params[f"{name}_bn"] = {"scale": jnp.sqrt(var + epsilon), "bias": mean + bias}
