@@ -7,6 +7,7 @@ import zlib
 
 import numpy as np
 import pytest
+from pictures import encode, noise
 from PIL import Image
 
 from colorjax import image_io
@@ -23,18 +24,6 @@ STORED = {
     7: lambda a: np.rot90(a, 2).transpose(1, 0, 2),
     8: lambda a: np.rot90(a, -1),
 }
-
-
-def encode(image, format="PNG", **options) -> bytes:
-    if isinstance(image, np.ndarray):
-        image = Image.fromarray(image)
-    buffer = io.BytesIO()
-    image.save(buffer, format, **options)
-    return buffer.getvalue()
-
-
-def noise(height, width, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
 def quadrants(height, width):

@@ -12,6 +12,7 @@ import zlib
 import numpy as np
 import pytest
 import tifffile
+from pictures import encode, noise
 from PIL import ExifTags, Image, ImageCms, ImageFile, PngImagePlugin
 
 from colorjax import image_io, photo
@@ -43,22 +44,10 @@ XYZ_FROM_DISPLAY_P3 = np.array(
 )
 
 
-def encode(image, format="PNG", **options) -> bytes:
-    if isinstance(image, np.ndarray):
-        image = Image.fromarray(image)
-    buffer = io.BytesIO()
-    image.save(buffer, format, **options)
-    return buffer.getvalue()
-
-
 def tiff(array, **options) -> bytes:
     buffer = io.BytesIO()
     tifffile.imwrite(buffer, array, **options)
     return buffer.getvalue()
-
-
-def noise(height, width, channels=3, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (height, width, channels), np.uint8)
 
 
 def waves(height, width):
