@@ -41,7 +41,11 @@ _WRITERS = {
 
 
 class CutShortError(UserError):
-    """The file ends before its picture does."""
+    """The file ends before its picture does; `reason` is what the decoder said."""
+
+    def __init__(self, name: str, reason: str):
+        super().__init__(f"{name}: cannot be read: {reason}")
+        self.reason = reason
 
 
 def read_rgb(
@@ -179,7 +183,7 @@ def opened(
     except Exception as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         if "truncated" in reason.lower() or _is_short_webp(source):
-            raise CutShortError(f"{name}: is cut short: {reason}") from error
+            raise CutShortError(name, reason) from error
         raise UserError(f"{name}: cannot be read: {reason}") from error
 
 

@@ -98,19 +98,22 @@ def read_photo(
       The photo.
 
     Raises:
-      CutShortError: the file ends before its picture does.
-      UserError: as image_io.read_rgb; also a kind of TIFF that Pillow does not read.
+      UserError: as image_io.read_rgb; also where the file ends before its picture does, and for a
+        kind of TIFF that Pillow does not read.
     """
     name = image_io.name_of(source, name)
     try:
         return _read(source, name)
     except image_io.CutShortError as error:
-        # Raises where nothing of the picture is there, so that the flag is not named in vain.
+        sentence = f"{name}: is cut short: {error.reason}"
+    try:
         photo = _read_part(source, name)
-        if not allow_truncated:
-            hint = f"{error}; --allow-truncated reads what is there"
-            raise image_io.CutShortError(hint) from error
-        return photo._replace(notices=(f"{error}; what is there was read", *photo.notices))
+    # Nothing of the picture is there, so that the flag would be named in vain.
+    except image_io.CutShortError as error:
+        raise UserError(f"{name}: is cut short: {error.reason}") from error
+    if not allow_truncated:
+        raise UserError(f"{sentence}; --allow-truncated reads what is there")
+    return photo._replace(notices=(f"{sentence}; what is there was read", *photo.notices))
 
 
 def write_photo(
