@@ -94,12 +94,17 @@ def build_binning(config: ConfigDict) -> Binning:
     return channel_bins(settings.num_bins, settings.low, settings.high)
 
 
-def build_task(config: ConfigDict, statistics: dict[str, Any] | None) -> task.Task:
+def build_task(
+    config: ConfigDict,
+    statistics: dict[str, Any] | None,
+    decode_by: task.Decoding | None = None,
+) -> task.Task:
     """The objective.
 
     `statistics` are the training set's, as `evaluate.measure_bins` gives them: their `means` are
     what bins stand for, and their `counts` what the loss is rebalanced by, if so configured.
-    None where there are none yet.
+    None where there are none yet. `decode_by` goes before what `config.decoding` says; its
+    temperature and seed may be traced.
     """
     binning, space = build_binning(config), SPACES[config.space]
     check_choice("objective", config.objective, OBJECTIVES)
@@ -119,7 +124,7 @@ def build_task(config: ConfigDict, statistics: dict[str, Any] | None) -> task.Ta
         )
     return task.classification(
         binning, space, values=values, weights=weights, softness=settings.softness,
-        decode_by=build_decoding(config),
+        decode_by=decode_by or build_decoding(config),
     )
 
 
