@@ -1,10 +1,18 @@
-"""How files are written: nobody ever sees half of one."""
+"""How files are written, nobody ever seeing half of one, and where ours are kept."""
 
 import contextlib
 import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+
+import platformdirs
+
+
+def cache_folder() -> Path:
+    """Where what is fetched and compiled is kept: $COLORJAX_HOME, or the user's cache folder."""
+    home = os.environ.get("COLORJAX_HOME")
+    return Path(home).expanduser() if home else Path(platformdirs.user_cache_dir("colorjax"))
 
 
 @contextlib.contextmanager

@@ -80,6 +80,11 @@ def read_record(workdir: Path) -> dict[str, Any]:
     return read_json(workdir / "record.json")
 
 
+def read_config(workdir: Path) -> dict[str, Any]:
+    """The run's `config.json`, lists made tuples again; raises UserError where there is none."""
+    return with_tuples(read_json(workdir / "config.json"))
+
+
 def read_json(path: Path) -> Any:
     """Raises UserError where the file is missing or not JSON."""
     try:
@@ -93,6 +98,13 @@ def read_json(path: Path) -> Any:
 def as_json(content: Any) -> Any:
     """What `content` is after a way through JSON: tuples become lists."""
     return json.loads(json.dumps(content))
+
+
+def with_tuples(tree: Any) -> Any:
+    """JSON's lists back to the tuples that a config holds, which may then be overridden."""
+    if isinstance(tree, dict):
+        return {name: with_tuples(value) for name, value in tree.items()}
+    return tuple(map(with_tuples, tree)) if isinstance(tree, list) else tree
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -10,22 +10,19 @@ import re
 import runpy
 import sys
 import traceback
-import warnings
 from pathlib import Path
-from typing import Any
 
 import jax
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from colorjax import logs
+from colorjax import logs, parallel
 from colorjax.errors import UserError
 from colorjax.evaluate import evaluate
 from colorjax.prior import prior
 from colorjax.reproduce import reproduce
 from colorjax.sweep import sweep
 from colorjax.train import flatten, train
-from colorjax.vgg16_weights import cache_folder
 
 MODES = {
     "train": train,
@@ -51,7 +48,7 @@ def main(argv: list[str]) -> None:
     mode = FLAGS.mode or config.mode
     if mode not in MODES:
         raise UserError(f"mode is {mode!r}, want one of {', '.join(MODES)}")
-    keep_compiled_programs()
+    parallel.keep_compiled_programs()
     connect_processes()
     MODES[mode](config, Path(FLAGS.workdir))
 
@@ -67,8 +64,7 @@ def parse_flags(argv: list[str]) -> list[str]:
     else:
         FLAGS(argv, known_only=True)
         if FLAGS.workdir is not None:
-            saved = logs.read_json(Path(FLAGS.workdir) / "config.json")
-            define_config(ConfigDict(with_tuples(saved)), argv)
+            define_config(ConfigDict(logs.read_config(Path(FLAGS.workdir))), argv)
         FLAGS.unparse_flags()
     rest = app.parse_flags_with_usage(argv)
     if "config" not in FLAGS:
@@ -120,22 +116,6 @@ def define_config(config: ConfigDict, argv: list[str]) -> None:
             suggestion = f", did you mean {close[0]!r}?" if close else ""
             raise UserError(f"the config has no setting {name!r}{suggestion}")
     config_flags.DEFINE_config_dict("config", config, sys_argv=argv)
-
-
-def with_tuples(tree: Any) -> Any:
-    """JSON's lists back to the tuples that a config holds, which may then be overridden."""
-    if isinstance(tree, dict):
-        return {name: with_tuples(value) for name, value in tree.items()}
-    return tuple(map(with_tuples, tree)) if isinstance(tree, list) else tree
-
-
-def keep_compiled_programs() -> None:
-    """Compiles a program once and for all, unless jax was told of a cache already."""
-    if not jax.config.jax_compilation_cache_dir:
-        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    # A program that cannot be kept, or was half kept, is compiled again: no user's concern.
-    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
 
 
 def connect_processes() -> None:

@@ -4,6 +4,7 @@ The state carries no device axis on either path, so that one checkpoint serves b
 """
 
 import hashlib
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from colorjax import files
 from colorjax.errors import UserError
 
 AXIS = "devices"
@@ -74,6 +76,15 @@ def place(tree: Any, devices: Sequence[jax.Device] | None = None) -> Any:
     tree = jax.device_get(tree)
     local = [d for d in devices or jax.devices() if d.process_index == jax.process_index()]
     return jax.device_put(tree, NamedSharding(Mesh(local, (AXIS,)), PartitionSpec()))
+
+
+def keep_compiled_programs() -> None:
+    """Compiles a program once and for all, unless jax was told of a cache already."""
+    if not jax.config.jax_compilation_cache_dir:
+        jax.config.update("jax_compilation_cache_dir", str(files.cache_folder() / "compiled"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    # A program that cannot be kept, or was half kept, is compiled again: no user's concern.
+    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
 
 
 def is_writer() -> bool:

@@ -11,7 +11,6 @@ and nothing of it but arrays of the right shape is ever loaded.
 
 import argparse
 import hashlib
-import os
 import queue
 import struct
 import sys
@@ -23,7 +22,6 @@ from urllib.parse import urlsplit
 
 import h5py
 import numpy as np
-import platformdirs
 import pooch
 from absl import logging
 from safetensors import SafetensorError, safe_open
@@ -31,6 +29,7 @@ from safetensors.numpy import save as to_safetensors
 
 from colorjax import files
 from colorjax.errors import UserError
+from colorjax.files import cache_folder
 from colorjax.models.vgg16 import layer_shapes
 
 Weights = dict[str, dict[str, np.ndarray]]
@@ -293,12 +292,6 @@ def _file_hash(path: str | Path, algorithm: str) -> str:
 
 
 # The cache and the published file
-
-
-def cache_folder() -> Path:
-    """Where ported weights are kept: $COLORJAX_HOME, or the user's cache folder."""
-    home = os.environ.get("COLORJAX_HOME")
-    return Path(home).expanduser() if home else Path(platformdirs.user_cache_dir("colorjax"))
 
 
 def cached_path() -> Path:
