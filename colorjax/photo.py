@@ -23,7 +23,7 @@ FORMATS = (*image_io.FORMATS, "GIF")
 # No camera or editor comes near; more is not worth its memory, in any of EXIF, XMP and profile.
 MAX_METADATA_BYTES = 16 * 2**20
 
-_SUFFIXES = {
+SUFFIXES = {
     ".jpg": "JPEG",
     ".jpeg": "JPEG",
     ".png": "PNG",
@@ -116,6 +116,27 @@ def read_photo(
     return photo._replace(notices=(f"{sentence}; what is there was read", *photo.notices))
 
 
+def from_image(image: Image.Image) -> Photo:
+    """The photo that a Pillow image is, of any mode, as if it had been read from a file.
+
+    Raises:
+      UserError: Pillow fails to decode it.
+    """
+    name = getattr(image, "filename", "") or "picture"
+    try:
+        # Loading and turning leave their traces in an image, and it is not ours.
+        return _taken_apart(image.copy(), name)
+    except OSError as error:
+        raise UserError(f"{name}: cannot be read: {error}") from error
+
+
+def as_image(rgb_u8: np.ndarray, photo: Photo) -> Image.Image:
+    """A picture with the transparency of a photo, and its metadata in `info`: mode RGB or RGBA."""
+    image = Image.fromarray(_with_alpha(rgb_u8, photo.alpha))
+    image.info = {name: value for name, value in photo.metadata._asdict().items() if value}
+    return image
+
+
 def write_photo(
     target: str | os.PathLike | BinaryIO,
     rgb_u8: np.ndarray,
@@ -174,17 +195,22 @@ def _read(source: str | os.PathLike | bytes, name: str, *, cut_short: bool = Fal
         frames = _count_frames(image)
         if cut_short:
             _load_part(image)
-        image.load()
-        metadata, profile, left_out = _metadata(image)
-        colour, alpha, scaled = srgb.split(image_io.upright(image), image)
-        rgb, icc_profile, unconverted = srgb.to_srgb(colour, profile)
-        notices = (*frames, *left_out, *scaled, *unconverted)
-        return Photo(
-            np.asarray(rgb),
-            alpha,
-            metadata._replace(icc_profile=icc_profile),
-            tuple(f"{name}: {notice}" for notice in notices),
-        )
+        return _taken_apart(image, name, frames)
+
+
+def _taken_apart(image: Image.Image, name: str, notices: tuple[str, ...] = ()) -> Photo:
+    """The photo that a Pillow image is."""
+    image.load()
+    metadata, profile, left_out = _metadata(image)
+    colour, alpha, scaled = srgb.split(image_io.upright(image), image)
+    rgb, icc_profile, unconverted = srgb.to_srgb(colour, profile)
+    notices = (*notices, *left_out, *scaled, *unconverted)
+    return Photo(
+        np.asarray(rgb),
+        alpha,
+        metadata._replace(icc_profile=icc_profile),
+        tuple(f"{name}: {notice}" for notice in notices),
+    )
 
 
 def _read_part(source: str | os.PathLike | bytes, name: str) -> Photo:
@@ -332,12 +358,12 @@ def _dpi(image: Image.Image) -> tuple[float, float] | None:
 def _kind(name: str, format: str | None) -> str:
     """The Pillow name of the format to write."""
     suffix = Path(name).suffix if format is None else "." + format.removeprefix(".")
-    if suffix.lower() not in _SUFFIXES:
-        *others, last = _SUFFIXES
+    if suffix.lower() not in SUFFIXES:
+        *others, last = SUFFIXES
         raise UserError(
             f"{name}: photos are written as {', '.join(others)} or {last}, not {suffix!r}"
         )
-    return _SUFFIXES[suffix.lower()]
+    return SUFFIXES[suffix.lower()]
 
 
 def _encode(
@@ -349,10 +375,10 @@ def _encode(
         metadata, notices = _fit_for_jpeg(metadata, name)
         if alpha is not None and alpha.min() < 255:
             notices.append(f"{name}: a JPEG has no transparency, so the photo is laid on white")
-            rgba = Image.fromarray(np.dstack([rgb_u8, alpha]))
+            rgba = Image.fromarray(_with_alpha(rgb_u8, alpha))
             rgb_u8 = np.asarray(image_io.on_white(rgba))
         alpha = None
-    pixels = rgb_u8 if alpha is None else np.dstack([rgb_u8, alpha])
+    pixels = _with_alpha(rgb_u8, alpha)
     if kind == "TIFF":
         try:
             _tiff_tags(metadata).tobytes()
@@ -415,6 +441,10 @@ def _encode_tiff(pixels: np.ndarray, metadata: Metadata) -> bytes:
     tags.save(buffer)
     buffer.write(b"".join(strips))
     return buffer.getvalue()
+
+
+def _with_alpha(rgb_u8: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
+    return rgb_u8 if alpha is None else np.dstack([rgb_u8, alpha])
 
 
 def _tiff_tags(metadata: Metadata) -> TiffImagePlugin.ImageFileDirectory_v2:

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from itertools import accumulate, product
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 METHODS = ("nearest", "bilinear")
 
@@ -32,6 +34,96 @@ def upsample(x: jax.Array, factor: int, method: str = "nearest") -> jax.Array:
         x[..., :, None, :, None, :], (*batch, height, factor, width, factor, channels)
     )
     return x.reshape(*batch, height * factor, width * factor, channels)
+
+
+def box_mean(x: jax.Array, radius: int) -> jax.Array:
+    """Means over squares of side 2 radius + 1, of what lies inside the image: [..., h, w, c]."""
+    for axis in (-3, -2):
+        size = [1] * x.ndim
+        size[axis] = 2 * radius + 1
+        total = jax.lax.reduce_window(x, 0.0, jax.lax.add, size, (1,) * x.ndim, "SAME")
+        place = np.arange(x.shape[axis])
+        inside = np.minimum(place + radius, place[-1]) - np.maximum(place - radius, 0) + 1
+        x = total / inside.astype(np.float32).reshape(-1, *[1] * (-1 - axis))
+    return x
+
+
+class GuidedChroma(NamedTuple):
+    """Chroma as a function of place and lightness: `slope` L + `offset`, L kept in its range.
+
+    All are [..., h, w, c] on the grid of the chroma, to be interpolated between its pixels.
+    """
+
+    slope: jax.Array  # c = 2, chroma a unit of L*
+    offset: jax.Array  # c = 2
+    low: jax.Array  # c = 1, the least L* around
+    high: jax.Array  # c = 1, the greatest
+
+
+def guide_chroma(
+    chroma: jax.Array, lightness: jax.Array, radius: int = 2, smoothness: float = 1.0
+) -> GuidedChroma:
+    """Fits chroma to lightness around every pixel, so that it may be enlarged along L's edges.
+
+    The guided filter of He, Sun and Tang (2010), whose linear fits are interpolated instead of its
+    results (He and Sun, *Fast Guided Filter*, 2015). A fit says nothing of lightness that it has
+    not seen, which thin lines and highlights of the large picture have: hence the range.
+
+    Args:
+      chroma: [..., h, w, 2].
+      lightness: [..., h, w, 1], L* in [0, 100] of the same places.
+      radius: of the squares that are fitted, in pixels of the chroma.
+      smoothness: contrast of L* below which an edge counts as none.
+    """
+    light = lightness - 50.0  # for the sake of float32 squares
+    mean_l, mean_c = box_mean(light, radius), box_mean(chroma, radius)
+    variance = box_mean(light * light, radius) - mean_l * mean_l
+    covariance = box_mean(light * chroma, radius) - mean_l * mean_c
+    slope = covariance / (jnp.maximum(variance, 0.0) + smoothness**2)
+    offset = mean_c - slope * mean_l
+    slope, offset = box_mean(slope, radius), box_mean(offset, radius)
+    size = (*[1] * (lightness.ndim - 3), 2 * radius + 1, 2 * radius + 1, 1)
+
+    def extreme(initial, of):
+        return jax.lax.reduce_window(
+            lightness, initial, of, size, (1,) * lightness.ndim, "SAME"
+        )
+
+    return GuidedChroma(
+        slope, offset - 50.0 * slope, extreme(jnp.inf, jax.lax.min), extreme(-jnp.inf, jax.lax.max)
+    )
+
+
+def plain_chroma(chroma: jax.Array) -> GuidedChroma:
+    """Chroma that no lightness guides: enlarging it is plain bilinear interpolation."""
+    flat = jnp.zeros_like(chroma[..., :1])
+    return GuidedChroma(jnp.zeros_like(chroma), chroma, flat, flat)
+
+
+def guided_chroma(fits: GuidedChroma, lightness: jax.Array) -> jax.Array:
+    """Chroma from fits that are interpolated to the places of `lightness`: [..., 2]."""
+    light = jnp.clip(lightness, fits.low, jnp.maximum(fits.low, fits.high))
+    return fits.slope * light + fits.offset
+
+
+def sample_bilinear(x: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
+    """`x` [h, w, c] between its pixels, at the places `rows` x `columns`: [len, len, c].
+
+    Places are counted in pixels of `x`, whose centres are whole numbers; outside of [0, h - 1] and
+    [0, w - 1] the border goes on.
+    """
+
+    def along(x, places, axis):
+        last = x.shape[axis] - 1
+        places = jnp.clip(places, 0.0, last)
+        before = jnp.clip(jnp.floor(places).astype(jnp.int32), 0, max(last - 1, 0))
+        fraction = jnp.expand_dims(places - before, tuple(range(1, x.ndim - axis)))
+        first, second = (
+            jnp.take(x, jnp.minimum(before + i, last), axis, mode="clip") for i in (0, 1)
+        )
+        return first + fraction * (second - first)
+
+    return along(along(x, rows, 0), columns, 1)
 
 
 def conv_upsampled(

@@ -21,11 +21,12 @@ FLOORS = [
     "steps parallel",
     "build",
     "evaluate",
-    "prior",
-    "train",
+    "prior colorize",
+    "train batch compare api",
     "sweep",
     "reproduce",
-    "main",
+    "main cli",
+    "__main__",
 ]
 HEIGHT = {name: i for i, floor in enumerate(FLOORS) for name in floor.split()}
 PACKAGE = Path(colorjax.__file__).parent

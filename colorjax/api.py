@@ -1,0 +1,159 @@
+"""The Python interface: `colorjax.Colorizer(model).colorize(photo)`.
+
+    from colorjax import Colorizer
+
+    colorizer = Colorizer()                       # the model that colorjax comes with
+    colorizer.colorize("old.jpg").save("new.jpg")
+    first, second = colorizer.samples("old.jpg", 2)
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+
+import jax
+import numpy as np
+from PIL import Image
+
+from colorjax import image_io, photo
+from colorjax.colorize import Settings, colorize, load_network, open_painter, pick_device
+
+Picture = str | os.PathLike | bytes | Image.Image | np.ndarray
+
+
+class Colorizer:
+    """A trained network, ready to colour; programs are compiled once and then used again.
+
+    May be called from several threads.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike | None = None,
+        *,
+        size: int | None = None,
+        batch_size: int | None = None,
+        device: str | None = None,
+    ):
+        """Loads a model.
+
+        Args:
+          model: folder of a training run, or a released file; the one that colorjax comes with
+            unless given.
+          size: side of the square with as many pixels as the network sees; what it was trained on
+            unless given. More shows it smaller things, and takes longer.
+          batch_size: most pictures that the network sees at once; 8 on a GPU and 1 on a CPU unless
+            given.
+          device: cpu, gpu, or gpu:1 and so on; the best there is unless given.
+
+        Raises:
+          UserError: there is no such model or device, or a number is too small.
+        """
+        self._device = pick_device(device)
+        with jax.default_device(self._device):
+            self._painter = open_painter(load_network(model), size=size, batch_size=batch_size)
+
+    def colorize(
+        self,
+        picture: Picture,
+        *,
+        decode: str | None = None,
+        temperature: float | None = None,
+        saturation: float = 1.0,
+        seed: int = 0,
+        edges: str = "guided",
+    ) -> Image.Image:
+        """Colours one picture.
+
+        Args:
+          picture: path or bytes of a JPEG, PNG, TIFF, WebP, BMP or GIF, a Pillow image, or uint8
+            [height, width] or [height, width, 3] (sRGB).
+          decode: argmax, mean, annealed or sample; the model's own unless given.
+          temperature: of annealed and sample, > 0; lower is more sure of itself.
+          saturation: by which chroma is multiplied; 0 is gray.
+          seed: of sample.
+          edges: `guided` has colour end at the edges of the photo, `bilinear` does not look.
+
+        Returns:
+          An image of mode RGB, RGBA where the picture has transparency, of the size of the picture
+          (upright), whose luminance it keeps to within one 8-bit step. Its `info` holds EXIF, XMP,
+          resolution and an sRGB profile where the picture has them.
+
+        Raises:
+          UserError: the picture cannot be read, or a setting is wrong.
+          TypeError, ValueError: the picture is no such thing.
+        """
+        settings = Settings(decode, temperature, saturation, seed, edges)
+        return self._run([picture], [settings])[0][0]
+
+    def samples(
+        self,
+        picture: Picture,
+        count: int,
+        *,
+        temperature: float | None = None,
+        saturation: float = 1.0,
+        seed: int = 0,
+        edges: str = "guided",
+    ) -> list[Image.Image]:
+        """Several colourings that the network thinks possible, of the seeds from `seed` on.
+
+        The arguments are those of `colorize`; the network is run once.
+        """
+        settings = [
+            Settings("sample", temperature, saturation, seed + i, edges) for i in range(count)
+        ]
+        return self._run([picture], settings)[0]
+
+    def colorize_many(
+        self, pictures: Iterable[Picture], *, at_once: int = 16, **settings
+    ) -> Iterator[Image.Image]:
+        """Colours many pictures, in their order; `settings` are those of `colorize`.
+
+        Args:
+          pictures: as for `colorize`; they are taken `at_once` at a time, and those of like
+            proportions go through the network together.
+        """
+        pictures = iter(pictures)
+        while some := list(islice(pictures, at_once)):
+            yield from (results[0] for results in self._run(some, [Settings(**settings)]))
+
+    def colorize_arrays(self, arrays: Sequence[np.ndarray], **settings) -> list[np.ndarray]:
+        """numpy in, numpy out: uint8 [height, width] or [height, width, 3] -> [height, width, 3].
+
+        The arrays may differ in size; `settings` are those of `colorize`.
+        """
+        return [results[0] for results in self._results([_array(a) for a in arrays],
+                                                        [Settings(**settings)])]
+
+    def _run(
+        self, pictures: Sequence[Picture], settings: Sequence[Settings]
+    ) -> list[list[Image.Image]]:
+        photos = [_photo(picture) for picture in pictures]
+        found = self._results([one.rgb for one in photos], settings)
+        return [
+            [photo.as_image(rgb, one) for rgb in results]
+            for one, results in zip(photos, found, strict=True)
+        ]
+
+    def _results(
+        self, arrays: Sequence[np.ndarray], settings: Sequence[Settings]
+    ) -> list[list[np.ndarray]]:
+        with jax.default_device(self._device):
+            found = dict(colorize(self._painter, arrays, settings))
+        return [found[i] for i in range(len(arrays))]
+
+
+def _photo(picture: Picture) -> photo.Photo:
+    if isinstance(picture, Image.Image):
+        return photo.from_image(picture)
+    if isinstance(picture, np.ndarray):
+        return photo.Photo(_array(picture))
+    return photo.read_photo(picture)
+
+
+def _array(array: np.ndarray) -> np.ndarray:
+    if array.ndim == 2:
+        array = np.repeat(array[..., None], 3, axis=-1)
+    image_io.check_rgb_u8(array)
+    return array

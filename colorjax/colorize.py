@@ -1,0 +1,306 @@
+"""Colorizes photographs of any size: one path for the command, the Python API and the page.
+
+The network sees a small copy and says what chroma belongs where; the photograph keeps its own
+lightness, pixel by pixel. Both halves are compiled programs whose shapes come from short lists, so
+that a folder of a thousand sizes compiles a handful of times.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+from PIL import Image
+
+from colorjax import color, evaluate, logs, resample
+from colorjax.build import build_model, build_task, check_at_least, check_choice
+from colorjax.decoding import METHODS
+from colorjax.errors import UserError
+from colorjax.resample import GuidedChroma
+from colorjax.spaces import SPACES
+from colorjax.task import Decoding
+
+EDGES = ("guided", "bilinear")
+# Sides of the network's input are multiples of this, as every encoder here wants.
+QUANTUM = 16
+# Beyond this ratio of its sides a photo is squeezed into the longest input there is.
+MOST_RATIO = 8.0
+# Side of the squares in which full-size pictures are put together, and how many are under way.
+TILE, IN_FLIGHT = 512, 3
+
+
+class Settings(NamedTuple):
+    """How a photo is coloured; None leaves it to the model's config.
+
+    Attributes:
+      decode: how scores become chroma: argmax, mean, annealed or sample (`colorjax.decoding`).
+      temperature: of annealed and sample, > 0.
+      saturation: by which chroma is multiplied, from 0 (gray) on.
+      seed: of sample.
+      edges: `guided`, chroma is enlarged along the edges of the photo's lightness; `bilinear`,
+        without regard to them.
+    """
+
+    decode: str | None = None
+    temperature: float | None = None
+    saturation: float = 1.0
+    seed: int = 0
+    edges: str = "guided"
+
+
+class Network(NamedTuple):
+    """A trained network and what is needed to read its outputs."""
+
+    config: ConfigDict
+    statistics: dict[str, Any]  # of its training set, as `evaluate.measure_bins` gives them
+    variables: Any
+
+
+class Scores(NamedTuple):
+    """What the network says of a batch of small pictures."""
+
+    outputs: jax.Array
+    lightness: jax.Array  # [b, h, w, 1], L* at the size of the outputs
+    space_lightness: jax.Array  # [b, h, w, 1], the same in the network's own space
+
+
+class Painter(NamedTuple):
+    """A network with its compiled programs; see `open_painter`."""
+
+    network: Network
+    size: int
+    batch_size: int
+    score: Any  # variables, uint8 [b, h, w, 3] -> Scores
+    decode: Any  # Scores, temperature, saturation, seed, method, edges -> GuidedChroma
+    join: Any  # GuidedChroma of one picture, uint8 tile, rows, columns -> uint8 tile
+
+
+def load_network(model: str | os.PathLike) -> Network:
+    """Loads the folder of a training run: its best checkpoint.
+
+    Raises:
+      UserError: there is none.
+    """
+    workdir = Path(model)
+    config = ConfigDict(logs.read_config(workdir))
+    _, variables = evaluate.load_variables(config, build_model(config), workdir)
+    return Network(config, logs.read_record(workdir)["bins"], variables)
+
+
+def pick_device(name: str | None) -> jax.Device:
+    """The device called cpu, gpu or gpu:1 and so on; the best there is for None.
+
+    Raises:
+      UserError: there is none.
+    """
+    if name is None:
+        return jax.local_devices()[0]
+    kind, _, number = name.partition(":")
+    try:
+        return jax.local_devices(backend=kind)[int(number or 0)]
+    except (RuntimeError, IndexError, ValueError) as error:
+        have = ", ".join(f"{d.platform}:{d.id}" for d in jax.local_devices())
+        raise UserError(f"device is {name!r}, want cpu or one of {have}") from error
+
+
+def open_painter(
+    network: Network, *, size: int | None = None, batch_size: int | None = None
+) -> Painter:
+    """Makes ready to colorize; programs are compiled when they are first wanted.
+
+    Args:
+      network: what colours.
+      size: side of the square that has as many pixels as the network's input: the size of the
+        photographs that it was trained on unless given.
+      batch_size: most pictures that the network sees at once; 8 on a GPU and 1 on a CPU, where
+        more are no faster, unless given.
+
+    Raises:
+      UserError: size or batch_size is too small.
+    """
+    size = network.config.data.load_size if size is None else size
+    check_at_least("size", size, QUANTUM)
+    if batch_size is None:
+        batch_size = 1 if jax.default_backend() == "cpu" else 8
+    check_at_least("batch_size", batch_size, 1)
+    model = build_model(network.config)
+    return Painter(
+        network, size, batch_size,
+        score=jax.jit(partial(_score, model, SPACES[network.config.space])),
+        decode=jax.jit(
+            partial(_decode, network.config, network.statistics),
+            static_argnames=("method", "edges"),
+        ),
+        join=jax.jit(_join),
+    )  # fmt: skip
+
+
+def check_settings(settings: Settings, objective: str) -> None:
+    """Raises UserError for a setting that is none of its choices or out of its range."""
+    if settings.decode is not None:
+        check_choice("decode", settings.decode, METHODS)
+        if objective == "regression":
+            raise UserError(
+                f"decode is {settings.decode!r}, but the model predicts chroma itself: want none"
+            )
+    if settings.temperature is not None:
+        check_at_least("temperature", settings.temperature, 1e-3)
+    check_at_least("saturation", settings.saturation, 0.0)
+    check_at_least("seed", settings.seed, 0)
+    check_choice("edges", settings.edges, EDGES)
+
+
+def colorize(
+    painter: Painter, photos: Sequence[np.ndarray], settings: Sequence[Settings]
+) -> Iterator[tuple[int, list[np.ndarray]]]:
+    """Colours photos, each in every one of `settings`.
+
+    Photos of like proportions go through the network together. Only one result is made at a time,
+    so that memory holds the photos and the results of one of them.
+
+    Args:
+      painter: from `open_painter`.
+      photos: uint8 [height, width, 3] sRGB each, of any size; what colour they have is not looked
+        at, only their luminance.
+      settings: at least one.
+
+    Yields:
+      The index of a photo and its results, uint8 [height, width, 3] each, in the order of
+      `settings`; photos come in the order in which they are done. The luminance of a result is the
+      photo's, to within one 8-bit step of gray at every pixel.
+
+    Raises:
+      UserError: a setting is wrong.
+    """
+    for one in settings:
+        check_settings(one, painter.network.config.objective)
+    groups: dict[tuple[int, int], list[int]] = {}
+    for i, photo in enumerate(photos):
+        groups.setdefault(network_shape(*photo.shape[:2], painter.size), []).append(i)
+    for shape, members in groups.items():
+        for start in range(0, len(members), painter.batch_size):
+            chosen = members[start : start + painter.batch_size]
+            small = np.stack([_resized(photos[i], shape) for i in chosen])
+            scores = painter.score(painter.network.variables, _padded(small, painter.batch_size))
+            fits = [_decoded(painter, scores, one) for one in settings]
+            for place, i in enumerate(chosen):
+                one_photo = [jax.tree.map(lambda x, p=place: x[p], fit) for fit in fits]
+                yield i, [full_size(painter, fit, photos[i]) for fit in one_photo]
+
+
+def network_shape(height: int, width: int, size: int) -> tuple[int, int]:
+    """Sides of the network's input for a photo: of its proportions, nearly, and size^2 pixels.
+
+    The width follows from the height, so that there are no more shapes than heights.
+    """
+    stretch = float(np.clip(height / width, 1 / MOST_RATIO, MOST_RATIO)) ** 0.5
+    rows = max(1, round(size * stretch / QUANTUM))
+    columns = max(1, round(size * size / (rows * QUANTUM * QUANTUM)))
+    return rows * QUANTUM, columns * QUANTUM
+
+
+def full_size(painter: Painter, fits: GuidedChroma, rgb_u8: np.ndarray) -> np.ndarray:
+    """Joins a photo's own luminance with chroma from fits on a coarse grid: uint8 [h, w, 3]."""
+    height, width, _ = rgb_u8.shape
+    result = np.empty_like(rgb_u8)
+    coarse_height, coarse_width = fits.slope.shape[:2]
+    under_way = []
+
+    def settle():
+        rows, columns, tile = under_way.pop(0)
+        result[rows, columns] = np.asarray(tile)[: rows.stop - rows.start,
+                                                 : columns.stop - columns.start]
+
+    for top, left in product(range(0, height, TILE), range(0, width, TILE)):
+        rows = slice(top, min(top + TILE, height))
+        columns = slice(left, min(left + TILE, width))
+        tile = np.zeros((TILE, TILE, 3), np.uint8)
+        part = rgb_u8[rows, columns]
+        tile[: part.shape[0], : part.shape[1]] = part
+        done = painter.join(
+            fits, tile,
+            _places(top, height, coarse_height), _places(left, width, coarse_width),
+        )  # fmt: skip
+        under_way.append((rows, columns, done))
+        if len(under_way) == IN_FLIGHT:
+            settle()
+    while under_way:
+        settle()
+    return result
+
+
+def _places(start: int, full: int, coarse: int) -> np.ndarray:
+    """Where the pixels of a tile lie on a grid of `coarse` pixels over the `full` side."""
+    return (((np.arange(start, start + TILE) + 0.5) * (coarse / full)) - 0.5).astype(np.float32)
+
+
+def _resized(rgb_u8: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """As training pictures are made small: bicubic, antialiased."""
+    image = Image.fromarray(rgb_u8)
+    return np.asarray(image.resize(shape[::-1], Image.Resampling.BICUBIC, reducing_gap=2.0))
+
+
+def _padded(small: np.ndarray, batch_size: int) -> np.ndarray:
+    """Up to the next power of two, at most `batch_size`: few shapes, little work in vain."""
+    count = min(batch_size, 1 << (len(small) - 1).bit_length())
+    return np.concatenate([small, np.zeros((count - len(small), *small.shape[1:]), np.uint8)])
+
+
+def _decoded(painter: Painter, scores: Scores, settings: Settings) -> GuidedChroma:
+    own = painter.network.config.get("decoding")
+    temperature = settings.temperature or (own.temperature if own else Decoding().temperature)
+    return painter.decode(
+        scores, jnp.float32(temperature), jnp.float32(settings.saturation),
+        jnp.uint32(settings.seed),
+        method=settings.decode or (own.method if own else Decoding().method),
+        edges=settings.edges,
+    )  # fmt: skip
+
+
+def _score(model, space, variables, rgb_u8) -> Scores:
+    gray, lightness, _ = space.split(rgb_u8)
+    outputs = model.apply(variables, gray)
+    factor = rgb_u8.shape[-2] // outputs.shape[2]
+    true_lightness = color.rgb_u8_to_luv(rgb_u8)[..., :1]
+    return Scores(outputs, *(_cell_means(x, factor) for x in (true_lightness, lightness)))
+
+
+def _cell_means(x: jax.Array, factor: int) -> jax.Array:
+    """Means over cells of factor x factor pixels: [b, h, w, c] -> [b, h / f, w / f, c]."""
+    batch, height, width, depth = x.shape
+    cells = x.reshape(batch, height // factor, factor, width // factor, factor, depth)
+    return jnp.mean(cells, axis=(2, 4))
+
+
+def _decode(
+    config, statistics, scores: Scores, temperature, saturation, seed, method: str, edges: str
+) -> GuidedChroma:
+    """CIELUV chroma, whatever the network's space, made ready to be enlarged."""
+    task = build_task(config, statistics, Decoding(method, temperature, seed))
+    chroma = task.decode(scores.outputs)
+    if config.space != "luv":
+        chroma = color.rgb_to_luv(task.colors(scores.space_lightness, chroma))[..., 1:]
+    chroma = chroma * saturation
+    if edges == "bilinear":
+        return resample.plain_chroma(chroma)
+    return resample.guide_chroma(chroma, scores.lightness)
+
+
+def _join(fits: GuidedChroma, rgb_u8, rows, columns) -> jax.Array:
+    """One tile, uint8 [t, t, 3]: chroma that leaves the gamut is reduced at constant L and hue.
+
+    Rounding each channel by up to half a step moves the gray of the luminance by no more than that:
+    the slopes of sRGB's curve, averaged by the weights of luminance, are at most its slope at the
+    gray, as slope is a concave function of linear light.
+    """
+    lightness = color.rgb_u8_to_luv(rgb_u8)[..., :1]
+    here = GuidedChroma(*(resample.sample_bilinear(x, rows, columns) for x in fits))
+    chroma = resample.guided_chroma(here, lightness)
+    luv = color.fit_chroma(jnp.concatenate([lightness, chroma], axis=-1))
+    return color.to_u8(color.luv_to_rgb(luv))

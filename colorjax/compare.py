@@ -1,0 +1,67 @@
+"""Pictures that hold one photo next to another: before and after, or what the settings do."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from colorjax.colorize import Settings
+
+GAP = 0.01  # between before and after, as a share of the longer side
+CELL = 480  # most that the longer side of a picture in a grid should be
+COLUMNS = 4
+_CAPTION, _MARGIN, _FONT_SIZE, _LEAST_WIDTH = 26, 8, 15, 130
+
+Arrange = Callable[[np.ndarray, list[np.ndarray]], list[np.ndarray]]
+
+
+def beside(photo: np.ndarray, results: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The photo and each result side by side, on white: uint8 [h, 2 w + gap, 3] each."""
+    height, width, _ = photo.shape
+    gap = max(1, round(GAP * max(height, width)))
+    white = np.full((height, gap, 3), 255, np.uint8)
+    return [np.concatenate([photo, white, result], axis=1) for result in results]
+
+
+def grid(objective: str, base: Settings) -> tuple[list[Settings], Arrange]:
+    """Settings that are worth comparing, and what draws their results on one sheet.
+
+    Args:
+      objective: of the network; one that predicts chroma itself has nothing to decode.
+      base: what all settings have in common.
+    """
+    chosen = {"as set": base}
+    if objective == "classification":
+        chosen |= {
+            "argmax": base._replace(decode="argmax"),
+            "mean": base._replace(decode="mean"),
+            **{
+                f"annealed, T = {t:g}": base._replace(decode="annealed", temperature=t)
+                for t in (0.2, 0.38, 0.6)
+            },
+            **{
+                f"sample {seed}": base._replace(decode="sample", seed=seed)
+                for seed in range(base.seed, base.seed + 3)
+            },
+        }
+    chosen |= {
+        f"saturation {s:g}": base._replace(saturation=s * base.saturation) for s in (0.7, 1.3)
+    }
+    chosen["plain edges"] = base._replace(edges="bilinear")
+    return list(chosen.values()), lambda photo, results: [
+        sheet([photo, *results], ["the photo", *chosen])
+    ]
+
+
+def sheet(pictures: Sequence[np.ndarray], captions: Sequence[str]) -> np.ndarray:
+    """Pictures of one size with captions above them: uint8 [h, w, 3]."""
+    height, width, _ = pictures[0].shape
+    columns, rows = min(COLUMNS, len(pictures)), -(-len(pictures) // COLUMNS)
+    step = max(width, _LEAST_WIDTH) + _MARGIN, height + _CAPTION + _MARGIN
+    drawn = Image.new("RGB", (columns * step[0] + _MARGIN, rows * step[1]), "white")
+    draw, font = ImageDraw.Draw(drawn), ImageFont.load_default(_FONT_SIZE)
+    for i, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
+        left, top = _MARGIN + i % COLUMNS * step[0], i // COLUMNS * step[1]
+        draw.text((left, top + _CAPTION / 2), caption, "black", font, anchor="lm")
+        drawn.paste(Image.fromarray(picture), (left, top + _CAPTION))
+    return np.asarray(drawn)

@@ -1,0 +1,205 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from PIL import Image
+
+from colorjax import build, color, colorize, resample
+from colorjax.colorize import Settings
+from colorjax.errors import UserError
+from configs.classify import get_config
+
+
+def tiny_network(**changes):
+    config = get_config()
+    config.model.width = 1 / 16
+    config.data.load_size = 64
+    config.update_from_flattened_dict(changes)
+    model = build.build_model(config)
+    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 16, 16, 1)))
+    # Scores of a fresh network differ so little that a mean of them would be all but gray, and
+    # not at all where no feature is active.
+    params = dict(variables["params"])
+    for name in params:
+        if name.endswith("_logits"):
+            kernel, bias = params[name]["kernel"], params[name]["bias"]
+            bias = jax.random.normal(jax.random.key(len(params)), bias.shape)
+            params[name] = {"kernel": 20 * kernel, "bias": bias}
+    return colorize.Network(config, None, {**variables, "params": params})
+
+
+@pytest.fixture(scope="module")
+def painter():
+    return colorize.open_painter(tiny_network())
+
+
+def picture(height, width, seed=0):
+    """Smooth colours with some detail, [height, width, 3] uint8."""
+    rng = np.random.default_rng(seed)
+    cells = rng.integers(0, 256, (4, 5, 3), dtype=np.uint8)
+    smooth = np.asarray(Image.fromarray(cells).resize((width, height), Image.BICUBIC), int)
+    return np.clip(smooth + rng.integers(-20, 21, smooth.shape), 0, 255).astype(np.uint8)
+
+
+def gray_steps(rgb_u8):
+    """The gray of a picture's luminance in 8-bit steps, in float64."""
+    linear = np.where(rgb_u8 / 255 > 0.04045, ((rgb_u8 / 255 + 0.055) / 1.055) ** 2.4,
+                      rgb_u8 / 255 / 12.92)  # fmt: skip
+    y = linear @ color.relative_xyz_from_linear_rgb[1]
+    return 255 * np.where(y > 0.0031308, 1.055 * y ** (1 / 2.4) - 0.055, 12.92 * y)
+
+
+def only(painter, photo, *settings):
+    ((_, results),) = colorize.colorize(painter, [photo], settings or [Settings()])
+    return results[0] if len(results) == 1 else results
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (257, 1), (33, 47), (600, 513), (90, 1400)])
+def test_the_luminance_of_every_pixel_is_kept_within_one_step(painter, size):
+    photo = picture(*size)
+    result = only(painter, photo, Settings(saturation=4.0))
+    assert result.shape == photo.shape and result.dtype == np.uint8
+    assert np.abs(gray_steps(result) - gray_steps(photo)).max() <= 1.0
+
+
+def test_extremes_keep_their_luminance_and_black_and_white_stay_gray(painter):
+    photo = np.zeros((64, 256, 3), np.uint8) + np.arange(256, dtype=np.uint8)[:, None]
+    result = only(painter, photo, Settings(saturation=10.0))
+    assert np.abs(gray_steps(result) - gray_steps(photo)).max() <= 1.0
+    assert (result[:, 0] == 0).all() and (result[:, 255] == 255).all()
+    assert np.ptp(result.astype(int), axis=-1).mean() > 20
+
+
+def test_no_saturation_gives_the_gray_of_a_tinted_photo(painter):
+    photo = picture(40, 50)
+    result = only(painter, photo, Settings(saturation=0.0))
+    assert_array_equal(result[..., 0], result[..., 1])
+    assert_array_equal(result[..., 0], result[..., 2])
+    assert_allclose(result[..., 0], gray_steps(photo), atol=0.51)
+
+
+def test_photos_of_one_shape_go_through_the_network_together_and_come_out_as_alone():
+    painter = colorize.open_painter(tiny_network(), batch_size=4)
+    photos = [picture(60 + i, 80, seed=i) for i in range(3)] + [picture(50, 100, seed=9)]
+    together = dict(colorize.colorize(painter, photos, [Settings()]))
+    assert sorted(together) == [0, 1, 2, 3]
+    for i, photo in enumerate(photos):
+        apart = only(painter, photo).astype(int)
+        assert np.abs(together[i][0] - apart).mean() < 0.5
+
+
+def test_many_sizes_share_few_programs():
+    painter = colorize.open_painter(tiny_network())
+    rng = np.random.default_rng(0)
+    sizes = [(int(h), int(w)) for h, w in rng.integers(90, 200, (12, 2))]
+    before = painter.join._cache_size()  # one function has one cache, whoever compiles it
+    for size in sizes:
+        only(painter, picture(*size))
+    shapes = {colorize.network_shape(*size, painter.size) for size in sizes}
+    assert len(set(sizes)) == 12 and len(shapes) < 8
+    assert painter.score._cache_size() == painter.decode._cache_size() == len(shapes)
+    assert painter.join._cache_size() - before <= len(shapes)
+
+
+def test_shapes_of_the_network_have_the_photos_proportions_and_the_size_asked_for():
+    rng = np.random.default_rng(0)
+    seen = set()
+    for _ in range(2000):
+        height, width = np.exp(rng.uniform(0, np.log(10_000), 2)).astype(int)
+        rows, columns = colorize.network_shape(height, width, 256)
+        seen.add((rows, columns))
+        assert rows % 16 == columns % 16 == 0
+        assert 0.85 < rows * columns / 256**2 < 1.15
+        want = np.clip(height / width, 1 / 8, 8)
+        assert 0.8 < rows / columns / want < 1.25
+    assert len(seen) < 45
+
+
+@pytest.mark.parametrize("space", ["lab", "hsv"])
+def test_networks_of_other_spaces_keep_the_luminance_too(space):
+    painter = colorize.open_painter(tiny_network(space=space))
+    photo = picture(70, 90)
+    result = only(painter, photo)
+    assert np.abs(gray_steps(result) - gray_steps(photo)).max() <= 1.0
+    assert np.ptp(result.astype(int), axis=-1).mean() > 5
+
+
+def test_a_regression_network_colours_and_has_nothing_to_decode():
+    painter = colorize.open_painter(tiny_network(objective="regression"))
+    assert only(painter, picture(40, 40)).shape == (40, 40, 3)
+    with pytest.raises(UserError, match="decode is 'mean', but the model predicts chroma itself"):
+        only(painter, picture(40, 40), Settings(decode="mean"))
+
+
+def test_settings_change_the_result_and_samples_follow_their_seed(painter):
+    photo = picture(48, 64)
+    first, again, second, mean, argmax = only(
+        painter, photo,
+        Settings("sample", seed=1), Settings("sample", seed=1), Settings("sample", seed=2),
+        Settings("mean"), Settings("argmax"),
+    )  # fmt: skip
+    assert_array_equal(first, again)
+    results = [first, second, mean, argmax]
+    for i, one in enumerate(results):
+        for other in results[:i]:
+            assert np.abs(one.astype(int) - other).mean() > 1
+
+
+def test_temperature_towards_zero_is_argmax_and_one_is_the_mean(painter):
+    photo = picture(48, 64)
+    cold, argmax, warm, mean = only(
+        painter, photo,
+        Settings("annealed", 1e-3), Settings("argmax"), Settings("annealed", 1.0), Settings("mean"),
+    )  # fmt: skip
+    assert np.abs(cold.astype(int) - argmax).mean() < 0.1
+    assert_allclose(warm, mean, atol=1)
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        (Settings(decode="best"), "decode is 'best', want one of 'argmax'"),
+        (Settings(temperature=0.0), "temperature is 0.0, want at least 0.001"),
+        (Settings(saturation=-1.0), "saturation is -1.0"),
+        (Settings(edges="sharp"), "edges is 'sharp'"),
+        (Settings(seed=-1), "seed is -1"),
+    ],
+)
+def test_settings_out_of_range_are_refused(painter, settings, message):
+    with pytest.raises(UserError, match=message):
+        only(painter, picture(8, 8), settings)
+
+
+def test_sizes_that_are_too_small_are_refused():
+    with pytest.raises(UserError, match="size is 8, want at least 16"):
+        colorize.open_painter(tiny_network(), size=8)
+    with pytest.raises(UserError, match="device is 'tpu', want cpu or one of cpu:0"):
+        colorize.pick_device("tpu")
+
+
+def edge_places(photo, chroma, fits_of, factor):
+    """For each row, where the chroma, enlarged by `factor`, passes the middle of its two values."""
+    height, width = photo.shape
+    lightness = photo[..., None].astype(np.float32)
+    cells = lightness.reshape(height // factor, factor, width // factor, factor).mean((1, 3))
+    fits = fits_of(jnp.asarray(chroma), jnp.asarray(cells)[..., None])
+    rows, columns = ((np.arange(n) + 0.5) / factor - 0.5 for n in (height, width))
+    here = resample.GuidedChroma(*(resample.sample_bilinear(x, rows, columns) for x in fits))
+    u = np.asarray(resample.guided_chroma(here, jnp.asarray(lightness)))[..., 0]
+    return [np.flatnonzero(row < 0)[-1] + 1 for row in u], u
+
+
+@pytest.mark.parametrize("edge", range(150, 160))
+def test_an_edge_between_two_colours_keeps_its_place_at_ten_times_the_size(edge):
+    factor, size = 10, 320
+    lightness = np.where(np.arange(size) < edge, 40.0, 60.0) * np.ones((size, 1))
+    truth = np.where(np.arange(size) < edge, -50.0, 50.0) * np.ones((size, 1))
+    coarse = truth.reshape(size // factor, factor, size // factor, factor).mean((1, 3))
+    chroma = np.stack([coarse, -coarse], axis=-1).astype(np.float32)
+    places, u = edge_places(lightness, chroma, resample.guide_chroma, factor)
+    assert np.abs(np.array(places) - edge).max() <= 1
+    # Nor does either colour bleed: a pixel from the edge more than nine tenths of the step are done.
+    assert np.abs(u[:, edge + 1 :] - 50).max() < 10 and np.abs(u[:, : edge - 1] + 50).max() < 10
+    _, blurred = edge_places(lightness, chroma, lambda c, _: resample.plain_chroma(c), factor)
+    assert np.abs(blurred[:, edge + 1] - 50).max() > 20
