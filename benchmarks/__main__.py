@@ -14,7 +14,7 @@ import os
 import sys
 from pathlib import Path
 
-from benchmarks.settings import Settings
+from benchmarks.settings import OBJECTIVES, Settings
 
 SECTIONS = {
     "networks": "training step and forward pass of ours, plain Flax and PyTorch",
@@ -23,6 +23,7 @@ SECTIONS = {
     "loader": "images a second of the loader, of training, and of both together",
     "latency": "imports, and the first training step with and without the compilation cache",
     "devices": "the training step on 1, 2, 4, 8 devices",
+    "ceiling": "its share of the speed of matrix products, and its costliest kernels",
 }
 
 
@@ -35,9 +36,10 @@ def parse(argv: list[str]) -> argparse.Namespace:
     # An empty list is checked against choices as one would-be name, hence no choices here.
     parser.add_argument("names", nargs="*", metavar="NAME", help="sections; all unless given")
     for name, default in Settings._field_defaults.items():
-        if name not in ("dtype", "platform"):
+        if name not in ("dtype", "objective", "platform"):
             parser.add_argument(f"--{name}", type=type(default), default=default)
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--objective", choices=("both", *OBJECTIVES), default="both")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the tables there too")
     arguments = parser.parse_args(argv)
     for name in arguments.names:

@@ -12,10 +12,10 @@ from benchmarks.settings import Settings
 from colorjax import color
 
 # In units of LUV, of which a just visible difference is about one, and in RGB of [0, 1]. The
-# libraries take white from a table, and some interpolate; a formula for another space would be
-# off by tens.
+# libraries take white from a table, and some interpolate (OpenCV 5 is off by 0.033 of RGB); a
+# formula for another space would be off by tens.
 MOST_LUV = 0.5
-MOST_RGB = 0.02
+MOST_RGB = 0.05
 
 
 def measure(settings: Settings) -> list[Table]:

@@ -1,7 +1,9 @@
 """The training step on several devices: pmap, as `colorjax.parallel` has it, and shardings.
 
 A CPU is cut into simulated devices, which share its cores: what is measured is the cost of dividing
-the work, not the gain. Where there are several GPUs, they are used instead.
+the work, not the gain. There are no more of them than cores, as XLA's threads wait for each other in
+a sum over devices, and more devices than threads may wait for ever. Where there are several GPUs,
+they are used instead.
 """
 
 import json
@@ -12,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import harness
+from benchmarks import harness, report
 from benchmarks.report import Table
 from benchmarks.settings import Settings
 
@@ -26,7 +28,8 @@ def measure(settings: Settings) -> list[Table]:
     import jax
 
     real = jax.device_count() if settings.platform == "gpu" else 1
-    counts = [count for count in COUNTS if real == 1 or count <= real]
+    most = real if real > 1 else report.cores()
+    counts = [count for count in COUNTS if count <= most]
     batch = -(-settings.batch // counts[-1]) * counts[-1]
     settings = settings._replace(batch=batch)
     rows = []

@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks import contender, harness
 from benchmarks.report import Table
-from benchmarks.settings import OBJECTIVES, Settings
+from benchmarks.settings import Settings
 
 STEPS = 3
 MEBIBYTE = 2**20
@@ -22,7 +22,7 @@ MEBIBYTE = 2**20
 
 def measure(settings: Settings) -> list[Table]:
     """A table a network; the ratio is that of `step`, or of `whole` where there is none."""
-    return [compare(settings, objective) for objective in OBJECTIVES]
+    return [compare(settings, objective) for objective in settings.objectives()]
 
 
 def compare(settings: Settings, objective: str) -> Table:

@@ -4,7 +4,7 @@ import numpy as np
 
 from benchmarks import contender, harness, jax_peer
 from benchmarks.report import Table
-from benchmarks.settings import OBJECTIVES, Settings
+from benchmarks.settings import Settings
 
 # Of the greatest output. On a GPU both frameworks round float32 convolutions to tf32.
 TOLERANCES = {("cpu", "float32"): 1e-4, ("gpu", "float32"): 2e-2}
@@ -14,7 +14,7 @@ UPDATES = 3  # after which losses still agree, if the gradients did
 
 def measure(settings: Settings) -> list[Table]:
     """Two tables a network: time of a training step and of a forward pass."""
-    return [table for objective in OBJECTIVES for table in compare(settings, objective)]
+    return [table for objective in settings.objectives() for table in compare(settings, objective)]
 
 
 def compare(settings: Settings, objective: str) -> list[Table]:

@@ -48,18 +48,22 @@ def machine() -> dict[str, Any]:
     import jax
 
     device = jax.devices()[0]
-    cores = os.cpu_count()
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
     return {
         "cpu": cpu_model(),
-        "cores": cores,
+        "cores": cores(),
         "load": round(os.getloadavg()[0], 2),
         "device": f"{jax.device_count()} x {device.device_kind} ({device.platform})",
         "system": platform.platform(),
         "python": platform.python_version(),
         **{name: version(name) for name in PACKAGES},
     }
+
+
+def cores() -> int:
+    """How many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def cpu_model() -> str:

@@ -18,7 +18,11 @@ class Settings(NamedTuple):
     repeats: int = 5  # rounds, in each of which every contender is timed once
     megapixels: float = 12.0  # of the picture whose colours are converted
     images: int = 400  # JPEGs in the loader's folder
+    objective: str = "both"  # or one of OBJECTIVES: the networks that are measured
     platform: str = "cpu"  # as jax calls it: cpu or gpu
+
+    def objectives(self) -> tuple[str, ...]:
+        return OBJECTIVES if self.objective == "both" else (self.objective,)
 
 
 def examples(settings: Settings) -> dict[str, np.ndarray]:
