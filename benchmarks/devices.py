@@ -1,9 +1,9 @@
 """The training step on several devices: pmap, as `colorjax.parallel` has it, and shardings.
 
-A CPU is cut into simulated devices, which share its cores: what is measured is the cost of dividing
-the work, not the gain. There are no more of them than cores, as XLA's threads wait for each other in
-a sum over devices, and more devices than threads may wait for ever. Where there are several GPUs,
-they are used instead.
+A CPU is cut into simulated devices, which share its cores: what is measured is the cost of
+dividing the work, not the gain. There are no more of them than cores, as XLA's threads wait for
+each other in a sum over devices, and with fewer threads than devices they may wait for ever. Where
+there are several GPUs, they are used instead.
 """
 
 import json

@@ -1,11 +1,14 @@
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
 from benchmarks import __main__ as benchmarks
-from benchmarks import colors, contender, harness, jax_peer, loader, networks, report
+from benchmarks import ceiling, colors, contender, harness, jax_peer, loader, networks, report
 from benchmarks.settings import OBJECTIVES, Settings
 
 TINY = Settings(size=16, batch=2, width=1 / 16, repeats=1, megapixels=0.01, images=1)
@@ -129,3 +132,34 @@ def test_made_photographs_are_pictures_of_their_size_with_detail():
 def test_a_failing_process_ends_with_its_own_error():
     with pytest.raises(RuntimeError, match="no-such-contender"):
         harness.run([harness.sys.executable, "-c", "raise SystemExit('no-such-contender')"])
+
+
+def test_the_share_of_the_ceiling_and_the_kernels_are_those_of_the_training_step(monkeypatch):
+    monkeypatch.setattr(ceiling, "SIDES", {"cpu": 64})
+    share, costly = ceiling.measure(TINY)
+    product, step = share.rows
+    assert product["gflop"] == 2 * 64**3 / 1e9 and product["share"] == 1.0
+    assert 0 < step["gflop"] < 1 and 0 < step["share"]
+    assert 0 < len(costly.rows) <= ceiling.COSTLIEST
+    assert sum(row["share"] for row in costly.rows) <= 1 + 1e-9
+    milliseconds = [row["ms"] for row in costly.rows]
+    assert milliseconds == sorted(milliseconds, reverse=True)
+
+
+def test_operations_are_those_that_the_layers_come_to():
+    # docs/performance.md adds them up: 28.9 G multiply-adds an image forward.
+    assert_allclose(ceiling.operations(Settings(batch=1)), 3 * 2 * 28.9e9, rtol=0.02)
+
+
+def test_the_script_for_gpus_names_what_there_was_no_time_for(tmp_path):
+    script = harness.ROOT / "launch" / "benchmark_gpu.sh"
+    done = subprocess.run(
+        [script, tmp_path / "tables", "--repeats=1"], capture_output=True, text=True,
+        env={**os.environ, "COLORJAX_PYTHON": sys.executable, "COLORJAX_SECONDS": "0",
+             "COLORJAX_BATCHES": "6 32"},
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "not finished in 0 s, or failed" in done.stderr
+    assert done.stderr.split(":")[-1].split() == [
+        "batch6_bfloat16", "batch6_float32", "batch32_bfloat16", "batch32_float32",
+    ]  # fmt: skip

@@ -199,7 +199,7 @@ def test_an_edge_between_two_colours_keeps_its_place_at_ten_times_the_size(edge)
     chroma = np.stack([coarse, -coarse], axis=-1).astype(np.float32)
     places, u = edge_places(lightness, chroma, resample.guide_chroma, factor)
     assert np.abs(np.array(places) - edge).max() <= 1
-    # Nor does either colour bleed: a pixel from the edge more than nine tenths of the step are done.
+    # Nor does either colour bleed: a pixel further nine tenths of the step are done.
     assert np.abs(u[:, edge + 1 :] - 50).max() < 10 and np.abs(u[:, : edge - 1] + 50).max() < 10
     _, blurred = edge_places(lightness, chroma, lambda c, _: resample.plain_chroma(c), factor)
     assert np.abs(blurred[:, edge + 1] - 50).max() > 20
