@@ -22,7 +22,6 @@ from colorjax import color, evaluate, logs, resample
 from colorjax.build import build_model, build_task, check_at_least, check_choice
 from colorjax.decoding import METHODS
 from colorjax.errors import UserError
-from colorjax.resample import GuidedChroma
 from colorjax.spaces import SPACES
 from colorjax.task import Decoding
 
@@ -77,8 +76,8 @@ class Painter(NamedTuple):
     size: int
     batch_size: int
     score: Any  # variables, uint8 [b, h, w, 3] -> Scores
-    decode: Any  # Scores, temperature, saturation, seed, method, edges -> GuidedChroma
-    join: Any  # GuidedChroma of one picture, uint8 tile, rows, columns -> uint8 tile
+    decode: Any  # Scores, temperature, saturation, seed, method, edges -> fits [b, h, w, 6]
+    join: Any  # fits of one picture, uint8 tile, rows, columns -> uint8 tile
 
 
 def load_network(model: str | os.PathLike) -> Network:
@@ -190,8 +189,7 @@ def colorize(
             scores = painter.score(painter.network.variables, _padded(small, painter.batch_size))
             fits = [_decoded(painter, scores, one) for one in settings]
             for place, i in enumerate(chosen):
-                one_photo = [jax.tree.map(lambda x, p=place: x[p], fit) for fit in fits]
-                yield i, [full_size(painter, fit, photos[i]) for fit in one_photo]
+                yield i, [full_size(painter, fit[place], photos[i]) for fit in fits]
 
 
 def network_shape(height: int, width: int, size: int) -> tuple[int, int]:
@@ -205,11 +203,11 @@ def network_shape(height: int, width: int, size: int) -> tuple[int, int]:
     return rows * QUANTUM, columns * QUANTUM
 
 
-def full_size(painter: Painter, fits: GuidedChroma, rgb_u8: np.ndarray) -> np.ndarray:
-    """Joins a photo's own luminance with chroma from fits on a coarse grid: uint8 [h, w, 3]."""
+def full_size(painter: Painter, fits: jax.Array, rgb_u8: np.ndarray) -> np.ndarray:
+    """Joins a photo's own luminance with chroma from fits [h, w, 6]: uint8 [height, width, 3]."""
     height, width, _ = rgb_u8.shape
     result = np.empty_like(rgb_u8)
-    coarse_height, coarse_width = fits.slope.shape[:2]
+    coarse_height, coarse_width, _ = fits.shape
     under_way = []
 
     def settle():
@@ -252,7 +250,7 @@ def _padded(small: np.ndarray, batch_size: int) -> np.ndarray:
     return np.concatenate([small, np.zeros((count - len(small), *small.shape[1:]), np.uint8)])
 
 
-def _decoded(painter: Painter, scores: Scores, settings: Settings) -> GuidedChroma:
+def _decoded(painter: Painter, scores: Scores, settings: Settings) -> jax.Array:
     own = painter.network.config.get("decoding")
     temperature = settings.temperature or (own.temperature if own else Decoding().temperature)
     return painter.decode(
@@ -280,7 +278,7 @@ def _cell_means(x: jax.Array, factor: int) -> jax.Array:
 
 def _decode(
     config, statistics, scores: Scores, temperature, saturation, seed, method: str, edges: str
-) -> GuidedChroma:
+) -> jax.Array:
     """CIELUV chroma, whatever the network's space, made ready to be enlarged."""
     task = build_task(config, statistics, Decoding(method, temperature, seed))
     chroma = task.decode(scores.outputs)
@@ -292,7 +290,7 @@ def _decode(
     return resample.guide_chroma(chroma, scores.lightness)
 
 
-def _join(fits: GuidedChroma, rgb_u8, rows, columns) -> jax.Array:
+def _join(fits, rgb_u8, rows, columns) -> jax.Array:
     """One tile, uint8 [t, t, 3]: chroma that leaves the gamut is reduced at constant L and hue.
 
     Rounding each channel by up to half a step moves the gray of the luminance by no more than that:
@@ -300,7 +298,6 @@ def _join(fits: GuidedChroma, rgb_u8, rows, columns) -> jax.Array:
     gray, as slope is a concave function of linear light.
     """
     lightness = color.rgb_u8_to_luv(rgb_u8)[..., :1]
-    here = GuidedChroma(*(resample.sample_bilinear(x, rows, columns) for x in fits))
-    chroma = resample.guided_chroma(here, lightness)
+    chroma = resample.guided_chroma(resample.sample_bilinear(fits, rows, columns), lightness)
     luv = color.fit_chroma(jnp.concatenate([lightness, chroma], axis=-1))
     return color.to_u8(color.luv_to_rgb(luv))

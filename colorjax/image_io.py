@@ -8,6 +8,7 @@ of a file is told as a UserError that names the file.
 import contextlib
 import io
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from colorjax.errors import UserError
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
 # A file of a few kilobytes may claim any size; this one is 450 MB when decoded.
 MAX_PIXELS = 150_000_000
+# Pillow warns from 89 million pixels on, which are welcome here.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 # Goes up with any change to what read_square gives, as squares are kept on disk.
 DECODER_VERSION = 1
 _NAMES = {"WEBP": "WebP"}

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from itertools import accumulate, product
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -48,21 +47,9 @@ def box_mean(x: jax.Array, radius: int) -> jax.Array:
     return x
 
 
-class GuidedChroma(NamedTuple):
-    """Chroma as a function of place and lightness: `slope` L + `offset`, L kept in its range.
-
-    All are [..., h, w, c] on the grid of the chroma, to be interpolated between its pixels.
-    """
-
-    slope: jax.Array  # c = 2, chroma a unit of L*
-    offset: jax.Array  # c = 2
-    low: jax.Array  # c = 1, the least L* around
-    high: jax.Array  # c = 1, the greatest
-
-
 def guide_chroma(
     chroma: jax.Array, lightness: jax.Array, radius: int = 2, smoothness: float = 1.0
-) -> GuidedChroma:
+) -> jax.Array:
     """Fits chroma to lightness around every pixel, so that it may be enlarged along L's edges.
 
     The guided filter of He, Sun and Tang (2010), whose linear fits are interpolated instead of its
@@ -74,6 +61,10 @@ def guide_chroma(
       lightness: [..., h, w, 1], L* in [0, 100] of the same places.
       radius: of the squares that are fitted, in pixels of the chroma.
       smoothness: contrast of L* below which an edge counts as none.
+
+    Returns:
+      [..., h, w, 6], for `guided_chroma`, to be interpolated between its pixels: slope (2, chroma a
+      unit of L*) and offset (2) of the fits, the least and the greatest L* around.
     """
     light = lightness - 50.0  # for the sake of float32 squares
     mean_l, mean_c = box_mean(light, radius), box_mean(chroma, radius)
@@ -89,21 +80,21 @@ def guide_chroma(
             lightness, initial, of, size, (1,) * lightness.ndim, "SAME"
         )
 
-    return GuidedChroma(
-        slope, offset - 50.0 * slope, extreme(jnp.inf, jax.lax.min), extreme(-jnp.inf, jax.lax.max)
-    )
+    low, high = extreme(jnp.inf, jax.lax.min), extreme(-jnp.inf, jax.lax.max)
+    return jnp.concatenate([slope, offset - 50.0 * slope, low, high], axis=-1)
 
 
-def plain_chroma(chroma: jax.Array) -> GuidedChroma:
-    """Chroma that no lightness guides: enlarging it is plain bilinear interpolation."""
-    flat = jnp.zeros_like(chroma[..., :1])
-    return GuidedChroma(jnp.zeros_like(chroma), chroma, flat, flat)
+def plain_chroma(chroma: jax.Array) -> jax.Array:
+    """As `guide_chroma`, of chroma that no lightness guides: plain bilinear interpolation."""
+    nothing = jnp.zeros_like(chroma)
+    return jnp.concatenate([nothing, chroma, nothing], axis=-1)
 
 
-def guided_chroma(fits: GuidedChroma, lightness: jax.Array) -> jax.Array:
-    """Chroma from fits that are interpolated to the places of `lightness`: [..., 2]."""
-    light = jnp.clip(lightness, fits.low, jnp.maximum(fits.low, fits.high))
-    return fits.slope * light + fits.offset
+def guided_chroma(fits: jax.Array, lightness: jax.Array) -> jax.Array:
+    """Chroma [..., 2] of `fits` [..., 6] at places whose L* is `lightness` [..., 1]."""
+    slope, offset, low, high = jnp.split(fits, (2, 4, 5), axis=-1)
+    # Interpolation rounds, and may turn an empty range around.
+    return slope * jnp.clip(lightness, low, jnp.maximum(low, high)) + offset
 
 
 def sample_bilinear(x: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:

@@ -185,7 +185,7 @@ def edge_places(photo, chroma, fits_of, factor):
     cells = lightness.reshape(height // factor, factor, width // factor, factor).mean((1, 3))
     fits = fits_of(jnp.asarray(chroma), jnp.asarray(cells)[..., None])
     rows, columns = ((np.arange(n) + 0.5) / factor - 0.5 for n in (height, width))
-    here = resample.GuidedChroma(*(resample.sample_bilinear(x, rows, columns) for x in fits))
+    here = resample.sample_bilinear(fits, rows, columns)
     u = np.asarray(resample.guided_chroma(here, jnp.asarray(lightness)))[..., 0]
     return [np.flatnonzero(row < 0)[-1] + 1 for row in u], u
 

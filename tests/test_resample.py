@@ -5,6 +5,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from skimage.transform import resize
 
+from colorjax import resample
 from colorjax.resample import conv_general_dilated, conv_same, conv_upsampled, upsample
 
 X = np.random.default_rng(0).normal(size=(2, 3, 5, 4)).astype(np.float32)
@@ -133,3 +134,69 @@ def test_other_convolutions_than_same_ones_are_refused():
         conv_general_dilated(x, kernel, (2, 2), "SAME")
     with pytest.raises(ValueError, match="'VALID'"):
         conv_general_dilated(x, kernel, (1, 1), "VALID")
+
+
+def test_box_means_are_those_of_the_pixels_inside():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, 7, 9, 3))
+    result = resample.box_mean(jnp.asarray(x), 2)
+    for i, j in np.ndindex(7, 9):
+        inside = x[:, max(i - 2, 0) : i + 3, max(j - 2, 0) : j + 3]
+        assert_allclose(result[:, i, j], inside.mean(axis=(1, 2)), atol=1e-5)
+
+
+def test_fits_are_those_of_least_squares_in_every_window():
+    rng = np.random.default_rng(0)
+    lightness = rng.uniform(0, 100, (9, 11))
+    chroma = rng.normal(scale=30, size=(9, 11, 2))
+    radius, smoothness = 1, 3.0
+    slope, offset = np.zeros((9, 11, 2)), np.zeros((9, 11, 2))
+    for i, j in np.ndindex(9, 11):
+        window = slice(max(i - 1, 0), i + 2), slice(max(j - 1, 0), j + 2)
+        light = lightness[window].ravel()
+        for c in range(2):
+            values = chroma[(*window, c)].ravel()
+            # Ridge regression of the slope, written as a system of equations.
+            a = np.array([[light @ light + light.size * smoothness**2, light.sum()],
+                          [light.sum(), light.size]])  # fmt: skip
+            slope[i, j, c], offset[i, j, c] = np.linalg.solve(
+                a, [light @ values, values.sum()]
+            )
+    fits = resample.guide_chroma(
+        jnp.asarray(chroma), jnp.asarray(lightness)[..., None], radius, smoothness
+    )
+    inside = slice(2, -2), slice(2, -2)
+    for part, want in ((fits[..., :2], slope), (fits[..., 2:4], offset)):
+        means = [
+            [want[i - 1 : i + 2, j - 1 : j + 2].mean(axis=(0, 1)) for j in range(2, 9)]
+            for i in range(2, 7)
+        ]
+        assert_allclose(part[inside], means, rtol=1e-3, atol=2e-3)
+
+
+def test_lightness_that_no_fit_has_seen_is_taken_as_the_nearest_that_it_has():
+    lightness = jnp.linspace(40.0, 60.0, 8)[None, :, None] * jnp.ones((8, 1, 1))
+    fits = resample.guide_chroma(jnp.concatenate([lightness, -lightness], -1), lightness)
+    here = fits[4, 4]
+    low, high = float(here[4]), float(here[5])
+    for outside, edge in ((0.0, low), (100.0, high)):
+        assert_allclose(
+            resample.guided_chroma(here, jnp.array([outside])),
+            resample.guided_chroma(here, jnp.array([edge])),
+        )
+
+
+@pytest.mark.parametrize("shape, size", [((5, 7), (23, 40)), ((1, 1), (3, 4)), ((6, 1), (12, 5))])
+def test_places_between_pixels_are_interpolated_as_jax_resizes(shape, size):
+    x = np.random.default_rng(0).normal(size=(*shape, 2)).astype(np.float32)
+    rows, columns = (
+        (np.arange(n) + 0.5) * (m / n) - 0.5 for n, m in zip(size, shape, strict=True)
+    )
+    want = jax.image.resize(x, (*size, 2), "bilinear")
+    assert_allclose(resample.sample_bilinear(jnp.asarray(x), rows, columns), want, atol=1e-5)
+
+
+def test_unguided_chroma_is_left_as_it_is():
+    chroma = jnp.asarray(np.random.default_rng(0).normal(size=(4, 5, 2)), jnp.float32)
+    fits = resample.plain_chroma(chroma)
+    assert_array_equal(resample.guided_chroma(fits, jnp.full((4, 5, 1), 70.0)), chroma)
