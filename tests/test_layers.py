@@ -23,7 +23,7 @@ FLOORS = [
     "evaluate",
     "prior colorize",
     "train batch compare api",
-    "sweep",
+    "sweep demo",
     "reproduce",
     "main cli",
     "__main__",
