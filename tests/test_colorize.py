@@ -1,32 +1,13 @@
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from networks import tiny_network
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 
-from colorjax import build, color, colorize, resample
+from colorjax import color, colorize, resample
 from colorjax.colorize import Settings
 from colorjax.errors import UserError
-from configs.classify import get_config
-
-
-def tiny_network(**changes):
-    config = get_config()
-    config.model.width = 1 / 16
-    config.data.load_size = 64
-    config.update_from_flattened_dict(changes)
-    model = build.build_model(config)
-    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 16, 16, 1)))
-    # Scores of a fresh network differ so little that a mean of them would be all but gray, and
-    # not at all where no feature is active.
-    params = dict(variables["params"])
-    for name in params:
-        if name.endswith("_logits"):
-            kernel, bias = params[name]["kernel"], params[name]["bias"]
-            bias = jax.random.normal(jax.random.key(len(params)), bias.shape)
-            params[name] = {"kernel": 20 * kernel, "bias": bias}
-    return colorize.Network(config, None, {**variables, "params": params})
 
 
 @pytest.fixture(scope="module")

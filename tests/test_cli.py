@@ -1,0 +1,334 @@
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from networks import save_run, tiny_network
+from pictures import encode
+from PIL import Image
+
+from colorjax import api, batch, cli, color
+from colorjax.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return str(save_run(tmp_path_factory.mktemp("model"), tiny_network()))
+
+
+@pytest.fixture(scope="module")
+def colorizer(model):
+    return api.Colorizer(model)
+
+
+def gray_picture(height=48, width=60, seed=0):
+    rng = np.random.default_rng(seed)
+    cells = Image.fromarray(rng.integers(20, 236, (4, 5), dtype=np.uint8))
+    return np.asarray(cells.resize((width, height), Image.BICUBIC))
+
+
+def invoke(*arguments, **options):
+    # What a library prints to the standard error is none of the command's words.
+    return CliRunner().invoke(cli.main, [str(a) for a in arguments], **options)
+
+
+def steps_of_gray(image):
+    rgb = np.asarray(Image.fromarray(np.asarray(image)).convert("RGB"), np.float32) / 255
+    return np.asarray(color.gray_from_rgb(rgb))[..., 0]
+
+
+def chroma(image):
+    return float(np.ptp(np.asarray(image.convert("RGB")).astype(int), axis=-1).mean())
+
+
+def test_a_photo_is_coloured_beside_itself_in_its_own_format(model, tmp_path):
+    Image.fromarray(gray_picture()).save(tmp_path / "old.webp", lossless=True)
+    result = invoke(tmp_path / "old.webp", "--model", model)
+    assert result.exit_code == 0 and "1 photo coloured in" in result.stderr
+    assert result.stdout == ""
+    with Image.open(tmp_path / "old_color.webp") as image:
+        assert image.format == "WEBP" and image.size == (60, 48) and chroma(image) > 5
+
+
+def modes():
+    """Name and bytes of a photo in every format and mode that photographs come in."""
+    gray = gray_picture()
+    image = Image.fromarray(gray)
+    rgb = Image.merge("RGB", (image, image.point(lambda v: v * 0.9), image.point(lambda v: v / 2)))
+    alpha = Image.fromarray(np.tile(np.arange(60, dtype=np.uint8) * 4, (48, 1)))
+    sixteen = Image.fromarray(gray.astype(np.uint16) * 257)
+    float_tiff = Image.fromarray((gray / 255).astype(np.float32))
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    photos = {
+        "gray.jpg": encode(image, "JPEG"),
+        "rgb.jpg": encode(rgb, "JPEG"),
+        "cmyk.jpg": encode(rgb.convert("CMYK"), "JPEG"),
+        "turned.jpg": encode(image, "JPEG", exif=turned),
+        "gray.png": encode(image),
+        "bits.png": encode(image.convert("1")),
+        "palette.png": encode(rgb.quantize(16)),
+        "sixteen.png": encode(sixteen),
+        "alpha.png": encode(Image.merge("RGBA", (*rgb.split(), alpha))),
+        "gray_alpha.png": encode(Image.merge("LA", (image, alpha))),
+        "rgb.tif": encode(rgb, "TIFF"),
+        "bits.tif": encode(image.convert("1"), "TIFF"),
+        "sixteen.tif": encode(sixteen, "TIFF"),
+        "float.tif": encode(float_tiff, "TIFF"),
+        "cmyk.tif": encode(rgb.convert("CMYK"), "TIFF"),
+        "rgb.webp": encode(rgb, "WEBP", lossless=True),
+        "alpha.webp": encode(Image.merge("RGBA", (*rgb.split(), alpha)), "WEBP", lossless=True),
+        "animated.gif": encode(image, "GIF", save_all=True, append_images=[image.rotate(90)]),
+    }
+    return photos
+
+
+@pytest.mark.parametrize("name", modes())
+def test_whatever_a_photo_comes_as_its_luminance_is_kept(colorizer, name, tmp_path):
+    from colorjax import photo
+
+    (tmp_path / name).write_bytes(modes()[name])
+    before = photo.read_photo(tmp_path / name)
+    after = colorizer.colorize(tmp_path / name)
+    assert after.size == ((48, 60) if name == "turned.jpg" else (60, 48))
+    assert np.abs(steps_of_gray(after.convert("RGB")) - steps_of_gray(before.rgb)).max() <= 1.0
+    assert after.mode == ("RGBA" if "alpha" in name else "RGB")
+    if "alpha" in name:
+        np.testing.assert_array_equal(np.asarray(after)[..., 3], before.alpha)
+    # Black and white themselves have no chroma.
+    assert chroma(after) > 2 or name.startswith("bits")
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+def test_files_keep_luminance_in_every_format_that_is_written(model, suffix, tmp_path):
+    Image.fromarray(gray_picture()).save(tmp_path / "old.png")
+    result = invoke(tmp_path / "old.png", "--model", model, "-o", tmp_path / f"new.{suffix}")
+    assert result.exit_code == 0
+    with Image.open(tmp_path / f"new.{suffix}") as image:
+        off = np.abs(steps_of_gray(image.convert("RGB")) - gray_picture())
+    lossless = suffix in ("png", "tif")
+    assert off.max() <= 1.0 if lossless else off.mean() < 1.5
+
+
+def test_a_batch_does_what_it_can_and_says_what_it_could_not(model, tmp_path):
+    folder = tmp_path / "album"
+    (folder / "deep").mkdir(parents=True)
+    for i, name in enumerate(("a.jpg", "b.png", "deep/c.tif")):
+        Image.fromarray(gray_picture(40 + i, 50, seed=i)).save(folder / name)
+    whole = encode(gray_picture(200, 300), "JPEG")
+    bad = {
+        "empty.jpg": (b"", "is empty (0 bytes)"),
+        "text.jpg": (b"not a picture at all", "is no JPEG, PNG, WebP, TIFF, BMP or GIF picture"),
+        "cut.jpg": (whole[: len(whole) // 2], "is cut short"),
+        "bomb.png": (bomb(), "has more than the 150000000 pixels that are read"),
+    }
+    for name, (data, _) in bad.items():
+        (folder / name).write_bytes(data)
+    result = invoke(folder, "-r", tmp_path / "no.jpg", "--model", model, "-o", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "3 photos coloured in" in result.stderr and "5 failed:" in result.stderr
+    for name, (_, sentence) in bad.items():
+        assert f"  {folder / name}: {sentence}" in result.stderr
+    assert f"  {tmp_path / 'no.jpg'}: there is no such file" in result.stderr
+    assert "Traceback" not in result.stderr
+    written = sorted(str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*.*"))
+    assert written == ["a_color.jpg", "b_color.png", "deep/c_color.tif"]
+    again = invoke(folder, "-r", "--model", model, "-o", tmp_path / "out", "--skip-existing")
+    assert "0 photos coloured" in again.stderr and "3 left out" in again.stderr
+
+
+def bomb():
+    """A PNG of a few bytes that claims to be 60000 x 60000 pixels."""
+    import struct
+    import zlib
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(
+            ">I", zlib.crc32(kind + data)
+        )
+
+    header = struct.pack(">IIBBBBB", 60000, 60000, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0"))
+
+
+def test_a_cut_file_is_taken_where_that_is_allowed(model, tmp_path):
+    whole = encode(gray_picture(200, 300), "JPEG")
+    (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    result = invoke(tmp_path / "cut.jpg", "--model", model, "--allow-truncated")
+    assert result.exit_code == 0 and "what is there was read" in result.stderr
+    with Image.open(tmp_path / "cut_color.jpg") as image:
+        assert image.size == (300, 200)
+
+
+def test_a_link_to_nothing_is_told(model, tmp_path):
+    (tmp_path / "a.jpg").symlink_to(tmp_path / "gone.jpg")
+    result = invoke(tmp_path / "a.jpg", "--model", model)
+    assert result.exit_code == 1
+    assert "a.jpg: cannot be read: No such file or directory" in result.stderr
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read_is_told(model, tmp_path):
+    (tmp_path / "a.jpg").write_bytes(encode(gray_picture(), "JPEG"))
+    (tmp_path / "a.jpg").chmod(0)
+    result = invoke(tmp_path / "a.jpg", "--model", model)
+    assert result.exit_code == 1 and "a.jpg: cannot be read: Permission denied" in result.stderr
+
+
+def test_samples_are_numbered_and_differ(model, tmp_path):
+    Image.fromarray(gray_picture()).save(tmp_path / "old.png")
+    assert invoke(tmp_path / "old.png", "--model", model, "--samples", 3).exit_code == 0
+    results = [np.asarray(Image.open(tmp_path / f"old_color_{i}.png")) for i in (1, 2, 3)]
+    assert (results[0] != results[1]).any() and (results[1] != results[2]).any()
+    assert not (tmp_path / "old_color_4.png").exists()
+
+
+def test_before_and_after_stand_side_by_side(model, tmp_path):
+    Image.fromarray(gray_picture()).save(tmp_path / "old.png")
+    assert invoke(tmp_path / "old.png", "--model", model, "--compare").exit_code == 0
+    both = np.asarray(Image.open(tmp_path / "old_color.png"))
+    assert both.shape == (48, 121, 3)
+    np.testing.assert_array_equal(both[:, :60], np.repeat(gray_picture()[..., None], 3, -1))
+    assert (both[:, 60] == 255).all() and np.ptp(both[:, 61:].astype(int), axis=-1).mean() > 5
+
+
+def test_a_grid_shows_the_photo_and_what_settings_make_of_it(model, tmp_path):
+    Image.fromarray(gray_picture(900, 600)).save(tmp_path / "old.png")
+    assert invoke(tmp_path / "old.png", "--model", model, "--grid").exit_code == 0
+    with Image.open(tmp_path / "old_color.png") as sheet:
+        width, height = sheet.size
+        assert width == 4 * (320 + 8) + 8 and height == 4 * (480 + 26 + 8)
+
+
+def test_a_pipe_gives_a_picture_and_nothing_else(model):
+    done = subprocess.run(
+        [sys.executable, "-m", "colorjax", "-", "--model", model],
+        input=encode(gray_picture(), "JPEG"), capture_output=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    with Image.open(io.BytesIO(done.stdout)) as image:
+        assert image.format == "PNG" and image.size == (60, 48)
+    failed = subprocess.run(
+        [sys.executable, "-m", "colorjax", "-", "--model", model],
+        input=b"text", capture_output=True,
+    )  # fmt: skip
+    assert failed.returncode == 1 and failed.stdout == b""
+    assert b"standard input: is no JPEG" in failed.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_command_leaves_no_partial_file(model, number, tmp_path):
+    for i in range(40):
+        Image.fromarray(gray_picture(600, 800, seed=i)).save(tmp_path / f"{i:02}.png")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "colorjax", str(tmp_path), "--model", model,
+         "-o", str(tmp_path / "out")],
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while not list(tmp_path.glob("out/*_color.png")) and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 130 and "Traceback" not in stderr
+    assert "stopped; what is not done yet is as it was" in stderr
+    written = list((tmp_path / "out").iterdir())
+    assert 0 < len(written) < 40
+    for path in written:
+        assert path.name.endswith("_color.png")
+        with Image.open(path) as image:
+            image.load()
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["a.jpg", "--overwrite", "--skip-existing"], "exclude each other"),
+        (["a.jpg", "--grid", "--samples", "2"], "want it alone"),
+        (["a.jpg", "--samples", "2", "--decode", "mean"], "not decoded by mean"),
+        (["-", "-o", "-", "--samples", "2"], "want one photo"),
+        (["a.jpg", "--decode", "best"], "'best' is not one of"),
+        (["--overwrite"], "Missing argument"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.jpg").write_bytes(encode(gray_picture(), "JPEG"))
+    result = invoke(*arguments)
+    assert result.exit_code == 2 and message in result.stderr.replace("\n", " ")
+
+
+def test_a_model_or_device_that_is_not_there_is_one_sentence(model, tmp_path):
+    (tmp_path / "a.jpg").write_bytes(encode(gray_picture(), "JPEG"))
+    result = invoke(tmp_path / "a.jpg", "--model", tmp_path / "none")
+    assert result.exit_code == 1 and f"Error: {tmp_path / 'none'}" in result.stderr
+    result = invoke(tmp_path / "a.jpg", "--model", model, "--device", "gpu:7")
+    assert result.exit_code == 1 and "device is 'gpu:7'" in result.stderr
+
+
+def test_help_shows_examples_without_loading_jax():
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "colorjax", "--help"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0 and "colorjax photo.jpg --samples 4" in done.stdout
+    assert "jaxlib" not in done.stderr
+
+
+def test_choices_are_those_of_the_library():
+    from colorjax import colorize, decoding, photo
+
+    assert cli.METHODS == decoding.METHODS and cli.EDGES == colorize.EDGES
+    assert {f".{name}" for name in cli.FORMATS} <= set(photo.SUFFIXES)
+
+
+def test_arrays_images_paths_and_bytes_give_the_same_picture(colorizer, tmp_path):
+    gray = gray_picture()
+    (tmp_path / "old.png").write_bytes(encode(gray))
+    sources = [gray, np.repeat(gray[..., None], 3, -1), Image.fromarray(gray),
+               tmp_path / "old.png", encode(gray)]  # fmt: skip
+    first, *others = (np.asarray(colorizer.colorize(source)) for source in sources)
+    for other in others:
+        np.testing.assert_array_equal(first, other)
+    (array,) = colorizer.colorize_arrays([gray])
+    np.testing.assert_array_equal(first, array)
+
+
+def test_many_pictures_come_in_their_order(colorizer):
+    photos = [gray_picture(30 + 7 * (i % 3), 60, seed=i) for i in range(5)]
+    results = list(colorizer.colorize_many(iter(photos), at_once=4, saturation=1.2))
+    assert [image.size for image in results] == [photo.shape[::-1] for photo in photos]
+    for photo, image in zip(photos, results, strict=True):
+        assert np.abs(steps_of_gray(image) - photo).max() <= 1.0
+
+
+def test_an_image_keeps_what_it_carries(colorizer, tmp_path):
+    exif = Image.Exif()
+    exif[0x010E] = "a street"
+    data = encode(gray_picture(), "JPEG", exif=exif, dpi=(300, 300))
+    image = colorizer.colorize(data)
+    assert image.info["dpi"] == (300, 300)
+    loaded = Image.Exif()
+    loaded.load(image.info["exif"])
+    assert loaded[0x010E] == "a street"
+
+
+def test_what_is_no_picture_is_refused(colorizer):
+    with pytest.raises(ValueError, match="want uint8"):
+        colorizer.colorize(np.zeros((4, 4, 3)))
+    with pytest.raises(UserError, match="picture: is no JPEG"):
+        colorizer.colorize(b"text")
+
+
+def test_one_code_path_serves_the_command_and_the_interface(model, colorizer, tmp_path):
+    Image.fromarray(gray_picture()).save(tmp_path / "old.png")
+    assert invoke(tmp_path / "old.png", "--model", model).exit_code == 0
+    np.testing.assert_array_equal(
+        np.asarray(Image.open(tmp_path / "old_color.png")),
+        np.asarray(colorizer.colorize(tmp_path / "old.png")),
+    )
+    assert batch.colorize is api.colorize
