@@ -25,7 +25,7 @@ MAX_PIXELS = 150_000_000
 # Pillow warns from 89 million pixels on, which are welcome here.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 # Goes up with any change to what read_square gives, as squares are kept on disk.
-DECODER_VERSION = 1
+DECODER_VERSION = 2
 _NAMES = {"WEBP": "WebP"}
 # By how a file begins, the formats whose damaged files are worth a sentence of their own.
 _SIGNATURES = {
@@ -175,6 +175,7 @@ def opened(
                     f"{name}: has {image.width} x {image.height} pixels, "
                     f"more than the {MAX_PIXELS} that are read"
                 )
+            _refuse_misread(image, name)
             yield image
     except UserError:
         raise
@@ -188,6 +189,23 @@ def opened(
         if "truncated" in reason.lower() or _is_short_webp(source):
             raise CutShortError(name, reason) from error
         raise UserError(f"{name}: cannot be read: {reason}") from error
+
+
+def _refuse_misread(image: Image.Image, name: str) -> None:
+    """Raises for the TIFFs that Pillow decodes to something else than they hold, without a word."""
+    if image.format != "TIFF":
+        return
+    tags, is_raw = image.tag_v2, image.info.get("compression", "raw") == "raw"
+    want = None
+    # libtiff hands numbers over in the machine's order, and Pillow turns them regardless.
+    if image.mode in ("I", "F") and tags.prefix == b"MM" and not is_raw:
+        want = "a compressed big-endian TIFF of 32-bit or signed numbers", "little-endian"
+    # Of separate planes it takes 16 bits for 8, and the second one of gray with alpha for nothing.
+    elif tags.get(284) == 2 and tags.get(277, 1) > 1:
+        if (is_raw and max(tags.get(258, (1,))) > 8) or image.mode not in ("RGB", "RGBA", "CMYK"):
+            want = "a TIFF that keeps its channels apart", "interleaved"
+    if want:
+        raise UserError(f"{name}: is {want[0]}, want it {want[1]}")
 
 
 def name_of(source: str | os.PathLike | bytes, name: str | None = None) -> str:
@@ -240,6 +258,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         return image
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
         eight_bits = sixteen_to_eight_bits(np.asarray(image))
+        if is_white_zero(image):
+            eight_bits = 255 - eight_bits
         return _with_info(Image.fromarray(eight_bits), image).convert("RGB")
     if image.mode in ("I", "F"):
         raise ValueError("its pixels are 32-bit numbers, whose white is unknown")
@@ -257,6 +277,11 @@ def on_white(image: Image.Image) -> Image.Image:
 def sixteen_to_eight_bits(values: np.ndarray) -> np.ndarray:
     """The nearest of the 256 equal steps: [...], 0 to 65535 -> [...] uint8."""
     return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def is_white_zero(image: Image.Image) -> bool:
+    """Whether it is a TIFF that counts from white to black, which Pillow turns up to 8 bits."""
+    return image.format == "TIFF" and image.tag_v2.get(262) == 0
 
 
 def _with_info(image: Image.Image, origin: Image.Image) -> Image.Image:

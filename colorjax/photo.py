@@ -191,7 +191,6 @@ def write_photo(
 def _read(source: str | os.PathLike | bytes, name: str, *, cut_short: bool = False) -> Photo:
     """Reads a photo; if it is known to be cut short, what there is of it."""
     with image_io.opened(source, name, FORMATS) as image:
-        _refuse_misread(image, name)
         frames = _count_frames(image)
         if cut_short:
             _load_part(image)
@@ -233,23 +232,6 @@ def _load_part(image: Image.Image) -> None:
     except OSError:
         # No tile is left to do, so the next load takes the pixels as they are.
         image.tile = []
-
-
-def _refuse_misread(image: Image.Image, name: str) -> None:
-    """Raises for the TIFFs that Pillow decodes to something else than they hold, without a word."""
-    if image.format != "TIFF":
-        return
-    tags, is_raw = image.tag_v2, image.info.get("compression", "raw") == "raw"
-    want = None
-    # libtiff hands numbers over in the machine's order, and Pillow turns them regardless.
-    if image.mode in ("I", "F") and tags.prefix == b"MM" and not is_raw:
-        want = "a compressed big-endian TIFF of 32-bit or signed numbers", "little-endian"
-    # Of separate planes it takes 16 bits for 8, and the second one of gray with alpha for nothing.
-    elif tags.get(284) == 2 and tags.get(277, 1) > 1:
-        if (is_raw and max(tags.get(258, (1,))) > 8) or image.mode not in ("RGB", "RGBA", "CMYK"):
-            want = "a TIFF that keeps its channels apart", "interleaved"
-    if want:
-        raise UserError(f"{name}: is {want[0]}, want it {want[1]}")
 
 
 def _count_frames(image: Image.Image) -> tuple[str, ...]:

@@ -97,8 +97,7 @@ def _gray_u8(image: Image.Image, origin: Image.Image) -> tuple[np.ndarray, tuple
         precise = values if image.mode == "F" else values.astype(np.float64)
         scaled = (precise - low) * (255.0 / ((high - low) or 1.0))
         gray = np.rint(np.nan_to_num(np.clip(scaled, 0.0, 255.0))).astype(np.uint8)
-    # Of WhiteIsZero Pillow turns only 8 bits and fewer.
-    return (255 - gray if tags.get(262) == 0 else gray), notices
+    return (255 - gray if image_io.is_white_zero(origin) else gray), notices
 
 
 def _transformed(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.Image:

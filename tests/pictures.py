@@ -1,6 +1,8 @@
 """Pictures that tests are made of."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 from PIL import Image
@@ -16,3 +18,15 @@ def encode(image, format="PNG", **options) -> bytes:
 
 def noise(height, width, channels=3, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, channels), np.uint8)
+
+
+def png_that_claims(width, height) -> bytes:
+    """A file of a few bytes whose header says another size."""
+
+    def chunk(kind, data):
+        checksum = struct.pack(">I", zlib.crc32(kind + data))
+        return struct.pack(">I", len(data)) + kind + data + checksum
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    pixels = zlib.compress(bytes(1000))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels)

@@ -2,12 +2,10 @@
 
 import io
 import os
-import struct
-import zlib
 
 import numpy as np
 import pytest
-from pictures import encode, noise
+from pictures import encode, noise, png_that_claims
 from PIL import Image
 
 from colorjax import image_io
@@ -34,16 +32,6 @@ def quadrants(height, width):
     rgb[height // 2 :, : width // 2] = [0, 0, 255]
     rgb[height // 2 :, width // 2 :] = [255, 255, 0]
     return rgb
-
-
-def png_that_claims(width, height) -> bytes:
-    def chunk(kind, data):
-        checksum = struct.pack(">I", zlib.crc32(kind + data))
-        return struct.pack(">I", len(data)) + kind + data + checksum
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    pixels = zlib.compress(bytes(1000))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels)
 
 
 @pytest.mark.parametrize("format", ["PNG", "BMP", "TIFF", "WEBP"])
@@ -226,3 +214,21 @@ def test_write_refuses_other_suffixes_folders_and_arrays(tmp_path):
         image_io.write(tmp_path / "nowhere" / "a.png", noise(2, 2))
     with pytest.raises(ValueError, match="float32"):
         image_io.write(tmp_path / "a.png", noise(2, 2).astype(np.float32))
+
+
+def test_sixteen_bit_tiffs_that_count_from_white_are_turned():
+    tifffile = pytest.importorskip("tifffile")
+    values = np.linspace(0, 65535, 12, dtype=np.uint16).reshape(3, 4)
+    file = io.BytesIO()
+    tifffile.imwrite(file, values, photometric="miniswhite")
+    want = 255 - image_io.sixteen_to_eight_bits(values)
+    np.testing.assert_array_equal(image_io.read_rgb(file.getvalue())[..., 0], want)
+
+
+def test_tiffs_that_pillow_would_misread_are_refused():
+    tifffile = pytest.importorskip("tifffile")
+    file = io.BytesIO()
+    planes = np.zeros((3, 5, 6), np.uint16)
+    tifffile.imwrite(file, planes, photometric="rgb", planarconfig="separate")
+    with pytest.raises(UserError, match="keeps its channels apart, want it interleaved"):
+        image_io.read_square(file.getvalue(), 4)
