@@ -260,7 +260,7 @@ def build_page(colorizer: Colorizer, folder: Path) -> gr.Blocks:
                 controls = _controls(decode)
         blocks.load(None, None, None, js=_naming(examples))
         page = Page(gr.State(view), *result, *chooser, controls, *samples)
-        _wire(page, colorizer, folder, examples)
+        _wire(Events(page, colorizer, folder, examples))
     return blocks.queue(max_size=WAITING, default_concurrency_limit=1)
 
 
@@ -354,75 +354,89 @@ def _samples(visible: bool) -> tuple:
     return count, draw, gallery, gr.State(0)
 
 
-def _wire(page: Page, colorizer: Colorizer, folder: Path, examples: list[str]) -> None:
-    """Says what happens when."""
+class Events(NamedTuple):
+    """What happens when; each method takes values of parts, and returns those that change."""
 
-    def show(path: str | None, *controls, **more) -> dict:
+    page: Page
+    colorizer: Colorizer
+    folder: Path
+    examples: list[str]
+
+    def show(self, path: str | None, *controls) -> dict:
         if path is None:
             return {}
-        view = View(path, settings_of(*controls))
-        pictures, words = paint(colorizer, folder, view)
-        return {page.view: view, page.slider: pictures, page.caption: words, **more}
+        page, view = self.page, View(path, settings_of(*controls))
+        pictures, words = paint(self.colorizer, self.folder, view)
+        return {page.view: view, page.slider: pictures, page.caption: words}
 
-    def choose(path: str | None, *controls) -> dict:
-        return {**show(path, *controls), page.gallery: gr.Gallery([], visible=False)}
+    def choose(self, path: str | None, *controls) -> dict:
+        # What was drawn is of another photo.
+        return {**self.show(path, *controls), self.page.gallery: gr.Gallery([], visible=False)}
 
-    def take_example(index: int, *controls) -> dict:
-        return {**choose(examples[index], *controls), page.upload: None}
+    def take_example(self, index: int, *controls) -> dict:
+        return {**self.choose(self.examples[index], *controls), self.page.upload: None}
 
-    def change(view: View, *controls) -> dict:
-        return show(view.path, *controls)
+    def change(self, view: View, *controls) -> dict:
+        return self.show(view.path, *controls)
 
-    def draw(view: View, count: float, *controls) -> dict:
+    def draw(self, view: View, count: float, *controls) -> dict:
         view = View(view.path, settings_of(*controls))
-        found = draw_samples(colorizer, folder, view, int(count))
+        found = draw_samples(self.colorizer, self.folder, view, int(count))
         return {
-            page.gallery: gr.Gallery(found, visible=True, selected_index=None),
-            page.drawn: view.settings.seed,
+            self.page.gallery: gr.Gallery(found, visible=True, selected_index=None),
+            self.page.drawn: view.settings.seed,
         }
 
-    def take_sample(event: gr.SelectData, view: View, drawn: int, *controls) -> dict:
+    def take_draw(self, event: gr.SelectData, view: View, drawn: int, *controls) -> dict:
         _, temperature, saturation, _, edges = controls
-        seed = drawn + event.index
-        chosen = ("sample", temperature, saturation, seed, edges)
-        decoder, _, _, number, _ = page.controls
-        return {**show(view.path, *chosen), decoder: "sample", number: seed}
+        decode, seed = "sample", drawn + event.index
+        decoder, _, _, number, _ = self.page.controls
+        return {
+            **self.show(view.path, decode, temperature, saturation, seed, edges),
+            decoder: decode,
+            number: seed,
+        }
 
-    def prepare(view: View) -> dict:
-        return {page.file: full_size(colorizer, folder, view)}
+    def prepare(self, view: View) -> dict:
+        return {self.page.file: full_size(self.colorizer, self.folder, view)}
 
+
+def _wire(events: Events) -> None:
+    """Says which part of the page has which event, and what that reads and changes."""
+    page, controls = events.page, [*events.page.controls]
+    decoder, _, _, seed, _ = controls
     shown = [page.view, page.slider, page.caption, page.message]
-    decoder, temperature, saturation, seed, edges = page.controls
-    on = functools.partial(_on, page)
-    on([page.upload.upload], choose, [page.upload, *page.controls],
-       [*shown, page.gallery], api_name="colorize", api_visibility="public")  # fmt: skip
-    on([page.examples.click], take_example, [page.examples, *page.controls],
-       [*shown, page.gallery, page.upload])  # fmt: skip
-    on([part.input for part in page.controls], change, [page.view, *page.controls], shown,
-       trigger_mode="always_last", show_progress="minimal")  # fmt: skip
-    on([page.draw.click], draw, [page.view, page.count, *page.controls],
-       [page.gallery, page.drawn, page.message], show_progress_on=page.gallery)  # fmt: skip
-    on([page.gallery.select], take_sample, [page.view, page.drawn, *page.controls],
+    on = functools.partial(_on, page.message)
+    on(page.upload.upload, events.choose, [page.upload, *controls], [*shown, page.gallery],
+       show_progress_on=page.slider, api_name="colorize", api_visibility="public")  # fmt: skip
+    on(page.examples.click, events.take_example, [page.examples, *controls],
+       [*shown, page.gallery, page.upload], show_progress_on=page.slider)  # fmt: skip
+    on([part.input for part in controls], events.change, [page.view, *controls], shown,
+       show_progress_on=page.slider, show_progress="minimal",
+       trigger_mode="always_last")  # fmt: skip
+    on(page.draw.click, events.draw, [page.view, page.count, *controls],
+       [page.gallery, page.drawn, page.message], show_progress_on=page.draw)  # fmt: skip
+    on(page.gallery.select, events.take_draw, [page.view, page.drawn, *controls],
        [*shown, decoder, seed], show_progress_on=page.slider)  # fmt: skip
-    ready = on([page.download.click], prepare, [page.view], [page.file, page.message],
+    ready = on(page.download.click, events.prepare, page.view, [page.file, page.message],
                show_progress_on=page.download, api_name="download",
                api_visibility="public")  # fmt: skip
     ready.success(None, page.file, None, js=DOWNLOAD)
 
 
-def _on(page: Page, triggers: list, act: Callable[..., dict], inputs: list, outputs: list, **more):
+def _on(message: gr.HTML, triggers, act: Callable[..., dict], inputs, outputs: list, **more):
     """Has an event run `act`, one at a time of all visitors; what is wrong is told in the page."""
 
     @functools.wraps(act)
     def told(*args):
         try:
-            return {page.message: "", **act(*args)}
+            return {message: "", **act(*args)}
         except UserError as error:
-            return {page.message: f'<p role="alert">{html.escape(str(error))}</p>'}
+            return {message: f'<p role="alert">{html.escape(str(error))}</p>'}
 
-    more = {"api_visibility": "private", "show_progress_on": page.slider} | more
+    settings = {"api_visibility": "private"} | more
     return gr.on(
-        triggers, told, inputs, outputs, concurrency_limit=1, concurrency_id="network", **more
+        triggers, told, inputs, outputs, concurrency_limit=1, concurrency_id="network", **settings
     )
 
 
