@@ -9,12 +9,20 @@ import optax
 from absl import logging
 from ml_collections import ConfigDict
 
-from colorjax import decoding, parallel, resample, task, vgg16_weights
+from colorjax import (
+    decoding,
+    parallel,
+    pretrained,
+    resample,
+    squeezenet_weights,
+    task,
+    vgg16_weights,
+)
 from colorjax.bins import Binning, channel_bins
 from colorjax.errors import UserError
-from colorjax.models import colorizer, vgg16
+from colorjax.models import colorizer, squeezenet, vgg16
 from colorjax.spaces import SPACES
-from colorjax.steps import TrainState
+from colorjax.steps import TrainState, start_average
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 SCHEDULES = ("constant", "cosine")
@@ -22,15 +30,16 @@ OBJECTIVES = ("classification", "regression")
 BIN_LAYOUTS = ("channels", "joint")
 BIN_VALUES = ("center", "mean")
 OPTIMIZERS = ("adam", "nesterov")
+PUBLISHED = {"vgg16": vgg16_weights.PUBLISHED, "squeezenet": squeezenet_weights.PUBLISHED}
 LEAST_CROP = 16  # SSIM has a window of 11
 
 
 def check_config(config: ConfigDict) -> None:
     """Raises UserError for numbers that fit no data: sizes, steps, batch and intervals."""
-    data = config.data
-    if data.crop_size % colorizer.STRIDE or data.crop_size < LEAST_CROP:
+    data, stride = config.data, colorizer.stride(encoder_name(config))
+    if data.crop_size % stride or data.crop_size < LEAST_CROP:
         raise UserError(
-            f"data.crop_size is {data.crop_size}, want a multiple of {colorizer.STRIDE} "
+            f"data.crop_size is {data.crop_size}, want a multiple of {stride} "
             f"of at least {LEAST_CROP}"
         )
     if data.load_size < data.crop_size:
@@ -42,6 +51,8 @@ def check_config(config: ConfigDict) -> None:
     check_at_least("data.statistics_images", data.statistics_images, 1)
     check_at_least("data.num_threads", data.num_threads, 1)
     check_at_least("model.width", config.model.width, 1 / 64)
+    check_share("ageing", config.get("ageing", 0.0))
+    check_share("ema", config.get("ema", 0.0))
     parallel.check_batch_size("batch_size", config.batch_size)
 
 
@@ -51,19 +62,40 @@ def check_at_least(name: str, value: float, least: float) -> None:
         raise UserError(f"{name} is {value}, want at least {least}")
 
 
+def check_share(name: str, value: float) -> None:
+    """Raises UserError unless `value`, the setting called `name`, is in [0, 1]."""
+    if not 0 <= value <= 1:
+        raise UserError(f"{name} is {value}, want a share from 0 to 1")
+
+
+def encoder_name(config: ConfigDict) -> str:
+    """`config.model.encoder`; runs of older versions, which lack it, have the paper's."""
+    name = config.model.get("encoder", "vgg16")
+    check_choice("model.encoder", name, colorizer.ENCODERS)
+    return name
+
+
 def build_model(config: ConfigDict) -> colorizer.Colorizer:
     """The network that `config.model` and `config.bins` describe."""
     binning = build_binning(config)
-    settings = config.model
+    settings, encoder = config.model, encoder_name(config)
     check_choice("model.merge", settings.merge, colorizer.MERGES)
     check_choice("model.upscaling", settings.upscaling, resample.METHODS)
     check_choice("model.dtype", settings.dtype, tuple(DTYPES))
-    if len(settings.decoder_features) != len(colorizer.RESIDUAL_TAPS):
+    units = len(settings.decoder_features)
+    if units not in colorizer.UNITS:
         raise UserError(
-            f"model.decoder_features is {tuple(settings.decoder_features)}, "
-            f"want {len(colorizer.RESIDUAL_TAPS)} depths, coarse to fine"
+            f"model.decoder_features is {tuple(settings.decoder_features)}, want 4 depths, coarse "
+            "to fine, or 3 for outputs of half the sides"
+        )
+    if colorizer.output_factor(encoder, units) > 1 and any(SPACES[config.space].circular):
+        raise UserError(
+            f"space is {config.space!r} with model.encoder {encoder!r} and {units} "
+            "model.decoder_features, whose outputs are smaller than the picture; hue has no mean, "
+            "want luv, lab or yuv"
         )
     return colorizer.Colorizer(
+        encoder=encoder,
         num_bins=binning.centers.shape[1] if config.objective == "classification" else None,
         heads=("uv",) if config.bins.layout == "joint" else ("u", "v"),
         merge=settings.merge,
@@ -140,8 +172,7 @@ def build_decoding(config: ConfigDict) -> task.Decoding:
 def check_rebalance(settings: ConfigDict) -> None:
     """Raises UserError unless `config.rebalance` is a mixture and a width."""
     check_at_least("rebalance.sigma", settings.sigma, 0)
-    if not 0 <= settings.uniform <= 1:
-        raise UserError(f"rebalance.uniform is {settings.uniform}, want a share from 0 to 1")
+    check_share("rebalance.uniform", settings.uniform)
 
 
 def build_schedule(config: ConfigDict) -> optax.Schedule:
@@ -194,10 +225,12 @@ def state_shapes(
 
 
 def _init_state(config, model, tx) -> TrainState:
-    sample = jnp.zeros((1, 2 * colorizer.STRIDE, 2 * colorizer.STRIDE, 1))  # any size will do
+    side = 2 * colorizer.stride(encoder_name(config))  # any will do
+    sample = jnp.zeros((1, side, side, 1))
     variables = model.init(jax.random.key(config.seed), sample)
     params, batch_stats = variables["params"], variables.get("batch_stats", {})
-    return TrainState(jnp.int32(0), params, batch_stats, tx.init(params))
+    state = TrainState(jnp.int32(0), params, batch_stats, tx.init(params))
+    return start_average(state) if config.get("ema") else state
 
 
 def load_encoder(
@@ -205,8 +238,9 @@ def load_encoder(
 ) -> tuple[TrainState, str]:
     """Puts the weights that `config.model.encoder_weights` names into a fresh state's encoder.
 
-    `calibration_gray` [b, h, w, 1] in [0, 255]: what the encoder's batch norm is set on where
-    `config.model.calibrate_batch_norm` says so. Returns the state and a line for the record.
+    `calibration_gray` [b, h, w, 1] in [0, 255]: what VGG16's batch norm is set on where
+    `config.model.calibrate_batch_norm` says so. An average that the state keeps starts from them
+    too. Returns the state and a line for the record.
     """
     settings = config.model
     if settings.width != 1.0 and settings.encoder_weights not in ("auto", "none"):
@@ -217,17 +251,20 @@ def load_encoder(
     if settings.width != 1.0 and settings.encoder_weights == "auto":
         logging.warning("the encoder starts from random weights: model.width is not 1.0")
         return state, f"random (width {settings.width})"
-    weights, record = vgg16_weights.resolve(settings.encoder_weights)
+    name = encoder_name(config)
+    weights, record = pretrained.resolve(PUBLISHED[name], settings.encoder_weights)
     if weights is None:
         return state, record
-    if settings.encoder_batch_norm and settings.calibrate_batch_norm:
+    if name == "squeezenet":
+        params, batch_stats = squeezenet.from_pretrained(weights), {}
+    elif settings.encoder_batch_norm and settings.calibrate_batch_norm:
         params, batch_stats = vgg16.batch_norm_from_pretrained(weights, calibration_gray)
     else:
         params, batch_stats = vgg16.from_pretrained(weights, settings.encoder_batch_norm)
     state = state._replace(params={**state.params, "encoder": params})
     if batch_stats:
         state = state._replace(batch_stats={**state.batch_stats, "encoder": batch_stats})
-    return state, record
+    return start_average(state) if state.average else state, record
 
 
 def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:

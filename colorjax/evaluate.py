@@ -159,12 +159,16 @@ def evaluate(config: ConfigDict, workdir: Path) -> dict[str, float]:
 
 
 def load_variables(config: ConfigDict, model: Colorizer, workdir: Path) -> tuple[int, Any]:
-    """The step and the model's variables of a run's best checkpoint, else of its newest."""
+    """The step and the model's variables of a run's best checkpoint, else of its newest.
+
+    They are the average where the run keeps one.
+    """
     manager = checkpoint.open_manager(workdir, best_metric=BEST_METRIC, read_only=True)
-    like = steps.variables(state_shapes(config, model, optax.identity()))
+    state = state_shapes(config, model, optax.identity())
+    like = {"average": state.average} if state.average else steps.variables(state)
     with checkpoint.closing(manager):
         restored = checkpoint.restore_variables(manager, like, checkpoint.best_step(manager))
-    return restored.step, parallel.place(restored.state)
+    return restored.step, parallel.place(restored.state.get("average", restored.state))
 
 
 def comparison(metrics: dict[str, float], baseline: dict[str, float]) -> str:

@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from colorjax.task import Example, Task
+from colorjax.ageing import age
+from colorjax.task import Example, Task, enlarge
 
 Batch = dict[str, jax.Array]
 
@@ -24,11 +25,27 @@ class TrainState(NamedTuple):
     params: Any
     batch_stats: Any
     opt_state: optax.OptState
+    average: Any = ()  # of the variables over the last steps; () where none is kept
 
 
 def variables(state: TrainState) -> dict[str, Any]:
-    """What the model is applied to."""
-    return {"params": state.params, "batch_stats": state.batch_stats}
+    """What the model is measured, drawn and used with: the average where one is kept."""
+    return state.average or {"params": state.params, "batch_stats": state.batch_stats}
+
+
+def start_average(state: TrainState) -> TrainState:
+    """The state with an average that begins with its variables."""
+    return state._replace(average=variables(state._replace(average=())))
+
+
+def update_average(average: Any, current: Any, step: jax.Array, decay: float) -> Any:
+    """The exponential moving average of the variables after `step` steps, this one included.
+
+    `decay` is approached along (1 + step) / (10 + step), so that the random start is forgotten at
+    once and an average over the last ninth of the steps or so is had from the beginning.
+    """
+    decay = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    return jax.tree.map(lambda mean, new: decay * mean + (1 - decay) * new, average, current)
 
 
 def augment(key: jax.Array, rgb_u8: jax.Array, example: jax.Array, crop_size: int) -> jax.Array:
@@ -64,11 +81,15 @@ def train_step(
     task: Task,
     tx: optax.GradientTransformation,
     crop_size: int,
+    ageing: float = 0.0,
+    average_decay: float = 0.0,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """One update on `batch` {"rgb": uint8 [b, s, s, 3], "example": int32 [b]}.
 
     Crops and flips follow from the examples' numbers alone, in which the run's seed already is: so
-    runs that differ by their seeds are one program, compiled once.
+    runs that differ by their seeds are one program, compiled once. The network's input alone is
+    aged, by the strength `ageing`. A state that keeps an average of its variables needs its
+    `average_decay`.
     Gradients and batch statistics are averaged over `axis_name`. Returns the new state and
     scalars: `loss` (averaged over the whole batch), `grad_norm`, and `skipped`, 1 where the step
     was not finite, so that nothing but the count of steps has changed.
@@ -76,11 +97,12 @@ def train_step(
     model = model.clone(axis_name=axis_name)
     rgb_u8 = augment(jax.random.key(0), batch["rgb"], batch["example"], crop_size)
     example = task.prepare(rgb_u8)
+    gray = age(jax.random.key(1), example.gray, batch["example"], ageing)
 
     def loss_fn(params):
         outputs, updates = model.apply(
             {"params": params, "batch_stats": state.batch_stats},
-            example.gray, train=True, mutable=["batch_stats"],
+            gray, train=True, mutable=["batch_stats"],
         )
         return jnp.mean(task.loss(outputs, example)), updates["batch_stats"]
 
@@ -94,6 +116,10 @@ def train_step(
         batch_stats=batch_stats,
         opt_state=opt_state,
     )
+    if state.average:
+        current = variables(proposed)
+        average = update_average(state.average, current, proposed.step, average_decay)
+        proposed = proposed._replace(average=average)
     finite = jnp.isfinite(loss) & all_finite((grads, batch_stats))
     new_state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), proposed, state)
     new_state = new_state._replace(step=proposed.step)
@@ -145,7 +171,7 @@ def predict_step(
     Each is sRGB float [b, h, w, 3] in [0, 1]. Runs on one device: figures are small.
     """
     example = task.prepare(batch["rgb"])
-    chroma = task.decode(model.apply(variables, example.gray))
+    chroma = enlarge(task.decode(model.apply(variables, example.gray)), example.gray.shape[-2])
     return {
         # Not chroma 0, which is gray in some spaces only.
         "gray": jnp.repeat(example.gray / 255.0, 3, axis=-1),

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from colorjax import bins, color, decoding, losses, metrics
+from colorjax import bins, color, decoding, losses, metrics, resample
 from colorjax.bins import Binning
 from colorjax.spaces import FULL_SCALE, SPACES, Space, difference, wrap
 
@@ -26,11 +26,16 @@ class Example(NamedTuple):
 
 
 class Task(NamedTuple):
-    """An objective as pure functions of arrays; `outputs` are the model's."""
+    """An objective as pure functions of arrays; `outputs` are the model's.
+
+    They may be smaller than the pictures by a whole factor: the loss then compares them with the
+    mean of the true chroma over the cells of factor x factor pixels, and `measure` enlarges what
+    they decode to.
+    """
 
     prepare: Callable[[jax.Array], Example]  # uint8 RGB [b, h, w, 3] -> Example
     loss: Callable[[jax.Array, Example], jax.Array]  # outputs, example -> [b]
-    decode: Callable[[jax.Array], jax.Array]  # outputs -> chroma [b, h, w, 2]
+    decode: Callable[[jax.Array], jax.Array]  # outputs -> chroma [b, ., ., 2], of their own size
     measure: Callable[[jax.Array, Example], dict[str, jax.Array]]  # -> {name: [b, ...]}
     colors: Callable[[jax.Array, jax.Array], jax.Array]  # lightness, chroma -> sRGB in [0, 1]
     statistics: Callable[[Example], dict[str, jax.Array]]  # what is counted over a training set
@@ -72,9 +77,10 @@ def classification(
     values = binning.centers if values is None else values
 
     def loss(logits, example):
-        true_bins = binning.encode(example.chroma)
+        chroma = cell_means(example.chroma, logits.shape[-3])
+        true_bins = binning.encode(chroma)
         if softness:
-            targets = soft_targets(example.chroma, binning.centers, softness, space)
+            targets = soft_targets(chroma, binning.centers, softness, space)
             per_group = losses.soft_cross_entropy(logits, targets)
         else:
             per_group = losses.cross_entropy(logits, true_bins)
@@ -113,7 +119,8 @@ def regression(
     }[loss_name]
 
     def loss(outputs, example):
-        error = pointwise(difference(space, decode(outputs), example.chroma) / CHROMA_SCALE, 0.0)
+        chroma = cell_means(example.chroma, outputs.shape[-2])
+        error = pointwise(difference(space, decode(outputs), chroma) / CHROMA_SCALE, 0.0)
         return jnp.mean(jnp.sum(error, axis=-1), axis=(-2, -1))
 
     def decode(outputs):
@@ -124,6 +131,24 @@ def regression(
         return jnp.broadcast_to(chroma / CHROMA_SCALE, example.chroma.shape)
 
     return _task(space, binning, loss, decode, constant)
+
+
+def cell_means(x: jax.Array, width: int) -> jax.Array:
+    """Means over square cells, of which `width` lie side by side: [b, h, w, c] -> [b, ., width, c].
+
+    Chroma that goes round in a circle has no such mean, and is left as it is by a factor of 1.
+    """
+    batch, height, full, depth = x.shape
+    factor = full // width
+    if factor == 1:
+        return x
+    cells = x.reshape(batch, height // factor, factor, width, factor, depth)
+    return jnp.mean(cells, axis=(2, 4))
+
+
+def enlarge(chroma: jax.Array, width: int) -> jax.Array:
+    """Decoded chroma, smaller than its picture by a whole factor, at the picture's `width`."""
+    return resample.upsample(chroma, width // chroma.shape[-2], "bilinear")
 
 
 @functools.cache
@@ -190,7 +215,8 @@ def _task(
         return Example(*space.split(rgb_u8))
 
     def measure(outputs, example):
-        rgb, chroma = _in_luv(space, example.lightness, decode(outputs))
+        predicted = enlarge(decode(outputs), example.chroma.shape[-2])
+        rgb, chroma = _in_luv(space, example.lightness, predicted)
         true_rgb, true_chroma = _in_luv(space, example.lightness, example.chroma)
         accuracy = metrics.bin_accuracy(
             LUV_BINS.encode(chroma), LUV_BINS.encode(true_chroma)

@@ -142,7 +142,8 @@ def open_run(
         ),
         train_step=parallel.compile_step(
             partial(
-                steps.train_step, model=model, task=task, tx=tx, crop_size=config.data.crop_size
+                steps.train_step, model=model, task=task, tx=tx, crop_size=config.data.crop_size,
+                ageing=config.get("ageing", 0.0), average_decay=config.get("ema", 0.0),
             ),
             donate=True,
         ),

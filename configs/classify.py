@@ -30,11 +30,13 @@ def get_config(variant: str = "sample") -> ConfigDict:
     config.log_every = 10
     config.eval_every = 50
     config.checkpoint_every = 50
+    config.ema = 0.0  # decay of an average of the network that is measured in its place; 0: none
+    config.ageing = 0.0  # strength, up to 1, by which the network's input is made to look old
     config.max_skipped = 20  # steps in a row that may fail to be finite before the run stops
     config.figure_images = 6
 
     config.data = ConfigDict()
-    config.data.source = "sample"  # or folder:PATH, or tfds:NAME
+    config.data.source = "sample"  # or folder:PATH[,PATH...], or tfds:NAME
     config.data.holdout = 0.1
     config.data.max_images = 0  # use so many, evenly spread over the source; 0: all
     config.data.load_size = 72  # photographs are cut square and brought to this side ...
@@ -72,6 +74,7 @@ def get_config(variant: str = "sample") -> ConfigDict:
     config.decoding.seed = 0  # of sample
 
     config.model = ConfigDict()
+    config.model.encoder = "vgg16"  # or squeezenet, whose outputs have half the picture's sides
     config.model.encoder_weights = "auto"  # or imagenet, none, or a file
     config.model.calibrate_batch_norm = True
     config.model.encoder_batch_norm = True

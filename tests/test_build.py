@@ -142,11 +142,11 @@ def random_weights():
 
 @pytest.mark.parametrize("batch_norm", [True, False])
 def test_at_step_0_the_colorizers_encoder_computes_what_vgg16_computes(tmp_path, batch_norm):
-    from colorjax import vgg16_weights
+    from colorjax import pretrained, vgg16_weights
     from colorjax.models.vgg16 import VGG16, from_pretrained
 
     weights = random_weights()
-    vgg16_weights.save(weights, tmp_path / "vgg16.safetensors")
+    pretrained.save(vgg16_weights.PUBLISHED, weights, tmp_path / "vgg16.safetensors")
     settings = config(
         model__encoder_weights=str(tmp_path / "vgg16.safetensors"),
         model__encoder_batch_norm=batch_norm,

@@ -6,12 +6,12 @@ import colorjax
 # From the ground up; a module may import only from floors before its own.
 FLOORS = [
     "errors files",
-    "color bins losses resample",
+    "color bins losses resample ageing",
     "metrics models.vgg16 spaces",
-    "models.colorizer decoding",
-    "task",
-    "image_io checkpoint figures logs vgg16_weights",
-    "report srgb",
+    "models.squeezenet decoding",
+    "models.colorizer task",
+    "image_io checkpoint figures logs pretrained",
+    "report srgb vgg16_weights squeezenet_weights",
     "photo",
     "data.datasets.pictures data.petals",
     "data.datasets.builders",

@@ -8,7 +8,7 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 from test_build import random_weights
 
-from colorjax import checkpoint, evaluate, logs, train, vgg16_weights
+from colorjax import checkpoint, evaluate, logs, pretrained, train, vgg16_weights
 from colorjax.errors import UserError
 from configs import classify
 
@@ -133,7 +133,7 @@ def test_a_stopped_run_takes_the_config_it_was_last_given(tmp_path):
 
 
 def test_an_uncalibrated_encoder_and_means_as_bin_values_train(tmp_path):
-    vgg16_weights.save(random_weights(), tmp_path / "vgg16.safetensors")
+    pretrained.save(vgg16_weights.PUBLISHED, random_weights(), tmp_path / "vgg16.safetensors")
     config = tiny_config(
         model__width=1.0, model__calibrate_batch_norm=False, bins__value="mean", num_steps=1,
         model__encoder_weights=str(tmp_path / "vgg16.safetensors"),

@@ -16,7 +16,7 @@ import pytest
 from absl import logging
 from safetensors.numpy import load_file, save_file
 
-from colorjax import vgg16_weights
+from colorjax import pretrained, vgg16_weights
 from colorjax.errors import UserError
 from colorjax.models import vgg16
 
@@ -26,17 +26,26 @@ ADDRESS = (
 )
 
 
+def published():
+    return vgg16_weights.PUBLISHED  # each time anew: tests replace it
+
+
+def publish(monkeypatch, **how):
+    """Says otherwise of the published file."""
+    monkeypatch.setattr(vgg16_weights, "PUBLISHED", vgg16_weights.PUBLISHED._replace(**how))
+
+
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
     """An empty cache, and an address where nothing listens in place of the real one."""
-    assert vgg16_weights.URL == ADDRESS
+    assert published().url == ADDRESS
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     home = tmp_path / "home"
     monkeypatch.setenv("COLORJAX_HOME", str(home))
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-    monkeypatch.setattr(vgg16_weights, "URL", f"http://127.0.0.1:{port}/vgg16_notop.h5")
+    publish(monkeypatch, url=f"http://127.0.0.1:{port}/vgg16_notop.h5")
     yield home
     shutil.rmtree(tmp_path)  # 60 MB a test
 
@@ -98,8 +107,8 @@ def assert_ported(weights, keras_weights):
 def refusal(path):
     """The sentence with which porting `path` is refused, having written nothing."""
     with pytest.raises(UserError) as caught:
-        vgg16_weights.port(path)
-    assert not vgg16_weights.cached_path().exists()
+        pretrained.port(published(), path)
+    assert not pretrained.cached_path(published()).exists()
     sentence = str(caught.value)
     assert str(path) in sentence and "\n" not in sentence
     return sentence
@@ -143,14 +152,14 @@ def keras_file(request, keras_vgg16, tmp_path):
 def test_files_of_keras_port_exactly(keras_vgg16, keras_file):
     layers = [layer for layer in keras_vgg16.layers if "conv" in layer.name]
     want = {layer.name: layer.get_weights() for layer in layers}
-    assert_ported(vgg16_weights.read_keras_file(keras_file), want)
+    assert_ported(pretrained.read_keras_file(published(), keras_file), want)
 
 
 def test_the_encoder_fed_from_a_file_of_keras_computes_what_keras_computes(tmp_path):
     keras = pytest.importorskip("keras")
     model = keras.applications.VGG16(weights=None, include_top=False, input_shape=(32, 32, 3))
     model.save_weights(tmp_path / "vgg16.weights.h5")
-    weights = vgg16_weights.read_keras_file(tmp_path / "vgg16.weights.h5")
+    weights = pretrained.read_keras_file(published(), tmp_path / "vgg16.weights.h5")
     params, _ = vgg16.from_pretrained(weights, batch_norm=False, last_layer="block5_pool")
     encoder = vgg16.VGG16("block5_pool", batch_norm=False)
     rgb = np.random.default_rng(1).uniform(0, 255, (1, 32, 32, 3)).astype(np.float32)
@@ -160,13 +169,13 @@ def test_the_encoder_fed_from_a_file_of_keras_computes_what_keras_computes(tmp_p
 
 
 def test_the_published_layout_ports_exactly(whole_file):
-    assert_ported(vgg16_weights.read_keras_file(whole_file), random_keras_weights())
+    assert_ported(pretrained.read_keras_file(published(), whole_file), random_keras_weights())
 
 
 def test_the_classifier_is_left_out(tmp_path):
     top = {name: (np.ones((2, 2)), np.ones(2)) for name in ("fc1", "fc2", "predictions")}
     path = write_legacy(tmp_path / "top.h5", random_keras_weights() | top)
-    assert_ported(vgg16_weights.read_keras_file(path), random_keras_weights())
+    assert_ported(pretrained.read_keras_file(published(), path), random_keras_weights())
 
 
 def test_float16_and_float64_become_float32(tmp_path):
@@ -174,7 +183,8 @@ def test_float16_and_float64_become_float32(tmp_path):
         name: (kernel.astype(np.float64), bias.astype(np.float16))
         for name, (kernel, bias) in random_keras_weights().items()
     }
-    weights = vgg16_weights.read_keras_file(write_legacy(tmp_path / "vgg16.h5", layers))
+    file = write_legacy(tmp_path / "vgg16.h5", layers)
+    weights = pretrained.read_keras_file(published(), file)
     want = {name: (k.astype(np.float32), b.astype(np.float32)) for name, (k, b) in layers.items()}
     assert_ported(weights, want)
 
@@ -185,7 +195,8 @@ def test_genuine_kernels_port_to_the_bit_and_match_their_checksums(vgg16_kernels
     names = ["block1_conv1", "block1_conv2", "block2_conv1", "block2_conv2"]
     for name in names:
         layers[name] = (genuine[f"{name}/kernel"], layers[name][1])
-    weights = vgg16_weights.read_keras_file(write_legacy(tmp_path / "vgg16.h5", layers))
+    file = write_legacy(tmp_path / "vgg16.h5", layers)
+    weights = pretrained.read_keras_file(published(), file)
     assert_ported(weights, layers)
     assert vgg16_weights.genuine_layers(weights) == {f"{name}/kernel" for name in names}
     # Without the swap of BGR for RGB, or with one value off by a bit, it is another kernel.
@@ -384,8 +395,8 @@ def test_saved_weights_load_as_they_were(tmp_path):
     weights = ported()
     flipped = weights["block1_conv1"]["kernel"][:, :, ::-1]  # a view that is not contiguous
     weights["block1_conv1"]["kernel"] = flipped
-    vgg16_weights.save(weights, tmp_path / "new folder" / "w.safetensors")
-    loaded = vgg16_weights.load(tmp_path / "new folder" / "w.safetensors")
+    pretrained.save(published(), weights, tmp_path / "new folder" / "w.safetensors")
+    loaded = pretrained.load(published(), tmp_path / "new folder" / "w.safetensors")
     jax.tree.map(np.testing.assert_array_equal, loaded, weights)
     assert [p.name for p in (tmp_path / "new folder").iterdir()] == ["w.safetensors"]
 
@@ -393,7 +404,7 @@ def test_saved_weights_load_as_they_were(tmp_path):
 def test_others_may_read_what_the_umask_lets_them(tmp_path):
     path = tmp_path / "w.safetensors"
     (tmp_path / "ordinary").write_bytes(b"")
-    vgg16_weights.save(ported(), path)
+    pretrained.save(published(), ported(), path)
     assert path.stat().st_mode == (tmp_path / "ordinary").stat().st_mode
 
 
@@ -408,13 +419,13 @@ def test_a_save_that_fails_leaves_the_old_file_whole(tmp_path, monkeypatch):
 
     monkeypatch.setattr(type(path), "write_bytes", fail)
     with pytest.raises(OSError, match="disk full"):
-        vgg16_weights.save(ported(), path)
+        pretrained.save(published(), ported(), path)
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [(path.name, b"old")]
 
 
 def respoil(path, key=None, array=None, fmt="colorjax-vgg16-1"):
     """Saves sound weights with one array left out or replaced; returns the refusal of load."""
-    vgg16_weights.save(ported(), path)
+    pretrained.save(published(), ported(), path)
     arrays = load_file(path)
     if key is not None:
         arrays.pop(key, None)
@@ -422,7 +433,7 @@ def respoil(path, key=None, array=None, fmt="colorjax-vgg16-1"):
         arrays[key] = array
     save_file(arrays, path, {"format": fmt})
     with pytest.raises(UserError) as caught:
-        vgg16_weights.load(path)
+        pretrained.load(published(), path)
     assert str(path) in str(caught.value)
     return str(caught.value)
 
@@ -442,16 +453,16 @@ def test_a_spoilt_ported_file_is_refused_naming_the_array(tmp_path):
 
 def test_a_truncated_ported_file_is_refused(tmp_path):
     path = tmp_path / "w.safetensors"
-    vgg16_weights.save(ported(), path)
+    pretrained.save(published(), ported(), path)
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(UserError, match="no sound safetensors file"):
-        vgg16_weights.load(path)
+        pretrained.load(published(), path)
 
 
 def test_the_cache_is_where_colorjax_home_says(home, monkeypatch):
-    assert vgg16_weights.cached_path().parent == home
+    assert pretrained.cached_path(published()).parent == home
     monkeypatch.delenv("COLORJAX_HOME")
-    assert vgg16_weights.cache_folder().name == "colorjax"
+    assert pretrained.cache_folder().name == "colorjax"
 
 
 # Settings, fetching, the command
@@ -478,105 +489,105 @@ def server(whole_file, monkeypatch):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/{whole_file.name}"
-        monkeypatch.setattr(vgg16_weights, "URL", url)
-        md5 = vgg16_weights._file_hash(whole_file, "md5")
-        monkeypatch.setattr(vgg16_weights, "FETCH_MD5", md5)
+        publish(monkeypatch, url=url)
+        md5 = pretrained.file_hash(whole_file, "md5")
+        publish(monkeypatch, md5=md5)
         yield
         server.shutdown()
 
 
 def test_none_is_random():
-    assert vgg16_weights.resolve("none") == (None, "random (as configured)")
+    assert pretrained.resolve(published(), "none") == (None, "random (as configured)")
 
 
 def test_auto_without_a_network_is_random_with_one_warning(home, warnings):
-    weights, record = vgg16_weights.resolve("auto")
+    weights, record = pretrained.resolve(published(), "auto")
     assert weights is None
     assert record.startswith("random (ImageNet weights not cached and not fetchable: 127.0.0.1:")
     (line,) = warnings
     assert "random weights" in line and "could not be reached" in line and "\n" not in line
-    assert "python -m colorjax.vgg16_weights FILE" in line and ADDRESS in line
+    assert "python -m colorjax.vgg16_weights FILE" in line and published().url in line
     assert list(home.iterdir()) == []
 
 
 def test_imagenet_without_a_network_says_how_to_get_the_weights(warnings):
     with pytest.raises(UserError, match="python -m colorjax.vgg16_weights FILE") as caught:
-        vgg16_weights.resolve("imagenet")
-    assert ADDRESS in str(caught.value)
+        pretrained.resolve(published(), "imagenet")
+    assert published().url in str(caught.value)
     assert warnings == []
 
 
 def test_a_server_that_never_answers_is_given_up_in_time(warnings, monkeypatch):
-    monkeypatch.setattr(vgg16_weights, "ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(pretrained, "ANSWER_SECONDS", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/vgg16.h5"
-        monkeypatch.setattr(vgg16_weights, "URL", url)
+        publish(monkeypatch, url=url)
         start = time.monotonic()
-        assert vgg16_weights.resolve("auto")[0] is None
+        assert pretrained.resolve(published(), "auto")[0] is None
         assert time.monotonic() - start < 3
     assert len(warnings) == 1
 
 
 def test_a_name_lookup_that_hangs_is_given_up_in_time(warnings, monkeypatch):
-    monkeypatch.setattr(vgg16_weights, "ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(pretrained, "ANSWER_SECONDS", 0.3)
     monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **settings: time.sleep(6))
     start = time.monotonic()
-    assert "no answer in 0.3 s" in vgg16_weights.resolve("auto")[1]
+    assert "no answer in 0.3 s" in pretrained.resolve(published(), "auto")[1]
     assert time.monotonic() - start < 3
     assert len(warnings) == 1
 
 
 @pytest.mark.parametrize("setting", ["auto", "imagenet"])
 def test_weights_are_fetched_once_and_then_cached(server, home, warnings, monkeypatch, setting):
-    weights, record = vgg16_weights.resolve(setting)
+    weights, record = pretrained.resolve(published(), setting)
     assert_ported(weights, random_keras_weights())
     assert [path.name for path in home.iterdir()] == ["vgg16_imagenet.safetensors"]
-    monkeypatch.setattr(vgg16_weights, "fetch", None)
-    again, record_again = vgg16_weights.resolve(setting)
+    monkeypatch.setattr(pretrained, "fetch", None)
+    again, record_again = pretrained.resolve(published(), setting)
     jax.tree.map(np.testing.assert_array_equal, again, weights)
     assert record == record_again and warnings == []
 
 
 def test_the_record_has_the_sha256_of_the_file_that_was_ported(server, whole_file):
-    sha256 = vgg16_weights._file_hash(whole_file, "sha256")
+    sha256 = pretrained.file_hash(whole_file, "sha256")
     want = f"(sha256 {sha256}, 0 of 26 arrays equal to the published ones)"
-    assert vgg16_weights.resolve("imagenet")[1] == f"imagenet {want}"
-    assert vgg16_weights.resolve(str(whole_file))[1] == f"{whole_file.name} {want}"
-    cached = vgg16_weights.cached_path()
-    assert vgg16_weights.resolve(str(cached))[1] == f"{cached.name} {want}"
+    assert pretrained.resolve(published(), "imagenet")[1] == f"imagenet {want}"
+    assert pretrained.resolve(published(), str(whole_file))[1] == f"{whole_file.name} {want}"
+    cached = pretrained.cached_path(published())
+    assert pretrained.resolve(published(), str(cached))[1] == f"{cached.name} {want}"
 
 
 def test_a_download_with_another_checksum_is_refused(server, home, monkeypatch):
-    monkeypatch.setattr(vgg16_weights, "FETCH_MD5", "0" * 32)
+    publish(monkeypatch, md5="0" * 32)
     with pytest.raises(UserError, match="is not the published file"):
-        vgg16_weights.fetch()
+        pretrained.fetch(published())
     assert list(home.iterdir()) == []
 
 
 def test_an_answer_of_not_found_is_told(server, monkeypatch):
-    monkeypatch.setattr(vgg16_weights, "URL", vgg16_weights.URL + ".gone")
+    publish(monkeypatch, url=published().url + ".gone")
     with pytest.raises(UserError, match="answered 404"):
-        vgg16_weights.fetch()
+        pretrained.fetch(published())
 
 
 def test_a_spoilt_cache_is_never_passed_over(home):
     home.mkdir()
-    vgg16_weights.cached_path().write_bytes(b"spoilt")
+    pretrained.cached_path(published()).write_bytes(b"spoilt")
     with pytest.raises(UserError, match="no sound safetensors file"):
-        vgg16_weights.resolve("auto")
+        pretrained.resolve(published(), "auto")
 
 
 def test_an_unknown_setting_is_the_users_error():
     with pytest.raises(UserError, match="'imagenett', want 'auto'"):
-        vgg16_weights.resolve("imagenett")
+        pretrained.resolve(published(), "imagenett")
 
 
 def test_a_cache_that_cannot_be_written_is_told(whole_file, tmp_path, monkeypatch):
     (tmp_path / "in the way").write_bytes(b"")
     monkeypatch.setenv("COLORJAX_HOME", str(tmp_path / "in the way" / "cache"))
-    for act in (vgg16_weights.fetch, lambda: vgg16_weights.port(whole_file)):
+    for act in (pretrained.fetch, lambda vgg16: pretrained.port(vgg16, whole_file)):
         with pytest.raises(UserError, match="cannot be written.*COLORJAX_HOME"):
-            act()
+            act(published())
 
 
 def test_the_checksums_are_those_that_keras_publishes():
@@ -589,27 +600,29 @@ def test_the_checksums_are_those_that_keras_publishes():
 
 
 def test_the_command_ports_a_file_and_says_where_and_what(whole_file, capsys):
-    assert vgg16_weights.main([str(whole_file)]) == 0
+    assert pretrained.main(published(), [str(whole_file)]) == 0
     (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith(f"{vgg16_weights.cached_path()}: ported from NOT the published file")
+    path = pretrained.cached_path(published())
+    assert line.startswith(f"{path}: ported from NOT the published file")
     assert "0 of 26 arrays" in line
-    assert_ported(vgg16_weights.load(vgg16_weights.cached_path()), random_keras_weights())
+    weights = pretrained.load(published(), path)
+    assert_ported(weights, random_keras_weights())
 
 
 def test_the_command_knows_the_published_file(whole_file, capsys, monkeypatch):
-    md5 = vgg16_weights._file_hash(whole_file, "md5")
+    md5 = pretrained.file_hash(whole_file, "md5")
     monkeypatch.setitem(vgg16_weights.PUBLISHED_MD5, md5, "vgg16.h5")
-    assert vgg16_weights.main([str(whole_file)]) == 0
+    assert pretrained.main(published(), [str(whole_file)]) == 0
     assert "ported from the published file" in capsys.readouterr().out
 
 
 def test_the_command_fetches(server, capsys):
-    assert vgg16_weights.main(["--fetch"]) == 0
-    assert str(vgg16_weights.cached_path()) in capsys.readouterr().out
+    assert pretrained.main(published(), ["--fetch"]) == 0
+    assert str(pretrained.cached_path(published())) in capsys.readouterr().out
 
 
 def test_the_command_tells_a_mistake_in_one_line_and_exits_with_two(tmp_path, capsys):
     path = tmp_path / "gone.h5"
-    assert vgg16_weights.main([str(path)]) == 2
+    assert pretrained.main(published(), [str(path)]) == 2
     out, err = capsys.readouterr()
     assert (out, err) == ("", f"{path} is not a file, want VGG16 weights saved by Keras\n")

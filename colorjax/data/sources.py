@@ -74,6 +74,8 @@ def open_source(
       source: one of
         `sample`: twelve photographs that come with the package;
         `folder:PATH`: every JPEG, PNG, WebP, TIFF and BMP under PATH, hidden ones apart;
+        `folder:PATH1,PATH2,...`: those of several folders, none of which lies in another. A path
+        with a comma in it can be given alone only;
         `tfds:NAME`, as `tfds:imagenette/320px`: the `train` split of a TFDS data set that has been
         prepared as array_record and has an image feature called `image`. There the hash is that of
         the data set's full name and the example's index, because hashing the files would mean
@@ -97,9 +99,9 @@ def open_source(
         raise UserError(f"the hold-out share is {holdout}, and should lie between 0 and 1")
     kind, _, place = source.partition(":")
     if source == "sample":
-        items, look = _open_folder(SAMPLE_FOLDER)
+        items, look = _open_folders([SAMPLE_FOLDER])
     elif kind == "folder" and place:
-        items, look = _open_folder(Path(place).expanduser())
+        items, look = _open_folders(_folders(place))
     elif kind == "tfds" and place:
         items = _tfds_records(place, data_dir)
         look = _look_by_key(items, thorough=min_chroma > 0)
@@ -209,10 +211,36 @@ def _report_faults(name: str, faults: list[str], found: int, max_unreadable: flo
         _logger.warning("%s: leaving out %d of %d pictures:\n  %s", name, len(faults), found, text)
 
 
-def _open_folder(folder: Path) -> tuple[list[Item], Callable[[int], _Look]]:
-    items = [Item(key, folder / key) for key in _picture_keys(folder)]
-    if not items:
-        raise UserError(f"{folder}: holds no picture ({' '.join(SUFFIXES)})")
+def _folders(place: str) -> list[Path]:
+    """The folders that PATH or PATH1,PATH2,... names."""
+    whole = Path(place).expanduser()
+    if whole.exists() or "," not in place:
+        return [whole]
+    folders = [Path(part).expanduser() for part in place.split(",")]
+    for part, folder in zip(place.split(","), folders, strict=True):
+        if not part or not folder.is_dir():
+            raise UserError(
+                f"folder:{place}: there is no folder {part!r}; commas part folders, so one with a "
+                "comma in its name must be given alone"
+            )
+    for inner in folders:
+        for outer in folders:
+            if inner is not outer and inner.resolve().is_relative_to(outer.resolve()):
+                raise UserError(
+                    f"folder:{place}: {inner} is {outer} or lies in it, and would count twice"
+                )
+    return folders
+
+
+def _open_folders(folders: list[Path]) -> tuple[list[Item], Callable[[int], _Look]]:
+    items = []
+    for folder in folders:
+        # Of one folder the keys are paths inside it, so that it may move.
+        prefix = f"{folder.as_posix()}/" if len(folders) > 1 else ""
+        found = [Item(prefix + key, folder / key) for key in _picture_keys(folder)]
+        if not found:
+            raise UserError(f"{folder}: holds no picture ({' '.join(SUFFIXES)})")
+        items += found
 
     def look(index: int) -> _Look:
         key, path, _ = items[index]

@@ -87,7 +87,7 @@ def max_pool(x: jax.Array) -> jax.Array:
     return jnp.maximum(left, right)
 
 
-def _center(gray_or_rgb: jax.Array) -> jax.Array:
+def without_mean(gray_or_rgb: jax.Array) -> jax.Array:
     """[b, h, w, 1 or 3] in [0, 255] -> float32 [b, h, w, 3] without the ImageNet mean."""
     if gray_or_rgb.ndim != 4 or gray_or_rgb.shape[-1] not in (1, 3):
         raise ValueError(f"want [b, h, w, 1] or [b, h, w, 3], got shape {gray_or_rgb.shape}")
@@ -127,7 +127,7 @@ class VGG16(nn.Module):
         Raises UserError for an unknown `last_layer` and ValueError for another number of channels.
         """
         shapes = layer_shapes(self.last_layer, self.width)
-        x = _center(gray_or_rgb).astype(self.dtype)
+        x = without_mean(gray_or_rgb).astype(self.dtype)
         taps = {}
         for name in layers_up_to(self.last_layer):
             x = max_pool(x) if _is_pool(name) else self._conv(name, shapes[name][-1], x, train)
@@ -193,7 +193,7 @@ def batch_norm_from_pretrained(
     in `from_pretrained`. Returns (params, batch_stats), shaped as by `VGG16.init`.
     """
     params, stats = {}, {}
-    x = _center(jnp.asarray(gray_or_rgb))
+    x = without_mean(jnp.asarray(gray_or_rgb))
     for name in layers_up_to(last_layer):
         if _is_pool(name):
             x = max_pool(x)

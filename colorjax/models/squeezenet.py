@@ -1,0 +1,130 @@
+"""A light encoder: SqueezeNet 1.1 (Iandola et al., arXiv:1602.07360) with its activations named.
+
+A tenth of VGG16's parameters up to its fourth block, and a fiftieth of its products. Layers carry
+the names that Keras's file of the weights has, with `_` where that has `/`, so that weights, taps
+and parameters share one vocabulary.
+
+The published network does not pad its first convolution and its pools; zeros at the right and below
+(SAME, for even sides) leave all that it computes as it is and add one row and one column, so that
+every stage has half the side of the one before.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from colorjax.models.vgg16 import CONV, GLOROT, scale_width, without_mean
+
+STRIDE = 16  # sides must divide by it
+
+# Fire module -> channels of its squeeze, and of each of its two expansions.
+_FIRES = {
+    "fire2": (16, 64), "fire3": (16, 64), "fire4": (32, 128), "fire5": (32, 128),
+    "fire6": (48, 192), "fire7": (48, 192), "fire8": (64, 256), "fire9": (64, 256),
+}  # fmt: skip
+_FIRST = 64  # channels of conv1
+_POOLED = ("fire2", "fire4", "fire6")  # which begin with a max-pool
+
+
+def layer_shapes(width: float = 1.0) -> dict[str, tuple[int, int, int, int]]:
+    """Name -> kernel shape (height, width, in, out) of all convolutions, in order.
+
+    `width` scales the channels as `scale_width` does; 1.0 is the published network.
+    """
+    depth = scale_width(_FIRST, width)
+    shapes = {"conv1": (3, 3, 3, depth)}
+    for fire, features in _FIRES.items():
+        squeeze, expand = (scale_width(f, width) for f in features)
+        shapes[f"{fire}_squeeze1x1"] = (1, 1, depth, squeeze)
+        shapes[f"{fire}_expand1x1"] = (1, 1, squeeze, expand)
+        shapes[f"{fire}_expand3x3"] = (3, 3, squeeze, expand)
+        depth = 2 * expand
+    return shapes
+
+
+class SqueezeNet(nn.Module):
+    """SqueezeNet 1.1 up to its ninth fire module, without batch norm.
+
+    Fresh kernels are Glorot-uniform, biases zero. `dtype` is what the layers compute in; parameters
+    are float32: `conv1/kernel` [3, 3, 3, out], its inputs in RGB order, `fire2_squeeze1x1/kernel`
+    and so on as in `layer_shapes`, each with a `bias` [out].
+    """
+
+    width: float = 1.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, gray_or_rgb: jax.Array) -> dict[str, jax.Array]:
+        """Computes the taps, in `dtype`: `conv1` [b, h/2, w/2, 64] and `fire2` [.., h/4, w/4, 128]
+        to `fire9` [.., h/16, w/16, 512], each after its ReLU.
+
+        `gray_or_rgb` is [b, h, w, 1] or [b, h, w, 3], sRGB in [0, 255] with the mean still in it;
+        gray counts as three equal channels. Of gray no more matters than, for every tap of conv1,
+        the sum of its kernel over the input channels and the sum of its products with their means,
+        so that BGR kernels and means give the same as RGB ones, but not one with the other.
+        Raises ValueError for another number of channels, or for sides that do not divide by 16.
+        """
+        x = without_mean(gray_or_rgb).astype(self.dtype)
+        height, width = x.shape[1:3]
+        if height % STRIDE or width % STRIDE:
+            raise ValueError(f"image is {height}x{width}, want multiples of {STRIDE}")
+        shapes = layer_shapes(self.width)
+        conv1 = nn.Conv(
+            shapes["conv1"][-1], (3, 3), (2, 2), kernel_init=GLOROT, dtype=self.dtype,
+            conv_general_dilated=_conv_halving, name="conv1",
+        )  # fmt: skip
+        taps = {"conv1": nn.relu(conv1(x))}
+        x = taps["conv1"]
+        for fire in _FIRES:
+            x = max_pool(x) if fire in _POOLED else x
+            squeezed = self._conv(f"{fire}_squeeze1x1", shapes, x)
+            x = jnp.concatenate(
+                [self._conv(f"{fire}_expand{size}", shapes, squeezed) for size in ("1x1", "3x3")],
+                axis=-1,
+            )
+            taps[fire] = x
+        return taps
+
+    def _conv(self, name: str, shapes: dict, x: jax.Array) -> jax.Array:
+        *size, _, features = shapes[name]
+        return nn.relu(CONV(features, tuple(size), dtype=self.dtype, name=name)(x))
+
+
+def max_pool(x: jax.Array) -> jax.Array:
+    """Maxima over 3x3 windows with stride 2, SAME: [b, h, w, c] -> [b, h / 2, w / 2, c], h, w even.
+
+    As maxima of slices, for the reason that `colorjax.models.vgg16.max_pool` gives.
+    """
+    for axis in (1, 2):
+        first, second = (jax.lax.slice_in_dim(x, i, None, 2, axis) for i in (0, 1))
+        last = jax.lax.slice_in_dim(second, -1, None, 1, axis)  # in place of what lies outside
+        third = jnp.concatenate([jax.lax.slice_in_dim(first, 1, None, 1, axis), last], axis)
+        x = jnp.maximum(jnp.maximum(first, second), third)
+    return x
+
+
+def _conv_halving(x: jax.Array, kernel: jax.Array, *_, **__) -> jax.Array:
+    """3x3 convolution with stride 2, zero-padded to SAME, of even sides.
+
+    One product over all nine taps: of so few input channels it is quick, and so is its gradient,
+    where XLA's for a strided convolution on a CPU is not.
+    """
+    height, width = x.shape[1:3]
+    x = jnp.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0)))
+    taps = [x[:, i : i + height : 2, j : j + width : 2] for i in range(3) for j in range(3)]
+    return jnp.concatenate(taps, axis=-1) @ kernel.reshape(-1, kernel.shape[-1])
+
+
+def from_pretrained(weights: Mapping[str, Mapping[str, Any]]) -> dict:
+    """Params of `SqueezeNet()` from the published weights.
+
+    `weights` is layer name -> {"kernel": as in `layer_shapes`, "bias": [out]} with conv1's inputs
+    in RGB order.
+    """
+    return {
+        name: {part: jnp.asarray(weights[name][part]) for part in ("kernel", "bias")}
+        for name in layer_shapes()
+    }
