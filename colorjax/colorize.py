@@ -23,7 +23,7 @@ from colorjax.build import build_model, build_task, check_at_least, check_choice
 from colorjax.decoding import METHODS
 from colorjax.errors import UserError
 from colorjax.spaces import SPACES
-from colorjax.task import Decoding
+from colorjax.task import Decoding, cell_means
 
 EDGES = ("guided", "bilinear")
 # Sides of the network's input are multiples of this, as every encoder here wants.
@@ -264,16 +264,8 @@ def _decoded(painter: Painter, scores: Scores, settings: Settings) -> jax.Array:
 def _score(model, space, variables, rgb_u8) -> Scores:
     gray, lightness, _ = space.split(rgb_u8)
     outputs = model.apply(variables, gray)
-    factor = rgb_u8.shape[-2] // outputs.shape[2]
-    true_lightness = color.rgb_u8_to_luv(rgb_u8)[..., :1]
-    return Scores(outputs, *(_cell_means(x, factor) for x in (true_lightness, lightness)))
-
-
-def _cell_means(x: jax.Array, factor: int) -> jax.Array:
-    """Means over cells of factor x factor pixels: [b, h, w, c] -> [b, h / f, w / f, c]."""
-    batch, height, width, depth = x.shape
-    cells = x.reshape(batch, height // factor, factor, width // factor, factor, depth)
-    return jnp.mean(cells, axis=(2, 4))
+    true_lightness, width = color.rgb_u8_to_luv(rgb_u8)[..., :1], outputs.shape[2]
+    return Scores(outputs, *(cell_means(x, width) for x in (true_lightness, lightness)))
 
 
 def _decode(
