@@ -59,6 +59,9 @@ DECODERS = [
     ("In between", "annealed"),
     ("One draw", "sample"),
 ]
+SAVE, DRAW, BUSY = "Download in full size (PNG)", "Draw", "One moment ..."
+# Of events that wait for nothing.
+ASIDE = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 HEADER = """
 # colorjax
 Colours for black-and-white photographs. Drag the line to compare before and after.
@@ -81,8 +84,9 @@ WORDS = gr.I18n(en={
     "upload_text.drop_file": "Drop a photo here",
     "upload_text.click_to_upload": "Choose one",
 })  # fmt: skip
-DOWNLOAD = """(file) => {
-  if (!file) return;
+# Of the file that is ready, and the message, which is empty unless it is not.
+DOWNLOAD = """(file, message) => {
+  if (message) return;
   const link = document.createElement("a");
   link.href = file.url;
   link.download = file.orig_name;
@@ -290,7 +294,7 @@ def _result(pictures: tuple[str, str], words: str) -> tuple:
     )  # fmt: skip
     with gr.Row(elem_id="below"):
         words = gr.HTML(words, padding=False, elem_id="caption")
-        download = gr.Button("Download in full size (PNG)", variant="primary", elem_id="download")
+        download = gr.Button(SAVE, variant="primary", elem_id="download")
     return slider, words, download, gr.DownloadButton(visible=False)
 
 
@@ -326,7 +330,8 @@ def _controls(decode: str | None) -> tuple:
         )  # fmt: skip
         seed = gr.Number(
             0, minimum=0, maximum=2**31 - 1, precision=0, label="Number of the draw (seed)",
-            visible=choice, info="The same number always gives the same colours.",
+            visible=choice,
+            info="The same number always gives the same colours. Several draws begin with it.",
         )  # fmt: skip
         edges = gr.Checkbox(
             True, label="Keep colours inside outlines",
@@ -346,7 +351,7 @@ def _samples(visible: bool) -> tuple:
             count = gr.Slider(
                 2, MOST_SAMPLES, 4, step=1, label="How many", buttons=[], elem_id="count"
             )
-            draw = gr.Button("Draw", elem_id="draw")
+            draw = gr.Button(DRAW, elem_id="draw")
         gallery = gr.Gallery(
             visible=False, columns=4, height="auto", allow_preview=False, show_label=False,
             buttons=[], interactive=False, elem_id="gallery",
@@ -411,20 +416,26 @@ def _wire(events: Events) -> None:
        show_progress_on=page.slider, api_name="colorize", api_visibility="public")  # fmt: skip
     on(page.examples.click, events.take_example, [page.examples, *controls],
        [*shown, page.gallery, page.upload], show_progress_on=page.slider)  # fmt: skip
-    on([part.input for part in controls], events.change, [page.view, *controls], shown,
-       show_progress_on=page.slider, show_progress="minimal",
-       trigger_mode="always_last")  # fmt: skip
-    on(page.draw.click, events.draw, [page.view, page.count, *controls],
-       [page.gallery, page.drawn, page.message], show_progress_on=page.draw)  # fmt: skip
+    any_control = functools.partial(gr.on, [part.input for part in controls])
+    on(any_control, events.change, [page.view, *controls], shown, show_progress_on=page.slider,
+       show_progress="minimal", trigger_mode="always_last")  # fmt: skip
     on(page.gallery.select, events.take_draw, [page.view, page.drawn, *controls],
        [*shown, decoder, seed], show_progress_on=page.slider)  # fmt: skip
-    ready = on(page.download.click, events.prepare, page.view, [page.file, page.message],
-               show_progress_on=page.download, api_name="download",
-               api_visibility="public")  # fmt: skip
-    ready.success(None, page.file, None, js=DOWNLOAD)
+    on(_busy(page.draw), events.draw, [page.view, page.count, *controls],
+       [page.gallery, page.drawn, page.message], show_progress="hidden",
+    ).then(lambda: gr.Button(DRAW, interactive=True), None, page.draw, **ASIDE)  # fmt: skip
+    ready = on(_busy(page.download), events.prepare, page.view, [page.file, page.message],
+               show_progress="hidden", api_name="download", api_visibility="public")  # fmt: skip
+    ready.then(lambda: gr.Button(SAVE, interactive=True), None, page.download, **ASIDE)
+    ready.then(None, [page.file, page.message], None, js=DOWNLOAD)
 
 
-def _on(message: gr.HTML, triggers, act: Callable[..., dict], inputs, outputs: list, **more):
+def _busy(button: gr.Button) -> Callable:
+    """Has a button say that it was clicked; what follows is to make it a button again."""
+    return button.click(lambda: gr.Button(BUSY, interactive=False), None, button, **ASIDE).then
+
+
+def _on(message: gr.HTML, listen: Callable, act: Callable[..., dict], inputs, outputs, **more):
     """Has an event run `act`, one at a time of all visitors; what is wrong is told in the page."""
 
     @functools.wraps(act)
@@ -435,8 +446,8 @@ def _on(message: gr.HTML, triggers, act: Callable[..., dict], inputs, outputs: l
             return {message: f'<p role="alert">{html.escape(str(error))}</p>'}
 
     settings = {"api_visibility": "private"} | more
-    return gr.on(
-        triggers, told, inputs, outputs, concurrency_limit=1, concurrency_id="network", **settings
+    return listen(
+        told, inputs, outputs, concurrency_limit=1, concurrency_id="network", **settings
     )
 
 

@@ -1,3 +1,4 @@
+import fcntl
 import io
 import os
 import re
@@ -8,6 +9,7 @@ import stat
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -357,9 +359,14 @@ def test_the_command_says_what_to_install_where_gradio_is_missing(monkeypatch):
 def chromium() -> str:
     """The browser; brought from Debian where the tests are to have one, and skipped elsewhere."""
     wanted = os.environ.get("CI") or os.environ.get("COLORJAX_TEST_BROWSER")
-    if not os.path.exists(CHROMIUM) and wanted and os.geteuid() == 0 and shutil.which("apt-get"):
-        for what in (["update"], ["install", "--yes", "--no-install-recommends", "chromium"]):
-            subprocess.run(["apt-get", "--quiet", *what], check=True, stdout=subprocess.DEVNULL)
+    if wanted and os.geteuid() == 0 and shutil.which("apt-get"):
+        # Of the processes that tests run in, one brings it.
+        with open(Path(tempfile.gettempdir(), "colorjax-chromium.lock"), "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not os.path.exists(CHROMIUM):
+                apt = ["apt-get", "--quiet", "--yes"]
+                subprocess.run([*apt, "update"], check=True)
+                subprocess.run([*apt, "install", "--no-install-recommends", "chromium"], check=True)
     if not os.path.exists(CHROMIUM):
         pytest.skip(f"{CHROMIUM} is missing: apt-get install chromium")
     return CHROMIUM
@@ -421,6 +428,7 @@ def test_a_photo_is_coloured_compared_and_downloaded(tab, tmp_path):
     assert cut() != before
     with tab.expect_download() as download:
         tab.click("#download")
+    tab.wait_for_selector("#download:enabled:has-text('Download')")
     assert download.value.suggested_filename == "house_color.png"
     full = rgb_of(download.value.path())
     assert full.shape == photo.shape and spread(full) > 5.0
@@ -436,6 +444,7 @@ def test_settings_and_draws_change_what_is_shown(tab):
     seen.add(shown(tab))
     tab.click("#draw")
     tab.wait_for_selector("#gallery img")
+    tab.wait_for_selector("#draw:enabled:has-text('Draw')")
     assert tab.locator("#gallery img").count() == 4 and overflow(tab) <= 0
     tab.click("#gallery button >> nth=2")
     tab.wait_for_function("seen => !seen.includes(" + SHOWN + ")", arg=list(seen))
