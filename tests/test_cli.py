@@ -188,7 +188,7 @@ def test_a_grid_shows_the_photo_and_what_settings_make_of_it(model, tmp_path):
     assert invoke(tmp_path / "old.png", "--model", model, "--grid").exit_code == 0
     with Image.open(tmp_path / "old_color.png") as sheet:
         width, height = sheet.size
-        assert width == 4 * (320 + 8) + 8 and height == 4 * (480 + 26 + 8)
+        assert width == 4 * (320 + 8) + 8 and height == 3 * (480 + 26 + 8)
 
 
 def test_a_pipe_gives_a_picture_and_nothing_else(model):
