@@ -84,6 +84,10 @@ WORDS = gr.I18n(en={
     "upload_text.drop_file": "Drop a photo here",
     "upload_text.click_to_upload": "Choose one",
 })  # fmt: skip
+# On a phone the photo is far above the pictures that are chosen from.
+SHOW_RESULT = """() => {
+  document.querySelector("#result").scrollIntoView({behavior: "smooth", block: "nearest"});
+}"""
 # Of the file that is ready, and the message, which is empty unless it is not.
 DOWNLOAD = """(file, message) => {
   if (message) return;
@@ -421,6 +425,7 @@ def _wire(events: Events) -> None:
        show_progress="minimal", trigger_mode="always_last")  # fmt: skip
     on(page.gallery.select, events.take_draw, [page.view, page.drawn, *controls],
        [*shown, decoder, seed], show_progress_on=page.slider)  # fmt: skip
+    gr.on([page.examples.click, page.gallery.select], None, js=SHOW_RESULT)
     on(_busy(page.draw), events.draw, [page.view, page.count, *controls],
        [page.gallery, page.drawn, page.message], show_progress="hidden",
     ).then(lambda: gr.Button(DRAW, interactive=True), None, page.draw, **ASIDE)  # fmt: skip

@@ -449,6 +449,7 @@ def test_settings_and_draws_change_what_is_shown(tab):
     tab.click("#gallery button >> nth=2")
     tab.wait_for_function("seen => !seen.includes(" + SHOWN + ")", arg=list(seen))
     assert tab.get_by_label("One draw").is_checked()
+    tab.wait_for_function("document.querySelector('#result').getBoundingClientRect().top >= 0")
     assert tab.get_by_label("Number of the draw").input_value() == "2"
 
 
