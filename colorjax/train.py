@@ -21,7 +21,7 @@ from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from colorjax import checkpoint, evaluate, figures, image_io, logs, parallel, steps
+from colorjax import checkpoint, evaluate, figures, image_io, logs, parallel, release, steps
 from colorjax.build import (
     build_model,
     build_optimizer,
@@ -181,9 +181,11 @@ def begin_afresh(
     """As `begin`, for a run without a checkpoint."""
     task = build_task(config, None)
     calibration = evaluate.load_rgb(config, evaluate.spread(source.train, CALIBRATION_IMAGES))
-    state, encoder = load_encoder(
-        config, init_state(config, model, tx), task.prepare(calibration).gray
-    )
+    state = init_state(config, model, tx)
+    if config.get("init_from"):
+        state, encoder = release.start_from(config.init_from, state)
+    else:
+        state, encoder = load_encoder(config, state, task.prepare(calibration).gray)
     some = evaluate.spread(source.train, config.data.statistics_images)
     statistics = evaluate.measure_bins(config, task, some)
     record = {

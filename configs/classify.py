@@ -30,6 +30,7 @@ def get_config(variant: str = "sample") -> ConfigDict:
     config.log_every = 10
     config.eval_every = 50
     config.checkpoint_every = 50
+    config.init_from = ""  # a released model to start from, in place of a random decoder
     config.ema = 0.0  # decay of an average of the network that is measured in its place; 0: none
     config.ageing = 0.0  # strength, up to 1, by which the network's input is made to look old
     config.max_skipped = 20  # steps in a row that may fail to be finite before the run stops

@@ -169,3 +169,49 @@ def test_pretrained_weights_are_refused_for_another_width():
     settings = config(model__width=0.5, model__encoder_weights="imagenet")
     with pytest.raises(UserError, match="model.width is 0.5 .* fit width 1.0 only"):
         build.load_encoder(settings, None, None)
+
+
+def test_hues_have_no_mean_for_outputs_smaller_than_the_picture():
+    changes = {"space": "hsv", "model__encoder": "squeezenet"}
+    with pytest.raises(UserError, match="space is 'hsv' with model.encoder 'squeezenet'"):
+        build.build_model(config(**changes))
+
+
+@pytest.mark.parametrize(
+    "changes, sentence",
+    [
+        ({"ema": 1.5}, "ema is 1.5, want a share from 0 to 1"),
+        ({"ageing": -1.0}, "ageing is -1.0, want a share from 0 to 1"),
+        ({"model__encoder": "resnet"}, "model.encoder is 'resnet', want one of 'vgg16', 'squ"),
+        (
+            {"model__encoder": "squeezenet", "data__crop_size": 24},
+            "data.crop_size is 24, want a multiple of 16",
+        ),
+    ],
+)
+def test_what_trains_no_model_to_release_is_refused_by_name(changes, sentence):
+    with pytest.raises(UserError, match=sentence):
+        build.check_config(config(batch_size=8, **changes))
+
+
+def test_an_average_starts_from_the_pretrained_encoder(tmp_path):
+    from test_squeezenet import random_keras_weights
+
+    from colorjax import pretrained, squeezenet_weights
+
+    weights = {
+        name: {"kernel": kernel, "bias": bias}
+        for name, (kernel, bias) in random_keras_weights().items()
+    }
+    path = tmp_path / "squeezenet.safetensors"
+    pretrained.save(squeezenet_weights.PUBLISHED, weights, path)
+    settings = config(
+        model__encoder="squeezenet", model__encoder_weights=str(path), ema=0.9,
+        model__final_features=(8,),
+    )
+    model, tx = build.build_model(settings), build.build_optimizer(settings)
+    state, record = build.load_encoder(settings, build.init_state(settings, model, tx), None)
+    assert "not the published arrays" in record
+    for tree in (state.params, state.average["params"]):
+        for name, parts in weights.items():
+            assert_allclose(tree["encoder"][name]["kernel"], parts["kernel"], rtol=0)

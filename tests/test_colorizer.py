@@ -201,3 +201,71 @@ def test_a_side_that_does_not_divide_by_8_is_refused():
 def test_an_unknown_merge_is_refused():
     with pytest.raises(ValueError, match="'mean'"):
         init(small(merge="mean"))
+
+
+# SqueezeNet 1.1 less its classifier, as its authors count it: 1,235,496 - (512 * 1000 + 1000).
+SQUEEZENET = 1_235_496 - 513_000
+LIGHT_NORMS = 512 + 2 * (256 + 128)
+LIGHT_GRAY = GRAY[:, :, :16]
+
+
+@pytest.mark.parametrize(
+    "settings, parameters, side",
+    [
+        (
+            {"final_features": (128,)},
+            SQUEEZENET + LIGHT_NORMS + 512 * 256 + 9 * (256 * 128 + 128 * 64) + 2 * (256 + 128 + 64)
+            + 9 * 448 * 128 + 128 + 2 * (128 * 50 + 50),
+            4,
+        ),
+        (
+            {"final_features": (), "decoder_features": (256, 128, 64, 64)},
+            SQUEEZENET + LIGHT_NORMS + 2 * 64 + UNITS + 2 * (512 * 50 + 50),
+            8,
+        ),
+        (
+            {"num_bins": None},
+            SQUEEZENET + LIGHT_NORMS + 512 * 256 + 9 * 256 * 128 + 2 * (256 + 128)
+            + 9 * 128 * 2 + 2,
+            4,
+        ),
+        (
+            {"residual_units": False, "final_features": ()},
+            SQUEEZENET + 2 * 896 + 2 * (896 * 50 + 50),
+            4,
+        ),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_over_squeezenet_it_has_its_hand_counted_parameters_and_smaller_outputs(
+    settings, parameters, side
+):
+    model = Colorizer(**{"encoder": "squeezenet", "decoder_features": (256, 128, 64), **settings})
+    variables = jax.eval_shape(model.init, jax.random.key(0), LIGHT_GRAY)
+    assert count(variables["params"]) == parameters
+    outputs = jax.eval_shape(model.apply, variables, LIGHT_GRAY)
+    assert outputs.shape[:3] == (2, side, side)
+
+
+@pytest.mark.parametrize("settings", [{}, {"merge": "sum"}, {"residual_units": False}], ids=str)
+def test_over_squeezenet_fused_and_plain_are_one_network(settings):
+    fused, plain = (
+        small(encoder="squeezenet", decoder_features=(256, 128, 64), fused=f, **settings)
+        for f in (True, False)
+    )
+    variables = jax.tree.map(lambda x: x + 0.1, init(fused, LIGHT_GRAY))
+    logits, expected = (jax.jit(m.apply)(variables, LIGHT_GRAY) for m in (fused, plain))
+    assert_allclose(logits, expected, rtol=0, atol=1e-5 * float(jnp.abs(expected).max()))
+
+
+def test_three_units_over_vgg16_predict_at_half_the_sides():
+    model = small(decoder_features=(256, 128, 64))
+    logits = jax.eval_shape(model.apply, init(model), GRAY)
+    assert logits.shape == (2, 8, 12, 2, 5)
+
+
+def test_what_squeezenet_cannot_take_is_refused():
+    with pytest.raises(ValueError, match="16x24, want multiples of 16"):
+        init(small(encoder="squeezenet"))
+    with pytest.raises(ValueError, match="encoder is 'resnet', want one of"):
+        init(small(encoder="resnet"))

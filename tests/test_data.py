@@ -213,6 +213,44 @@ def test_a_place_without_pictures_is_named(tmp_path, make, message):
         sources.open_source(f"folder:{place}")
 
 
+def test_several_folders_are_one_source_split_as_each_would_be(tmp_path):
+    one, two = fill(tmp_path / "one", 30), tmp_path / "two"
+    two.mkdir()
+    for number in range(100, 130):
+        photo(number).save(two / f"{number}.png")
+    both = sources.open_source(f"folder:{one},{two}", holdout=0.3)
+    apart = [sources.open_source(f"folder:{f}", holdout=0.3) for f in (one, two)]
+    assert both.notes["found"] == 60
+    for part in ("train", "holdout"):
+        files = [item.data for item in getattr(both, part)]
+        assert files == [item.data for source in apart for item in getattr(source, part)]
+    all_keys = keys(both.train) + keys(both.holdout)
+    assert len(set(all_keys)) == 60
+
+
+def test_equal_files_of_several_folders_stay_on_one_side(tmp_path):
+    one, two = fill(tmp_path / "one", 20), fill(tmp_path / "two", 20)
+    opened = sources.open_source(f"folder:{one},{two}", holdout=0.3)
+    train, holdout = ({i.digest for i in part} for part in (opened.train, opened.holdout))
+    assert train and holdout and not train & holdout
+
+
+def test_a_folder_with_a_comma_is_given_alone(tmp_path):
+    odd = fill(tmp_path / "sea, sand", 20)
+    assert sources.open_source(f"folder:{odd}", holdout=0.3).notes["found"] == 20
+    other = fill(tmp_path / "other", 20)
+    with pytest.raises(UserError, match="there is no folder '.*/sea'; commas part folders"):
+        sources.open_source(f"folder:{odd},{other}", holdout=0.3)
+
+
+@pytest.mark.parametrize("second", ["one", "one/deep", "."])
+def test_a_folder_inside_another_is_refused(tmp_path, second):
+    one = fill(tmp_path / "one", 3)
+    fill(one / "deep", 3)
+    with pytest.raises(UserError, match="lies in it, and would count twice"):
+        sources.open_source(f"folder:{one},{tmp_path / second}")
+
+
 def test_an_empty_part_of_the_split_is_an_error(tmp_path):
     fill(tmp_path, 3)
     with pytest.raises(UserError, match="of 3 usable .* 0 fall into the hold-out of 1e-06"):

@@ -21,6 +21,7 @@ FLOORS = [
     "steps parallel",
     "build",
     "evaluate",
+    "release",
     "prior colorize",
     "train batch compare api",
     "sweep demo",

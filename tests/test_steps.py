@@ -170,3 +170,45 @@ def test_a_batch_that_does_not_divide_by_the_devices_is_refused(batch_size):
 
     with pytest.raises(UserError, match=rf"batch_size is {batch_size}, .* of the 4 devices"):
         parallel.check_batch_size("batch_size", batch_size)
+
+
+def test_the_average_is_that_of_its_recurrence_and_early_on_of_the_last_steps():
+    values, decay = np.random.default_rng(0).normal(size=50), 0.9
+    mean = jnp.float32(1e6)  # a start that must be forgotten
+    want = 1e6
+    for step, value in enumerate(values, start=1):
+        mean = steps.update_average(mean, jnp.float32(value), jnp.int32(step), decay)
+        d = min(decay, (1 + step) / (10 + step))
+        want = d * want + (1 - d) * value
+    assert_allclose(mean, want, rtol=1e-4, atol=1e-3)
+    early = steps.update_average(jnp.float32(0.0), jnp.float32(1.0), jnp.int32(1), 0.999)
+    assert early > 0.8
+
+
+def test_a_state_with_an_average_is_measured_by_it_and_skips_it_with_the_rest():
+    tx = optax.sgd(0.1)
+    step = partial(
+        steps.train_step, model=MODEL, task=TASK, tx=tx, crop_size=16, average_decay=0.5
+    )
+    train_step = parallel.compile_step(step, devices=jax.devices()[:1])
+    start = jax.device_get(steps.start_average(fresh_state(tx)))
+    state, _ = train_step(start, make_batch())
+    d = 2 / 11  # of the warm-up, which is below the decay
+    want = jax.tree.map(
+        lambda old, new: d * old + (1 - d) * new,
+        start.average, {"params": state.params, "batch_stats": state.batch_stats},
+    )  # fmt: skip
+    jax.tree.map(partial(assert_allclose, rtol=1e-5, atol=1e-6), state.average, want)
+    assert steps.variables(state) is state.average
+    start.params["unit2"]["kernel"][0, 0, 0, 0] = np.nan
+    state, scalars = train_step(start, make_batch())
+    assert scalars["skipped"] == 1
+    jax.tree.map(assert_array_equal, state.average, start.average)
+
+
+def test_without_an_average_the_state_saves_the_arrays_it_always_did():
+    state = fresh_state(optax.sgd(0.1))
+    with_average = steps.start_average(state)
+    plain = len(jax.tree.leaves(state))
+    assert len(jax.tree.leaves(with_average)) == plain + len(jax.tree.leaves(with_average.average))
+    assert steps.variables(state).keys() == {"params", "batch_stats"}

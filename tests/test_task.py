@@ -241,3 +241,34 @@ def test_every_objective_measures_the_same_names():
         assert_allclose(measured["color_areas"].sum(-1) / 256, measured["auc"], rtol=1e-5)
         rgb_out = objective.colors(example.lightness, objective.decode(outputs))
         assert_allclose(measured["psnr"], metrics.psnr(rgb_out, rgb / 255.0), rtol=1e-3)
+
+
+@pytest.mark.parametrize("objective", [task.classification, task.regression])
+def test_smaller_outputs_are_held_against_the_mean_colour_of_their_cells(objective):
+    small, large = objective(), objective()
+    blocks = np.random.default_rng(1).integers(0, 256, (2, 4, 4, 3), dtype=np.uint8)
+    rgb = blocks.repeat(4, 1).repeat(4, 2)
+    coarse, fine = (one.prepare(x) for one, x in ((small, blocks), (large, rgb)))
+    shape = (2, 4, 4, 2) if objective is task.regression else (2, 4, 4, 2, 50)
+    outputs = jnp.asarray(np.random.default_rng(2).normal(size=shape), jnp.float32)
+    assert_allclose(large.loss(outputs, fine), small.loss(outputs, coarse), rtol=1e-4)
+
+
+def test_cell_means_are_those_of_skimage():
+    from skimage.measure import block_reduce
+
+    x = np.random.default_rng(0).normal(size=(2, 8, 12, 2)).astype(np.float32)
+    assert_allclose(
+        task.cell_means(x, 3), block_reduce(x, (1, 4, 4, 1), np.mean), rtol=1e-5, atol=1e-6
+    )
+    assert task.cell_means(x, 12) is x
+
+
+def test_smaller_outputs_are_measured_at_the_size_of_the_picture():
+    regression = task.regression()
+    rgb = np.full((1, 16, 16, 3), (200, 100, 50), np.uint8)
+    example = regression.prepare(rgb)
+    outputs = task.cell_means(example.chroma, 4) / task.CHROMA_SCALE
+    assert regression.decode(outputs).shape == (1, 4, 4, 2)
+    measured = regression.measure(outputs, example)
+    assert float(measured["psnr"][0]) > 45 and float(measured["acc_u"][0]) == 1.0

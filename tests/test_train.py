@@ -204,3 +204,37 @@ def test_real_scenes_lower_the_loss(photo_folder, tmp_path):
     train.train(config, tmp_path)
     losses = [r["loss"] for r in logs.read_metrics(tmp_path) if r["split"] == "train"]
     assert losses[-1] < 0.9 * losses[0]
+
+
+LIGHT = {
+    "model__encoder": "squeezenet", "model__decoder_features": (256, 128, 64), "ema": 0.9,
+    "ageing": 1.0, "bins__layout": "joint", "bins__softness": 5.0,
+}  # fmt: skip
+
+
+def test_a_light_aged_averaged_run_goes_on_bit_for_bit(tmp_path):
+    whole = tiny_config(num_steps=6, eval_every=6, **LIGHT)
+    metrics = train.train(whole, tmp_path / "whole")
+    assert set(metrics) == METRICS
+    train.train(tiny_config(num_steps=3, eval_every=3, **LIGHT), tmp_path / "parts")
+    train.train(whole, tmp_path / "parts")
+    one, two = (newest_state(tmp_path / name, whole) for name in ("whole", "parts"))
+    jax.tree.map(assert_array_equal, one.state, two.state)
+    step, variables = evaluate.load_variables(
+        whole, train.build_model(whole), tmp_path / "whole"
+    )
+    jax.tree.map(assert_array_equal, variables, one.state.average)
+    assert step == 6
+
+
+def test_runs_of_older_versions_lack_the_new_settings_and_go_on(tmp_path):
+    config = tiny_config(num_steps=1, eval_every=1)
+    with config.unlocked():
+        for field in ("ema", "ageing", "init_from"):
+            del config[field]
+        del config.model.encoder
+    train.train(config, tmp_path)
+    config.num_steps = 2
+    assert set(train.train(config, tmp_path)) == METRICS
+    state = newest_state(tmp_path, config).state
+    assert state.average == ()

@@ -1,0 +1,224 @@
+"""A trained network as one file to hand on: safetensors with its config, statistics and metrics.
+
+    python -m colorjax.release RUN FILE      writes the best checkpoint of the folder RUN to FILE
+
+Kernels are kept in float16, which halves the file; biases and the norms' statistics, which may be
+beyond its range and take next to no room, in float32. Nothing in such a file is ever executed.
+"""
+
+import argparse
+import hashlib
+import json
+import math
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from flax.traverse_util import flatten_dict, unflatten_dict
+from ml_collections import ConfigDict
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as to_safetensors
+
+from colorjax import evaluate, files, logs, parallel, steps
+from colorjax.build import build_binning, build_model, build_task, state_shapes
+from colorjax.errors import UserError
+from colorjax.steps import TrainState, start_average
+
+FORMAT = "colorjax-model-1"  # changes with anything that an older program would misread
+LICENCE = "Apache-2.0"
+MAX_BYTES = 25_000_000
+TYPES = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
+
+# Settings that name places of the machine that trained, and what stands in the file for them.
+_PLACES = {
+    "data.source": "sample", "data.cache_dir": "", "data.tfds_dir": "",
+    "model.encoder_weights": "auto", "init_from": "",
+}  # fmt: skip
+
+
+def export(workdir: str | os.PathLike, file: str | os.PathLike, licence: str = LICENCE) -> Path:
+    """Writes a run's best checkpoint, its average where it keeps one, to `file`; returns its path.
+
+    Raises UserError if the run has no checkpoint, if a value is not finite, or if the file would be
+    larger than MAX_BYTES or cannot be written.
+    """
+    workdir, file = Path(workdir), Path(file)
+    config, record = ConfigDict(logs.read_config(workdir)), logs.read_record(workdir)
+    step, variables = evaluate.load_variables(config, build_model(config), workdir)
+    arrays = {name: _narrowed(workdir, name, x) for name, x in _flat(variables).items()}
+    rows = [row for row in logs.read_metrics(workdir) if row["split"] == "holdout"]
+    measured = {row["step"]: row for row in rows}.get(step, {})
+    metadata = {
+        "format": FORMAT,
+        "licence": licence,
+        "config": json.dumps(_without_places(config)),
+        "statistics": json.dumps(record["bins"]),
+        "metrics": json.dumps({**measured, "step": step}),
+        "trained_on": json.dumps({**record["data"], "encoder": record["encoder"]}),
+        "sha256": digest(arrays),
+    }
+    content = to_safetensors(arrays, metadata)
+    if len(content) > MAX_BYTES:
+        raise UserError(
+            f"{workdir}: the model would take {len(content):,} bytes, want at most {MAX_BYTES:,}"
+        )
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with files.written_aside(file) as aside:
+            aside.write_bytes(content)
+    except OSError as error:
+        raise UserError(f"{file}: cannot be written: {error.strerror or error}") from error
+    return file
+
+
+def load(file: str | os.PathLike) -> tuple[ConfigDict, dict[str, Any], dict[str, Any]]:
+    """Reads a file that `export` wrote: (config, statistics, variables).
+
+    The config is what the run had, but for the places of its data; statistics are as
+    `evaluate.measure_bins` gives them; variables are float32, in the structure of
+    `steps.variables`, on this process's devices.
+
+    Raises UserError if it is no such file, if a tensor is missing, foreign, misshapen, of another
+    type or not finite, or if the tensors are not those that were exported.
+    """
+    path = Path(file)
+    with _open(path) as opened:
+        metadata = opened.metadata()
+        config, statistics, wanted = _described(path, metadata)
+        found = {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}
+        _check_shapes(path, found, wanted)
+        for name in found:
+            if (kind := opened.get_slice(name).get_dtype()) not in TYPES:
+                raise UserError(f"{path}: {name} is {kind}, want {' or '.join(TYPES)}")
+        arrays = {name: opened.get_tensor(name) for name in found}
+    if digest(arrays) != metadata.get("sha256"):
+        raise UserError(
+            f"{path}: its tensors have the sha256 {digest(arrays)[:12]}..., want "
+            f"{metadata.get('sha256', 'one')[:12]}...: the file was damaged or changed"
+        )
+    for name, array in arrays.items():
+        _check_finite(path, name, array)
+    wide = {name: array.astype(np.float32) for name, array in arrays.items()}
+    return config, statistics, parallel.place(unflatten_dict(wide, sep="/"))
+
+
+def start_from(file: str | os.PathLike, state: TrainState) -> tuple[TrainState, str]:
+    """A fresh state with the variables of a released file, and a line for the record.
+
+    Raises UserError, besides those of `load`, if the file's network is another.
+    """
+    _, _, variables = load(file)
+    wanted = _flat(steps.variables(state._replace(average=())))
+    _check_shapes(
+        Path(file),
+        {name: x.shape for name, x in _flat(variables).items()},
+        {name: x.shape for name, x in wanted.items()},
+    )
+    state = state._replace(**variables)
+    line = f"{Path(file).name} (sha256 {hashlib.sha256(Path(file).read_bytes()).hexdigest()})"
+    return start_average(state) if state.average else state, line
+
+
+def digest(arrays: dict[str, np.ndarray]) -> str:
+    """The sha256 of all arrays with their names, types and shapes, in the order of the names."""
+    total = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        total.update(json.dumps([name, array.dtype.name, array.shape]).encode())
+        total.update(np.ascontiguousarray(array, array.dtype.newbyteorder("<")))
+    return total.hexdigest()
+
+
+def _flat(variables: dict[str, Any]) -> dict[str, Any]:
+    return flatten_dict(variables, sep="/")
+
+
+def _narrowed(path: Path, name: str, x: jax.Array) -> np.ndarray:
+    array = np.asarray(x, np.float32)
+    _check_finite(path, name, array)
+    with np.errstate(over="ignore"):
+        half = array.astype(np.float16)
+    return half if array.ndim > 1 and np.isfinite(half).all() else array
+
+
+def _check_finite(path: Path, name: str, array: np.ndarray) -> None:
+    bad = np.count_nonzero(~np.isfinite(array))
+    if bad:
+        raise UserError(f"{path}: {name} has {bad} values that are NaN or infinite")
+
+
+def _without_places(config: ConfigDict) -> dict[str, Any]:
+    flat = flatten_dict(config.to_dict(), sep=".")
+    flat |= {name: value for name, value in _PLACES.items() if name in flat}
+    return logs.as_json(unflatten_dict(flat, sep="."))
+
+
+def _open(path: Path) -> safe_open:
+    if not path.is_file():
+        raise UserError(f"{path} is not a file, want a model of colorjax")
+    try:
+        opened = safe_open(path, framework="numpy")
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} is no sound safetensors file ({error})") from error
+    found = (opened.metadata() or {}).get("format")
+    if found != FORMAT:
+        raise UserError(f"{path} is of format {found!r}, want {FORMAT!r}: a model of colorjax")
+    return opened
+
+
+def _described(path: Path, metadata: dict[str, str]) -> tuple[ConfigDict, dict, dict]:
+    """The config, the statistics, and what shapes follow from them: {name: shape}."""
+    try:
+        config = ConfigDict(logs.with_tuples(json.loads(metadata["config"])))
+        statistics = json.loads(metadata["statistics"])
+        centers = build_binning(config).centers
+        shapes = np.shape(statistics["counts"]), np.shape(statistics["means"])
+        if shapes != (centers.shape[:2], centers.shape):
+            raise ValueError(f"statistics of shapes {shapes} for bins of shape {centers.shape}")
+        build_task(config, statistics)
+        shapes = state_shapes(config, build_model(config), optax.identity())
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"{path}: its config or statistics are not colorjax's ({reason})"
+        ) from error
+    wanted = _flat(steps.variables(shapes._replace(average=())))
+    return config, statistics, {name: tuple(x.shape) for name, x in wanted.items()}
+
+
+def _check_shapes(path: Path, found: dict[str, tuple], wanted: dict[str, tuple]) -> None:
+    for name in [*wanted, *found]:
+        if found.get(name) != wanted.get(name):
+            raise UserError(
+                f"{path}: {name} is {_shape(found.get(name))} in the file, want "
+                f"{_shape(wanted.get(name))}"
+            )
+
+
+def _shape(shape: tuple | None) -> str:
+    return "absent" if shape is None else f"of shape {shape}"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exports a run, and says in one line what it wrote."""
+    parser = argparse.ArgumentParser(prog="python -m colorjax.release", description=export.__doc__)
+    parser.add_argument("workdir", metavar="RUN", help="folder of the run")
+    parser.add_argument("file", metavar="FILE", help="where the model goes, as model.safetensors")
+    parser.add_argument("--licence", default=LICENCE, help="of the model; %(default)s if not given")
+    args = parser.parse_args(argv)
+    try:
+        path = export(args.workdir, args.file, args.licence)
+        _, _, variables = load(path)
+    except UserError as error:
+        print(f"colorjax: {error}", file=sys.stderr)
+        return 2
+    numbers = sum(math.prod(x.shape) for x in jax.tree.leaves(variables))
+    print(f"{path}: {numbers:,} numbers in {path.stat().st_size:,} bytes")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

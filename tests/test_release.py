@@ -1,0 +1,197 @@
+"""Released models: what is exported comes back, and what is not sound is refused."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
+from test_train import tiny_config
+
+from colorjax import checkpoint, evaluate, logs, release, train
+from colorjax.build import build_model
+from colorjax.errors import UserError
+
+KERNEL = "params/final1/kernel"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run with an average, of few steps; its folder and its config."""
+    workdir = tmp_path_factory.mktemp("run")
+    config = tiny_config(
+        num_steps=2, eval_every=2, ema=0.5, bins__layout="joint", rebalance__enabled=True,
+        model__encoder="squeezenet", model__decoder_features=(256, 128, 64),
+        data__cache_dir=str(workdir / "squares"),
+    )  # fmt: skip
+    train.train(config, workdir)
+    return workdir, config
+
+
+@pytest.fixture(scope="module")
+def exported(run, tmp_path_factory):
+    return release.export(run[0], tmp_path_factory.mktemp("released") / "new" / "m.safetensors")
+
+
+def flat(tree):
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): x for path, x in leaves}
+
+
+def test_an_exported_model_loads_as_the_runs_average_to_half_precision(run, exported):
+    workdir, config = run
+    _, want = evaluate.load_variables(config, build_model(config), workdir)
+    loaded_config, statistics, variables = release.load(exported)
+    assert jax.tree.structure(variables) == jax.tree.structure(want)
+    assert {x.dtype for x in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+    for name, x in flat(variables).items():
+        exact = x.ndim == 1
+        assert_allclose(x, flat(want)[name], rtol=0 if exact else 2**-10, atol=0 if exact else 1e-7)
+    assert statistics == logs.read_record(workdir)["bins"]
+    assert loaded_config.bins == config.bins and loaded_config.model.encoder == "squeezenet"
+
+
+def test_the_average_and_not_the_last_step_is_exported(run, exported):
+    workdir, config = run
+    manager = checkpoint.open_manager(workdir, read_only=True)
+    like = train.state_shapes(config, build_model(config), train.build_optimizer(config))
+    with checkpoint.closing(manager):
+        state = checkpoint.restore(manager, like).state
+    kept = load_file(exported)[KERNEL].astype("f4")
+    assert_allclose(kept, state.average["params"]["final1"]["kernel"], rtol=2**-10, atol=1e-7)
+    assert np.abs(kept - state.params["final1"]["kernel"]).max() > 1e-4
+
+
+def test_a_file_says_what_it_is_and_nothing_of_the_machine_that_made_it(run, exported):
+    with safe_open(exported, framework="numpy") as file:
+        metadata = file.metadata()
+    assert metadata["licence"] == "Apache-2.0"
+    metrics = json.loads(metadata["metrics"])
+    assert metrics["step"] == 2 and metrics["psnr"] > 0
+    assert json.loads(metadata["trained_on"])["train"] == 11
+    assert str(run[0]) not in json.dumps(metadata)
+
+
+def test_loading_needs_no_pickle_and_runs_no_code(exported):
+    import pickle
+
+    with pytest.raises(pickle.UnpicklingError):
+        pickle.loads(exported.read_bytes())
+
+
+def spoilt(exported, tmp_path, *, metadata=None, resign=True, **arrays):
+    """The refusal of the file with other metadata, and other arrays or (None) without them."""
+    with safe_open(exported, framework="numpy") as file:
+        notes = file.metadata() | (metadata or {})
+    tensors = load_file(exported)
+    for name, array in arrays.items():
+        tensors.pop(name, None)
+        if array is not None:
+            tensors[name] = array
+    if resign:
+        notes["sha256"] = release.digest(tensors)
+    path = tmp_path / "spoilt.safetensors"
+    save_file(tensors, path, notes)
+    return refusal(path)
+
+
+def refusal(path):
+    with pytest.raises(UserError) as caught:
+        release.load(path)
+    sentence = str(caught.value)
+    assert str(path) in sentence and "\n" not in sentence
+    return sentence
+
+
+def test_a_changed_value_is_refused_by_its_checksum(exported, tmp_path):
+    kernel = load_file(exported)[KERNEL]
+    kernel.view(np.uint16)[0, 0, 0, 0] ^= 1
+    sentence = spoilt(exported, tmp_path, resign=False, **{KERNEL: kernel})
+    assert "the file was damaged or changed" in sentence
+    assert "want one" in spoilt(exported, tmp_path, resign=False, metadata={"sha256": "one"})
+
+
+def test_a_missing_a_foreign_and_a_misshapen_tensor_are_named(exported, tmp_path):
+    kernel = load_file(exported)[KERNEL]
+    assert f"{KERNEL} is absent in the file, want of shape" in spoilt(
+        exported, tmp_path, **{KERNEL: None}
+    )
+    assert "params/extra is of shape (2,) in the file, want absent" in spoilt(
+        exported, tmp_path, **{"params/extra": np.zeros(2, np.float32)}
+    )
+    assert f"{KERNEL} is of shape {kernel[:1].shape} in the file, want of shape {kernel.shape}" in (
+        spoilt(exported, tmp_path, **{KERNEL: kernel[:1]})
+    )
+
+
+def test_values_of_another_type_or_not_finite_are_named(exported, tmp_path):
+    kernel = load_file(exported)[KERNEL]
+    assert f"{KERNEL} is I16, want F16 or F32" in spoilt(
+        exported, tmp_path, **{KERNEL: kernel.view(np.int16)}
+    )
+    kernel = kernel.copy()
+    kernel[0, 0, 0, :2] = np.nan
+    assert f"{KERNEL} has 2 values that are NaN" in spoilt(exported, tmp_path, **{KERNEL: kernel})
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"config": "{"}, {"config": "{}"}, {"config": "[1]"}, {"statistics": "null"},
+        {"statistics": '{"counts": [[1, 2]], "means": []}'},
+    ],
+    ids=str,
+)
+def test_a_config_or_statistics_that_are_none_are_refused(exported, tmp_path, metadata):
+    assert "config" in spoilt(exported, tmp_path, metadata=metadata)
+
+
+def test_another_kind_of_file_is_refused(exported, tmp_path):
+    assert "is of format 'other', want 'colorjax-model-1'" in spoilt(
+        exported, tmp_path, metadata={"format": "other"}
+    )
+    path = tmp_path / "model.safetensors"
+    assert "is not a file" in refusal(path)
+    path.write_bytes(b"\x80\x04K\x01.")  # a pickle
+    assert "is no sound safetensors file" in refusal(path)
+    path.write_bytes(exported.read_bytes()[:-100])
+    assert "is no sound safetensors file" in refusal(path)
+    save_file({"x": np.zeros(1, np.float32)}, path)
+    assert "is of format None" in refusal(path)
+
+
+def test_a_model_too_large_to_release_is_refused(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(release, "MAX_BYTES", 1000)
+    with pytest.raises(UserError, match="would take .* bytes, want at most 1,000"):
+        release.export(run[0], tmp_path / "m.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_starts_from_a_released_file(run, exported, tmp_path):
+    _, config = run
+    train.train(
+        tiny_config(**{
+            "num_steps": 1, "eval_every": 1, "bins.layout": "joint",
+            "model.encoder": "squeezenet", "model.decoder_features": (256, 128, 64),
+            "optimizer.learning_rate": 1e-30, "init_from": str(exported), "ema": 0.9,
+        }),  # fmt: skip
+        tmp_path,
+    )
+    assert logs.read_record(tmp_path)["encoder"].startswith("m.safetensors (sha256 ")
+    kernels = flat(evaluate.load_variables(config, build_model(config), tmp_path)[1])
+    assert_array_equal(kernels[KERNEL], load_file(exported)[KERNEL].astype("f4"))
+
+
+def test_starting_from_the_file_of_another_network_is_refused(exported, tmp_path):
+    with pytest.raises(UserError, match=r"m.safetensors: params/.* in the file, want "):
+        train.train(tiny_config(init_from=str(exported)), tmp_path)
+
+
+def test_the_command_exports_and_tells_a_mistake_in_one_line(run, tmp_path, capsys):
+    assert release.main([str(run[0]), str(tmp_path / "m.safetensors")]) == 0
+    assert "numbers in" in capsys.readouterr().out
+    assert release.main([str(tmp_path), str(tmp_path / "m.safetensors")]) == 2
+    assert capsys.readouterr().err.startswith("colorjax: ")
