@@ -16,7 +16,14 @@ import numpy as np
 from PIL import Image
 
 from colorjax import image_io, photo
-from colorjax.colorize import Settings, colorize, load_network, open_painter, pick_device
+from colorjax.colorize import (
+    Settings,
+    colorize,
+    load_network,
+    open_painter,
+    own_decoding,
+    pick_device,
+)
 
 Picture = str | os.PathLike | bytes | Image.Image | np.ndarray
 
@@ -52,6 +59,12 @@ class Colorizer:
         self._device = pick_device(device)
         with jax.default_device(self._device):
             self._painter = open_painter(load_network(model), size=size, batch_size=batch_size)
+
+    @property
+    def decode(self) -> str | None:
+        """How scores are decoded unless told; None if the model predicts chroma itself."""
+        own = own_decoding(self._painter.network)
+        return own and own.method
 
     def colorize(
         self,

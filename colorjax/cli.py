@@ -164,7 +164,7 @@ def work(jobs: Sequence, options: dict[str, Any]) -> Iterator:
     from tqdm import tqdm
 
     from colorjax import batch, compare, parallel
-    from colorjax.colorize import load_network, open_painter, pick_device
+    from colorjax.colorize import load_network, open_painter, own_decoding, pick_device
 
     # As Ctrl-C does it, so that what is half written is taken away.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -175,7 +175,7 @@ def work(jobs: Sequence, options: dict[str, Any]) -> Iterator:
     if options["compare"]:
         arrange = compare.beside
     elif options["grid"]:
-        settings, arrange = compare.grid(painter.network.config.objective, settings[0])
+        settings, arrange = compare.grid(own_decoding(painter.network) is not None, settings[0])
         most_side = compare.CELL
     outcomes = batch.run(
         painter, jobs, settings, allow_truncated=options["allow_truncated"],
@@ -247,6 +247,20 @@ def demo(host: str, port: int, open_browser: bool, **options: Any) -> None:
         page.serve(colorizer, host=host, port=port, open_browser=open_browser, say=say)
     except UserError as error:
         raise click.ClickException(str(error)) from error
+
+
+@main.command()
+@click.argument("run", metavar="RUN")
+@click.option("-o", "--output", required=True, metavar="FILE", help="Such as model.safetensors.")
+def export(run: str, output: str) -> None:
+    """Writes the best checkpoint of a training RUN as one file, to hand on or to colour with."""
+    from colorjax import release
+
+    try:
+        path = release.export(run, output)
+    except UserError as error:
+        raise click.ClickException(str(error)) from error
+    say(f"{path}: {path.stat().st_size:,} bytes")
 
 
 if __name__ == "__main__":

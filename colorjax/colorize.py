@@ -18,13 +18,20 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
-from colorjax import color, evaluate, logs, resample
-from colorjax.build import build_model, build_task, check_at_least, check_choice
+from colorjax import color, evaluate, logs, release, resample
+from colorjax.build import (
+    build_decoding,
+    build_model,
+    build_task,
+    check_at_least,
+    check_choice,
+)
 from colorjax.decoding import METHODS
 from colorjax.errors import UserError
 from colorjax.spaces import SPACES
 from colorjax.task import Decoding, cell_means
 
+RELEASED = Path(__file__).parent / "released" / "colorjax.safetensors"
 EDGES = ("guided", "bilinear")
 # Sides of the network's input are multiples of this, as every encoder here wants.
 QUANTUM = 16
@@ -80,16 +87,33 @@ class Painter(NamedTuple):
     join: Any  # fits of one picture, uint8 tile, rows, columns -> uint8 tile
 
 
-def load_network(model: str | os.PathLike) -> Network:
-    """Loads the folder of a training run: its best checkpoint.
+def load_network(model: str | os.PathLike | None = None) -> Network:
+    """Loads a trained network.
+
+    Args:
+      model: a released file, or the folder of a training run, of which the best checkpoint is
+        taken; the file that colorjax comes with unless given.
 
     Raises:
-      UserError: there is none.
+      UserError: there is none, or it is damaged.
     """
-    workdir = Path(model)
-    config = ConfigDict(logs.read_config(workdir))
-    _, variables = evaluate.load_variables(config, build_model(config), workdir)
-    return Network(config, logs.read_record(workdir)["bins"], variables)
+    path = RELEASED if model is None else Path(model)
+    if path.is_dir():
+        config = ConfigDict(logs.read_config(path))
+        _, variables = evaluate.load_variables(config, build_model(config), path)
+        return Network(config, logs.read_record(path)["bins"], variables)
+    if not path.exists():
+        raise UserError(f"{path}: there is no such model, want a released file or a run's folder")
+    return Network(*release.load(path))
+
+
+def own_decoding(network: Network) -> Decoding | None:
+    """How the scores are decoded unless told; None of a network that predicts chroma itself."""
+    config = network.config
+    if config.objective == "regression":
+        return None
+    # Runs of older versions lack it.
+    return build_decoding(config) if "decoding" in config else Decoding()
 
 
 def pick_device(name: str | None) -> jax.Device:
@@ -140,11 +164,11 @@ def open_painter(
     )  # fmt: skip
 
 
-def check_settings(settings: Settings, objective: str) -> None:
+def check_settings(settings: Settings, network: Network) -> None:
     """Raises UserError for a setting that is none of its choices or out of its range."""
     if settings.decode is not None:
         check_choice("decode", settings.decode, METHODS)
-        if objective == "regression":
+        if own_decoding(network) is None:
             raise UserError(
                 f"decode is {settings.decode!r}, but the model predicts chroma itself: want none"
             )
@@ -178,7 +202,7 @@ def colorize(
       UserError: a setting is wrong.
     """
     for one in settings:
-        check_settings(one, painter.network.config.objective)
+        check_settings(one, painter.network)
     groups: dict[tuple[int, int], list[int]] = {}
     for i, photo in enumerate(photos):
         groups.setdefault(network_shape(*photo.shape[:2], painter.size), []).append(i)
@@ -251,13 +275,11 @@ def _padded(small: np.ndarray, batch_size: int) -> np.ndarray:
 
 
 def _decoded(painter: Painter, scores: Scores, settings: Settings) -> jax.Array:
-    own = painter.network.config.get("decoding")
-    temperature = settings.temperature or (own.temperature if own else Decoding().temperature)
+    own = own_decoding(painter.network) or Decoding()
     return painter.decode(
-        scores, jnp.float32(temperature), jnp.float32(settings.saturation),
-        jnp.uint32(settings.seed),
-        method=settings.decode or (own.method if own else Decoding().method),
-        edges=settings.edges,
+        scores, jnp.float32(settings.temperature or own.temperature),
+        jnp.float32(settings.saturation), jnp.uint32(settings.seed),
+        method=settings.decode or own.method, edges=settings.edges,
     )  # fmt: skip
 
 

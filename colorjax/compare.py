@@ -23,15 +23,15 @@ def beside(photo: np.ndarray, results: Sequence[np.ndarray]) -> list[np.ndarray]
     return [np.concatenate([photo, white, result], axis=1) for result in results]
 
 
-def grid(objective: str, base: Settings) -> tuple[list[Settings], Arrange]:
+def grid(decodes: bool, base: Settings) -> tuple[list[Settings], Arrange]:
     """Settings that are worth comparing, and what draws their results on one sheet.
 
     Args:
-      objective: of the network; one that predicts chroma itself has nothing to decode.
+      decodes: whether the network scores bins, or else predicts chroma itself.
       base: what all settings have in common.
     """
     chosen = {"as set": base}
-    if objective == "classification":
+    if decodes:
         chosen |= {
             "argmax": base._replace(decode="argmax"),
             "mean": base._replace(decode="mean"),

@@ -35,7 +35,6 @@ from colorjax.api import Colorizer
 from colorjax.colorize import Settings
 from colorjax.errors import UserError
 from colorjax.photo import Photo
-from colorjax.task import Decoding
 
 PREVIEW, SAMPLE = 1600, 640  # most pixels of a side of what the page shows
 MOST_SAMPLES = 8
@@ -251,7 +250,7 @@ def build_page(colorizer: Colorizer, folder: Path) -> gr.Blocks:
       folder: where its files go; see `private_folder`.
     """
     examples = write_examples(folder)
-    decode = own_decode(colorizer)
+    decode = colorizer.decode
     view = View(examples[0], Settings(decode))
     pictures, words = paint(colorizer, folder, view)
     with gr.Blocks(
@@ -270,15 +269,6 @@ def build_page(colorizer: Colorizer, folder: Path) -> gr.Blocks:
         page = Page(gr.State(view), *result, *chooser, controls, *samples)
         _wire(Events(page, colorizer, folder, examples))
     return blocks.queue(max_size=WAITING, default_concurrency_limit=1)
-
-
-def own_decode(colorizer: Colorizer) -> str | None:
-    """How a network's scores are decoded unless told; None if it predicts chroma itself."""
-    config = colorizer._painter.network.config
-    if config.objective != "classification":
-        return None
-    own = config.get("decoding")
-    return own.method if own else Decoding().method
 
 
 def _naming(examples: list[str]) -> str:

@@ -31,7 +31,8 @@ def save_run(folder, network: Network):
     """Writes a network as the folder of a training run; returns the folder."""
     config = network.config.to_dict()
     logs.write_json(folder / "config.json", config)
-    logs.write_json(folder / "record.json", {"bins": network.statistics})
+    record = {"bins": network.statistics, "data": {}, "encoder": "random"}
+    logs.write_json(folder / "record.json", record)
     manager = checkpoint.open_manager(folder, best_metric=evaluate.BEST_METRIC)
     with checkpoint.closing(manager):
         checkpoint.save(

@@ -251,7 +251,8 @@ def test_options_that_make_no_sense_are_refused(arguments, message, tmp_path, mo
 def test_a_model_or_device_that_is_not_there_is_one_sentence(model, tmp_path):
     (tmp_path / "a.jpg").write_bytes(encode(gray_picture(), "JPEG"))
     result = invoke(tmp_path / "a.jpg", "--model", tmp_path / "none")
-    assert result.exit_code == 1 and f"Error: {tmp_path / 'none'}" in result.stderr
+    assert result.exit_code == 1
+    assert f"Error: {tmp_path / 'none'}: there is no such model" in result.stderr
     result = invoke(tmp_path / "a.jpg", "--model", model, "--device", "gpu:7")
     assert result.exit_code == 1 and "device is 'gpu:7'" in result.stderr
 
@@ -308,6 +309,22 @@ def test_what_is_no_picture_is_refused(colorizer):
         colorizer.colorize(np.zeros((4, 4, 3)))
     with pytest.raises(UserError, match="picture: is no JPEG"):
         colorizer.colorize(b"text")
+
+
+def test_an_exported_run_colours_as_the_run_does(tmp_path):
+    network = tiny_network()
+    groups, bins = 2, 50
+    statistics = {"counts": np.ones((groups, bins)).tolist(), "clipped": 0.0, "images": 1,
+                  "means": np.linspace(-98, 98, bins).reshape(1, bins, 1).repeat(2, 0).tolist()}
+    run = save_run(tmp_path / "run", network._replace(statistics=statistics))
+    file = tmp_path / "model.safetensors"
+    assert invoke("export", run, "-o", file).exit_code == 0
+    photo = gray_picture()
+    by_run, by_file = (np.asarray(api.Colorizer(m).colorize(photo), int) for m in (run, file))
+    # Kernels are rounded to float16.
+    assert np.abs(by_run - by_file).mean() < 1
+    result = invoke("export", tmp_path / "none", "-o", file)
+    assert result.exit_code == 1 and "is no run's folder" in result.stderr
 
 
 def test_one_code_path_serves_the_command_and_the_interface(model, colorizer, tmp_path):

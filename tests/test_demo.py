@@ -15,10 +15,9 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import jax
 import numpy as np
-import optax
 import pytest
+from networks import save_run, tiny_network
 from PIL import Image
 
 pytest.importorskip("gradio", reason="gradio is missing: pip install 'colorjax[demo]'")
@@ -28,11 +27,10 @@ import gradio_client
 import httpx
 from gradio import route_utils
 
-from colorjax import build, checkpoint, cli, color, demo, evaluate, logs, steps
+from colorjax import cli, color, demo
 from colorjax.api import Colorizer
 from colorjax.colorize import Settings
 from colorjax.errors import UserError
-from configs import classify, regress
 
 # Where Debian puts it.
 CHROMIUM = "/usr/bin/chromium"
@@ -44,25 +42,9 @@ MOST_BYTES = 2_000_000
 SHOWN = "[...document.querySelectorAll('#result img')].map(i => i.src).join(' ')"
 
 
-def save_run(folder: Path, config) -> Path:
-    """A run's folder with a small network in it that has learnt nothing."""
-    config.model.width = 1 / 16
-    config.data.load_size = 64
-    state = build.init_state(config, build.build_model(config), optax.identity())
-    variables = steps.variables(state)
-    # Scores of a fresh network differ too little for colours to be seen.
-    variables["params"] = jax.tree.map(lambda x: x * 3 if x.ndim > 1 else x, variables["params"])
-    logs.write_json(folder / "config.json", config.to_dict())
-    logs.write_json(folder / "record.json", {"bins": None})
-    manager = checkpoint.open_manager(folder, best_metric=evaluate.BEST_METRIC)
-    with checkpoint.closing(manager):
-        checkpoint.save(manager, 1, variables, config=config.to_dict(), position={}, metrics={})
-    return folder
-
-
 @pytest.fixture(scope="module")
 def colorizer(tmp_path_factory):
-    return Colorizer(save_run(tmp_path_factory.mktemp("classify"), classify.get_config()))
+    return Colorizer(save_run(tmp_path_factory.mktemp("run"), tiny_network()))
 
 
 @pytest.fixture
@@ -180,7 +162,7 @@ def test_the_examples_are_the_bundled_photographs_in_gray(folder):
 
 
 def test_a_network_with_nothing_to_decode_has_no_controls_for_it(tmp_path, folder):
-    run = save_run(tmp_path, regress.get_config())
+    run = save_run(tmp_path, tiny_network(objective="regression"))
     blocks = demo.build_page(Colorizer(run), folder)
     parts = {part.label: part.visible for part in blocks.blocks.values() if hasattr(part, "label")}
     assert not parts["Which colour is taken"] and not parts["Daring (temperature)"]
@@ -328,7 +310,7 @@ def test_old_uploads_and_results_are_deleted_and_the_page_itself_is_not(server, 
 
 
 def test_the_command_serves_until_it_is_ended_and_leaves_nothing(tmp_path):
-    run = save_run(tmp_path, classify.get_config())
+    run = save_run(tmp_path, tiny_network())
     (tmp_path / "tmp").mkdir()
     command = [sys.executable, "-m", "colorjax", "demo", "--no-open", "--model", str(run),
                "--port", str(port := free_port())]  # fmt: skip
