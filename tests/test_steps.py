@@ -191,7 +191,7 @@ def test_a_state_with_an_average_is_measured_by_it_and_skips_it_with_the_rest():
         steps.train_step, model=MODEL, task=TASK, tx=tx, crop_size=16, average_decay=0.5
     )
     train_step = parallel.compile_step(step, devices=jax.devices()[:1])
-    start = jax.device_get(steps.start_average(fresh_state(tx)))
+    start = jax.tree.map(np.array, steps.start_average(fresh_state(tx)))
     state, _ = train_step(start, make_batch())
     d = 2 / 11  # of the warm-up, which is below the decay
     want = jax.tree.map(
