@@ -1,17 +1,12 @@
 """A trained network as one file to hand on: safetensors with its config, statistics and metrics.
 
-    python -m colorjax.release RUN FILE      writes the best checkpoint of the folder RUN to FILE
-
 Kernels are kept in float16, which halves the file; biases and the norms' statistics, which may be
 beyond its range and take next to no room, in float32. Nothing in such a file is ever executed.
 """
 
-import argparse
 import hashlib
 import json
-import math
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -200,25 +195,3 @@ def _check_shapes(path: Path, found: dict[str, tuple], wanted: dict[str, tuple])
 
 def _shape(shape: tuple | None) -> str:
     return "absent" if shape is None else f"of shape {shape}"
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Exports a run, and says in one line what it wrote."""
-    parser = argparse.ArgumentParser(prog="python -m colorjax.release", description=export.__doc__)
-    parser.add_argument("workdir", metavar="RUN", help="folder of the run")
-    parser.add_argument("file", metavar="FILE", help="where the model goes, as model.safetensors")
-    parser.add_argument("--licence", default=LICENCE, help="of the model; %(default)s if not given")
-    args = parser.parse_args(argv)
-    try:
-        path = export(args.workdir, args.file, args.licence)
-        _, _, variables = load(path)
-    except UserError as error:
-        print(f"colorjax: {error}", file=sys.stderr)
-        return 2
-    numbers = sum(math.prod(x.shape) for x in jax.tree.leaves(variables))
-    print(f"{path}: {numbers:,} numbers in {path.stat().st_size:,} bytes")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

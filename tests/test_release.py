@@ -188,10 +188,3 @@ def test_a_run_starts_from_a_released_file(run, exported, tmp_path):
 def test_starting_from_the_file_of_another_network_is_refused(exported, tmp_path):
     with pytest.raises(UserError, match=r"m.safetensors: params/.* in the file, want "):
         train.train(tiny_config(init_from=str(exported)), tmp_path)
-
-
-def test_the_command_exports_and_tells_a_mistake_in_one_line(run, tmp_path, capsys):
-    assert release.main([str(run[0]), str(tmp_path / "m.safetensors")]) == 0
-    assert "numbers in" in capsys.readouterr().out
-    assert release.main([str(tmp_path), str(tmp_path / "m.safetensors")]) == 2
-    assert capsys.readouterr().err.startswith("colorjax: ")
