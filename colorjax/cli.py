@@ -263,5 +263,72 @@ def export(run: str, output: str) -> None:
     say(f"{path}: {path.stat().st_size:,} bytes")
 
 
+@main.command()
+@click.argument("folders", nargs=-1, required=True, metavar="FOLDER...")
+@click.option("--model", "models", multiple=True, metavar="[NAME=]PATH",
+              help="A model to measure; may be given several times.")
+@click.option("--size", type=click.IntRange(16), default=144, show_default=True, metavar="PIXELS",
+              help="Side of the squares that are measured.")
+@click.option("--json", "json_file", metavar="FILE", help="Write all metrics there too.")
+def measure(folders: Sequence[str], models: Sequence[str], size: int, json_file: str) -> None:
+    """Measures models on colour photographs, beside baselines that know nothing.
+
+    Every FOLDER is a table. Without --model, the model that colorjax comes with is measured.
+    """
+    from pathlib import Path
+
+    from colorjax import assess, logs, parallel
+    from colorjax.colorize import load_network
+
+    parallel.keep_compiled_programs()
+    named = [m.partition("=") if "=" in m else (m, "=", m) for m in models] or [("ours", "", None)]
+    try:
+        networks = {name: load_network(path) for name, _, path in named}
+        found = {}
+        for folder in folders:
+            found[folder] = assess.assess(networks, folder, size)
+            click.echo(f"{folder}\n\n{assess.table(found[folder])}\n")
+        if json_file:
+            logs.write_json(Path(json_file), {"size": size, "folders": found})
+    except UserError as error:
+        raise click.ClickException(str(error)) from error
+
+
+@main.command()
+@click.argument("photos", nargs=-1, required=True, metavar="PHOTO...")
+@click.option("-o", "--output", required=True, metavar="FOLDER", help="Where the sheets go.")
+@click.option("--count", type=click.IntRange(1), default=24, show_default=True,
+              help="How many photos, evenly spread in the order of their names.")
+@click.option("--side", type=click.IntRange(16), default=320, show_default=True, metavar="PIXELS",
+              help="Longer side of a picture.")
+@model_options
+def gallery(photos: Sequence[str], output: str, count: int, side: int, **options: Any) -> None:
+    """Draws gray, coloured and true photos side by side, to see what a model can do.
+
+    PHOTO is a file, a folder with all its folders, or a pattern.
+    """
+    from pathlib import Path
+
+    import jax
+
+    from colorjax import batch, parallel
+    from colorjax import gallery as sheets
+    from colorjax.colorize import load_network, open_painter, pick_device
+
+    found = list(batch.find(photos, recursive=True))
+    try:
+        for one in found:
+            if one.fault:
+                raise UserError(one.fault)
+        jax.config.update("jax_default_device", pick_device(options["device"]))
+        parallel.keep_compiled_programs()
+        painter = open_painter(load_network(options["model"]), size=options["size"])
+        paths = sheets.chosen([one.source for one in found], count)
+        for path in sheets.draw(painter, paths, Path(output), side):
+            say(str(path))
+    except UserError as error:
+        raise click.ClickException(str(error)) from error
+
+
 if __name__ == "__main__":
     main()

@@ -16,11 +16,16 @@ Arrange = Callable[[np.ndarray, list[np.ndarray]], list[np.ndarray]]
 
 
 def beside(photo: np.ndarray, results: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """The photo and each result side by side, on white: uint8 [h, 2 w + gap, 3] each."""
-    height, width, _ = photo.shape
-    gap = max(1, round(GAP * max(height, width)))
-    white = np.full((height, gap, 3), 255, np.uint8)
-    return [np.concatenate([photo, white, result], axis=1) for result in results]
+    """The photo and each result side by side: uint8 [h, 2 w + gap, 3] each."""
+    gap = max(1, round(GAP * max(photo.shape)))
+    return [in_a_row([photo, result], gap) for result in results]
+
+
+def in_a_row(pictures: Sequence[np.ndarray], gap: int) -> np.ndarray:
+    """Pictures of one height side by side, white between them: uint8 [h, w, 3]."""
+    white = np.full((pictures[0].shape[0], gap, 3), 255, np.uint8)
+    first, *others = pictures
+    return np.concatenate([first, *(x for other in others for x in (white, other))], axis=1)
 
 
 def grid(decodes: bool, base: Settings) -> tuple[list[Settings], Arrange]:

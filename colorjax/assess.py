@@ -1,0 +1,110 @@
+"""Measures finished models on photographs, beside colourings that know nothing of the picture."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from colorjax import evaluate, task
+from colorjax.build import build_model, build_task
+from colorjax.colorize import QUANTUM, Network
+from colorjax.data import sources
+from colorjax.errors import UserError
+from colorjax.spaces import SPACES
+
+BATCH = 8  # photographs a device at a time
+GRAY, MEAN = "gray", "mean chroma"
+# Of `task.summarize`, what is shown; the rest are parts of these, or in a model's own units.
+SHOWN = {
+    "psnr": "PSNR, dB",
+    "ssim": "SSIM",
+    "l_reg": "L_reg",
+    "acc_u": "Acc.U",
+    "acc_v": "Acc.V",
+    "sat_diff": "Sat. diff",
+    "auc": "AuC",
+    "auc_rebalanced": "AuC, rebalanced",
+    "delta_colorfulness": "delta colorfulness",
+}
+
+
+def assess(
+    networks: dict[str, Network], folder: str, size: int, num_threads: int = 2
+) -> dict[str, dict[str, float]]:
+    """Every metric of each model and baseline, averaged over all photographs of a folder.
+
+    All see the same squares in one run. Baselines: no colour at all, and everywhere the mean
+    chroma of the first model's training set.
+
+    Args:
+      networks: the models by name.
+      folder: of colour photographs, subfolders included.
+      size: side of the centre squares that are coloured and measured, a multiple of 16.
+
+    Raises:
+      UserError: the folder or size will not do, or a model has the name of a baseline.
+    """
+    if size < QUANTUM or size % QUANTUM:
+        raise UserError(f"size is {size}, want a multiple of {QUANTUM}")
+    taken = {GRAY, MEAN} & networks.keys()
+    if taken:
+        raise UserError(f"a model is called {taken.pop()!r}, which is a baseline's name")
+    source = sources.open_source(f"folder:{folder}", holdout=0.5)
+    items = [*source.train, *source.holdout]
+    first = next(iter(networks.values()))
+    constants = {GRAY: np.zeros(2), MEAN: mean_chroma(first)}
+    results = {
+        name: measure_constant(sized(first.config, size, num_threads), items, chroma)
+        for name, chroma in constants.items()
+    }
+    for name, network in networks.items():
+        config = sized(network.config, size, num_threads)
+        measure = evaluate.evaluator(
+            config, build_model(config), build_task(config, network.statistics), items
+        )
+        results[name] = measure(network.variables)
+    return results
+
+
+def sized(config: ConfigDict, size: int, num_threads: int) -> ConfigDict:
+    """A model's config for whole squares of another size."""
+    config = ConfigDict(config.to_dict())
+    config.data.load_size = config.data.crop_size = size
+    config.data.num_threads = num_threads
+    config.batch_size = BATCH * jax.device_count()
+    return config
+
+
+def mean_chroma(network: Network) -> np.ndarray:
+    """U and V, averaged over the pixels of a model's training set: [2].
+
+    Raises UserError if the model counts in another space.
+    """
+    if network.config.space != "luv":
+        raise UserError(f"the first model's space is {network.config.space!r}, want 'luv'")
+    counts, means = (np.asarray(network.statistics[name]) for name in ("counts", "means"))
+    return (np.einsum("gq,gqd->gd", counts, means) / counts.sum(axis=1, keepdims=True)).ravel()
+
+
+def measure_constant(config: ConfigDict, items: Sequence, chroma: np.ndarray) -> dict[str, float]:
+    """The metrics of one chroma [2] everywhere."""
+    everywhere = task.regression(space=SPACES["luv"])
+    average = evaluate.averager(
+        config, everywhere, items,
+        lambda c, example: everywhere.measure(
+            jnp.broadcast_to(c / task.CHROMA_SCALE, example.chroma.shape), example
+        ),
+    )  # fmt: skip
+    return task.summarize(average(np.float32(chroma)))
+
+
+def table(results: dict[str, dict[str, Any]]) -> str:
+    """The metrics that are shown, as a table in Markdown."""
+    lines = [f"| | {' | '.join(SHOWN.values())} |", f"|---|{'---:|' * len(SHOWN)}"]
+    for name, metrics in results.items():
+        cells = (f"{metrics[key]:.4g}" for key in SHOWN)
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)

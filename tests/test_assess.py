@@ -1,0 +1,113 @@
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from networks import save_run, tiny_network
+from PIL import Image
+from skimage.metrics import peak_signal_noise_ratio
+
+from colorjax import assess, cli, color, gallery
+from colorjax.errors import UserError
+
+STATISTICS = {
+    "counts": np.ones((2, 50)).tolist(),
+    "means": np.linspace(-98, 98, 50).reshape(1, 50, 1).repeat(2, 0).tolist(),
+    "clipped": 0.0,
+    "images": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def network():
+    return tiny_network()._replace(statistics=STATISTICS)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(0)
+    for i in range(8):
+        cells = Image.fromarray(rng.integers(0, 256, (3, 3, 3), dtype=np.uint8))
+        cells.resize((32, 32), Image.BICUBIC).save(folder / f"{i}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def results(network, photos):
+    return assess.assess({"ours": network}, str(photos), 32)
+
+
+def test_baselines_and_models_are_measured_on_every_photo(results):
+    assert list(results) == ["gray", "mean chroma", "ours"]
+    for metrics in results.values():
+        assert all(np.isfinite(metrics[name]) for name in assess.SHOWN)
+    assert results["gray"]["sat_diff"] == 1.0
+
+
+def test_gray_is_as_far_from_the_truth_as_an_independent_library_says(results, photos):
+    decibels = []
+    for path in photos.iterdir():
+        rgb = np.asarray(Image.open(path), np.float32) / 255
+        gray = np.repeat(np.asarray(color.gray_from_rgb(rgb)) / 255, 3, -1)
+        decibels.append(peak_signal_noise_ratio(rgb, gray, data_range=1.0))
+    assert results["gray"]["psnr"] == pytest.approx(np.mean(decibels), abs=0.02)
+
+
+def test_the_mean_chroma_is_weighted_by_how_often_each_bin_was_seen(network):
+    counts = np.zeros((2, 50))
+    counts[0, 10], counts[0, 20], counts[1, 30] = 3, 1, 5
+    told = {**STATISTICS, "counts": counts.tolist()}
+    means = np.asarray(STATISTICS["means"])[..., 0]
+    chroma = assess.mean_chroma(network._replace(statistics=told))
+    want = [(3 * means[0, 10] + means[0, 20]) / 4, means[1, 30]]
+    np.testing.assert_allclose(chroma, want)
+
+
+def test_a_joint_binning_has_a_mean_of_both_channels(network):
+    told = {"counts": [[1, 3]], "means": [[[4.0, 8.0], [0.0, -8.0]]]}
+    np.testing.assert_allclose(assess.mean_chroma(network._replace(statistics=told)), [1, -4])
+
+
+def test_what_cannot_be_measured_is_refused(network, photos):
+    with pytest.raises(UserError, match="size is 20, want a multiple of 16"):
+        assess.assess({"ours": network}, str(photos), 20)
+    with pytest.raises(UserError, match="'gray', which is a baseline's name"):
+        assess.assess({"gray": network}, str(photos), 32)
+
+
+def test_the_command_prints_a_table_a_folder_and_writes_all_metrics(network, photos, tmp_path):
+    run = save_run(tmp_path / "run", network)
+    result = CliRunner().invoke(
+        cli.main,
+        ["measure", str(photos), "--model", f"tiny={run}", "--size", "32",
+         "--json", str(tmp_path / "found.json")],
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    assert "| | PSNR, dB | SSIM |" in result.stdout and "\n| tiny | " in result.stdout
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["folders"][str(photos)]["tiny"]["psnr"] > 0
+
+
+def test_a_gallery_shows_gray_result_and_truth_of_photos_that_have_colour(
+    network, photos, tmp_path
+):
+    Image.new("L", (32, 24), 128).save(tmp_path / "gray.png")
+    run = save_run(tmp_path / "run", network)
+    result = CliRunner().invoke(
+        cli.main,
+        ["gallery", str(photos), str(tmp_path / "gray.png"), "-o", str(tmp_path / "out"),
+         "--model", str(run), "--count", "7"],
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    names = (tmp_path / "out" / "names.txt").read_text().split()
+    assert len(names) == 7
+    first, second = (Image.open(tmp_path / "out" / f"sheet_{i}.png") for i in (1, 2))
+    assert first.width == 3 * 32 + 2 * gallery.MARGIN
+    assert second.size[1] == 32 + gallery.MARGIN
+
+
+def test_the_photos_of_a_gallery_are_spread_evenly():
+    names = [f"{i:02}" for i in range(20)]
+    assert gallery.chosen(reversed(names), 4) == ["00", "05", "10", "15"]
+    assert gallery.chosen(names[:2], 4) == ["00", "01"]
