@@ -238,3 +238,25 @@ def test_runs_of_older_versions_lack_the_new_settings_and_go_on(tmp_path):
     assert set(train.train(config, tmp_path)) == METRICS
     state = newest_state(tmp_path, config).state
     assert state.average == ()
+
+
+def test_a_checkpoint_from_before_there_was_an_average_is_restored(tmp_path):
+    from typing import Any, NamedTuple
+
+    class OlderState(NamedTuple):
+        step: Any
+        params: Any
+        batch_stats: Any
+        opt_state: Any
+
+    config = tiny_config()
+    model, tx = train.build_model(config), train.build_optimizer(config)
+    like = train.state_shapes(config, model, tx)
+    state = jax.tree.map(lambda x: np.ones(x.shape, x.dtype), like)
+    assert state.average == ()
+    with checkpoint.closing(checkpoint.open_manager(tmp_path)) as manager:
+        checkpoint.save(manager, 3, OlderState(*state[:4]), config={}, position={}, metrics={})
+    restored = newest_state(tmp_path, config)
+    jax.tree.map(assert_array_equal, restored.state, state)
+    with pytest.raises(UserError, match="average/.* is absent in the checkpoint"):
+        newest_state(tmp_path, tiny_config(ema=0.9))
