@@ -8,7 +8,7 @@ Efros (2016) made of the paper's classification: soft targets, rare colours that
 annealed mean. The input alone is made to look old, and what is measured and released is an average
 of the network over the last steps. 1.7 million parameters.
 
-Two CPU cores that did other work too: 12 to 15 images/s, an hour or so in all.
+Two CPU cores that did other work too: 12 to 17 images/s, an hour or so in all.
 """
 
 from ml_collections import ConfigDict
