@@ -7,13 +7,14 @@ which the making small of a large print leaves little blur and grain.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 UNTOUCHED = 0.3  # share of pictures that stay as they are
 VIGNETTED = 0.2  # share of the others whose corners are darkened
 BLUR_RADIUS = 4  # of the Gaussian, in pixels: over three times its greatest sigma
 MOST_BLUR, MOST_GRAIN = 1.2, 14.0  # sigmas, in pixels and in levels of 255
 
-_GRAIN = jnp.array([0.25, 0.5, 0.25])  # clumps of silver are not single pixels
+_GRAIN = np.array([0.25, 0.5, 0.25], np.float32)  # clumps of silver are not single pixels
 
 
 def age(key: jax.Array, gray: jax.Array, example: jax.Array, strength: float) -> jax.Array:
