@@ -66,6 +66,12 @@ class Colorizer:
         own = own_decoding(self._painter.network)
         return own and own.method
 
+    @property
+    def temperature(self) -> float | None:
+        """The temperature of annealed and sample unless told; None as `decode`."""
+        own = own_decoding(self._painter.network)
+        return own and own.temperature
+
     def colorize(
         self,
         picture: Picture,

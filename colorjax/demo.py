@@ -264,7 +264,7 @@ def build_page(colorizer: Colorizer, folder: Path) -> gr.Blocks:
                 gr.Markdown(ABOUT, elem_id="about")
             with gr.Column(scale=4, min_width=300):
                 chooser = _chooser(examples)
-                controls = _controls(decode)
+                controls = _controls(decode, colorizer.temperature)
         blocks.load(None, None, None, js=_naming(examples))
         page = Page(gr.State(view), *result, *chooser, controls, *samples)
         _wire(Events(page, colorizer, folder, examples))
@@ -304,7 +304,7 @@ def _chooser(examples: list[str]) -> tuple:
     return upload, message, dataset
 
 
-def _controls(decode: str | None) -> tuple:
+def _controls(decode: str | None, temperature: float | None) -> tuple:
     """Controls in the order of `Settings`; a network that has nothing to decode has fewer."""
     choice = decode is not None
     with gr.Accordion("How it is coloured", open=True, elem_id="settings"):
@@ -318,8 +318,9 @@ def _controls(decode: str | None) -> tuple:
             0.0, 2.0, 1.0, step=0.05, label="Strength", buttons=[],
             info="0 is gray, 1 as the network has it.",
         )  # fmt: skip
-        temperature = gr.Slider(
-            0.05, 1.5, 0.4, step=0.05, label="Daring (temperature)", visible=choice, buttons=[],
+        daring = gr.Slider(
+            0.05, 1.5, temperature or 1.0, step=0.01, label="Daring (temperature)",
+            visible=choice, buttons=[],
             info="Of In between and of draws: low keeps to likely colours, high tries others.",
         )  # fmt: skip
         seed = gr.Number(
@@ -331,7 +332,7 @@ def _controls(decode: str | None) -> tuple:
             True, label="Keep colours inside outlines",
             info="Lets colour end where the photo has an edge.",
         )  # fmt: skip
-    return decoder, temperature, saturation, seed, edges
+    return decoder, daring, saturation, seed, edges
 
 
 def _samples(visible: bool) -> tuple:

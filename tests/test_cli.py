@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -325,6 +326,17 @@ def test_an_exported_run_colours_as_the_run_does(tmp_path):
     assert np.abs(by_run - by_file).mean() < 1
     result = invoke("export", tmp_path / "none", "-o", file)
     assert result.exit_code == 1 and "is no run's folder" in result.stderr
+
+
+def test_the_model_that_comes_with_it_paints_a_sky_blue_and_mountains_not():
+    sample = Path(api.__file__).parent / "data" / "sample" / "mountain_lake.jpg"
+    gray = Image.open(sample).convert("L")
+    result = np.asarray(api.Colorizer().colorize(gray), np.float32) / 255
+    _, u, v = np.moveaxis(np.asarray(color.rgb_to_luv(result)), -1, 0)
+    sky, forest = (slice(0, 40), slice(None)), (slice(170, 190), slice(None))
+    assert u[sky].mean() < -10 and v[sky].mean() < -30
+    assert np.abs(v[forest]).mean() < 15
+    assert np.abs(steps_of_gray(np.uint8(result * 255 + 0.5)) - np.asarray(gray)).max() <= 1.0
 
 
 def test_one_code_path_serves_the_command_and_the_interface(model, colorizer, tmp_path):
