@@ -3,7 +3,6 @@
 From JPEG files, and from the squares that `data.cache_dir` keeps of them.
 """
 
-import os
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,7 @@ import jax
 import numpy as np
 from PIL import Image
 
-from benchmarks import harness, programs
+from benchmarks import harness, programs, report
 from benchmarks.report import Table
 from benchmarks.settings import Settings
 from colorjax import parallel
@@ -24,7 +23,7 @@ QUALITY = 90
 # Of the loader alone, whose threads read two batches ahead, uncounted.
 LEAST_IMAGES = 64
 STEPS = 4
-THREADS = min(16, os.cpu_count() or 1)
+THREADS = min(16, report.cores())
 
 
 def measure(settings: Settings) -> list[Table]:

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import Image
 
-from colorjax import photo
+from colorjax import image_io, photo
 from colorjax.colorize import Painter, Settings, colorize
 from colorjax.errors import UserError
 from colorjax.photo import Photo
@@ -186,9 +185,7 @@ def _read(job: Job, allow_truncated: bool, most_side: int | None) -> Photo | str
     except UserError as error:
         return str(error)
     if most_side is not None and max(one.rgb.shape) > most_side:
-        image = Image.fromarray(one.rgb)
-        image.thumbnail((most_side, most_side), Image.Resampling.LANCZOS, reducing_gap=3.0)
-        one = one._replace(rgb=np.asarray(image), alpha=None)
+        one = one._replace(rgb=image_io.fitted(one.rgb, most_side), alpha=None)
     return one
 
 

@@ -29,13 +29,19 @@ Examples:
 
 
 class Command(click.Group):
-    """A group whose command `colorize` need not be named."""
+    """A group whose command `colorize` need not be named; a user's mistake is one line."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         alone = {"--help", "--version"}
         if args and args[0] not in self.commands and args[0] not in alone:
             args = ["colorize", *args]
         return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            raise click.ClickException(str(error)) from error
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write_usage("colorjax", "[OPTIONS] PHOTO... | COMMAND")
@@ -121,8 +127,6 @@ def run(options: dict[str, Any]) -> None:
             if outcome.fault:
                 faults.append(outcome)
             done += not outcome.fault
-    except UserError as error:
-        raise click.ClickException(str(error)) from error
     except KeyboardInterrupt:
         say("stopped; what is not done yet is as it was")
         sys.exit(INTERRUPTED)
@@ -160,17 +164,14 @@ def plan(options: dict[str, Any]) -> tuple[list, list[str], list]:
 
 def work(jobs: Sequence, options: dict[str, Any]) -> Iterator:
     """Loads the network, colours and shows progress: the outcome of each job."""
-    import jax
     from tqdm import tqdm
 
-    from colorjax import batch, compare, parallel
-    from colorjax.colorize import load_network, open_painter, own_decoding, pick_device
+    from colorjax import batch, compare
+    from colorjax.colorize import own_decoding
 
     # As Ctrl-C does it, so that what is half written is taken away.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    jax.config.update("jax_default_device", pick_device(options["device"]))
-    parallel.keep_compiled_programs()
-    painter = open_painter(load_network(options["model"]), size=options["size"])
+    painter = painter_of(options)
     settings, arrange, most_side = settings_of(options), None, None
     if options["compare"]:
         arrange = compare.beside
@@ -187,6 +188,18 @@ def work(jobs: Sequence, options: dict[str, Any]) -> Iterator:
         for notice in outcome.notices:
             tqdm.write(f"colorjax: {notice}", file=sys.stderr)
         yield outcome
+
+
+def painter_of(options: dict[str, Any]) -> Any:
+    """The network of the `model_options`, ready to colour."""
+    import jax
+
+    from colorjax import parallel
+    from colorjax.colorize import load_network, open_painter, pick_device
+
+    jax.config.update("jax_default_device", pick_device(options["device"]))
+    parallel.keep_compiled_programs()
+    return open_painter(load_network(options["model"]), size=options["size"])
 
 
 def settings_of(options: dict[str, Any]) -> list:
@@ -242,11 +255,8 @@ def demo(host: str, port: int, open_browser: bool, **options: Any) -> None:
 
     parallel.keep_compiled_programs()
     say("loading the network, which takes some seconds")
-    try:
-        colorizer = Colorizer(**options)
-        page.serve(colorizer, host=host, port=port, open_browser=open_browser, say=say)
-    except UserError as error:
-        raise click.ClickException(str(error)) from error
+    colorizer = Colorizer(**options)
+    page.serve(colorizer, host=host, port=port, open_browser=open_browser, say=say)
 
 
 @main.command()
@@ -256,10 +266,7 @@ def export(run: str, output: str) -> None:
     """Writes the best checkpoint of a training RUN as one file, to hand on or to colour with."""
     from colorjax import release
 
-    try:
-        path = release.export(run, output)
-    except UserError as error:
-        raise click.ClickException(str(error)) from error
+    path = release.export(run, output)
     say(f"{path}: {path.stat().st_size:,} bytes")
 
 
@@ -282,16 +289,13 @@ def measure(folders: Sequence[str], models: Sequence[str], size: int, json_file:
 
     parallel.keep_compiled_programs()
     named = [m.partition("=") if "=" in m else (m, "=", m) for m in models] or [("ours", "", None)]
-    try:
-        networks = {name: load_network(path) for name, _, path in named}
-        found = {}
-        for folder in folders:
-            found[folder] = assess.assess(networks, folder, size)
-            click.echo(f"{folder}\n\n{assess.table(found[folder])}\n")
-        if json_file:
-            logs.write_json(Path(json_file), {"size": size, "folders": found})
-    except UserError as error:
-        raise click.ClickException(str(error)) from error
+    networks = {name: load_network(path) for name, _, path in named}
+    found = {}
+    for folder in folders:
+        found[folder] = assess.assess(networks, folder, size)
+        click.echo(f"{folder}\n\n{assess.table(found[folder])}\n")
+    if json_file:
+        logs.write_json(Path(json_file), {"size": size, "folders": found})
 
 
 @main.command()
@@ -309,25 +313,17 @@ def gallery(photos: Sequence[str], output: str, count: int, side: int, **options
     """
     from pathlib import Path
 
-    import jax
-
-    from colorjax import batch, parallel
+    from colorjax import batch
     from colorjax import gallery as sheets
-    from colorjax.colorize import load_network, open_painter, pick_device
 
     found = list(batch.find(photos, recursive=True))
-    try:
-        for one in found:
-            if one.fault:
-                raise UserError(one.fault)
-        jax.config.update("jax_default_device", pick_device(options["device"]))
-        parallel.keep_compiled_programs()
-        painter = open_painter(load_network(options["model"]), size=options["size"])
-        paths = sheets.chosen([one.source for one in found], count)
-        for path in sheets.draw(painter, paths, Path(output), side):
-            say(str(path))
-    except UserError as error:
-        raise click.ClickException(str(error)) from error
+    for one in found:
+        if one.fault:
+            raise UserError(one.fault)
+    painter = painter_of(options)
+    paths = sheets.chosen([one.source for one in found], count)
+    for path in sheets.draw(painter, paths, Path(output), side):
+        say(str(path))
 
 
 if __name__ == "__main__":

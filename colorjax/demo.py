@@ -33,6 +33,7 @@ from starlette.responses import PlainTextResponse
 from colorjax import image_io, photo
 from colorjax.api import Colorizer
 from colorjax.colorize import Settings
+from colorjax.data.sources import mean_chroma
 from colorjax.errors import UserError
 from colorjax.photo import Photo
 
@@ -200,7 +201,7 @@ def on_white(rgb_u8: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
     """What is seen of a picture on a white page: uint8 [h, w, 3]."""
     if alpha is None:
         return rgb_u8
-    return np.asarray(image_io.on_white(Image.fromarray(np.dstack([rgb_u8, alpha]))))
+    return np.asarray(image_io.on_white(Image.fromarray(photo.with_alpha(rgb_u8, alpha))))
 
 
 def save(folder: Path, rgb_u8: np.ndarray) -> str:
@@ -224,8 +225,7 @@ def caption(view: View, full: Photo) -> str:
 def has_colour(rgb_u8: np.ndarray) -> bool:
     """Whether a picture is clearly no gray one; a few thousand pixels tell."""
     step = max(1, int((rgb_u8.shape[0] * rgb_u8.shape[1] / 10_000) ** 0.5))
-    some = rgb_u8[::step, ::step].astype(int)
-    return float(np.mean(some.max(-1) - some.min(-1))) > 8.0
+    return mean_chroma(rgb_u8[::step, ::step]) > 8.0
 
 
 def write_examples(folder: Path) -> list[str]:

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from colorjax import color, compare, image_io, photo
 from colorjax.colorize import Painter, Settings, colorize
+from colorjax.data.sources import mean_chroma
 
 ROWS = 6  # of a sheet
 MARGIN = 6
-# Mean of max(RGB) - min(RGB) above which a photo has colours that are worth showing.
+# `mean_chroma` above which a photo has colours that are worth showing.
 COLOURED = 8.0
 
 
@@ -47,13 +47,11 @@ def draw(painter: Painter, paths: Sequence[str], folder: Path, side: int) -> lis
 
 def row(painter: Painter, path: str, side: int) -> np.ndarray:
     """One photo: uint8 [h, w, 3]."""
-    image = Image.fromarray(photo.read_photo(path).rgb)
-    image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    truth = np.asarray(image)
+    truth = image_io.fitted(photo.read_photo(path).rgb, side)
     ((_, (result,)),) = colorize(painter, [truth], [Settings()])
     gray = np.asarray(color.to_u8(color.gray_from_rgb(truth / np.float32(255)) / 255))
     pictures = [np.repeat(gray, 3, axis=-1), result]
-    if np.ptp(truth.astype(int), axis=-1).mean() > COLOURED:
+    if mean_chroma(truth) > COLOURED:
         pictures.append(truth)
     return compare.in_a_row(pictures, MARGIN)
 

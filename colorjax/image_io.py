@@ -268,6 +268,13 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+def fitted(rgb_u8: np.ndarray, side: int) -> np.ndarray:
+    """A picture made small, if need be, so that no side has more than `side` pixels."""
+    image = Image.fromarray(rgb_u8)
+    image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    return np.asarray(image)
+
+
 def on_white(image: Image.Image) -> Image.Image:
     """Mode RGBA laid on white: mode RGB."""
     white = Image.new("RGBA", image.size, "white")

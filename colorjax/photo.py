@@ -132,7 +132,7 @@ def from_image(image: Image.Image) -> Photo:
 
 def as_image(rgb_u8: np.ndarray, photo: Photo) -> Image.Image:
     """A picture with the transparency of a photo, and its metadata in `info`: mode RGB or RGBA."""
-    image = Image.fromarray(_with_alpha(rgb_u8, photo.alpha))
+    image = Image.fromarray(with_alpha(rgb_u8, photo.alpha))
     image.info = {name: value for name, value in photo.metadata._asdict().items() if value}
     return image
 
@@ -357,10 +357,10 @@ def _encode(
         metadata, notices = _fit_for_jpeg(metadata, name)
         if alpha is not None and alpha.min() < 255:
             notices.append(f"{name}: a JPEG has no transparency, so the photo is laid on white")
-            rgba = Image.fromarray(_with_alpha(rgb_u8, alpha))
+            rgba = Image.fromarray(with_alpha(rgb_u8, alpha))
             rgb_u8 = np.asarray(image_io.on_white(rgba))
         alpha = None
-    pixels = _with_alpha(rgb_u8, alpha)
+    pixels = with_alpha(rgb_u8, alpha)
     if kind == "TIFF":
         try:
             _tiff_tags(metadata).tobytes()
@@ -425,7 +425,8 @@ def _encode_tiff(pixels: np.ndarray, metadata: Metadata) -> bytes:
     return buffer.getvalue()
 
 
-def _with_alpha(rgb_u8: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
+def with_alpha(rgb_u8: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
+    """uint8 [h, w, 3] and [h, w] as one [h, w, 4]; [h, w, 3] where there is no alpha."""
     return rgb_u8 if alpha is None else np.dstack([rgb_u8, alpha])
 
 

@@ -270,18 +270,27 @@ def load(published: Published, path: str | Path) -> Weights:
 
 
 def _open(published: Published, path: Path) -> safe_open:
+    # Another program's arrays may be BGR, or laid out otherwise.
+    return open_safetensors(
+        path, published.format, f"{published.network} weights in safetensors",
+        f"make it with `python -m {published.module} FILE`",
+    )  # fmt: skip
+
+
+def open_safetensors(path: Path, format: str, what: str, hint: str) -> safe_open:
+    """Opens a safetensors file of ours; `what` and `hint` end the sentences where it is none.
+
+    Raises UserError if there is no such file, or it is damaged or of another `format`.
+    """
     if not path.is_file():
-        raise UserError(f"{path} is not a file, want {published.network} weights in safetensors")
+        raise UserError(f"{path} is not a file, want {what}")
     try:
         file = safe_open(path, framework="numpy")
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} is no sound safetensors file ({error})") from error
     found = (file.metadata() or {}).get("format")
-    if found != published.format:  # another program's arrays may be BGR, or laid out otherwise
-        raise UserError(
-            f"{path} is of format {found!r}, want {published.format!r}: make it with "
-            f"`python -m {published.module} FILE`"
-        )
+    if found != format:
+        raise UserError(f"{path} is of format {found!r}, want {format!r}: {hint}")
     return file
 
 

@@ -15,14 +15,15 @@ import numpy as np
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_safetensors
 
 from colorjax import evaluate, files, logs, parallel, steps
 from colorjax.build import build_binning, build_model, build_task, state_shapes
 from colorjax.errors import UserError
+from colorjax.pretrained import open_safetensors
 from colorjax.steps import TrainState, start_average
 
+WHAT = "a model of colorjax"
 FORMAT = "colorjax-model-1"  # changes with anything that an older program would misread
 LICENCE = "Apache-2.0"
 MAX_BYTES = 25_000_000
@@ -81,7 +82,7 @@ def load(file: str | os.PathLike) -> tuple[ConfigDict, dict[str, Any], dict[str,
     type or not finite, or if the tensors are not those that were exported.
     """
     path = Path(file)
-    with _open(path) as opened:
+    with open_safetensors(path, FORMAT, WHAT, WHAT) as opened:
         metadata = opened.metadata()
         config, statistics, wanted = _described(path, metadata)
         found = {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}
@@ -149,19 +150,6 @@ def _without_places(config: ConfigDict) -> dict[str, Any]:
     flat = flatten_dict(config.to_dict(), sep=".")
     flat |= {name: value for name, value in _PLACES.items() if name in flat}
     return logs.as_json(unflatten_dict(flat, sep="."))
-
-
-def _open(path: Path) -> safe_open:
-    if not path.is_file():
-        raise UserError(f"{path} is not a file, want a model of colorjax")
-    try:
-        opened = safe_open(path, framework="numpy")
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is no sound safetensors file ({error})") from error
-    found = (opened.metadata() or {}).get("format")
-    if found != FORMAT:
-        raise UserError(f"{path} is of format {found!r}, want {FORMAT!r}: a model of colorjax")
-    return opened
 
 
 def _described(path: Path, metadata: dict[str, str]) -> tuple[ConfigDict, dict, dict]:
