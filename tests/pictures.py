@@ -7,6 +7,8 @@ import zlib
 import numpy as np
 from PIL import Image
 
+from colorjax.color import relative_xyz_from_linear_rgb
+
 
 def encode(image, format="PNG", **options) -> bytes:
     if isinstance(image, np.ndarray):
@@ -30,3 +32,11 @@ def png_that_claims(width, height) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     pixels = zlib.compress(bytes(1000))
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels)
+
+
+def gray_steps(rgb_u8):
+    """The gray of a picture's luminance in 8-bit steps, in float64."""
+    linear = np.where(rgb_u8 / 255 > 0.04045, ((rgb_u8 / 255 + 0.055) / 1.055) ** 2.4,
+                      rgb_u8 / 255 / 12.92)  # fmt: skip
+    y = linear @ relative_xyz_from_linear_rgb[1]
+    return 255 * np.where(y > 0.0031308, 1.055 * y ** (1 / 2.4) - 0.055, 12.92 * y)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from networks import save_run, tiny_network
-from pictures import encode, png_that_claims
+from pictures import encode, gray_steps, png_that_claims
 from PIL import Image
 
 from colorjax import api, batch, cli, color
@@ -39,8 +39,7 @@ def invoke(*arguments, **options):
 
 
 def steps_of_gray(image):
-    rgb = np.asarray(Image.fromarray(np.asarray(image)).convert("RGB"), np.float32) / 255
-    return np.asarray(color.gray_from_rgb(rgb))[..., 0]
+    return gray_steps(np.asarray(Image.fromarray(np.asarray(image)).convert("RGB")))
 
 
 def chroma(image):

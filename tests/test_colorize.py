@@ -3,9 +3,10 @@ import numpy as np
 import pytest
 from networks import tiny_network
 from numpy.testing import assert_allclose, assert_array_equal
+from pictures import gray_steps
 from PIL import Image
 
-from colorjax import color, colorize, resample
+from colorjax import colorize, resample
 from colorjax.colorize import Settings
 from colorjax.errors import UserError
 
@@ -21,14 +22,6 @@ def picture(height, width, seed=0):
     cells = rng.integers(0, 256, (4, 5, 3), dtype=np.uint8)
     smooth = np.asarray(Image.fromarray(cells).resize((width, height), Image.BICUBIC), int)
     return np.clip(smooth + rng.integers(-20, 21, smooth.shape), 0, 255).astype(np.uint8)
-
-
-def gray_steps(rgb_u8):
-    """The gray of a picture's luminance in 8-bit steps, in float64."""
-    linear = np.where(rgb_u8 / 255 > 0.04045, ((rgb_u8 / 255 + 0.055) / 1.055) ** 2.4,
-                      rgb_u8 / 255 / 12.92)  # fmt: skip
-    y = linear @ color.relative_xyz_from_linear_rgb[1]
-    return 255 * np.where(y > 0.0031308, 1.055 * y ** (1 / 2.4) - 0.055, 12.92 * y)
 
 
 def only(painter, photo, *settings):

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from networks import save_run, tiny_network
+from pictures import gray_steps
 from PIL import Image
 
 pytest.importorskip("gradio", reason="gradio is missing: pip install 'colorjax[demo]'")
@@ -27,7 +28,7 @@ import gradio_client
 import httpx
 from gradio import route_utils
 
-from colorjax import cli, color, demo
+from colorjax import cli, demo
 from colorjax.api import Colorizer
 from colorjax.colorize import Settings
 from colorjax.errors import UserError
@@ -85,10 +86,6 @@ def rgb_of(path) -> np.ndarray:
     return np.asarray(Image.open(path).convert("RGB"))
 
 
-def steps_of_gray(rgb_u8: np.ndarray) -> np.ndarray:
-    return np.asarray(color.gray_from_rgb(rgb_u8 / np.float32(255)))
-
-
 def spread(rgb_u8: np.ndarray) -> float:
     return float(np.mean(np.ptp(rgb_u8.astype(int), axis=-1)))
 
@@ -103,7 +100,7 @@ def test_large_photos_are_shown_small_and_downloaded_in_full(colorizer, folder, 
     assert rgb_of(before).shape == rgb_of(after).shape == (600, 1600, 3)
     full = rgb_of(demo.full_size(colorizer, folder, view))
     assert full.shape == photo.shape
-    assert np.abs(steps_of_gray(full) - steps_of_gray(photo)).max() <= 1.0
+    assert np.abs(gray_steps(full) - gray_steps(photo)).max() <= 1.0
     assert spread(rgb_of(before)) < 1.0 < 5.0 < spread(rgb_of(after))
 
 
@@ -265,7 +262,7 @@ def test_ten_visitors_at_once_all_get_their_own_picture(server, tmp_path):
         assert not message and f"{i}.png" in words
         assert rgb_of(pictures[1]).shape == (*sizes[i], 3)
         full = rgb_of(client.predict(api_name="/download")[0])
-        assert np.abs(steps_of_gray(full) - steps_of_gray(rgb_of(paths[i]))).max() <= 1.0
+        assert np.abs(gray_steps(full) - gray_steps(rgb_of(paths[i]))).max() <= 1.0
 
 
 def test_bad_files_are_one_sentence_and_the_next_photo_is_coloured(server, tmp_path):
@@ -414,7 +411,7 @@ def test_a_photo_is_coloured_compared_and_downloaded(tab, tmp_path):
     assert download.value.suggested_filename == "house_color.png"
     full = rgb_of(download.value.path())
     assert full.shape == photo.shape and spread(full) > 5.0
-    assert np.abs(steps_of_gray(full) - steps_of_gray(photo)).max() <= 1.0
+    assert np.abs(gray_steps(full) - gray_steps(photo)).max() <= 1.0
 
 
 def test_settings_and_draws_change_what_is_shown(tab):
