@@ -23,6 +23,7 @@ from colorjax.colorize import (
     open_painter,
     own_decoding,
     pick_device,
+    rebalanced,
 )
 
 Picture = str | os.PathLike | bytes | Image.Image | np.ndarray
@@ -72,12 +73,19 @@ class Colorizer:
         own = own_decoding(self._painter.network)
         return own and own.temperature
 
+    @property
+    def rebalance(self) -> float | None:
+        """How far rare colours are favoured unless told; None if training was not rebalanced."""
+        own = own_decoding(self._painter.network)
+        return own.rebalance if rebalanced(self._painter.network) else None
+
     def colorize(
         self,
         picture: Picture,
         *,
         decode: str | None = None,
         temperature: float | None = None,
+        rebalance: float | None = None,
         saturation: float = 1.0,
         seed: int = 0,
         edges: str = "guided",
@@ -89,6 +97,8 @@ class Colorizer:
             [height, width] or [height, width, 3] (sRGB).
           decode: argmax, mean, annealed or sample; the model's own unless given.
           temperature: of annealed and sample, > 0; lower is more sure of itself.
+          rebalance: from 0, likely colours, to 1, rare and vivid ones; the model's own unless
+            given.
           saturation: by which chroma is multiplied; 0 is gray.
           seed: of sample.
           edges: `guided` has colour end at the edges of the photo, `bilinear` does not look.
@@ -102,7 +112,7 @@ class Colorizer:
           UserError: the picture cannot be read, or a setting is wrong.
           TypeError, ValueError: the picture is no such thing.
         """
-        settings = Settings(decode, temperature, saturation, seed, edges)
+        settings = Settings(decode, temperature, rebalance, saturation, seed, edges)
         return self._run([picture], [settings])[0][0]
 
     def samples(
@@ -111,6 +121,7 @@ class Colorizer:
         count: int,
         *,
         temperature: float | None = None,
+        rebalance: float | None = None,
         saturation: float = 1.0,
         seed: int = 0,
         edges: str = "guided",
@@ -120,7 +131,8 @@ class Colorizer:
         The arguments are those of `colorize`; the network is run once.
         """
         settings = [
-            Settings("sample", temperature, saturation, seed + i, edges) for i in range(count)
+            Settings("sample", temperature, rebalance, saturation, seed + i, edges)
+            for i in range(count)
         ]
         return self._run([picture], settings)[0]
 

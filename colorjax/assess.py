@@ -25,6 +25,7 @@ SHOWN = {
     "acc_u": "Acc.U",
     "acc_v": "Acc.V",
     "sat_diff": "Sat. diff",
+    "delta_saturation": "Sat. diff of the set",
     "auc": "AuC",
     "auc_rebalanced": "AuC, rebalanced",
     "delta_colorfulness": "delta colorfulness",

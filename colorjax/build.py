@@ -136,7 +136,7 @@ def build_task(
     `statistics` are the training set's, as `evaluate.measure_bins` gives them: their `means` are
     what bins stand for, and their `counts` what the loss is rebalanced by, if so configured.
     None where there are none yet. `decode_by` goes before what `config.decoding` says; its
-    temperature and seed may be traced.
+    temperature, seed and rebalance may be traced.
     """
     binning, space = build_binning(config), SPACES[config.space]
     check_choice("objective", config.objective, OBJECTIVES)
@@ -166,7 +166,9 @@ def build_decoding(config: ConfigDict) -> task.Decoding:
     check_choice("decoding.method", settings.method, decoding.METHODS)
     check_at_least("decoding.temperature", settings.temperature, 1e-3)
     check_at_least("decoding.seed", settings.seed, 0)
-    return task.Decoding(settings.method, settings.temperature, settings.seed)
+    share = settings.get("rebalance", 1.0)  # runs of older versions lack it
+    check_share("decoding.rebalance", share)
+    return task.Decoding(settings.method, settings.temperature, settings.seed, share)
 
 
 def check_rebalance(settings: ConfigDict) -> None:

@@ -85,6 +85,9 @@ def model_options(command):
               help="How scores of colours become a colour; the model's own unless given.")
 @click.option("--temperature", type=click.FloatRange(1e-3), metavar="T",
               help="Of annealed and sample; lower is more sure of itself.")
+@click.option("--rebalance", type=click.FloatRange(0, 1), metavar="SHARE",
+              help="From 0, likely colours, to 1, rare and vivid ones; the model's own unless "
+              "given.")
 @click.option("--saturation", type=click.FloatRange(0), default=1.0, show_default=True,
               metavar="S", help="Multiplies the chroma; 0 is gray.")
 @click.option("--samples", type=click.IntRange(1), metavar="N",
@@ -167,7 +170,7 @@ def work(jobs: Sequence, options: dict[str, Any]) -> Iterator:
     from tqdm import tqdm
 
     from colorjax import batch, compare
-    from colorjax.colorize import own_decoding
+    from colorjax.colorize import own_decoding, rebalanced
 
     # As Ctrl-C does it, so that what is half written is taken away.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -176,7 +179,10 @@ def work(jobs: Sequence, options: dict[str, Any]) -> Iterator:
     if options["compare"]:
         arrange = compare.beside
     elif options["grid"]:
-        settings, arrange = compare.grid(own_decoding(painter.network) is not None, settings[0])
+        network = painter.network
+        settings, arrange = compare.grid(
+            own_decoding(network) is not None, rebalanced(network), settings[0]
+        )
         most_side = compare.CELL
     outcomes = batch.run(
         painter, jobs, settings, allow_truncated=options["allow_truncated"],
@@ -209,7 +215,10 @@ def settings_of(options: dict[str, Any]) -> list:
     first, count = options["seed"], options["samples"] or 1
     decode = "sample" if options["samples"] else options["decode"]
     return [
-        Settings(decode, options["temperature"], options["saturation"], seed, options["edges"])
+        Settings(
+            decode, options["temperature"], options["rebalance"], options["saturation"], seed,
+            options["edges"],
+        )
         for seed in range(first, first + count)
     ]
 

@@ -25,6 +25,7 @@ from colorjax.build import (
     build_task,
     check_at_least,
     check_choice,
+    check_share,
 )
 from colorjax.decoding import METHODS
 from colorjax.errors import UserError
@@ -47,6 +48,9 @@ class Settings(NamedTuple):
     Attributes:
       decode: how scores become chroma: argmax, mean, annealed or sample (`colorjax.decoding`).
       temperature: of annealed and sample, > 0.
+      rebalance: how much of its rebalanced training stays in the colours of a model that had such:
+        from 0, what is likely, to 1, where rare colours, which are the vivid ones, come as easily
+        as in its training.
       saturation: by which chroma is multiplied, from 0 (gray) on.
       seed: of sample.
       edges: `guided`, chroma is enlarged along the edges of the photo's lightness; `bilinear`,
@@ -55,6 +59,7 @@ class Settings(NamedTuple):
 
     decode: str | None = None
     temperature: float | None = None
+    rebalance: float | None = None
     saturation: float = 1.0
     seed: int = 0
     edges: str = "guided"
@@ -83,7 +88,8 @@ class Painter(NamedTuple):
     size: int
     batch_size: int
     score: Any  # variables, uint8 [b, h, w, 3] -> Scores
-    decode: Any  # Scores, temperature, saturation, seed, method, edges -> fits [b, h, w, 6]
+    # Scores, temperature, rebalance, saturation, seed, method, edges -> fits [b, h, w, 6]
+    decode: Any
     join: Any  # fits of one picture, uint8 tile, rows, columns -> uint8 tile
 
 
@@ -114,6 +120,12 @@ def own_decoding(network: Network) -> Decoding | None:
         return None
     # Runs of older versions lack it.
     return build_decoding(config) if "decoding" in config else Decoding()
+
+
+def rebalanced(network: Network) -> bool:
+    """Whether rare colours weighed more in its training, so that `rebalance` means something."""
+    config = network.config
+    return config.objective == "classification" and config.rebalance.enabled
 
 
 def pick_device(name: str | None) -> jax.Device:
@@ -174,6 +186,13 @@ def check_settings(settings: Settings, network: Network) -> None:
             )
     if settings.temperature is not None:
         check_at_least("temperature", settings.temperature, 1e-3)
+    if settings.rebalance is not None:
+        check_share("rebalance", settings.rebalance)
+        if not rebalanced(network):
+            raise UserError(
+                f"rebalance is {settings.rebalance}, but the model's training was not rebalanced: "
+                "want none"
+            )
     check_at_least("saturation", settings.saturation, 0.0)
     check_at_least("seed", settings.seed, 0)
     check_choice("edges", settings.edges, EDGES)
@@ -276,8 +295,9 @@ def _padded(small: np.ndarray, batch_size: int) -> np.ndarray:
 
 def _decoded(painter: Painter, scores: Scores, settings: Settings) -> jax.Array:
     own = own_decoding(painter.network) or Decoding()
+    share = own.rebalance if settings.rebalance is None else settings.rebalance
     return painter.decode(
-        scores, jnp.float32(settings.temperature or own.temperature),
+        scores, jnp.float32(settings.temperature or own.temperature), jnp.float32(share),
         jnp.float32(settings.saturation), jnp.uint32(settings.seed),
         method=settings.decode or own.method, edges=settings.edges,
     )  # fmt: skip
@@ -291,10 +311,11 @@ def _score(model, space, variables, rgb_u8) -> Scores:
 
 
 def _decode(
-    config, statistics, scores: Scores, temperature, saturation, seed, method: str, edges: str
-) -> jax.Array:
+    config, statistics, scores: Scores, temperature, rebalance, saturation, seed,
+    method: str, edges: str,
+) -> jax.Array:  # fmt: skip
     """CIELUV chroma, whatever the network's space, made ready to be enlarged."""
-    task = build_task(config, statistics, Decoding(method, temperature, seed))
+    task = build_task(config, statistics, Decoding(method, temperature, seed, rebalance))
     chroma = task.decode(scores.outputs)
     if config.space != "luv":
         chroma = color.rgb_to_luv(task.colors(scores.space_lightness, chroma))[..., 1:]

@@ -28,11 +28,12 @@ def in_a_row(pictures: Sequence[np.ndarray], gap: int) -> np.ndarray:
     return np.concatenate([first, *(x for other in others for x in (white, other))], axis=1)
 
 
-def grid(decodes: bool, base: Settings) -> tuple[list[Settings], Arrange]:
+def grid(decodes: bool, rebalanced: bool, base: Settings) -> tuple[list[Settings], Arrange]:
     """Settings that are worth comparing, and what draws their results on one sheet.
 
     Args:
       decodes: whether the network scores bins, or else predicts chroma itself.
+      rebalanced: whether it has been trained so that rare colours weigh more.
       base: what all settings have in common.
     """
     chosen = {"as set": base}
@@ -49,6 +50,8 @@ def grid(decodes: bool, base: Settings) -> tuple[list[Settings], Arrange]:
                 for seed in range(base.seed, base.seed + 3)
             },
         }
+    if rebalanced:
+        chosen |= {f"rebalance {share:g}": base._replace(rebalance=share) for share in (0, 1)}
     chosen |= {
         f"saturation {s:g}": base._replace(saturation=s * base.saturation) for s in (0.7, 1.3)
     }

@@ -6,6 +6,7 @@ Every decoder takes `logits` [..., G, Q] and the bins' `values` [G, Q, D] (the g
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from colorjax import bins
 from colorjax.spaces import FULL_SCALE, Space
@@ -51,6 +52,26 @@ def decode(
             raise ValueError("sampling wants a key")
         return bins.unbin_chroma(sample_bins(key, logits / temperature), values)
     raise ValueError(f"decoding is {method!r}, want one of {METHODS}")
+
+
+def unbalance(
+    logits: jax.Array, weights: jax.Array | np.ndarray, share: float | jax.Array
+) -> jax.Array:
+    """Takes a share of a loss's class weights out of the scores that were learned with them.
+
+    Cross-entropy weighted by w is least where the scores are those of w p, p being how often each
+    bin is right; less log w they are those of p again (logit adjustment: Menon et al. 2021).
+
+    Args:
+      logits: [..., G, Q], in any float type.
+      weights: [G, Q], >= 0; the logits of bins without weight, which learned nothing, stay.
+      share: from 0, the scores as they are, to 1, those of p.
+    Returns:
+      [..., G, Q] float32.
+    """
+    weights = jnp.asarray(weights, jnp.float32)
+    learned = jnp.log(jnp.where(weights > 0, weights, 1.0))
+    return logits.astype(jnp.float32) - share * learned
 
 
 def expectation(logits: jax.Array, values: jax.Array, space: Space) -> jax.Array:

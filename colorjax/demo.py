@@ -264,7 +264,7 @@ def build_page(colorizer: Colorizer, folder: Path) -> gr.Blocks:
                 gr.Markdown(ABOUT, elem_id="about")
             with gr.Column(scale=4, min_width=300):
                 chooser = _chooser(examples)
-                controls = _controls(decode, colorizer.temperature)
+                controls = _controls(colorizer)
         blocks.load(None, None, None, js=_naming(examples))
         page = Page(gr.State(view), *result, *chooser, controls, *samples)
         _wire(Events(page, colorizer, folder, examples))
@@ -304,22 +304,23 @@ def _chooser(examples: list[str]) -> tuple:
     return upload, message, dataset
 
 
-def _controls(decode: str | None, temperature: float | None) -> tuple:
+def _controls(colorizer: Colorizer) -> tuple:
     """Controls in the order of `Settings`; a network that has nothing to decode has fewer."""
-    choice = decode is not None
+    choice = colorizer.decode is not None
     with gr.Accordion("How it is coloured", open=True, elem_id="settings"):
         decoder = gr.Radio(
-            DECODERS, value=decode, label="Which colour is taken", visible=choice,
+            DECODERS, value=colorizer.decode, label="Which colour is taken", visible=choice,
             elem_id="decoder",
             info="Where several are possible. Most likely is vivid, and may be patchy; Average is "
             "calm and pale; One draw takes any, by its chance.",
         )  # fmt: skip
+        rare = _rare_colours(colorizer.rebalance)
         saturation = gr.Slider(
             0.0, 2.0, 1.0, step=0.05, label="Strength", buttons=[],
             info="0 is gray, 1 as the network has it.",
         )  # fmt: skip
         daring = gr.Slider(
-            0.05, 1.5, temperature or 1.0, step=0.01, label="Daring (temperature)",
+            0.05, 1.5, colorizer.temperature or 1.0, step=0.01, label="Daring (temperature)",
             visible=choice, buttons=[],
             info="Of In between and of draws: low keeps to likely colours, high tries others.",
         )  # fmt: skip
@@ -332,7 +333,16 @@ def _controls(decode: str | None, temperature: float | None) -> tuple:
             True, label="Keep colours inside outlines",
             info="Lets colour end where the photo has an edge.",
         )  # fmt: skip
-    return decoder, daring, saturation, seed, edges
+    return decoder, daring, rare, saturation, seed, edges
+
+
+def _rare_colours(rebalance: float | None) -> gr.components.Component:
+    if rebalance is None:
+        return gr.Number(None, visible=False)
+    return gr.Slider(
+        0.0, 1.0, rebalance, step=0.05, label="Rare colours (rebalance)", buttons=[],
+        elem_id="rare", info="0 keeps to what is usual, 1 is vivid and errs more often.",
+    )
 
 
 def _samples(visible: bool) -> tuple:
@@ -388,11 +398,11 @@ class Events(NamedTuple):
         }
 
     def take_draw(self, event: gr.SelectData, view: View, drawn: int, *controls) -> dict:
-        _, temperature, saturation, _, edges = controls
+        _, temperature, rare, saturation, _, edges = controls
         decode, seed = "sample", drawn + event.index
-        decoder, _, _, number, _ = self.page.controls
+        decoder, _, _, _, number, _ = self.page.controls
         return {
-            **self.show(view.path, decode, temperature, saturation, seed, edges),
+            **self.show(view.path, decode, temperature, rare, saturation, seed, edges),
             decoder: decode,
             number: seed,
         }
@@ -404,7 +414,7 @@ class Events(NamedTuple):
 def _wire(events: Events) -> None:
     """Says which part of the page has which event, and what that reads and changes."""
     page, controls = events.page, [*events.page.controls]
-    decoder, _, _, seed, _ = controls
+    decoder, _, _, _, seed, _ = controls
     shown = [page.view, page.slider, page.caption, page.message]
     on = functools.partial(_on, page.message)
     on(page.upload.upload, events.choose, [page.upload, *controls], [*shown, page.gallery],
@@ -448,12 +458,18 @@ def _on(message: gr.HTML, listen: Callable, act: Callable[..., dict], inputs, ou
 
 
 def settings_of(
-    decode: str | None, temperature: float, saturation: float, seed: float | None, edges: bool
+    decode: str | None,
+    temperature: float,
+    rebalance: float | None,
+    saturation: float,
+    seed: float | None,
+    edges: bool,
 ) -> Settings:
     """What the controls say."""
     return Settings(
-        decode, temperature, saturation, int(seed or 0), "guided" if edges else "bilinear"
-    )
+        decode, temperature, rebalance, saturation, int(seed or 0),
+        "guided" if edges else "bilinear",
+    )  # fmt: skip
 
 
 # --- the server ---

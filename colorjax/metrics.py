@@ -44,9 +44,13 @@ def saturation_difference(rgb: jax.Array, true_rgb: jax.Array) -> jax.Array:
     S is HSV saturation, summed over the image's pixels. A true image without any colour would
     divide by zero: its mean saturation counts as at least one 8-bit step, 1/255.
     """
-    saturation = jnp.mean(color.rgb_to_hsv(rgb)[..., 1], axis=(-2, -1))
-    true_saturation = jnp.mean(color.rgb_to_hsv(true_rgb)[..., 1], axis=(-2, -1))
-    return jnp.abs(saturation - true_saturation) / jnp.maximum(true_saturation, 1 / 255)
+    true_saturation = saturation(true_rgb)
+    return jnp.abs(saturation(rgb) - true_saturation) / jnp.maximum(true_saturation, 1 / 255)
+
+
+def saturation(rgb: jax.Array) -> jax.Array:
+    """The mean HSV saturation of each image [..., h, w, 3] in [0, 1]: [...] in [0, 1]."""
+    return jnp.mean(color.rgb_to_hsv(rgb)[..., 1], axis=(-2, -1))
 
 
 def psnr(rgb: jax.Array, true_rgb: jax.Array) -> jax.Array:

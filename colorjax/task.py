@@ -48,6 +48,7 @@ class Decoding(NamedTuple):
     method: str = "argmax"
     temperature: float = 0.38
     seed: int = 0
+    rebalance: float = 1.0  # how much of the loss's weights stays in the scores, from 0 to 1
 
 
 ARGMAX = Decoding()  # the paper's
@@ -68,7 +69,8 @@ def classification(
 
     Args:
       values: [G, Q, D], what each bin is un-binned to; the bins' centres if None.
-      weights: [G, Q], by which the loss of a pixel is multiplied according to its true bin.
+      weights: [G, Q], by which the loss of a pixel is multiplied according to its true bin. Scores
+        learn to be higher by their logarithms; `decode_by.rebalance` says how much is kept.
       softness: sigma of the Gaussian by which a pixel's target is spread over the bins around its
         chroma, in units of chroma; 0 is the true bin alone. Zhang, Isola and Efros 2016 spread it
         by 5 over the five nearest bins of width 10, outside of which it has next to nothing.
@@ -90,6 +92,8 @@ def classification(
 
     def decode(logits):
         key = jax.random.key(decode_by.seed)
+        if weights is not None:
+            logits = decoding.unbalance(logits, weights, 1.0 - decode_by.rebalance)
         return decoding.decode(
             logits, values, space, decode_by.method, decode_by.temperature, key
         )
@@ -196,13 +200,16 @@ def _squared_distances(chroma: jax.Array, centers: np.ndarray, space: Space) -> 
 def summarize(averages: dict[str, np.ndarray]) -> dict[str, float]:
     """From the averages of `Task.measure` over a set of images to the set's metrics.
 
-    The differences in colorfulness are those of the set's means, as DDColor has it.
+    The differences in colorfulness and saturation are those of the set's means, as DDColor has it:
+    `sat_diff` is a mean of differences instead, where too much here makes up for nothing there.
     """
     numbers = dict(averages)
     pixels, areas = numbers.pop("color_pixels"), numbers.pop("color_areas")
     result = {name: float(value) for name, value in numbers.items()}
     for name in ("colorfulness", "colorfulness_absolute"):
         result[f"delta_{name}"] = abs(result[name] - result[f"{name}_true"])
+    excess = abs(result["saturation"] - result["saturation_true"])
+    result["delta_saturation"] = excess / max(result["saturation_true"], 1 / 255)
     return {**result, "auc_rebalanced": metrics.balanced_auc(pixels, areas)}
 
 
@@ -245,6 +252,8 @@ def _measure_pictures(rgb: jax.Array, true_rgb: jax.Array) -> dict[str, jax.Arra
     color_pixels, color_areas = metrics.auc_by_color(ab, true_ab)
     return {
         "sat_diff": metrics.saturation_difference(rgb, true_rgb),
+        "saturation": metrics.saturation(rgb),
+        "saturation_true": metrics.saturation(true_rgb),
         "psnr": metrics.psnr(rgb, true_rgb),
         "ssim": metrics.ssim(rgb, true_rgb),
         "colorfulness": metrics.colorfulness(rgb),

@@ -73,6 +73,9 @@ def get_config(variant: str = "sample") -> ConfigDict:
     config.decoding.method = "argmax"  # or mean, annealed (mean at a temperature), sample
     config.decoding.temperature = 0.38
     config.decoding.seed = 0  # of sample
+    # How much of the loss's rebalancing stays in the colours: 0 for none, colours as frequent as in
+    # the photographs; 1 for all of it, rare ones more often.
+    config.decoding.rebalance = 1.0
 
     config.model = ConfigDict()
     config.model.encoder = "vgg16"  # or squeezenet, whose outputs have half the picture's sides

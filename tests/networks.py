@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from colorjax import build, checkpoint, evaluate, logs
 from colorjax.colorize import Network
@@ -25,6 +26,16 @@ def tiny_network(**changes) -> Network:
             bias = jax.random.normal(jax.random.key(len(params)), bias.shape)
             params[name] = {"kernel": 20 * kernel, "bias": bias}
     return Network(config, None, {**variables, "params": params})
+
+
+def rebalanced_network(share: float) -> Network:
+    """One whose training set was mostly grayish, and that keeps so much of the rebalancing."""
+    changes = {"rebalance.enabled": True, "decoding.method": "mean", "decoding.rebalance": share}
+    counts = np.ones((2, 50))
+    counts[:, 20:30] = 1e4
+    means = np.broadcast_to(np.linspace(-98, 98, 50)[:, None], (2, 50, 1))
+    statistics = {"counts": counts.tolist(), "means": means.tolist()}
+    return tiny_network(**changes)._replace(statistics=statistics)
 
 
 def save_run(folder, network: Network):

@@ -40,3 +40,7 @@ def gray_steps(rgb_u8):
                       rgb_u8 / 255 / 12.92)  # fmt: skip
     y = linear @ relative_xyz_from_linear_rgb[1]
     return 255 * np.where(y > 0.0031308, 1.055 * y ** (1 / 2.4) - 0.055, 12.92 * y)
+
+
+def spread(rgb_u8: np.ndarray) -> float:
+    return float(np.mean(np.ptp(rgb_u8.astype(int), axis=-1)))

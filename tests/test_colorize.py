@@ -1,9 +1,9 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from networks import tiny_network
+from networks import rebalanced_network, tiny_network
 from numpy.testing import assert_allclose, assert_array_equal
-from pictures import gray_steps
+from pictures import gray_steps, spread
 from PIL import Image
 
 from colorjax import colorize, resample
@@ -130,6 +130,14 @@ def test_temperature_towards_zero_is_argmax_and_one_is_the_mean(painter):
     assert_allclose(warm, mean, atol=1)
 
 
+def test_rare_colours_come_as_often_as_asked_and_as_the_model_has_it_unless_asked():
+    painter = colorize.open_painter(rebalanced_network(0.5))
+    shares = [Settings(rebalance=share) for share in (0.0, 0.5, 1.0)]
+    usual, half, rare, own = only(painter, picture(48, 64), *shares, Settings())
+    assert_array_equal(half, own)
+    assert spread(usual) < spread(half) < spread(rare)
+
+
 @pytest.mark.parametrize(
     "settings, message",
     [
@@ -138,6 +146,8 @@ def test_temperature_towards_zero_is_argmax_and_one_is_the_mean(painter):
         (Settings(saturation=-1.0), "saturation is -1.0"),
         (Settings(edges="sharp"), "edges is 'sharp'"),
         (Settings(seed=-1), "seed is -1"),
+        (Settings(rebalance=0.5), "rebalance is 0.5, but the model's training was not rebalanced"),
+        (Settings(rebalance=1.5), "rebalance is 1.5, want a share from 0 to 1"),
     ],
 )
 def test_settings_out_of_range_are_refused(painter, settings, message):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from colorjax import bins, decoding
+from colorjax import bins, decoding, losses
 from colorjax.spaces import SPACES
 
 LUV, HSV = SPACES["luv"], SPACES["hsv"]
@@ -25,6 +25,26 @@ def test_the_mean_is_that_of_the_probabilities():
     assert_allclose(decoding.decode(channels, CHANNELS, LUV, "mean"), [-60, 0], atol=1e-4)
     joint = logits_of([[0.5, 0.25, 0.25]])
     assert_allclose(decoding.decode(joint, JOINT, LUV, "mean"), [0, 15], atol=1e-4)
+
+
+def test_scores_without_the_weights_of_their_loss_are_the_frequencies_it_was_learned_from():
+    frequencies, weights = jnp.array([[0.7, 0.2, 0.1]]), jnp.array([[0.5, 2.0, 4.0]])
+
+    def loss(logits):
+        each = losses.cross_entropy(jnp.broadcast_to(logits, (3, 1, 3)), jnp.arange(3)[:, None])
+        return jnp.sum(frequencies[0] * weights[0] * each[:, 0])
+
+    descend = jax.jit(lambda _, x: x - 0.5 * jax.grad(loss)(x))
+    learned = jax.lax.fori_loop(0, 2000, descend, jnp.zeros((1, 3)))
+    found = jax.nn.softmax(decoding.unbalance(learned, weights, 1.0), axis=-1)
+    assert_allclose(found, frequencies, atol=1e-4)
+    assert np.abs(jax.nn.softmax(learned) - frequencies).max() > 0.2
+    assert_array_equal(decoding.unbalance(learned, weights, 0.0), learned)
+
+
+def test_bins_that_a_loss_gave_no_weight_keep_their_finite_scores():
+    found = decoding.unbalance(jnp.ones((4, 1, 3)), np.array([[0.0, 1.0, np.e]]), 1.0)
+    assert_allclose(found[0], [[1, 1, 0]], atol=1e-6)
 
 
 def test_annealing_follows_the_published_formula():

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from networks import save_run, tiny_network
-from pictures import gray_steps
+from networks import rebalanced_network, save_run, tiny_network
+from pictures import gray_steps, spread
 from PIL import Image
 
 pytest.importorskip("gradio", reason="gradio is missing: pip install 'colorjax[demo]'")
@@ -39,6 +39,7 @@ FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-
          "--disable-background-networking", "--disable-component-update",
          "--disable-sync"]  # fmt: skip
 MOST_BYTES = 2_000_000
+RARE = "Rare colours (rebalance)"
 # The addresses of what the slider shows.
 SHOWN = "[...document.querySelectorAll('#result img')].map(i => i.src).join(' ')"
 
@@ -86,10 +87,6 @@ def rgb_of(path) -> np.ndarray:
     return np.asarray(Image.open(path).convert("RGB"))
 
 
-def spread(rgb_u8: np.ndarray) -> float:
-    return float(np.mean(np.ptp(rgb_u8.astype(int), axis=-1)))
-
-
 # --- from a view to pictures ---
 
 
@@ -111,7 +108,7 @@ def test_the_download_is_what_the_page_shows_and_keeps_name_alpha_and_metadata(
     exif = Image.Exif()
     exif[315] = "somebody"
     path = write(tmp_path / "old house.png", np.dstack([picture(), alpha]), exif=exif, dpi=(72, 72))
-    view = demo.View(path, Settings("sample", 0.5, 1.0, 3))
+    view = demo.View(path, Settings("sample", 0.5, seed=3))
     target = Path(demo.full_size(colorizer, folder, view))
     assert target.name == "old house_color.png"
     result = Image.open(target)
@@ -164,6 +161,18 @@ def test_a_network_with_nothing_to_decode_has_no_controls_for_it(tmp_path, folde
     parts = {part.label: part.visible for part in blocks.blocks.values() if hasattr(part, "label")}
     assert not parts["Which colour is taken"] and not parts["Daring (temperature)"]
     assert parts["Strength"] and parts["Keep colours inside outlines"]
+    assert RARE not in parts
+
+
+def test_a_network_of_rebalanced_training_has_a_control_for_it(tmp_path, folder):
+    colorizer = Colorizer(save_run(tmp_path, rebalanced_network(0.4)))
+    blocks = demo.build_page(colorizer, folder)
+    parts = {part.label: part for part in blocks.blocks.values() if hasattr(part, "label")}
+    assert parts[RARE].visible and parts[RARE].value == 0.4
+    photo = demo.write_examples(folder)[0]
+    views = [demo.View(photo, Settings(rebalance=share)) for share in (1.0, 0.0)]
+    rare, usual = (rgb_of(demo.paint(colorizer, folder, view)[0][1]) for view in views)
+    assert np.abs(rare.astype(int) - usual).mean() > 1
 
 
 # --- the server ---
@@ -233,7 +242,7 @@ def ask(url: str, path: str, decode="argmax"):
     """Uploads a photo as the page does: before, after, what is said of it, and what is wrong."""
     client = gradio_client.Client(url, verbose=False)
     pictures, words, message, _ = client.predict(
-        gradio_client.handle_file(path), decode, 0.4, 1.0, 0, True, api_name="/colorize"
+        gradio_client.handle_file(path), decode, 0.4, None, 1.0, 0, True, api_name="/colorize"
     )
     return client, pictures, words, message
 

@@ -137,6 +137,21 @@ def test_perfect_scores_decode_alike_by_every_method(binning, space):
 
 
 @each_layout
+def test_decoding_takes_as_much_of_the_losss_weights_back_as_it_is_told(binning, space):
+    groups, num_bins, _ = binning.centers.shape
+    rng = np.random.default_rng(3)
+    weights = jnp.asarray(rng.uniform(0.2, 5.0, (groups, num_bins)), jnp.float32)
+    logits = jnp.asarray(rng.normal(0, 2, (1, 4, 4, groups, num_bins)), jnp.float32)
+    plain = task.classification(binning, space, decode_by=task.Decoding("mean"))
+    for share in (0.0, 0.3, 1.0):
+        weighted = task.classification(
+            binning, space, weights=weights, decode_by=task.Decoding("mean", rebalance=share)
+        )
+        learned = logits + (1 - share) * jnp.log(weights)
+        assert_allclose(weighted.decode(learned), plain.decode(logits), atol=1e-3)
+
+
+@each_layout
 def test_soft_targets_are_greatest_at_the_true_bin_and_centred_on_the_chroma(binning, space):
     chroma = np.random.default_rng(2).uniform(-25, 25, (500, 2)).astype(np.float32)
     targets = np.asarray(task.soft_targets(chroma, binning.centers, 5.0, space))
@@ -209,17 +224,19 @@ def test_gradients_are_finite_with_soft_targets_weights_and_joint_bins():
     assert np.isfinite(gradient).all() and np.abs(gradient).max() > 0
 
 
-def test_a_sets_colorfulness_differs_by_its_means_and_not_by_its_images():
+def test_a_sets_colorfulness_and_saturation_differ_by_its_means_and_not_by_its_images():
     averages = {
         name: np.float64(value)
         for name, value in {
             "loss": 1.0, "colorfulness": 20.0, "colorfulness_true": 33.0,
             "colorfulness_absolute": 25.0, "colorfulness_absolute_true": 24.0,
+            "saturation": 0.3, "saturation_true": 0.4,
         }.items()
     }
     shares = {"color_pixels": np.array([4.0, 0, 12]), "color_areas": np.array([2.0, 0, 9])}
     summary = task.summarize({**averages, **shares})
     assert summary["delta_colorfulness"] == 13 and summary["delta_colorfulness_absolute"] == 1
+    assert summary["delta_saturation"] == pytest.approx(0.25)
     assert summary["auc_rebalanced"] == (0.5 + 0.75) / 2
     assert "color_pixels" not in summary and summary["loss"] == 1
 
@@ -235,7 +252,7 @@ def test_every_objective_measures_the_same_names():
         assert set(measured) == {
             "loss", "l_reg", "acc_u", "acc_v", "sat_diff", "psnr", "ssim", "auc", "colorfulness",
             "colorfulness_true", "colorfulness_absolute", "colorfulness_absolute_true",
-            "color_pixels", "color_areas",
+            "color_pixels", "color_areas", "saturation", "saturation_true",
         }
         assert_allclose(measured["color_pixels"].sum(-1), 256)
         assert_allclose(measured["color_areas"].sum(-1) / 256, measured["auc"], rtol=1e-5)

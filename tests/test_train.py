@@ -13,7 +13,8 @@ from colorjax.errors import UserError
 from configs import classify
 
 METRICS = {
-    "loss", "l_reg", "acc_u", "acc_v", "sat_diff", "psnr", "ssim", "auc", "auc_rebalanced",
+    "loss", "l_reg", "acc_u", "acc_v", "sat_diff", "saturation", "saturation_true",
+    "delta_saturation", "psnr", "ssim", "auc", "auc_rebalanced",
     "colorfulness", "colorfulness_true", "delta_colorfulness",
     "colorfulness_absolute", "colorfulness_absolute_true", "delta_colorfulness_absolute",
 }
