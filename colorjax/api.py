@@ -19,12 +19,12 @@ from colorjax import image_io, photo
 from colorjax.colorize import (
     Settings,
     colorize,
-    load_network,
     open_painter,
     own_decoding,
     pick_device,
     rebalanced,
 )
+from colorjax.release import load_network
 
 Picture = str | os.PathLike | bytes | Image.Image | np.ndarray
 

@@ -10,9 +10,10 @@ from ml_collections import ConfigDict
 
 from colorjax import evaluate, task
 from colorjax.build import build_model, build_task
-from colorjax.colorize import QUANTUM, Network
+from colorjax.colorize import QUANTUM
 from colorjax.data import sources
 from colorjax.errors import UserError
+from colorjax.release import Network
 from colorjax.spaces import SPACES
 
 BATCH = 8  # photographs a device at a time

@@ -201,7 +201,8 @@ def painter_of(options: dict[str, Any]) -> Any:
     import jax
 
     from colorjax import parallel
-    from colorjax.colorize import load_network, open_painter, pick_device
+    from colorjax.colorize import open_painter, pick_device
+    from colorjax.release import load_network
 
     jax.config.update("jax_default_device", pick_device(options["device"]))
     parallel.keep_compiled_programs()
@@ -294,7 +295,7 @@ def measure(folders: Sequence[str], models: Sequence[str], size: int, json_file:
     from pathlib import Path
 
     from colorjax import assess, logs, parallel
-    from colorjax.colorize import load_network
+    from colorjax.release import load_network
 
     parallel.keep_compiled_programs()
     named = [m.partition("=") if "=" in m else (m, "=", m) for m in models] or [("ours", "", None)]

@@ -5,20 +5,17 @@ lightness, pixel by pixel. Both halves are compiled programs whose shapes come f
 that a folder of a thousand sizes compiles a handful of times.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import product
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 from PIL import Image
 
-from colorjax import color, evaluate, logs, release, resample
+from colorjax import color, resample
 from colorjax.build import (
     build_decoding,
     build_model,
@@ -29,10 +26,10 @@ from colorjax.build import (
 )
 from colorjax.decoding import METHODS
 from colorjax.errors import UserError
+from colorjax.release import Network
 from colorjax.spaces import SPACES
 from colorjax.task import Decoding, cell_means
 
-RELEASED = Path(__file__).parent / "released" / "colorjax.safetensors"
 EDGES = ("guided", "bilinear")
 # Sides of the network's input are multiples of this, as every encoder here wants.
 QUANTUM = 16
@@ -65,14 +62,6 @@ class Settings(NamedTuple):
     edges: str = "guided"
 
 
-class Network(NamedTuple):
-    """A trained network and what is needed to read its outputs."""
-
-    config: ConfigDict
-    statistics: dict[str, Any]  # of its training set, as `evaluate.measure_bins` gives them
-    variables: Any
-
-
 class Scores(NamedTuple):
     """What the network says of a batch of small pictures."""
 
@@ -91,26 +80,6 @@ class Painter(NamedTuple):
     # Scores, temperature, rebalance, saturation, seed, method, edges -> fits [b, h, w, 6]
     decode: Any
     join: Any  # fits of one picture, uint8 tile, rows, columns -> uint8 tile
-
-
-def load_network(model: str | os.PathLike | None = None) -> Network:
-    """Loads a trained network.
-
-    Args:
-      model: a released file, or the folder of a training run, of which the best checkpoint is
-        taken; the file that colorjax comes with unless given.
-
-    Raises:
-      UserError: there is none, or it is damaged.
-    """
-    path = RELEASED if model is None else Path(model)
-    if path.is_dir():
-        config = ConfigDict(logs.read_config(path))
-        _, variables = evaluate.load_variables(config, build_model(config), path)
-        return Network(config, logs.read_record(path)["bins"], variables)
-    if not path.exists():
-        raise UserError(f"{path}: there is no such model, want a released file or a run's folder")
-    return Network(*release.load(path))
 
 
 def own_decoding(network: Network) -> Decoding | None:

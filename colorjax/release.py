@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -23,6 +23,7 @@ from colorjax.errors import UserError
 from colorjax.pretrained import open_safetensors
 from colorjax.steps import TrainState, start_average
 
+RELEASED = Path(__file__).parent / "released" / "colorjax.safetensors"
 WHAT = "a model of colorjax"
 FORMAT = "colorjax-model-1"  # changes with anything that an older program would misread
 LICENCE = "Apache-2.0"
@@ -34,6 +35,14 @@ _PLACES = {
     "data.source": "sample", "data.cache_dir": "", "data.tfds_dir": "",
     "model.encoder_weights": "auto", "init_from": "",
 }  # fmt: skip
+
+
+class Network(NamedTuple):
+    """A trained network and what is needed to read its outputs."""
+
+    config: ConfigDict
+    statistics: dict[str, Any]  # of its training set, as `evaluate.measure_bins` gives them
+    variables: Any
 
 
 def export(workdir: str | os.PathLike, file: str | os.PathLike, licence: str = LICENCE) -> Path:
@@ -102,20 +111,43 @@ def load(file: str | os.PathLike) -> tuple[ConfigDict, dict[str, Any], dict[str,
     return config, statistics, parallel.place(unflatten_dict(wide, sep="/"))
 
 
-def start_from(file: str | os.PathLike, state: TrainState) -> tuple[TrainState, str]:
-    """A fresh state with the variables of a released file, and a line for the record.
+def load_network(model: str | os.PathLike | None = None) -> Network:
+    """Loads a trained network.
 
-    Raises UserError, besides those of `load`, if the file's network is another.
+    Args:
+      model: a file that `export` wrote, or the folder of a training run, of which the best
+        checkpoint is taken; the file that colorjax comes with unless given.
+
+    Raises:
+      UserError: there is none, or it is damaged.
     """
-    _, _, variables = load(file)
+    path = RELEASED if model is None else Path(model)
+    if path.is_dir():
+        config = ConfigDict(logs.read_config(path))
+        _, variables = evaluate.load_variables(config, build_model(config), path)
+        return Network(config, logs.read_record(path)["bins"], variables)
+    if not path.exists():
+        raise UserError(f"{path}: there is no such model, want a released file or a run's folder")
+    return Network(*load(path))
+
+
+def start_from(place: str, state: TrainState) -> tuple[TrainState, str]:
+    """A fresh state with the variables of another model, and a line for the record.
+
+    `place` is a released file, the folder of a run, or `release`: the model that colorjax comes
+    with. Raises UserError, besides those of `load_network`, if it is another network.
+    """
+    path = RELEASED if place == "release" else Path(place)
+    variables = load_network(path).variables
     wanted = _flat(steps.variables(state._replace(average=())))
     _check_shapes(
-        Path(file),
+        path,
         {name: x.shape for name, x in _flat(variables).items()},
         {name: x.shape for name, x in wanted.items()},
     )
     state = state._replace(**variables)
-    line = f"{Path(file).name} (sha256 {hashlib.sha256(Path(file).read_bytes()).hexdigest()})"
+    arrays = {name: np.asarray(x) for name, x in _flat(variables).items()}
+    line = f"{path.name} (tensors' sha256 {digest(arrays)})"
     return start_average(state) if state.average else state, line
 
 

@@ -2,6 +2,9 @@
 
     launch/train_release.sh FOLDER...
 
+trains in two stages, of which the second goes on from the first with larger crops and a milder
+rebalancing. A single one: --config=configs/release.py:classify,first
+
 SqueezeNet pretrained on ImageNet (auto: fetched once), a decoder of three units, so that colour is
 predicted at a quarter of the picture's sides, 449 joint bins of CIELUV, and what Zhang, Isola and
 Efros (2016) made of the paper's classification: soft targets, rare colours that weigh more, an
@@ -17,16 +20,20 @@ from colorjax.errors import UserError
 from configs import classify
 
 VARIANTS = ("classify", "regress", "gpu")
+STAGES = ("first", "second")
 
 
-def get_config(variant: str = "classify") -> ConfigDict:
-    """`classify`: the released model. `regress`: the paper's regression under the same budget.
+def get_config(choice: str = "classify,first") -> ConfigDict:
+    """VARIANT,STAGE: one of each; the first stage unless said.
 
+    `classify`: the released model. `regress`: the paper's regression under the same budget.
     `gpu`: the same recipe over VGG16, for a GPU; not yet measured.
     """
-    if variant not in VARIANTS:
+    variant, _, stage = choice.partition(",")
+    if variant not in VARIANTS or stage not in ("", *STAGES):
         raise UserError(
-            f"configs/release.py has no variant {variant!r}, want {', '.join(VARIANTS)}"
+            f"configs/release.py has no {choice!r}, want one of {', '.join(VARIANTS)}, and after "
+            f"a comma one of {', '.join(STAGES)}"
         )
     config = classify.get_config()
     config.data.load_size = 144
@@ -36,7 +43,7 @@ def get_config(variant: str = "classify") -> ConfigDict:
     config.batch_size = 32
     config.num_steps = 1_800
     config.log_every = 20
-    config.eval_every = 300
+    config.eval_every = 600
     config.checkpoint_every = 100
     config.figure_images = 10
     config.ageing = 1.0
@@ -54,13 +61,18 @@ def get_config(variant: str = "classify") -> ConfigDict:
     config.optimizer.warmup_steps = 150
     config.optimizer.clip_norm = 1.0
     config.optimizer.weight_decay = 1e-2
+    if stage == "second":
+        config.data.crop_size = 128
+        config.rebalance.uniform = 0.7
+        config.optimizer.learning_rate = 5e-4
+        config.optimizer.warmup_steps = 100
     if variant == "regress":
         config.objective = "regression"
     if variant == "gpu":
         config.model.encoder = "vgg16"  # with three units, outputs of half the sides
         config.model.dtype = "bfloat16"
         config.batch_size = 128
-        config.num_steps = 40_000
+        config.num_steps = 20_000
         config.optimizer.warmup_steps = 1_000
         config.eval_every = 2_000
         config.checkpoint_every = 500

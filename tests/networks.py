@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from colorjax import build, checkpoint, evaluate, logs
-from colorjax.colorize import Network
+from colorjax.release import Network
 from configs.classify import get_config
 
 

@@ -5,13 +5,14 @@ import json
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from test_train import tiny_config
 
-from colorjax import checkpoint, evaluate, logs, release, train
+from colorjax import build, checkpoint, evaluate, logs, release, steps, train
 from colorjax.build import build_model
 from colorjax.errors import UserError
 
@@ -180,9 +181,20 @@ def test_a_run_starts_from_a_released_file(run, exported, tmp_path):
         }),  # fmt: skip
         tmp_path,
     )
-    assert logs.read_record(tmp_path)["encoder"].startswith("m.safetensors (sha256 ")
+    assert logs.read_record(tmp_path)["encoder"].startswith("m.safetensors (tensors' sha256 ")
     kernels = flat(evaluate.load_variables(config, build_model(config), tmp_path)[1])
     assert_array_equal(kernels[KERNEL], load_file(exported)[KERNEL].astype("f4"))
+
+
+def test_a_run_starts_from_another_run_and_from_the_model_that_colorjax_comes_with(run):
+    workdir, config = run
+    _, variables = evaluate.load_variables(config, build_model(config), workdir)
+    state = build.init_state(config, build_model(config), optax.identity())
+    started, line = release.start_from(str(workdir), state)
+    assert line.startswith(f"{workdir.name} (")
+    jax.tree.map(assert_array_equal, steps.variables(started), variables)
+    with pytest.raises(UserError, match=r"colorjax.safetensors: params/.* in the file, want "):
+        release.start_from("release", state)
 
 
 def test_starting_from_the_file_of_another_network_is_refused(exported, tmp_path):
