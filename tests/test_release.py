@@ -15,6 +15,7 @@ from test_train import tiny_config
 from colorjax import build, checkpoint, evaluate, logs, release, steps, train
 from colorjax.build import build_model
 from colorjax.errors import UserError
+from configs import release as recipe
 
 KERNEL = "params/final1/kernel"
 
@@ -200,3 +201,20 @@ def test_a_run_starts_from_another_run_and_from_the_model_that_colorjax_comes_wi
 def test_starting_from_the_file_of_another_network_is_refused(exported, tmp_path):
     with pytest.raises(UserError, match=r"m.safetensors: params/.* in the file, want "):
         train.train(tiny_config(init_from=str(exported)), tmp_path)
+
+
+@pytest.mark.parametrize("variant", recipe.VARIANTS)
+def test_the_second_stage_goes_on_with_the_network_of_the_first(variant):
+    first, second = (recipe.get_config(f"{variant},{stage}") for stage in recipe.STAGES)
+    for config in (first, second):
+        build.check_config(config)
+    assert first.model == second.model and first.bins == second.bins
+    assert first.objective == second.objective and first.space == second.space
+    assert second.data.crop_size > first.data.crop_size
+    assert recipe.get_config(variant).to_dict() == first.to_dict()
+
+
+@pytest.mark.parametrize("choice", ["best", "classify,third", "first"])
+def test_a_recipe_that_is_not_there_is_refused(choice):
+    with pytest.raises(UserError, match=f"has no '{choice}', want one of classify, regress"):
+        recipe.get_config(choice)
