@@ -52,7 +52,10 @@ def get_config(choice: str = "classify,first") -> ConfigDict:
     config.bins.softness = 5.0
     config.rebalance.enabled = True
     config.decoding.method = "annealed"
-    config.decoding.temperature = 1.0  # 0.38 is more colourful than the truth, and further from it
+    # The most vivid that are still nearer to the truth than no colour at all, in PSNR, on
+    # photographs of scenes and of things that training has not seen.
+    config.decoding.temperature = 0.7
+    config.decoding.rebalance = 0.6
     config.model.encoder = "squeezenet"
     config.model.decoder_features = (256, 128, 64)
     config.model.final_features = (96,)
