@@ -11,7 +11,7 @@ Efros (2016) made of the paper's classification: soft targets, rare colours that
 annealed mean. The input alone is made to look old, and what is measured and released is an average
 of the network over the last steps. 1.7 million parameters.
 
-Two CPU cores that did other work too: 12 to 17 images/s, an hour or so in all.
+Two CPU cores that did other work too: 15 images/s, an hour a stage.
 """
 
 from ml_collections import ConfigDict
@@ -52,8 +52,7 @@ def get_config(choice: str = "classify,first") -> ConfigDict:
     config.bins.softness = 5.0
     config.rebalance.enabled = True
     config.decoding.method = "annealed"
-    # The most vivid that are still nearer to the truth than no colour at all, in PSNR, on
-    # photographs of scenes and of things that training has not seen.
+    # More of either is more vivid, and further from the truth: docs/model_card.md has the figures.
     config.decoding.temperature = 0.7
     config.decoding.rebalance = 0.6
     config.model.encoder = "squeezenet"
