@@ -200,8 +200,9 @@ def _squared_distances(chroma: jax.Array, centers: np.ndarray, space: Space) -> 
 def summarize(averages: dict[str, np.ndarray]) -> dict[str, float]:
     """From the averages of `Task.measure` over a set of images to the set's metrics.
 
-    The differences in colorfulness and saturation are those of the set's means, as DDColor has it:
-    `sat_diff` is a mean of differences instead, where too much here makes up for nothing there.
+    The differences in colorfulness (as DDColor has it) and saturation are those of the set's means,
+    where too much in one image makes up for too little in another. `sat_diff` is a mean of
+    differences, where it does not.
     """
     numbers = dict(averages)
     pixels, areas = numbers.pop("color_pixels"), numbers.pop("color_areas")
