@@ -172,8 +172,7 @@ def work(jobs: Sequence, options: dict[str, Any]) -> Iterator:
     from colorjax import batch, compare
     from colorjax.colorize import own_decoding, rebalanced
 
-    # As Ctrl-C does it, so that what is half written is taken away.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    asked_to_stop = stop_signals()
     painter = painter_of(options)
     settings, arrange, most_side = settings_of(options), None, None
     if options["compare"]:
@@ -191,9 +190,28 @@ def work(jobs: Sequence, options: dict[str, Any]) -> Iterator:
     # One photo's bar would stand still, and then be gone.
     hidden = True if len(jobs) == 1 else None
     for outcome in tqdm(outcomes, total=len(jobs), unit="photo", disable=hidden):
+        if asked_to_stop:
+            raise KeyboardInterrupt
         for notice in outcome.notices:
             tqdm.write(f"colorjax: {notice}", file=sys.stderr)
         yield outcome
+
+
+def stop_signals() -> list[int]:
+    """Has SIGTERM stop the program as Ctrl-C does; returns the list that they will be put into.
+
+    Either raises KeyboardInterrupt, so that what is half written is taken away. Raised within a
+    callback, such as JAX's of the garbage collector, it is lost: then the list has it.
+    """
+    asked: list[int] = []
+
+    def stop(number, frame):
+        asked.append(number)
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    return asked
 
 
 def painter_of(options: dict[str, Any]) -> Any:

@@ -1,3 +1,4 @@
+import contextlib
 import io
 import os
 import signal
@@ -228,6 +229,34 @@ def test_a_stopped_command_leaves_no_partial_file(model, number, tmp_path):
         assert path.name.endswith("_color.png")
         with Image.open(path) as image:
             image.load()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_that_a_callback_swallows_ends_the_batch_with_the_next_photo(number, monkeypatch):
+    begun = []
+
+    def run(*_, **__):
+        for i in range(3):
+            begun.append(i)
+            if i == 1:
+                with contextlib.suppress(KeyboardInterrupt):
+                    signal.raise_signal(number)
+            yield batch.Outcome(f"{i}.png")
+
+    monkeypatch.setattr(batch, "run", run)
+    monkeypatch.setattr(cli, "painter_of", lambda options: None)
+    options = dict.fromkeys(
+        ("samples", "decode", "temperature", "rebalance", "edges", "compare", "grid",
+         "allow_truncated"),
+    ) | {"seed": 0, "saturation": 1.0}  # fmt: skip
+    before = {which: signal.getsignal(which) for which in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            list(cli.work([None] * 3, options))
+    finally:
+        for which, handler in before.items():
+            signal.signal(which, handler)
+    assert begun == [0, 1]
 
 
 @pytest.mark.parametrize(
