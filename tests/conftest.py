@@ -17,6 +17,21 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(COMPILED))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
 
+def pytest_addoption(parser):
+    parser.addoption("--slow", action="store_true", help="run what takes minutes too")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: takes minutes, and is run with --slow alone")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--slow"):
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="takes minutes: --slow runs it"))
+
+
 @pytest.fixture(scope="session")
 def photo_folder() -> Path:
     """A folder of real colour photographs, named by COLORJAX_TEST_PHOTOS."""

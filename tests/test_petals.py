@@ -21,6 +21,9 @@ from configs import petals as config_file
 
 ROOT = Path(__file__).parent.parent
 SEEDS = (0, 1, 2)
+each_seed = pytest.mark.parametrize(
+    "seed", [SEEDS[0], *(pytest.param(seed, marks=pytest.mark.slow) for seed in SEEDS[1:])]
+)
 COLORS = np.array(petals.RGB_U8, np.uint8)
 
 
@@ -201,8 +204,9 @@ class Outcome(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def outcomes(tmp_path_factory) -> dict[tuple[str, int], Outcome]:
+def outcomes(tmp_path_factory, request) -> dict[tuple[str, int], Outcome]:
     """Every variant and seed; a process a variant, for compilation uses but one core."""
+    seeds = SEEDS if request.config.getoption("--slow") else SEEDS[:1]
     folder = tmp_path_factory.mktemp("petals")
     environment = {
         **os.environ, "PYTHONPATH": str(ROOT),
@@ -212,7 +216,7 @@ def outcomes(tmp_path_factory) -> dict[tuple[str, int], Outcome]:
     code = [sys.executable, "-c", textwrap.dedent(TRAIN), str(folder)]
     processes = [
         subprocess.Popen(
-            [*code, variant, *map(str, SEEDS)], env=environment, text=True,
+            [*code, variant, *map(str, seeds)], env=environment, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )
         for variant in config_file.OBJECTIVES
@@ -223,7 +227,7 @@ def outcomes(tmp_path_factory) -> dict[tuple[str, int], Outcome]:
     return {
         (variant, seed): outcome(folder / f"{variant}{seed}")
         for variant in config_file.OBJECTIVES
-        for seed in SEEDS
+        for seed in seeds
     }
 
 
@@ -241,14 +245,14 @@ def outcome(workdir: Path) -> Outcome:
     return Outcome(last["sat_diff"], np.asarray(task.decode(outputs))[whole])
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@each_seed
 def test_regression_is_desaturated_at_least_three_times_as_much_as_classification(outcomes, seed):
     regress, classify = (outcomes[name, seed].sat_diff for name in ("regress", "classify"))
     assert regress > 0.2
     assert regress >= 3 * classify
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@each_seed
 def test_regression_paints_petals_in_the_mean_of_the_colours(outcomes, seed):
     chroma = petals.petal_chroma()
     truth = petals.optimum(chroma, petals.PROBABILITIES).regression
@@ -257,7 +261,7 @@ def test_regression_paints_petals_in_the_mean_of_the_colours(outcomes, seed):
     assert np.linalg.norm(painted - chroma, axis=-1).min() > 25
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@each_seed
 def test_classification_paints_petals_in_the_most_frequent_colour(outcomes, seed):
     truth = petals.optimum(petals.petal_chroma(), petals.PROBABILITIES).classification
     painted = outcomes["classify", seed].chroma
