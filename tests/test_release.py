@@ -182,7 +182,7 @@ def test_a_run_starts_from_a_released_file(run, exported, tmp_path):
         }),  # fmt: skip
         tmp_path,
     )
-    assert logs.read_record(tmp_path)["encoder"].startswith("m.safetensors (tensors' sha256 ")
+    assert logs.read_record(tmp_path)["encoder"].startswith("m.safetensors (sha256 ")
     kernels = flat(evaluate.load_variables(config, build_model(config), tmp_path)[1])
     assert_array_equal(kernels[KERNEL], load_file(exported)[KERNEL].astype("f4"))
 
@@ -192,7 +192,7 @@ def test_a_run_starts_from_another_run_and_from_the_model_that_colorjax_comes_wi
     _, variables = evaluate.load_variables(config, build_model(config), workdir)
     state = build.init_state(config, build_model(config), optax.identity())
     started, line = release.start_from(str(workdir), state)
-    assert line.startswith(f"{workdir.name} (")
+    assert line == str(workdir)
     jax.tree.map(assert_array_equal, steps.variables(started), variables)
     with pytest.raises(UserError, match=r"colorjax.safetensors: params/.* in the file, want "):
         release.start_from("release", state)
