@@ -195,7 +195,8 @@ def _described(path: Path, metadata: dict[str, str]) -> tuple[ConfigDict, dict, 
         shapes = np.shape(statistics["counts"]), np.shape(statistics["means"])
         if shapes != (centers.shape[:2], centers.shape):
             raise ValueError(f"statistics of shapes {shapes} for bins of shape {centers.shape}")
-        build_task(config, statistics)
+        # Traced alone: computing the weights of its loss would delay every start by half a second.
+        jax.eval_shape(lambda: build_task(config, statistics) and None)
         shapes = state_shapes(config, build_model(config), optax.identity())
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
