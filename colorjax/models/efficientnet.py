@@ -1,0 +1,240 @@
+"""A light encoder that knows what it sees: EfficientNet-Lite0 (Tan and Le, arXiv:1905.11946).
+
+"Lite" is the published variant for small devices: no squeeze-and-excitation, ReLU6 in place of
+swish; 74.8% top-1 on ImageNet. Every batch norm of the published network is folded into the
+convolution before it, so that each layer has a kernel and a bias alone.
+
+Three things here differ from `flax.linen.Conv`, for speed on a CPU, at equal results:
+depthwise convolutions are sums of shifted products, 1x1 convolutions are products of flattened
+arrays, and the gradient of ReLU6 comes from its output. Biases are added in float32, since the
+gradient of one is a sum over all pixels, which bfloat16 cannot hold.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from colorjax.models.vgg16 import GLOROT, scale_width
+
+STRIDE = 16  # sides must divide by it; of sides that do not divide by 32, stage6 has half, rounded up
+CLASSES = 1000
+
+# Stage -> blocks, side of the depthwise kernel, stride of the first block, expansion, channels.
+_STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
+_STEM, _HEAD = 32, 1280  # channels
+
+
+class Block(NamedTuple):
+    """One inverted residual: expand by a 1x1 convolution, filter each channel, project."""
+
+    name: str  # `block0` to `block15`, as the published file counts them
+    stage: int  # from 1
+    last: bool  # of its stage
+    side: int  # of the depthwise kernel
+    stride: int
+    depth: int  # channels that come in
+    wide: int  # channels in between; no expansion where it is `depth`
+    features: int  # channels that go out
+
+
+def blocks(width: float = 1.0) -> list[Block]:
+    """The sixteen blocks in order; `width` scales the channels, 1.0 is the published network."""
+    found, depth = [], scale_width(_STEM, width)
+    for stage, (repeats, side, stride, expansion, channels) in enumerate(_STAGES, start=1):
+        for i in range(repeats):
+            features = scale_width(channels, width)
+            found.append(Block(
+                f"block{len(found)}", stage, i == repeats - 1, side, stride if i == 0 else 1,
+                depth, depth * expansion, features,
+            ))  # fmt: skip
+            depth = features
+    return found
+
+
+def layer_shapes(
+    width: float = 1.0, classifier: bool = False
+) -> dict[str, tuple[int, int, int, int]]:
+    """Name -> kernel shape (height, width, in, out) of all convolutions, in order.
+
+    Depthwise kernels have one input each. With `classifier` the last convolution `head` and the
+    linear layer `classifier`, as a 1x1 convolution, are there too.
+    """
+    shapes = {"stem": (3, 3, 3, scale_width(_STEM, width))}
+    for block in blocks(width):
+        if block.wide != block.depth:
+            shapes[f"{block.name}_expand"] = (1, 1, block.depth, block.wide)
+        shapes[f"{block.name}_depthwise"] = (block.side, block.side, 1, block.wide)
+        shapes[f"{block.name}_project"] = (1, 1, block.wide, block.features)
+    if classifier:
+        head = scale_width(_HEAD, width)
+        shapes["head"] = (1, 1, block.features, head)
+        shapes["classifier"] = (1, 1, head, CLASSES)
+    return shapes
+
+
+class EfficientNetLite(nn.Module):
+    """EfficientNet-Lite0 with its batch norms folded into the convolutions.
+
+    Fresh kernels are Glorot-uniform, biases zero. `dtype` is what the layers compute in; parameters
+    are float32: `stem/kernel` [3, 3, 3, 32], its inputs in RGB order, `block0_depthwise/kernel`
+    [3, 3, 1, 32] and so on as in `layer_shapes`, each with a `bias` [out].
+
+    Attributes:
+      width: scales the channels as `scale_width` does; 1.0 is the published network.
+      classifier: whether to end in the scores of ImageNet's classes.
+      train_depthwise: whether the depthwise kernels have gradients, which are dear on a CPU.
+    """
+
+    width: float = 1.0
+    classifier: bool = False
+    train_depthwise: bool = True
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, gray_or_rgb: jax.Array) -> dict[str, jax.Array]:
+        """Computes the taps, in `dtype`, each the output of a stage's last block.
+
+        `stage1` [b, h/2, w/2, 16], `stage2` [.., h/4, w/4, 24], `stage3` [.., h/8, w/8, 40],
+        `stage4` and `stage5` [.., h/16, w/16, 80 and 112], `stage6` and `stage7` [.., h/32, w/32,
+        192 and 320], rounded up. With `classifier` also `logits` [b, 1000], float32.
+
+        `gray_or_rgb` is [b, h, w, 1] or [b, h, w, 3], sRGB in [0, 255]; gray counts as three equal
+        channels. Raises ValueError for another number of channels, or for sides that do not divide
+        by 16.
+        """
+        height, width = gray_or_rgb.shape[1:3]
+        if height % STRIDE or width % STRIDE:
+            raise ValueError(f"image is {height}x{width}, want multiples of {STRIDE}")
+        shapes = layer_shapes(self.width, self.classifier)
+        x = relu6(self._layer("stem", shapes, standardize(gray_or_rgb).astype(self.dtype), 2))
+        taps = {}
+        for block in blocks(self.width):
+            y = x
+            if block.wide != block.depth:
+                y = relu6(self._layer(f"{block.name}_expand", shapes, y))
+            y = relu6(self._layer(f"{block.name}_depthwise", shapes, y, block.stride))
+            y = self._layer(f"{block.name}_project", shapes, y)
+            x = x + y if block.stride == 1 and block.depth == block.features else y
+            if block.last:
+                taps[f"stage{block.stage}"] = x
+        if self.classifier:
+            x = relu6(self._layer("head", shapes, x)).astype(jnp.float32)
+            pooled = jnp.mean(x, axis=(1, 2), keepdims=True)
+            taps["pooled"] = pooled[:, 0, 0]
+            taps["logits"] = self._layer("classifier", shapes, pooled)[:, 0, 0]
+        return taps
+
+    def _layer(self, name: str, shapes: dict, x: jax.Array, stride: int = 1) -> jax.Array:
+        """A convolution and its bias."""
+        kernel, bias = _Layer(shapes[name], name=name)()
+        if name.endswith("_depthwise"):
+            kernel = kernel if self.train_depthwise else jax.lax.stop_gradient(kernel)
+            y = depthwise(x, kernel, stride)
+        elif name == "stem":
+            y = conv_halving(x, kernel.astype(x.dtype))
+        else:
+            y = pointwise(x, kernel[0, 0].astype(x.dtype))
+        return (y.astype(jnp.float32) + bias).astype(x.dtype)
+
+
+class _Layer(nn.Module):
+    """The parameters of one convolution alone."""
+
+    shape: tuple[int, int, int, int]
+
+    @nn.compact
+    def __call__(self) -> tuple[jax.Array, jax.Array]:
+        kernel = self.param("kernel", GLOROT, self.shape)
+        return kernel, self.param("bias", nn.initializers.zeros, self.shape[-1:])
+
+
+def standardize(gray_or_rgb: jax.Array) -> jax.Array:
+    """[b, h, w, 1 or 3] in [0, 255] -> float32 [b, h, w, 3] as the published network wants it."""
+    if gray_or_rgb.ndim != 4 or gray_or_rgb.shape[-1] not in (1, 3):
+        raise ValueError(f"want [b, h, w, 1] or [b, h, w, 3], got shape {gray_or_rgb.shape}")
+    rgb = jnp.broadcast_to(gray_or_rgb, (*gray_or_rgb.shape[:-1], 3))
+    return (rgb.astype(jnp.float32) - 127.0) / 128.0
+
+
+@jax.custom_vjp
+def relu6(x: jax.Array) -> jax.Array:
+    """min(max(x, 0), 6); the gradient is taken from the output, so that the input is not kept."""
+    return jnp.clip(x, 0, 6)
+
+
+def _relu6_forward(x):
+    y = relu6(x)
+    return y, y
+
+
+def _relu6_backward(y, g):
+    return (jnp.where((y > 0) & (y < 6), g, 0),)
+
+
+relu6.defvjp(_relu6_forward, _relu6_backward)
+
+
+def pointwise(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """1x1 convolution of `x` [b, h, w, in] with `kernel` [in, out].
+
+    Flattened: the kernel's gradient of a product of four axes costs a CPU five times as much.
+    """
+    y = x.reshape(-1, x.shape[-1]) @ kernel
+    return y.reshape(*x.shape[:-1], kernel.shape[-1])
+
+
+def depthwise(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
+    """Each channel of `x` [b, h, w, c] under its own filter: kernel [n, n, 1, c], stride 1 or 2.
+
+    Zero-padded to SAME; of odd sides, stride 2 places its windows as it does in even ones. As a
+    sum of shifted products in float32: the grouped convolutions of XLA take a CPU 20 times as long,
+    and their gradients 200 times.
+    """
+    taps = _windows(x, kernel.shape[0], stride)
+    y = sum(tap.astype(jnp.float32) * kernel[i, j, 0] for (i, j), tap in taps)
+    return y.astype(x.dtype)
+
+
+def conv_halving(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """3x3 convolution of `x` [b, h, w, in] with stride 2, zero-padded to SAME, of even sides.
+
+    One product over all nine taps: of so few input channels it is quick, and so is its gradient.
+    """
+    taps = jnp.concatenate([tap for _, tap in _windows(x, kernel.shape[0], 2)], axis=-1)
+    return pointwise(taps, kernel.reshape(-1, kernel.shape[-1]))
+
+
+def _windows(x: jax.Array, side: int, stride: int) -> list[tuple[tuple[int, int], jax.Array]]:
+    """What each element of a kernel is multiplied with: ((row, column), [b, h', w', c]) each."""
+    before = (side - stride) // 2
+    sizes = [-(-n // stride) for n in x.shape[1:3]]
+    after = [(m - 1) * stride + side - before - n for m, n in zip(sizes, x.shape[1:3], strict=True)]
+    x = jnp.pad(x, ((0, 0), (before, after[0]), (before, after[1]), (0, 0)))
+
+    def window(i, j):
+        return x[:, i : i + stride * sizes[0] : stride, j : j + stride * sizes[1] : stride]
+
+    return [((i, j), window(i, j)) for i in range(side) for j in range(side)]
+
+
+def from_pretrained(weights: Mapping[str, Mapping[str, Any]], classifier: bool = False) -> dict:
+    """Params of `EfficientNetLite()` from the published weights.
+
+    `weights` is layer name -> {"kernel": as in `layer_shapes`, "bias": [out]}; those of the
+    classifier are left out unless wanted.
+    """
+    return {
+        name: {part: jnp.asarray(weights[name][part]) for part in ("kernel", "bias")}
+        for name in layer_shapes(classifier=classifier)
+    }
