@@ -71,7 +71,7 @@ def check_share(name: str, value: float) -> None:
 def encoder_name(config: ConfigDict) -> str:
     """`config.model.encoder`; runs of older versions, which lack it, have the paper's."""
     name = config.model.get("encoder", "vgg16")
-    check_choice("model.encoder", name, colorizer.ENCODERS)
+    check_choice("model.encoder", name, tuple(colorizer.ENCODERS))
     return name
 
 
@@ -83,10 +83,11 @@ def build_model(config: ConfigDict) -> colorizer.Colorizer:
     check_choice("model.upscaling", settings.upscaling, resample.METHODS)
     check_choice("model.dtype", settings.dtype, tuple(DTYPES))
     units = len(settings.decoder_features)
-    if units not in colorizer.UNITS:
+    most = len(colorizer.ENCODERS[encoder].residual)
+    if not colorizer.LEAST_UNITS <= units <= most:
         raise UserError(
-            f"model.decoder_features is {tuple(settings.decoder_features)}, want 4 depths, coarse "
-            "to fine, or 3 for outputs of half the sides"
+            f"model.decoder_features is {tuple(settings.decoder_features)}, want {most} depths, "
+            f"coarse to fine, or fewer, down to {colorizer.LEAST_UNITS}, for smaller outputs"
         )
     if colorizer.output_factor(encoder, units) > 1 and any(SPACES[config.space].circular):
         raise UserError(
@@ -104,6 +105,7 @@ def build_model(config: ConfigDict) -> colorizer.Colorizer:
         final_features=tuple(settings.final_features),
         upscaling=settings.upscaling,
         encoder_batch_norm=settings.encoder_batch_norm,
+        train_depthwise=settings.get("train_depthwise", True),  # runs of older versions lack it
         final_batch_norm=settings.final_batch_norm,
         width=settings.width,
         dtype=DTYPES[settings.dtype],

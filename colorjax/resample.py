@@ -118,12 +118,12 @@ def sample_bilinear(x: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Ar
 
 
 def conv_upsampled(
-    maps: Sequence[tuple[jax.Array, int]], kernel: jax.Array, bias: jax.Array | None = None
+    maps: Sequence[tuple[jax.Array, int]], kernel: jax.Array
 ) -> jax.Array:
     """3x3 convolution, zero-padded to SAME, over nearest-upsampled maps joined along channels.
 
     `maps` holds (x [b, height // factor, width // factor, channels], factor), where a factor is a
-    power of two; `kernel` is [3, 3, sum of channels, features] and `bias` [features], those of the
+    power of two; `kernel` is [3, 3, sum of channels, features], that of the
     plain convolution over `concatenate([upsample(x, factor) for x, factor in maps], axis=-1)`.
     Returns its [b, height, width, features] up to rounding, without ever making the concatenation.
 
@@ -143,8 +143,7 @@ def conv_upsampled(
     coarse = [(*m, k) for m, k in zip(maps, kernels, strict=True) if m[1] > 1]
     if coarse:
         parts.append(_conv_coarse(coarse))
-    y = sum(parts)
-    return y if bias is None else y + bias
+    return sum(parts)
 
 
 def _check_maps(maps: Sequence[tuple[jax.Array, int]], kernel: jax.Array) -> None:
@@ -228,18 +227,6 @@ def _conv_same_backward(saved, g):
 
 
 conv_same.defvjp(_conv_same_forward, _conv_same_backward)
-
-
-def conv_general_dilated(x, kernel, strides, padding, **settings) -> jax.Array:
-    """`conv_same` as `flax.linen.Conv(conv_general_dilated=...)` wants it; refuses the rest."""
-    given = {"strides": strides, "padding": padding, **settings}
-    ones = dict.fromkeys(("strides", "lhs_dilation", "rhs_dilation"), (1, 1))
-    wanted = {**ones, "padding": "SAME", "feature_group_count": 1, "precision": None}
-    for name, want in wanted.items():
-        have = given.get(name, want)
-        if (tuple(have) if isinstance(have, list) else have) != want:
-            raise ValueError(f"{name} is {have!r}, want {want!r}")
-    return conv_same(x, kernel)
 
 
 def _kernel_gradient(x: jax.Array, g: jax.Array, size: int) -> jax.Array:

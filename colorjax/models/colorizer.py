@@ -1,54 +1,68 @@
 """The paper's networks: VGG16, a residual-encoder decoder, and one of two heads.
 
 Classification (Fig. 3) joins the decoder's maps at full size and scores bins; regression (Fig. 2)
-predicts chroma from the last map alone. With SqueezeNet for an encoder, whose first convolution
-halves the picture already, the outputs have half the picture's sides, or a quarter of them with a
-decoder of three units, as in Zhang, Isola and Efros 2016: the eye sees colour no finer.
+predicts chroma from the last map alone. A light encoder halves the picture in its first
+convolution already: the outputs then have half the picture's sides, or a quarter of them with one
+unit less, as in Zhang, Isola and Efros 2016: the eye sees colour no finer.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from colorjax.models.efficientnet import EfficientNetLite
+from colorjax.models.layers import Conv, ConvParams, add_bias, scale_width
 from colorjax.models.squeezenet import SqueezeNet
-from colorjax.models.vgg16 import BATCH_NORM, CONV, GLOROT, VGG16, scale_width
-from colorjax.resample import conv_same, conv_upsampled, upsample
+from colorjax.models.vgg16 import BATCH_NORM, VGG16
+from colorjax.resample import conv_same, upsample
 
 MERGES = ("concat", "sum")
+LEAST_UNITS = 3  # that a decoder may have
 
-# By encoder, what the decoder takes from it, from coarse to fine, and how much smaller that is than
-# the image. Without residual units VGG16's max-pools are joined as they are; the encoder ends
-# before block 4's pool, so its last activation stands for it. SqueezeNet's pools come right after
-# activations that are joined instead.
-RESIDUAL_TAPS = {
-    "vgg16": (("block4_conv3", 8), ("block3_conv3", 4), ("block2_conv2", 2), ("block1_conv2", 1)),
-    "squeezenet": (("fire9", 16), ("fire5", 8), ("fire3", 4), ("conv1", 2)),
+Taps = tuple[tuple[str, int], ...]  # activations, and how much smaller than the image each is
+
+
+class Encoder(NamedTuple):
+    """What a decoder takes from an encoder, from coarse to fine."""
+
+    stride: int  # the sides of an image must divide by it
+    residual: Taps  # what residual units add
+    pools: Taps  # what is joined without residual units
+
+_SQUEEZENET = (("fire9", 16), ("fire5", 8), ("fire3", 4), ("conv1", 2))
+_EFFICIENTNET = (("stage7", 32), ("stage5", 16), ("stage3", 8), ("stage2", 4), ("stage1", 2))
+
+ENCODERS = {
+    # It ends before block 4's pool, so its last activation stands for that.
+    "vgg16": Encoder(
+        8,
+        (("block4_conv3", 8), ("block3_conv3", 4), ("block2_conv2", 2), ("block1_conv2", 1)),
+        (("block4_conv3", 8), ("block3_pool", 8), ("block2_pool", 4), ("block1_pool", 2)),
+    ),
+    # Their pools, or strides, come right after activations that are joined instead.
+    "squeezenet": Encoder(16, _SQUEEZENET, _SQUEEZENET),
+    "efficientnet-lite0": Encoder(16, _EFFICIENTNET, _EFFICIENTNET),
 }
-POOL_TAPS = {
-    "vgg16": (("block4_conv3", 8), ("block3_pool", 8), ("block2_pool", 4), ("block1_pool", 2)),
-    "squeezenet": RESIDUAL_TAPS["squeezenet"],
-}
-ENCODERS = tuple(RESIDUAL_TAPS)
-UNITS = (3, 4)  # numbers of residual units that a decoder may have
 
 
 def stride(encoder: str) -> int:
     """What the sides of an image must divide by."""
-    return RESIDUAL_TAPS[encoder][0][1]
+    return ENCODERS[encoder].stride
 
 
 def output_factor(encoder: str, units: int = 4) -> int:
     """How much smaller than the image the outputs are, after so many residual units."""
-    return RESIDUAL_TAPS[encoder][units - 1][1]
+    return ENCODERS[encoder].residual[units - 1][1]
 
 
 class Colorizer(nn.Module):
     """Scores of `num_bins` bins from each head, one a chroma channel (the paper, Fig. 3).
 
     Attributes:
-      encoder: `vgg16` (the paper), or `squeezenet`, which is light.
+      encoder: `vgg16` (the paper), or `squeezenet` or `efficientnet-lite0`, which are light.
       num_bins: scores per head; None for the regression network (Fig. 2), which gives the two
         chroma channels themselves and has no use for `heads`, `merge`, `final_features` and the
         last of `decoder_features`.
@@ -58,12 +72,13 @@ class Colorizer(nn.Module):
         depth of the finest map.
       residual_units: True for the residual encoder of Fig. 2; False to join the encoder's
         max-pools directly.
-      decoder_features: depths of the residual units, coarse to fine: four, or three to leave out
-        the finest map and predict at half the sides. Where a depth is not that of the encoder's map
+      decoder_features: depths of the residual units, coarse to fine: as many as the encoder has
+        maps, or fewer, three at least, to leave out the finest and predict at smaller sides. Where a depth is not that of the encoder's map
         to be added, a 1x1 convolution brings the map to it.
       final_features: depths of the 3x3 convolutions after the merge; the paper tries one to three.
       upscaling: `nearest` (the paper) or `bilinear`.
-      encoder_batch_norm: batch norm before every ReLU of VGG16 too; SqueezeNet has none.
+      encoder_batch_norm: batch norm before every ReLU of VGG16 too; the others have none.
+      train_depthwise: whether the depthwise kernels of EfficientNet have gradients.
       final_batch_norm: batch norm in the final convolutions, which the paper leaves out of "the
         last few layers".
       width: scales every depth but the scores; 1 is the paper's network.
@@ -83,6 +98,7 @@ class Colorizer(nn.Module):
     final_features: Sequence[int] = (128, 64, 64)
     upscaling: str = "nearest"
     encoder_batch_norm: bool = True
+    train_depthwise: bool = True
     final_batch_norm: bool = False
     width: float = 1.0
     fused: bool = True
@@ -99,7 +115,7 @@ class Colorizer(nn.Module):
         Raises ValueError if h or w does not divide by `stride`, or a setting is unknown.
         """
         if self.encoder not in ENCODERS:
-            raise ValueError(f"encoder is {self.encoder!r}, want one of {ENCODERS}")
+            raise ValueError(f"encoder is {self.encoder!r}, want one of {tuple(ENCODERS)}")
         height, width = gray.shape[-3:-1]
         if height % stride(self.encoder) or width % stride(self.encoder):
             raise ValueError(f"image is {height}x{width}, want multiples of {stride(self.encoder)}")
@@ -115,53 +131,66 @@ class Colorizer(nn.Module):
         return self._score(x)
 
     def _encode(self, gray: jax.Array, train: bool) -> dict:
+        settings = {"width": self.width, "dtype": self.dtype, "name": "encoder"}
         if self.encoder == "squeezenet":
-            return SqueezeNet(width=self.width, dtype=self.dtype, name="encoder")(gray)
-        return VGG16(
-            batch_norm=self.encoder_batch_norm,
-            width=self.width,
-            dtype=self.dtype,
-            axis_name=self.axis_name,
-            name="encoder",
-        )(gray, train)
+            return SqueezeNet(**settings)(gray)
+        if self.encoder == "efficientnet-lite0":
+            return EfficientNetLite(train_depthwise=self.train_depthwise, **settings)(gray)
+        return VGG16(batch_norm=self.encoder_batch_norm, axis_name=self.axis_name, **settings)(
+            gray, train
+        )
 
     def _score(self, x: jax.Array) -> jax.Array:
         """[b, h, w, c] -> [b, h, w, len(heads), num_bins]: a 1x1 convolution for each head."""
-        heads = [
-            ConvParams(self.num_bins, 1, dtype=self.dtype, name=f"{head}_logits")(x.shape[-1])
-            for head in self.heads
-        ]
+        shape = (1, 1, x.shape[-1], self.num_bins)
+        heads = [ConvParams(shape, name=f"{head}_logits")() for head in self.heads]
         # Computed as one, because logits are the largest of all maps, and dear to put together.
         kernel, bias = (jnp.concatenate(parts, axis=-1) for parts in zip(*heads, strict=True))
-        logits = conv_same(x, kernel) + bias
+        logits = add_bias(conv_same(x, kernel.astype(self.dtype)), bias)
         return logits.reshape(*x.shape[:-1], len(self.heads), self.num_bins)
 
     def _regress(self, taps: dict, train: bool) -> jax.Array:
         """Fig. 2: the last unit is a linear convolution to two channels."""
         units = len(self.decoder_features) - 1
-        x, _ = self._residual_maps(taps, train, units)[-1]
-        tap, _ = RESIDUAL_TAPS[self.encoder][units]
-        x = self._upscale_and_add(x, taps, tap, train)
-        return CONV(2, (3, 3), dtype=self.dtype, name="chroma")(x)
+        x, factor = self._residual_maps(taps, train, units)[-1]
+        x = self._upscale_and_add(x, factor, taps, units, train)
+        return Conv(2, (3, 3), dtype=self.dtype, name="chroma")(x)
 
     def _residual_maps(self, taps: dict, train: bool, units: int) -> list:
         """Upscale, add the encoder's map of that size, convolve; and again: (map, factor) each."""
-        (tap, factor), *finer_taps = RESIDUAL_TAPS[self.encoder][:units]
+        encoder = ENCODERS[self.encoder]
         depth, *finer_depths = self.decoder_features[:units]
+        tap, factor = encoder.residual[0]
         # Its bias would be cancelled by the next batch norm, and drift on rounding errors.
         x = self._norm(taps[tap], train, f"{tap}_norm", use_bias=False)
         x = self._conv(x, depth, 1, train, "unit1")
-        maps = [(x, factor)]
-        for i, ((tap, factor), depth) in enumerate(zip(finer_taps, finer_depths, strict=True), 2):
-            x = self._conv(self._upscale_and_add(x, taps, tap, train), depth, 3, train, f"unit{i}")
+        maps = [self._at_stride(x, factor, taps)]
+        x, factor = maps[0]
+        for i, depth in enumerate(finer_depths, start=1):
+            x = self._upscale_and_add(x, factor, taps, i, train)
+            x, factor = self._conv(x, depth, 3, train, f"unit{i + 1}"), encoder.residual[i][1]
             maps.append((x, factor))
         return maps
 
-    def _upscale_and_add(self, x: jax.Array, taps: dict, tap: str, train: bool) -> jax.Array:
+    def _at_stride(self, x: jax.Array, factor: int, taps: dict) -> tuple[jax.Array, int]:
+        """A map (x, factor) coarser than the encoder's stride, enlarged to that; others as they are.
+
+        Where the sides of the image do not divide by `factor`, its last cells reach beyond them.
+        """
+        encoder = ENCODERS[self.encoder]
+        if factor <= encoder.stride:
+            return x, factor
+        height, width = next(taps[t].shape[1:3] for t, f in encoder.residual if f == encoder.stride)
+        x = upsample(x, factor // encoder.stride, self.upscaling)
+        return x[:, :height, :width], encoder.stride
+
+    def _upscale_and_add(self, x, factor: int, taps: dict, unit: int, train: bool) -> jax.Array:
+        """Brings `x`, which is `factor` smaller than the image, to the size of a unit's tap."""
+        tap, finer = ENCODERS[self.encoder].residual[unit]
         skip = self._norm(taps[tap], train, f"{tap}_norm")
         if skip.shape[-1] != x.shape[-1]:  # only with depths other than the paper's
             skip = self._project(skip, x.shape[-1], f"{tap}_project")
-        return upsample(x, 2, self.upscaling) + skip
+        return upsample(x, factor // finer, self.upscaling) + skip
 
     def _maps(self, taps: dict, train: bool) -> list:
         """What is joined: (map, factor) each, by which the map is smaller than the outputs."""
@@ -169,8 +198,9 @@ class Colorizer(nn.Module):
         if self.residual_units:
             maps = self._residual_maps(taps, train, units)
         else:
-            pools = POOL_TAPS[self.encoder][:units]
-            maps = [(self._norm(taps[tap], train, f"{tap}_norm"), f) for tap, f in pools]
+            pools = ENCODERS[self.encoder].pools[:units]
+            normed = [(self._norm(taps[tap], train, f"{tap}_norm"), f) for tap, f in pools]
+            maps = [self._at_stride(x, factor, taps) for x, factor in normed]
         return [(x, factor // output_factor(self.encoder, units)) for x, factor in maps]
 
     def _is_fused(self) -> bool:
@@ -193,7 +223,7 @@ class Colorizer(nn.Module):
         return jnp.concatenate([upsample(x, f, self.upscaling) for x, f in maps], axis=-1)
 
     def _project(self, x: jax.Array, depth: int, name: str) -> jax.Array:
-        return CONV(depth, (1, 1), use_bias=False, dtype=self.dtype, name=name)(x)
+        return Conv(depth, (1, 1), use_bias=False, dtype=self.dtype, name=name)(x)
 
     def _conv(self, x, features, size, train, name, norm=True):
         """Convolution, batch norm, ReLU; the bias is left out where batch norm would cancel it.
@@ -201,12 +231,7 @@ class Colorizer(nn.Module):
         `x` is an array, or a list of maps (map, factor) to be upscaled and joined.
         """
         features = scale_width(features, self.width)
-        settings = {"use_bias": not norm, "dtype": self.dtype, "name": name}
-        if isinstance(x, list):
-            depth = sum(part.shape[-1] for part, _ in x)
-            x = conv_upsampled(x, *ConvParams(features, size, **settings)(depth))
-        else:
-            x = CONV(features, (size, size), **settings)(x)
+        x = Conv(features, (size, size), not norm, self.dtype, name=name)(x)
         return nn.relu(self._norm(x, train, f"{name}_bn") if norm else x)
 
     def _norm(self, x, train, name, use_bias=True):
@@ -214,25 +239,3 @@ class Colorizer(nn.Module):
             use_running_average=not train, use_bias=use_bias, dtype=self.dtype,
             axis_name=self.axis_name, name=name, **BATCH_NORM,
         )(x)
-
-
-class ConvParams(nn.Module):
-    """The parameters of `nn.Conv(features, (size, size), use_bias, kernel_init=GLOROT)` alone.
-
-    Their names and initial values are the same. They are computed with in `dtype`.
-    """
-
-    features: int
-    size: int
-    use_bias: bool = True
-    dtype: jnp.dtype = jnp.float32
-
-    @nn.compact
-    def __call__(self, depth: int) -> tuple[jax.Array, jax.Array | None]:
-        """The kernel [size, size, depth, features] and the bias [features], if there is one."""
-        kernel = self.param("kernel", GLOROT, (self.size, self.size, depth, self.features))
-        kernel = kernel.astype(self.dtype)
-        if not self.use_bias:
-            return kernel, None
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        return kernel, bias.astype(self.dtype)

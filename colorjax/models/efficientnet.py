@@ -6,8 +6,7 @@ convolution before it, so that each layer has a kernel and a bias alone.
 
 Three things here differ from `flax.linen.Conv`, for speed on a CPU, at equal results:
 depthwise convolutions are sums of shifted products, 1x1 convolutions are products of flattened
-arrays, and the gradient of ReLU6 comes from its output. Biases are added in float32, since the
-gradient of one is a sum over all pixels, which bfloat16 cannot hold.
+arrays, and the gradient of ReLU6 comes from its output.
 """
 
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from colorjax.models.vgg16 import GLOROT, scale_width
+from colorjax.models.layers import ConvParams, add_bias, scale_width
 
 STRIDE = 16  # sides must divide by it; of sides that do not divide by 32, stage6 has half, rounded up
 CLASSES = 1000
@@ -137,7 +136,7 @@ class EfficientNetLite(nn.Module):
 
     def _layer(self, name: str, shapes: dict, x: jax.Array, stride: int = 1) -> jax.Array:
         """A convolution and its bias."""
-        kernel, bias = _Layer(shapes[name], name=name)()
+        kernel, bias = ConvParams(shapes[name], name=name)()
         if name.endswith("_depthwise"):
             kernel = kernel if self.train_depthwise else jax.lax.stop_gradient(kernel)
             y = depthwise(x, kernel, stride)
@@ -145,18 +144,7 @@ class EfficientNetLite(nn.Module):
             y = conv_halving(x, kernel.astype(x.dtype))
         else:
             y = pointwise(x, kernel[0, 0].astype(x.dtype))
-        return (y.astype(jnp.float32) + bias).astype(x.dtype)
-
-
-class _Layer(nn.Module):
-    """The parameters of one convolution alone."""
-
-    shape: tuple[int, int, int, int]
-
-    @nn.compact
-    def __call__(self) -> tuple[jax.Array, jax.Array]:
-        kernel = self.param("kernel", GLOROT, self.shape)
-        return kernel, self.param("bias", nn.initializers.zeros, self.shape[-1:])
+        return add_bias(y, bias)
 
 
 def standardize(gray_or_rgb: jax.Array) -> jax.Array:

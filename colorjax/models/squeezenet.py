@@ -16,7 +16,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from colorjax.models.vgg16 import CONV, GLOROT, scale_width, without_mean
+from colorjax.models.layers import Conv, ConvParams, add_bias, scale_width
+from colorjax.models.vgg16 import without_mean
 
 STRIDE = 16  # sides must divide by it
 
@@ -72,12 +73,9 @@ class SqueezeNet(nn.Module):
         if height % STRIDE or width % STRIDE:
             raise ValueError(f"image is {height}x{width}, want multiples of {STRIDE}")
         shapes = layer_shapes(self.width)
-        conv1 = nn.Conv(
-            shapes["conv1"][-1], (3, 3), (2, 2), kernel_init=GLOROT, dtype=self.dtype,
-            conv_general_dilated=_conv_halving, name="conv1",
-        )  # fmt: skip
-        taps = {"conv1": nn.relu(conv1(x))}
-        x = taps["conv1"]
+        kernel, bias = ConvParams(shapes["conv1"], name="conv1")()
+        x = nn.relu(add_bias(_conv_halving(x, kernel.astype(self.dtype)), bias))
+        taps = {"conv1": x}
         for fire in _FIRES:
             x = max_pool(x) if fire in _POOLED else x
             squeezed = self._conv(f"{fire}_squeeze1x1", shapes, x)
@@ -90,7 +88,7 @@ class SqueezeNet(nn.Module):
 
     def _conv(self, name: str, shapes: dict, x: jax.Array) -> jax.Array:
         *size, _, features = shapes[name]
-        return nn.relu(CONV(features, tuple(size), dtype=self.dtype, name=name)(x))
+        return nn.relu(Conv(features, tuple(size), dtype=self.dtype, name=name)(x))
 
 
 def max_pool(x: jax.Array) -> jax.Array:
@@ -106,7 +104,7 @@ def max_pool(x: jax.Array) -> jax.Array:
     return x
 
 
-def _conv_halving(x: jax.Array, kernel: jax.Array, *_, **__) -> jax.Array:
+def _conv_halving(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """3x3 convolution with stride 2, zero-padded to SAME, of even sides.
 
     One product over all nine taps: of so few input channels it is quick, and so is its gradient,

@@ -5,7 +5,6 @@ carry Keras's names, so that weights, taps and parameters share one vocabulary.
 """
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -13,17 +12,14 @@ import jax
 import jax.numpy as jnp
 
 from colorjax.errors import UserError
-from colorjax.resample import conv_general_dilated, conv_same
+from colorjax.models.layers import Conv, scale_width
+from colorjax.resample import conv_same
 
 # Channel means of the ImageNet training set, which the published network was trained without.
 IMAGENET_MEAN_RGB = (123.68, 116.779, 103.939)
 
 # Lasagne's defaults, in which the paper was made (its alpha of 0.1 is a momentum of 0.9).
 BATCH_NORM = {"momentum": 0.9, "epsilon": 1e-4}
-
-GLOROT = nn.initializers.glorot_uniform()  # the paper's Xavier
-
-CONV = partial(nn.Conv, kernel_init=GLOROT, conv_general_dilated=conv_general_dilated)
 
 # Block number -> (its convolutions, their channels); every block ends in a max-pool.
 _BLOCKS = {1: (2, 64), 2: (2, 128), 3: (3, 256), 4: (3, 512), 5: (3, 512)}
@@ -46,11 +42,6 @@ def layers_up_to(last_layer: str) -> tuple[str, ...]:
 
 def _is_pool(name: str) -> bool:
     return name.endswith("_pool")
-
-
-def scale_width(features: int, width: float) -> int:
-    """`features` channels scaled by `width` and rounded down, but at least one."""
-    return max(1, int(features * width))
 
 
 def layer_shapes(
@@ -135,7 +126,7 @@ class VGG16(nn.Module):
         return taps
 
     def _conv(self, name: str, features: int, x: jax.Array, train: bool) -> jax.Array:
-        x = CONV(features, (3, 3), use_bias=not self.batch_norm, dtype=self.dtype, name=name)(x)
+        x = Conv(features, (3, 3), not self.batch_norm, self.dtype, name=name)(x)
         if self.batch_norm:
             x = nn.BatchNorm(
                 use_running_average=not train,
