@@ -1,9 +1,10 @@
-"""Published ImageNet weights of an encoder: from Keras's file to a checked safetensors file.
+"""Published ImageNet weights of an encoder: from the published file to a safetensors file.
 
 `weights` are a plain dict: layer name -> {"kernel": float32 [height, width, in, out], "bias":
 float32 [out]} for all convolutions, the inputs of the first in RGB order (Keras's own are BGR).
-HDF5 from elsewhere is not trusted: it is read once, links and storage outside the file are refused
-unread, and nothing of it but arrays of the right shape is ever loaded.
+A file from elsewhere is not trusted: it is read once, and nothing of it but arrays of the right
+shape is ever loaded. Keras's HDF5 is read here, links and storage outside the file refused unread;
+a network that is published otherwise brings its own reader.
 """
 
 import argparse
@@ -37,18 +38,23 @@ MAX_OBJECTS = 1000  # in one layer of a file, where there are at most five
 
 
 class Published(NamedTuple):
-    """A network whose weights somebody has published in a file of Keras's."""
+    """A network whose weights somebody has published."""
 
     network: str  # its name, as "VGG16"
     shapes: Mapping[str, tuple[int, int, int, int]]  # of the kernels of all its convolutions
-    first: str  # the convolution whose inputs are BGR in the file and RGB here
-    left_out: tuple[str, ...]  # layers that a file may have and that are not read
+    # Reads such a file, given this and its path; raises UserError if it is none.
+    read: Callable[["Published", str | Path], Weights]
+    file: str  # what `read` reads, as "a file saved by Keras"
     format: str  # of the ported file; changes with anything that an older program would misread
     module: str  # whose command ports a file, as "colorjax.vgg16_weights"
     url: str
     md5: str  # of what url gives
     md5s: Mapping[str, str]  # of every published file, with its name
     share: Callable[[Weights], str]  # how much of weights is the published ones': a clause
+    # Of Keras's files alone: the convolution whose inputs are BGR there and RGB here, and layers
+    # that a file may have and that are not read.
+    first: str = ""
+    left_out: tuple[str, ...] = ()
 
 
 # Keras's file
@@ -79,7 +85,7 @@ def read_keras_file(published: Published, path: str | Path) -> Weights:
         with h5py.File(path, "r", locking=False) as file:
             layers = _layers(published, path, file)
             weighted = {name for name, arrays in layers.items() if arrays}
-            _check_names(published, path, published.shapes, weighted - set(published.left_out))
+            check_names(published, path, published.shapes, weighted - set(published.left_out))
             return {
                 name: _read_layer(published, path, name, layers[name], shape)
                 for name, shape in published.shapes.items()
@@ -156,7 +162,7 @@ def _datasets(path: Path, layer: h5py.HLObject) -> list[h5py.Dataset]:
     raise UserError(f"{path}: {layer.name} holds itself or over {MAX_OBJECTS} things")
 
 
-def _check_names(published: Published, path: Path, wanted: Iterable[str], found: set[str]) -> None:
+def check_names(published: Published, path: Path, wanted: Iterable[str], found: set[str]) -> None:
     missing = [name for name in wanted if name not in found]
     foreign = sorted(found - set(wanted))
     faults = []
@@ -217,11 +223,11 @@ def _read_array(path: Path, name: str, dataset: h5py.Dataset) -> np.ndarray:
         raise UserError(f"{path}: layer {name} has an array whose values were never written")
     with np.errstate(over="ignore"):
         array = dataset[()].astype(np.float32)
-    _check_finite(path, name, array)
+    check_finite(path, name, array)
     return array
 
 
-def _check_finite(path: Path, name: str, array: np.ndarray) -> None:
+def check_finite(path: Path, name: str, array: np.ndarray) -> None:
     bad = np.count_nonzero(~np.isfinite(array))
     if bad:
         raise UserError(f"{path}: layer {name} has {bad} values that are NaN or infinite")
@@ -259,7 +265,7 @@ def load(published: Published, path: str | Path) -> Weights:
     path = Path(path)
     with _open(published, path) as file:
         names = [f"{name}/{part}" for name in published.shapes for part in ("kernel", "bias")]
-        _check_names(published, path, names, set(file.keys()))
+        check_names(published, path, names, set(file.keys()))
         return {
             name: {
                 "kernel": _load_array(path, file, f"{name}/kernel", shape),
@@ -300,7 +306,7 @@ def _load_array(path: Path, file: safe_open, name: str, shape: tuple[int, ...]) 
     if found != (shape, "F32"):
         raise UserError(f"{path}: {name} is {found[1]} of shape {found[0]}, want F32 of {shape}")
     array = file.get_tensor(name)
-    _check_finite(path, name, array)
+    check_finite(path, name, array)
     return array
 
 
@@ -323,12 +329,12 @@ def cached_path(published: Published) -> Path:
 
 
 def port(published: Published, path: str | Path) -> Path:
-    """Ports the Keras file `path` into the cache; returns where.
+    """Ports the published file `path` into the cache; returns where.
 
-    Raises UserError, with nothing written, if the file is not as `read_keras_file` wants it, or if
+    Raises UserError, with nothing written, if the file is not as `published.read` wants it, or if
     the cache cannot be written.
     """
-    weights = read_keras_file(published, path)
+    weights = published.read(published, path)
     try:
         save(published, weights, cached_path(published), source=path)
     except (OSError, SafetensorError) as error:
@@ -427,7 +433,7 @@ def resolve(published: Published, setting: str) -> tuple[Weights | None, str]:
     - "auto": the cached weights, else the published ones fetched, else None after one warning;
     - "imagenet": the same, but UserError if they cannot be had;
     - "none": None;
-    - a path: that file, `.safetensors` as `save` makes it or else one of Keras's.
+    - a path: that file, `.safetensors` as `save` makes it or else as it was published.
 
     The record is a short text to keep with the run: what the encoder starts from. Raises UserError
     if a file that is there is not as it should be; only an absent one is ever passed over.
@@ -440,7 +446,7 @@ def resolve(published: Published, setting: str) -> tuple[Weights | None, str]:
             raise UserError(
                 f"model.encoder_weights is {setting!r}, want 'auto', 'imagenet', 'none' or a file"
             )
-        read = load if path.suffix == ".safetensors" else read_keras_file
+        read = load if path.suffix == ".safetensors" else published.read
         weights = read(published, path)
         return weights, f"{path.name} ({_provenance(published, path, weights)})"
     if not cached_path(published).is_file():
@@ -474,7 +480,7 @@ def main(published: Published, argv: list[str] | None = None) -> int:
         description=f"Port {published.network}'s weights into the cache.",
     )
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("file", nargs="?", metavar="FILE", help="a file saved by Keras")
+    source.add_argument("file", nargs="?", metavar="FILE", help=published.file)
     source.add_argument("--fetch", action="store_true", help=f"download {published.url}")
     args = parser.parse_args(argv)
     try:

@@ -42,14 +42,16 @@ def _share(weights: Weights) -> str:
 PUBLISHED = Published(
     network="SqueezeNet",
     shapes=layer_shapes(),
-    first="conv1",
-    left_out=("conv10",),
+    read=pretrained.read_keras_file,
+    file="a file saved by Keras",
     format="colorjax-squeezenet-1",
     module="colorjax.squeezenet_weights",
     url=URL,
     md5=next(iter(PUBLISHED_MD5)),
     md5s=PUBLISHED_MD5,
     share=_share,
+    first="conv1",
+    left_out=("conv10",),
 )
 
 if __name__ == "__main__":

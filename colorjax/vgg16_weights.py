@@ -86,14 +86,16 @@ _PUBLISHED_SHA256 = {
 PUBLISHED = Published(
     network="VGG16",
     shapes=layer_shapes(),
-    first="block1_conv1",
-    left_out=("fc1", "fc2", "predictions"),
+    read=pretrained.read_keras_file,
+    file="a file saved by Keras",
     format="colorjax-vgg16-1",
     module="colorjax.vgg16_weights",
     url=URL,
     md5=next(iter(PUBLISHED_MD5)),
     md5s=PUBLISHED_MD5,
     share=_genuine_share,
+    first="block1_conv1",
+    left_out=("fc1", "fc2", "predictions"),
 )
 
 if __name__ == "__main__":
