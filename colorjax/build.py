@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from colorjax import (
     decoding,
+    efficientnet_weights,
     parallel,
     pretrained,
     resample,
@@ -20,7 +21,7 @@ from colorjax import (
 )
 from colorjax.bins import Binning, channel_bins
 from colorjax.errors import UserError
-from colorjax.models import colorizer, squeezenet, vgg16
+from colorjax.models import colorizer, efficientnet, squeezenet, vgg16
 from colorjax.spaces import SPACES
 from colorjax.steps import TrainState, start_average
 
@@ -30,7 +31,11 @@ OBJECTIVES = ("classification", "regression")
 BIN_LAYOUTS = ("channels", "joint")
 BIN_VALUES = ("center", "mean")
 OPTIMIZERS = ("adam", "nesterov")
-PUBLISHED = {"vgg16": vgg16_weights.PUBLISHED, "squeezenet": squeezenet_weights.PUBLISHED}
+PUBLISHED = {
+    "vgg16": vgg16_weights.PUBLISHED,
+    "squeezenet": squeezenet_weights.PUBLISHED,
+    "efficientnet-lite0": efficientnet_weights.PUBLISHED,
+}
 LEAST_CROP = 16  # SSIM has a window of 11
 
 
@@ -51,9 +56,24 @@ def check_config(config: ConfigDict) -> None:
     check_at_least("data.statistics_images", data.statistics_images, 1)
     check_at_least("data.num_threads", data.num_threads, 1)
     check_at_least("model.width", config.model.width, 1 / 64)
-    check_share("ageing", config.get("ageing", 0.0))
+    for name in ("ageing", "frames"):
+        check_share(name, config.get(name, 0.0))
+    if not 0 <= data.get("scale_jitter", 0.0) < 1:
+        raise UserError(f"data.scale_jitter is {data.scale_jitter}, want a share below 1")
+    check_weights(data.get("weights", ()))
     check_share("ema", config.get("ema", 0.0))
     parallel.check_batch_size("batch_size", config.batch_size)
+
+
+def check_weights(weights: Sequence) -> None:
+    """Raises UserError unless `data.weights` is pairs of a folder's name and a number above 0."""
+    for pair in weights:
+        good = isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str)
+        if not good or not isinstance(pair[1], int | float) or not 0 < pair[1] < float("inf"):
+            raise UserError(
+                f"data.weights has {pair!r}, want pairs of a folder's name and a number above 0, "
+                "such as (('scenes', 0.5),)"
+            )
 
 
 def check_at_least(name: str, value: float, least: float) -> None:
@@ -198,7 +218,8 @@ def build_schedule(config: ConfigDict) -> optax.Schedule:
 def build_optimizer(config: ConfigDict) -> optax.GradientTransformation:
     """Adam, or Nesterov's momentum, which the paper tries too (section 4).
 
-    The gradient is clipped by its global norm, and weights decay as in AdamW, where not 0.
+    The gradient is clipped by its global norm, and weights decay as in AdamW, where not 0. With
+    `optimizer.encoder_rate` the encoder learns at that share of the rate.
     """
     settings = config.optimizer
     check_choice("optimizer.name", settings.name, OPTIMIZERS)
@@ -208,8 +229,24 @@ def build_optimizer(config: ConfigDict) -> optax.GradientTransformation:
     else:
         parts.append(optax.trace(settings.momentum, nesterov=True))
     if settings.weight_decay:
-        parts.append(optax.add_decayed_weights(settings.weight_decay))
+        # Kernels that have no gradient would fade away.
+        kept = config.model.get("train_depthwise", True)
+        mask = None if kept else _not_depthwise
+        parts.append(optax.add_decayed_weights(settings.weight_decay, mask))
+    if settings.get("encoder_rate", 1.0) != 1.0:
+        parts.append(optax.masked(optax.scale(settings.encoder_rate), _is_encoder))
     return optax.chain(*parts, optax.scale_by_learning_rate(build_schedule(config)))
+
+
+def _is_encoder(params: Any) -> Any:
+    return {name: jax.tree.map(lambda _: name == "encoder", part) for name, part in params.items()}
+
+
+def _not_depthwise(params: Any) -> Any:
+    def trained(path, _):
+        return not any("_depthwise" in str(key) for key in path)
+
+    return jax.tree_util.tree_map_with_path(trained, params)
 
 
 def init_state(
@@ -261,6 +298,8 @@ def load_encoder(
         return state, record
     if name == "squeezenet":
         params, batch_stats = squeezenet.from_pretrained(weights), {}
+    elif name == "efficientnet-lite0":
+        params, batch_stats = efficientnet.from_pretrained(weights), {}
     elif settings.encoder_batch_norm and settings.calibrate_batch_norm:
         params, batch_stats = vgg16.batch_norm_from_pretrained(weights, calibration_gray)
     else:

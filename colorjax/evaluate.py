@@ -31,6 +31,7 @@ def open_source(config: ConfigDict) -> sources.Source:
     source = sources.open_source(
         data.source,
         holdout=data.holdout,
+        holdout_folders=data.get("holdout_folders", ()),
         min_chroma=data.min_chroma,
         max_unreadable=data.max_unreadable,
         data_dir=data.tfds_dir or None,

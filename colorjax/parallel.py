@@ -30,6 +30,7 @@ def compile_step(
     step: Step,
     *,
     donate: bool = False,
+    constant: Any = None,
     devices: Sequence[jax.Device] | None = None,
 ) -> Callable[[Any, dict[str, Any]], Any]:
     """Compiles `step(replicated, batch, axis_name)` into a function of (replicated, batch).
@@ -38,6 +39,8 @@ def compile_step(
       step: a pure function. With `axis_name` None it sees the whole batch; else a device's share,
         and must average or sum over the axis whatever it returns.
       donate: give the memory of `replicated` to the result.
+      constant: a tree of arrays from `place` that the step is called with as `constant=`; they stay
+        on the devices.
       devices: all the devices of all processes unless given.
 
     The batch's leading axis is this process's share of the batch and must divide by its devices.
@@ -45,16 +48,22 @@ def compile_step(
     """
     donated = (0,) if donate else ()
     devices = list(devices or jax.devices())
+    beside = () if constant is None else (constant,)
+
+    def called(axis_name, replicated, batch, *beside):
+        return step(replicated, batch, axis_name, **dict(zip(("constant",), beside, strict=False)))
+
     if len(devices) == 1:
-        return jax.jit(
-            partial(step, axis_name=None),
+        compiled = jax.jit(
+            partial(called, None),
             donate_argnums=donated,
             compiler_options=CPU_OPTIONS if devices[0].platform == "cpu" else None,
         )
+        return lambda replicated, batch: compiled(replicated, batch, *beside)
     mapped = jax.pmap(
-        partial(step, axis_name=AXIS),
+        partial(called, AXIS),
         axis_name=AXIS,
-        in_axes=(None, 0),
+        in_axes=(None, 0, *[None] * len(beside)),
         out_axes=None,
         donate_argnums=donated,
         devices=devices if devices != jax.devices() else None,
@@ -62,7 +71,7 @@ def compile_step(
     count = sum(device.process_index == jax.process_index() for device in devices)
 
     def run(replicated, batch):
-        return mapped(replicated, {name: _split(x, count) for name, x in batch.items()})
+        return mapped(replicated, {name: _split(x, count) for name, x in batch.items()}, *beside)
 
     return run
 

@@ -66,6 +66,52 @@ def augment(key: jax.Array, rgb_u8: jax.Array, example: jax.Array, crop_size: in
     return jax.vmap(one)(rgb_u8, example)
 
 
+def augment_scaled(
+    key: jax.Array, rgb_u8: jax.Array, example: jax.Array, crop_size: int, jitter: float
+) -> jax.Array:
+    """As `augment`, but crops are of a random size, resized: [b, s, s, 3] -> [b, crop, crop, 3].
+
+    A crop shows a square whose side is between (1 - `jitter`) s and s.
+    """
+    size = rgb_u8.shape[-2]
+
+    def one(image, number):
+        keys = jax.random.split(jax.random.fold_in(key, number), 3)
+        side = size * (1 - jitter * jax.random.uniform(keys[0]))
+        corner = (size - side) * jax.random.uniform(keys[1], (2,))
+        scale = crop_size / side
+        crop = jax.image.scale_and_translate(
+            image.astype(jnp.float32), (crop_size, crop_size, 3), (0, 1), jnp.full(2, scale),
+            -corner * scale, "cubic", precision=jax.lax.Precision.HIGHEST,
+        )  # fmt: skip
+        crop = jnp.round(jnp.clip(crop, 0, 255)).astype(jnp.uint8)
+        return jnp.where(jax.random.bernoulli(keys[2]), crop[:, ::-1], crop)
+
+    return jax.vmap(one)(rgb_u8, example)
+
+
+def frame(key: jax.Array, rgb_u8: jax.Array, example: jax.Array, share: float) -> jax.Array:
+    """Puts a share of the images behind an uneven black or white frame, as prints and scans have.
+
+    Each margin is up to a fifth of the side. `example` is as in `augment`.
+    """
+    size = rgb_u8.shape[-2]
+
+    def one(image, number):
+        keys = jax.random.split(jax.random.fold_in(key, number), 4)
+        top, left, bottom, right = jax.random.uniform(keys[0], (4,), maxval=0.2 * size)
+        place = jnp.arange(size)
+        rows = (place >= top) & (place < size - bottom)
+        columns = (place >= left) & (place < size - right)
+        inside = (rows[:, None] & columns)[..., None]
+        level = jnp.where(jax.random.bernoulli(keys[1]), 255.0, 0.0)
+        level = jnp.abs(level - jax.random.uniform(keys[2], maxval=40.0)).astype(jnp.uint8)
+        framed = jnp.where(inside, image, level)
+        return jnp.where(jax.random.bernoulli(keys[3], share), framed, image)
+
+    return jax.vmap(one)(rgb_u8, example)
+
+
 def center_crop(rgb_u8: jax.Array, crop_size: int) -> jax.Array:
     """The middle of each image: [b, s, s, 3] -> [b, crop, crop, 3]."""
     margin = (rgb_u8.shape[-2] - crop_size) // 2
@@ -81,21 +127,31 @@ def train_step(
     task: Task,
     tx: optax.GradientTransformation,
     crop_size: int,
+    scale_jitter: float = 0.0,
+    frames: float = 0.0,
     ageing: float = 0.0,
     average_decay: float = 0.0,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """One update on `batch` {"rgb": uint8 [b, s, s, 3], "example": int32 [b]}.
 
     Crops and flips follow from the examples' numbers alone, in which the run's seed already is: so
-    runs that differ by their seeds are one program, compiled once. The network's input alone is
-    aged, by the strength `ageing`. A state that keeps an average of its variables needs its
+    runs that differ by their seeds are one program, compiled once. Crops are of random sizes with
+    `scale_jitter`, and a share `frames` of them is framed. The network's input alone is aged, by
+    the strength `ageing`. A state that keeps an average of its variables needs its
     `average_decay`.
     Gradients and batch statistics are averaged over `axis_name`. Returns the new state and
     scalars: `loss` (averaged over the whole batch), `grad_norm`, and `skipped`, 1 where the step
     was not finite, so that nothing but the count of steps has changed.
     """
     model = model.clone(axis_name=axis_name)
-    rgb_u8 = augment(jax.random.key(0), batch["rgb"], batch["example"], crop_size)
+    if scale_jitter:
+        rgb_u8 = augment_scaled(
+            jax.random.key(0), batch["rgb"], batch["example"], crop_size, scale_jitter
+        )
+    else:
+        rgb_u8 = augment(jax.random.key(0), batch["rgb"], batch["example"], crop_size)
+    if frames:
+        rgb_u8 = frame(jax.random.key(2), rgb_u8, batch["example"], frames)
     example = task.prepare(rgb_u8)
     gray = age(jax.random.key(1), example.gray, batch["example"], ageing)
 
@@ -125,6 +181,17 @@ def train_step(
     new_state = new_state._replace(step=proposed.step)
     scalars = {"loss": loss, "grad_norm": optax.tree.norm(grads), "skipped": 1.0 - finite}
     return new_state, scalars
+
+
+def resident_step(
+    state: TrainState, batch: Batch, axis_name: str | None, *, constant: jax.Array, **settings: Any
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """`train_step` on photographs that the device holds: `constant` is uint8 [n, s, s, 3].
+
+    `batch` is {"index": int32 [b], "example": int32 [b]}, the former saying which of them.
+    """
+    batch = {"rgb": constant[batch["index"]], "example": batch["example"]}
+    return train_step(state, batch, axis_name, **settings)
 
 
 def all_finite(tree: Any) -> jax.Array:

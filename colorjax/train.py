@@ -133,25 +133,47 @@ def open_run(
     model, tx = build_model(config), build_optimizer(config)
     state, first_example, record = begin(config, workdir, source, model, tx, manager)
     task = build_task(config, record["bins"])
+    settings = {
+        "model": model, "task": task, "tx": tx, "crop_size": config.data.crop_size,
+        "scale_jitter": config.data.get("scale_jitter", 0.0), "frames": config.get("frames", 0.0),
+        "ageing": config.get("ageing", 0.0), "average_decay": config.get("ema", 0.0),
+    }  # fmt: skip
+    batches, step = open_stream(config, source, first_example, settings)
     run = Run(
-        config, workdir, manager, int(state.step), first_example,
-        batches=loader.train_batches(
-            source.train, size=config.data.load_size, batch_size=config.batch_size,
-            seed=config.seed, start=first_example, process_index=jax.process_index(),
-            process_count=jax.process_count(), num_threads=config.data.num_threads,
-        ),
-        train_step=parallel.compile_step(
-            partial(
-                steps.train_step, model=model, task=task, tx=tx, crop_size=config.data.crop_size,
-                ageing=config.get("ageing", 0.0), average_decay=config.get("ema", 0.0),
-            ),
-            donate=True,
-        ),
+        config, workdir, manager, int(state.step), first_example, batches, step,
         measure=evaluate.evaluator(config, model, task, source.holdout),
         draw=evaluate.drawer(config, model, task, source),
         baseline=record["constant"],
     )
     return run, parallel.place(state)
+
+
+def open_stream(
+    config: ConfigDict, source: Source, start: int, settings: dict[str, Any]
+) -> tuple[Iterator[steps.Batch], Callable]:
+    """The batches from example `start` on, and the compiled step that they are for.
+
+    `settings` are those of `steps.train_step`. With `data.resident` the devices hold all
+    photographs, and batches only say which: nothing else has to reach them.
+    """
+    data = config.data
+    weights = loader.folder_weights(source.train, dict(data.get("weights", ())))
+    order = {
+        "batch_size": config.batch_size, "seed": config.seed, "weights": weights, "start": start,
+    }  # fmt: skip
+    if data.get("resident"):
+        if jax.process_count() > 1:
+            raise UserError("data.resident is True with several processes, want one")
+        squares = parallel.place(loader.stacked(source.train, data.load_size))
+        step = parallel.compile_step(
+            partial(steps.resident_step, **settings), donate=True, constant=squares
+        )
+        return loader.train_indices(len(source.train), **order), step
+    batches = loader.train_batches(
+        source.train, size=data.load_size, process_index=jax.process_index(),
+        process_count=jax.process_count(), num_threads=data.num_threads, **order,
+    )  # fmt: skip
+    return batches, parallel.compile_step(partial(steps.train_step, **settings), donate=True)
 
 
 def begin(

@@ -7,7 +7,7 @@ the way. The paper holds out 10% of its pictures (section 4).
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from colorjax import image_io
+from colorjax.data import packed
 from colorjax.data.datasets.pictures import SUFFIXES
 from colorjax.errors import UserError
 
@@ -60,6 +61,7 @@ def open_source(
     source: str,
     *,
     holdout: float = 0.1,
+    holdout_folders: Sequence[str] = (),
     min_chroma: float = 0.0,
     max_unreadable: float = 0.1,
     data_dir: str | os.PathLike | None = None,
@@ -80,9 +82,12 @@ def open_source(
         prepared as array_record and has an image feature called `image`. There the hash is that of
         the data set's full name and the example's index, because hashing the files would mean
         reading them all. The set's other splits are not used;
+        `packed:DIR`: what `colorjax.data.packed` has made of folders, with the hold-out of those;
         `petals`: the painted flowers of `colorjax.data.petals`, of which again the name and index
         are hashed.
       holdout: share of the pictures to hold out, in (0, 1).
+      holdout_folders: names of folders, such as `coco5k`; with any, only pictures that lie in one
+        of them are held out.
       min_chroma: pictures whose `mean_chroma` (of a thumbnail of the centre square) is below this
         are left out; 8-bit levels, 0 is off. About 4 leaves out gray photographs and keeps pale
         ones (on 17,000 photographs). A TFDS data set is read through once for it.
@@ -102,6 +107,8 @@ def open_source(
         items, look = _open_folders([SAMPLE_FOLDER])
     elif kind == "folder" and place:
         items, look = _open_folders(_folders(place))
+    elif kind == "packed" and place:
+        items, look = _open_packed(Path(place).expanduser())
     elif kind == "tfds" and place:
         items = _tfds_records(place, data_dir)
         look = _look_by_key(items, thorough=min_chroma > 0)
@@ -109,11 +116,15 @@ def open_source(
         items = _Petals()
         look = _look_by_key(items, thorough=min_chroma > 0)
     else:
-        raise UserError(f"source {source!r} is none of sample, petals, folder:PATH and tfds:NAME")
+        raise UserError(
+            f"source {source!r} is none of sample, petals, folder:PATH, packed:DIR and "
+            "tfds:NAME"
+        )
     looks = _look_at_all(look, len(items))
     _report_faults(source, [one.fault for one in looks if one.fault], len(looks), max_unreadable)
     if isinstance(items, list):
         items = [item._replace(digest=one.digest) for item, one in zip(items, looks, strict=True)]
+    looks = _kept_for_training(source, items, looks, holdout_folders)
     opened = _split(source, items, looks, holdout, min_chroma)
     _logger.info("source %s: %s", source, opened.notes)
     if not opened.train or not opened.holdout:
@@ -169,6 +180,27 @@ class Subset(Sequence):
 
 def _share(digest: str) -> float:
     return (int(digest[:16], 16) >> 11) / 2**53
+
+
+def in_folder(key: str, folders: Iterable[str]) -> bool:
+    """Whether one of the folders that the path `key` goes through has one of these names."""
+    return not set(key.split("/")[:-1]).isdisjoint(folders)
+
+
+def _kept_for_training(
+    name: str, items: Sequence[Item], looks: list[_Look], holdout_folders: Sequence[str]
+) -> list[_Look]:
+    """Looks by which no picture outside of `holdout_folders`, if any are named, is held out."""
+    if not holdout_folders:
+        return looks
+    keys = [stub(items, i).key for i in range(len(items))]
+    for folder in holdout_folders:
+        if not any(in_folder(key, [folder]) for key in keys):
+            raise UserError(f"{name}: there is no folder {folder!r} in it to hold pictures out of")
+    return [
+        one if in_folder(key, holdout_folders) else one._replace(share=1.0)
+        for key, one in zip(keys, looks, strict=True)
+    ]
 
 
 def _split(
@@ -253,6 +285,17 @@ def _open_folders(folders: list[Path]) -> tuple[list[Item], Callable[[int], _Loo
             return _Look(fault=f"{key}: cannot be read: {error.strerror}")
         digest = hashlib.sha256(data).hexdigest()
         return _Look(_share(digest), mean_chroma(thumbnail), digest=digest)
+
+    return items, look
+
+
+def _open_packed(folder: Path) -> tuple[list[Item], Callable[[int], _Look]]:
+    keys, digests, squares = packed.unpack(folder)
+    items = [Item(*one) for one in zip(keys, squares, digests, strict=True)]
+
+    def look(index: int) -> _Look:
+        _, square, digest = items[index]
+        return _Look(_share(digest), mean_chroma(square), digest=digest)
 
     return items, look
 
