@@ -77,10 +77,10 @@ def get_config(choice: str = "classify,first") -> ConfigDict:
         config.objective = "regression"
     if variant == "gpu":
         config.data.resident = True
-        config.data.crop_size = 128
+        config.data.crop_size = 144
         config.batch_size = 256
         config.log_every = 100
-        config.eval_every = 100_000  # at the end alone
+        config.eval_every = 4_000
         config.checkpoint_every = 2_000
         config.ema = 0.999
         config.model.dtype = "bfloat16"

@@ -5,11 +5,12 @@ swish; 74.8% top-1 on ImageNet. Every batch norm of the published network is fol
 convolution before it, so that each layer has a kernel and a bias alone.
 
 Three things here differ from `flax.linen.Conv`, for speed on a CPU, at equal results:
-depthwise convolutions are sums of shifted products, 1x1 convolutions are products of flattened
+depthwise convolutions are sums of shifted products there, 1x1 convolutions are products of flattened
 arrays, and the gradient of ReLU6 comes from its output.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -18,7 +19,8 @@ import jax.numpy as jnp
 
 from colorjax.models.layers import ConvParams, add_bias, scale_width
 
-STRIDE = 16  # sides must divide by it; of sides that do not divide by 32, stage6 has half, rounded up
+# Sides must divide by it. Where they do not by 32, stages 6 and 7 have half of it, rounded up.
+STRIDE = 16
 CLASSES = 1000
 
 # Stage -> blocks, side of the depthwise kernel, stride of the first block, expansion, channels.
@@ -182,16 +184,52 @@ def pointwise(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return y.reshape(*x.shape[:-1], kernel.shape[-1])
 
 
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
 def depthwise(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
     """Each channel of `x` [b, h, w, c] under its own filter: kernel [n, n, 1, c], stride 1 or 2.
 
-    Zero-padded to SAME; of odd sides, stride 2 places its windows as it does in even ones. As a
-    sum of shifted products in float32: the grouped convolutions of XLA take a CPU 20 times as long,
-    and their gradients 200 times.
+    Zero-padded to SAME; of odd sides, stride 2 places its windows as it does in even ones. On a CPU
+    a sum of shifted products in float32: XLA's grouped convolution takes 20 times as long there,
+    and its gradients 200 times. A GPU has kernels of its own for it.
     """
+    return jax.lax.platform_dependent(
+        x, kernel, cpu=partial(_shifted, stride=stride), default=partial(_grouped, stride=stride)
+    )
+
+
+def _depthwise_forward(x, kernel, stride):
+    return depthwise(x, kernel, stride), (x, kernel)
+
+
+def _depthwise_backward(stride, saved, g):
+    def gradient(argument):
+        def of(convolve):
+            def pulled_back(x, kernel, g):
+                return jax.vjp(partial(convolve, stride=stride), x, kernel)[1](g)[argument]
+
+            return pulled_back
+
+        return jax.lax.platform_dependent(*saved, g, cpu=of(_shifted), default=of(_grouped))
+
+    # Apart, so that a kernel without gradient costs nothing.
+    return gradient(0), gradient(1)
+
+
+depthwise.defvjp(_depthwise_forward, _depthwise_backward)
+
+
+def _shifted(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     taps = _windows(x, kernel.shape[0], stride)
     y = sum(tap.astype(jnp.float32) * kernel[i, j, 0] for (i, j), tap in taps)
     return y.astype(x.dtype)
+
+
+def _grouped(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    padding = [(before, after) for _, before, after in _extents(x, kernel.shape[0], stride)]
+    return jax.lax.conv_general_dilated(
+        x, kernel.astype(x.dtype), (stride, stride), padding,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=x.shape[-1],
+    )  # fmt: skip
 
 
 def conv_halving(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -203,15 +241,22 @@ def conv_halving(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return pointwise(taps, kernel.reshape(-1, kernel.shape[-1]))
 
 
+def _extents(x: jax.Array, side: int, stride: int) -> list[tuple[int, int, int]]:
+    """For height and width: how large the result is, and how many zeros come before and after."""
+    before, extents = (side - stride) // 2, []
+    for n in x.shape[1:3]:
+        size = -(-n // stride)
+        extents.append((size, before, (size - 1) * stride + side - before - n))
+    return extents
+
+
 def _windows(x: jax.Array, side: int, stride: int) -> list[tuple[tuple[int, int], jax.Array]]:
     """What each element of a kernel is multiplied with: ((row, column), [b, h', w', c]) each."""
-    before = (side - stride) // 2
-    sizes = [-(-n // stride) for n in x.shape[1:3]]
-    after = [(m - 1) * stride + side - before - n for m, n in zip(sizes, x.shape[1:3], strict=True)]
-    x = jnp.pad(x, ((0, 0), (before, after[0]), (before, after[1]), (0, 0)))
+    (height, *rows), (width, *columns) = _extents(x, side, stride)
+    x = jnp.pad(x, ((0, 0), tuple(rows), tuple(columns), (0, 0)))
 
     def window(i, j):
-        return x[:, i : i + stride * sizes[0] : stride, j : j + stride * sizes[1] : stride]
+        return x[:, i : i + stride * height : stride, j : j + stride * width : stride]
 
     return [((i, j), window(i, j)) for i in range(side) for j in range(side)]
 
