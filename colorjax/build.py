@@ -52,6 +52,7 @@ def check_config(config: ConfigDict) -> None:
     for name in ("num_steps", "log_every", "eval_every", "checkpoint_every", "max_skipped"):
         check_at_least(name, config[name], 1)
     check_at_least("seed", config.seed, 0)
+    check_at_least("num_seconds", config.get("num_seconds", 0.0), 0)
     check_at_least("data.max_images", data.max_images, 0)
     check_at_least("data.statistics_images", data.statistics_images, 1)
     check_at_least("data.num_threads", data.num_threads, 1)
@@ -200,13 +201,16 @@ def check_rebalance(settings: ConfigDict) -> None:
 
 
 def build_schedule(config: ConfigDict) -> optax.Schedule:
-    """Learning rate by step: linear warm-up, then constant or cosine down to zero."""
+    """Learning rate by step: linear warm-up, then constant or cosine down to zero.
+
+    Under `num_seconds` the cosine is of the time, and not in here: see `train.Clock`.
+    """
     settings = config.optimizer
     check_choice("optimizer.schedule", settings.schedule, SCHEDULES)
     steps = max(config.num_steps - settings.warmup_steps, 1)
     schedule = (
         optax.cosine_decay_schedule(settings.learning_rate, steps)
-        if settings.schedule == "cosine"
+        if settings.schedule == "cosine" and not config.get("num_seconds")
         else optax.constant_schedule(settings.learning_rate)
     )
     if not settings.warmup_steps:

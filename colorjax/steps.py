@@ -134,6 +134,8 @@ def train_step(
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """One update on `batch` {"rgb": uint8 [b, s, s, 3], "example": int32 [b]}.
 
+    With "rate" float32 [b], all alike, in it too, the update is multiplied by that.
+
     Crops and flips follow from the examples' numbers alone, in which the run's seed already is: so
     runs that differ by their seeds are one program, compiled once. Crops are of random sizes with
     `scale_jitter`, and a share `frames` of them is framed. The network's input alone is aged, by
@@ -166,6 +168,8 @@ def train_step(
     if axis_name is not None:
         loss, grads = jax.lax.pmean((loss, grads), axis_name)
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
+    if "rate" in batch:
+        updates = jax.tree.map(lambda x: batch["rate"][0] * x, updates)
     proposed = TrainState(
         step=state.step + 1,
         params=optax.apply_updates(state.params, updates),
@@ -190,7 +194,7 @@ def resident_step(
 
     `batch` is {"index": int32 [b], "example": int32 [b]}, the former saying which of them.
     """
-    batch = {"rgb": constant[batch["index"]], "example": batch["example"]}
+    batch = {**batch, "rgb": constant[batch["index"]]}
     return train_step(state, batch, axis_name, **settings)
 
 

@@ -53,6 +53,7 @@ class Run(NamedTuple):
     train_step: Callable[[TrainState, steps.Batch], tuple[TrainState, dict[str, jax.Array]]]
     measure: Callable[[Any], dict[str, float]]  # variables -> metrics of the hold-out
     draw: Callable[[Any], np.ndarray]  # variables -> figure
+    clock: "Clock"
     baseline: dict[str, float]  # the constant predictor's metrics on the hold-out
 
 
@@ -65,22 +66,25 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
     data or a workdir that do not fit, and for a disk that cannot be written.
     """
     check_config(config)
+    clock = Clock(config.get("num_seconds", 0.0), config.optimizer.schedule)
     try:
         with checkpoint.closing(
             checkpoint.open_manager(workdir, best_metric=evaluate.BEST_METRIC)
         ) as manager:
             done = checkpoint.newest_step(manager)
             if done is None or done < config.num_steps:
-                return go_on(config, workdir, manager)
+                return go_on(config, workdir, manager, clock)
         say(f"{workdir} has its {done} steps already: a larger num_steps goes on")
         return evaluate.evaluate(config, workdir)
     except OSError as error:
         raise UserError(f"{error.filename or workdir}: {error.strerror or error}") from error
 
 
-def go_on(config: ConfigDict, workdir: Path, manager: checkpoint.Manager) -> dict[str, float]:
+def go_on(
+    config: ConfigDict, workdir: Path, manager: checkpoint.Manager, clock: "Clock"
+) -> dict[str, float]:
     """Trains from the newest checkpoint, or from the start where there is none."""
-    run, state = open_run(config, workdir, manager)
+    run, state = open_run(config, workdir, manager, clock)
     with (
         logs.open_logs(workdir, run.start, is_writer()) as log,
         progress(config.num_steps, run.start) as bar,
@@ -101,7 +105,7 @@ def loop(
         meter.add(scalars)
         bar.update()
         diverged = meter.skipped_in_row >= config.max_skipped
-        final = step == config.num_steps
+        final = step == config.num_steps or run.clock.is_over()
         stop = (stop_requested(step) or diverged) and not final
         evaluates = final or (step % config.eval_every == 0 and not stop)
         if evaluates or stop or step % config.log_every == 0:
@@ -119,13 +123,13 @@ def loop(
                 f"the last good parameters, saved in {run.workdir}; want a lower learning rate "
                 f"({config.optimizer.learning_rate}), or optimizer.clip_norm"
             )
-        if stop:
+        if stop or final:
             break
     return metrics, step
 
 
 def open_run(
-    config: ConfigDict, workdir: Path, manager: checkpoint.Manager
+    config: ConfigDict, workdir: Path, manager: checkpoint.Manager, clock: "Clock"
 ) -> tuple[Run, TrainState]:
     """Opens data and compiled functions, and the state to go on from."""
     source = evaluate.open_source(config)
@@ -140,9 +144,10 @@ def open_run(
     }  # fmt: skip
     batches, step = open_stream(config, source, first_example, settings)
     run = Run(
-        config, workdir, manager, int(state.step), first_example, batches, step,
+        config, workdir, manager, int(state.step), first_example, clock.paced(batches), step,
         measure=evaluate.evaluator(config, model, task, source.holdout),
         draw=evaluate.drawer(config, model, task, source),
+        clock=clock,
         baseline=record["constant"],
     )
     return run, parallel.place(state)
@@ -289,6 +294,34 @@ def summary(record: dict[str, Any]) -> str:
         f"{record['parameters']:,} parameters, encoder {record['encoder'].split(' (')[0]}, "
         f"{jax.device_count()} x {jax.devices()[0].device_kind}"
     )
+
+
+class Clock:
+    """Ends a run when its time is up, the learning rate falling to zero by then.
+
+    For a machine that is had for so many seconds: they count from the making of the clock, so that
+    reading and compiling are in them. Such a run cannot be repeated to the bit.
+    """
+
+    def __init__(self, num_seconds: float, schedule: str):
+        self.end = time.perf_counter() + num_seconds if num_seconds else None
+        self.schedule = schedule
+
+    def is_over(self) -> bool:
+        return self.end is not None and time.perf_counter() >= self.end
+
+    def paced(self, batches: Iterator[steps.Batch]) -> Iterator[steps.Batch]:
+        """The batches with the share of the learning rate that they are for, if there is an end."""
+        if self.end is None:
+            yield from batches
+            return
+        start = None  # of the second step: the first one compiles
+        for i, batch in enumerate(batches):
+            now = time.perf_counter()
+            start = now if i == 1 else start
+            passed = 0.0 if start is None else min((now - start) / (self.end - start), 1.0)
+            rate = (1 + np.cos(np.pi * passed)) / 2 if self.schedule == "cosine" else 1.0
+            yield {**batch, "rate": np.full(len(batch["example"]), rate, np.float32)}
 
 
 class Meter:

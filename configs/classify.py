@@ -27,6 +27,7 @@ def get_config(variant: str = "sample") -> ConfigDict:
     config.seed = 0
     config.batch_size = 6  # over all devices together
     config.num_steps = 150
+    config.num_seconds = 0.0  # end after this time, the learning rate falling to zero by then; 0: no
     config.log_every = 10
     config.eval_every = 50
     config.checkpoint_every = 50

@@ -79,6 +79,7 @@ def get_config(choice: str = "classify,first") -> ConfigDict:
         config.data.resident = True
         config.data.crop_size = 144
         config.batch_size = 256
+        config.num_steps = 1_000_000  # as many as there is time for: config.num_seconds
         config.log_every = 100
         config.eval_every = 4_000
         config.checkpoint_every = 2_000
