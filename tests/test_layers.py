@@ -7,7 +7,8 @@ import colorjax
 FLOORS = [
     "errors files",
     "color bins losses resample ageing",
-    "metrics models.vgg16 spaces",
+    "metrics models.layers spaces",
+    "models.vgg16",
     "models.squeezenet models.efficientnet decoding",
     "models.colorizer task",
     "image_io checkpoint figures logs pretrained torch_file",
