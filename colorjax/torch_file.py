@@ -232,7 +232,7 @@ def _step(name: str, argument: Any, stack: list, marks: list[int], memo: dict[in
 
 
 def _read_name(file: io.BytesIO) -> str:
-    """ "module name", a line each; `pickletools` would warn of a backslash in it."""
+    """Two lines, a module and a name in it; `pickletools` would warn of a backslash there."""
     *lines, rest = (file.readline() + file.readline()).decode("ascii").split("\n")
     if len(lines) != 2 or rest:
         raise ValueError("no two lines")
