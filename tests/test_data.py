@@ -259,6 +259,19 @@ def test_an_empty_part_of_the_split_is_an_error(tmp_path):
         sources.open_source(f"folder:{tmp_path}", holdout=1 - 1e-9)
 
 
+def test_pictures_for_measuring_are_all_that_can_be_read_be_they_few(tmp_path, caplog):
+    fill(tmp_path / "one", 1)
+    assert keys(sources.open_folders(str(tmp_path / "one"))) == ["000.png"]
+    whole = fill(tmp_path / "more" / "sub", 12).parent
+    (whole / "torn.png").write_bytes(b"\x89PNG")
+    found = sources.open_folders(str(whole))
+    source = sources.open_source(f"folder:{whole}", holdout=0.5)
+    assert found == sorted([*source.train, *source.holdout])
+    assert "leaving out 1 of 13 pictures" in caplog.text
+    with pytest.raises(UserError, match="1 of 13 pictures cannot be used"):
+        sources.open_folders(str(whole), max_unreadable=0.0)
+
+
 @pytest.mark.parametrize("source", ["", "samples", "petals:", "folder:", "tfds:", "/photos"])
 def test_an_unknown_source_is_an_error(source):
     with pytest.raises(UserError, match="none of sample, petals, folder:PATH and tfds:NAME"):

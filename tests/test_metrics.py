@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from scipy.linalg import sqrtm
 from skimage.color import rgb2hsv
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
@@ -245,6 +246,40 @@ def test_balanced_auc_is_auc_with_the_weights_of_the_sets_own_frequencies():
     pixels, areas = metrics.auc_by_color(ab, true_ab)
     assert_allclose(metrics.balanced_auc(pixels.sum(0), areas.sum(0)), expected, rtol=1e-5)
     assert abs(expected - metrics.auc(*whole[:2])[0]) > 0.01  # so that balance means something
+
+
+@pytest.mark.parametrize(("n", "m", "d"), [(200, 150, 8), (40, 50, 30), (31, 31, 30)])
+def test_the_frechet_distance_is_that_of_scipys_root_of_the_covariances(n, m, d):
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=(n, d)) @ rng.normal(size=(d, d)) + 1.0
+    b = rng.normal(size=(m, d)) @ rng.normal(size=(d, d))
+    c1, c2 = np.cov(a.T), np.cov(b.T)
+    apart = np.square(a.mean(0) - b.mean(0)).sum()
+    expected = apart + np.trace(c1 + c2 - 2 * sqrtm(c1 @ c2).real)
+    assert_allclose(metrics.frechet_distance(a, b), expected, rtol=1e-6)
+    assert_allclose(metrics.frechet_distance(b, a), expected, rtol=1e-6)
+
+
+def test_the_frechet_distance_of_one_feature_is_that_of_means_and_deviations():
+    a, b = np.array([[0.0], [2.0], [4.0]]), np.array([[10.0], [11.0]])
+    deviations = np.std(a, ddof=1) - np.std(b, ddof=1)
+    assert_allclose(metrics.frechet_distance(a, b), (2 - 10.5) ** 2 + deviations**2)
+
+
+def test_the_frechet_distance_of_features_that_are_moved_is_how_far_though_they_are_few():
+    few = np.random.default_rng(0).normal(size=(5, 64)).astype(np.float32)
+    assert_allclose(metrics.frechet_distance(few, few), 0.0, atol=1e-9)
+    assert_allclose(metrics.frechet_distance(few + 2.0, few), 64 * 4.0, rtol=1e-6)
+    # Of features twice as large: as far as their means, and as their deviations.
+    widened = metrics.frechet_distance(2 * few, few)
+    spread = np.var(few, axis=0, ddof=1).sum()
+    assert_allclose(widened, np.square(few.mean(0)).sum() + spread, rtol=1e-5)
+
+
+def test_a_frechet_distance_of_one_picture_or_of_other_features_is_refused():
+    for a, b in (((1, 3), (5, 3)), ((5, 3), (5, 4)), ((5,), (5, 3))):
+        with pytest.raises(ValueError, match="want .n >= 2, d. and .m >= 2, d., got"):
+            metrics.frechet_distance(np.ones(a), np.ones(b))
 
 
 def test_the_metrics_may_be_vmapped():

@@ -138,6 +138,27 @@ def open_source(
     return opened
 
 
+def open_folders(place: str, max_unreadable: float = 0.1) -> list[Item]:
+    """All pictures that `folder:PATH` or `folder:PATH1,PATH2,...` would find, for measuring alone.
+
+    Args:
+      place: what stands behind `folder:`.
+      max_unreadable: as `open_source` has it.
+
+    Raises:
+      UserError: as `open_source` does, but for a split that leaves nothing to one side.
+    """
+    items, look = _open_folders(_folders(place))
+    looks = _look_at_all(look, len(items))
+    faults = [one.fault for one in looks if one.fault]
+    _report_faults(f"folder:{place}", faults, len(looks), max_unreadable)
+    return [
+        item._replace(digest=one.digest)
+        for item, one in zip(items, looks, strict=True)
+        if not one.fault
+    ]
+
+
 def mean_chroma(rgb_u8: np.ndarray) -> float:
     """How colourful a picture is: the mean over its pixels of max(R, G, B) - min(R, G, B).
 

@@ -1,0 +1,263 @@
+import json
+
+import jax
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from networks import save_run, tiny_network
+from PIL import Image
+from test_assess import STATISTICS
+
+from colorjax import assess, cli, color, image_io, imagenet, metrics, pretrained, recognition
+from colorjax.colorize import Settings, colorize, open_painter
+from colorjax.data import sources
+from colorjax.efficientnet_weights import PUBLISHED
+from colorjax.errors import UserError
+from colorjax.models.efficientnet import EfficientNetLite, layer_shapes
+from colorjax.recognition import Seen
+
+RED, BLUE = imagenet.class_of("strawberry"), imagenet.class_of("blue jean")
+FOLDERS = {
+    "strawberry": (200, 60, 60),
+    imagenet.classes()[BLUE].synset: (60, 60, 200),
+    "others": (60, 200, 60),
+}
+
+
+def by_hue(rgb_u8):
+    """A stub: what is redder than blue is a strawberry, all else, gray too, blue jeans."""
+    means = rgb_u8.astype(np.float32).mean(axis=(1, 2))
+    return Seen(np.where(means[:, 0] > means[:, 2] + 8, RED, BLUE), means)
+
+
+@pytest.fixture(scope="module")
+def network():
+    return tiny_network()._replace(statistics=STATISTICS)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Four photos each of strawberries, of blue jeans and of nothing that is known."""
+    folder = tmp_path_factory.mktemp("things")
+    rng = np.random.default_rng(0)
+    for name, colour in FOLDERS.items():
+        (folder / name).mkdir()
+        for i in range(4):
+            rgb = np.clip(colour + rng.normal(0, 20, (40, 56 + i, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(rgb).save(folder / name / f"{i}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def items(folder):
+    return sources.open_folders(str(folder))
+
+
+@pytest.fixture(scope="module")
+def labels(folder, items):
+    return recognition.known_classes(str(folder), items)
+
+
+@pytest.fixture(scope="module")
+def found(network, items, labels):
+    return recognition.recognise({"ours": network}, items, labels, by_hue)
+
+
+def test_the_class_of_a_photo_is_what_its_folder_says(items, labels):
+    wanted = dict(zip(FOLDERS, (RED, BLUE, None), strict=True))
+    assert labels == [wanted[one.key.split("/")[0]] for one in items]
+
+
+def test_top_1_is_the_share_of_the_labelled_photos_that_are_seen_for_what_they_are(found):
+    assert list(found) == ["truth", "gray", "mean chroma", "ours"]
+    assert found["truth"]["top_1"] == 1.0 and found["gray"]["top_1"] == 0.5
+    assert all(row["labelled"] == 8 for row in found.values())
+
+
+def test_the_truth_wins_all_back_and_lies_at_no_distance_from_itself(found):
+    assert found["truth"]["won_back"] == 1.0 and found["gray"]["won_back"] == 0.0
+    assert found["truth"]["frechet_lite0"] == pytest.approx(0.0, abs=1e-6)
+    assert found["gray"]["frechet_lite0"] > 1.0
+
+
+def test_baselines_and_models_are_seen_as_users_would_see_them(network, items):
+    photo = image_io.read_rgb(items[0].data)
+    painter = open_painter(network)
+    truth, gray, mean, ours = recognition.in_colours({"ours": painter}, np.zeros(2), photo)
+    ((_, (want,)),) = colorize(painter, [photo], [Settings()])
+    np.testing.assert_array_equal(truth, photo)
+    np.testing.assert_array_equal(ours, want)
+    np.testing.assert_array_equal(gray, mean)
+    want = np.asarray(color.gray_from_rgb(photo / np.float32(255)))
+    np.testing.assert_allclose(gray, np.repeat(want, 3, axis=-1), atol=0.6)
+
+
+def test_a_mean_chroma_is_the_chroma_of_every_pixel_that_can_have_it(network):
+    gray = np.full((16, 16, 3), 128, np.uint8)
+    chroma = np.array([20.0, -30.0])
+    pictures = recognition.in_colours({"ours": open_painter(network)}, chroma, gray)
+    luv = color.rgb_u8_to_luv(list(pictures)[2])
+    np.testing.assert_allclose(luv[..., 1:], np.broadcast_to(chroma, (16, 16, 2)), atol=1.0)
+
+
+def test_a_square_is_the_middle_at_the_classifiers_size():
+    ramp = np.arange(448, dtype=np.float32) / 447 * 255  # across the square
+    rgb = np.zeros((448, 600, 3), np.uint8)
+    rgb[:, 76:524] = np.round(ramp)[:, None]
+    want = ramp.reshape(224, 2).mean(axis=1)[:, None]
+    found = recognition.square(rgb)
+    assert found.shape == (224, 224, 3)
+    want = np.broadcast_to(want, found.shape)
+    np.testing.assert_allclose(found[:, 4:-4], want[:, 4:-4], atol=1.2)
+    np.testing.assert_array_equal(found.swapaxes(0, 1), recognition.square(rgb.swapaxes(0, 1)))
+    assert recognition.square(rgb[:100]).shape == (224, 224, 3)
+
+
+def test_without_labels_there_is_the_distance_alone():
+    rng = np.random.default_rng(0)
+    features = {row: rng.normal(size=(6, 4)) for row in ("truth", "gray", "ours")}
+    seen = {row: Seen(np.zeros(6, int), x) for row, x in features.items()}
+    found = recognition.summarize(seen, None)
+    distance = metrics.frechet_distance(features["ours"], features["truth"])
+    assert found["ours"] == {"frechet_lite0": distance}
+
+
+def test_nothing_is_won_back_where_gray_is_seen_as_well_as_the_truth():
+    assert recognition.won_back(0.5, gray=0.4, truth=0.8) == pytest.approx(0.25)
+    assert recognition.won_back(0.3, gray=0.4, truth=0.8) < 0
+    assert recognition.won_back(0.5, gray=0.8, truth=0.8) is None
+
+
+def test_a_folder_of_one_class_may_be_named_itself(folder):
+    items = sources.open_folders(str(folder / "strawberry"))
+    assert set(recognition.known_classes("it", items)) == {RED}
+
+
+def test_photos_of_no_known_class_are_refused(folder, items):
+    unknown = sources.open_folders(str(folder / "others"))
+    with pytest.raises(UserError, match="^others: none of its 4 photographs has a folder or file"):
+        recognition.known_classes("others", unknown)
+    with pytest.raises(UserError, match="none of its 12 photographs is in the table of labels"):
+        recognition.known_classes("it", items, {"elsewhere.png": 0})
+
+
+def test_one_photo_is_too_few_for_a_distance(network, items):
+    with pytest.raises(UserError, match="of 1 photograph there is no Frechet distance"):
+        recognition.recognise({"ours": network}, items[:1], None, by_hue)
+
+
+def test_the_classifier_takes_the_likeliest_class_and_its_pooled_features():
+    width, rng = 1 / 8, np.random.default_rng(0)
+    params = {
+        name: {"kernel": rng.normal(0, 0.3, shape), "bias": rng.normal(size=shape[-1])}
+        for name, shape in layer_shapes(width, classifier=True).items()
+    }
+    rgb = rng.integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    seen = recognition.classifier_of(params, width)(rgb)
+    taps = jax.jit(EfficientNetLite(width, classifier=True).apply)({"params": params}, rgb)
+    np.testing.assert_array_equal(seen.classes, np.argmax(taps["logits"], axis=-1))
+    np.testing.assert_allclose(seen.features, taps["pooled"], rtol=1e-4, atol=1e-6)
+
+
+def measure(folder, network, tmp_path, *options):
+    run = save_run(tmp_path / "run", network)
+    return CliRunner().invoke(
+        cli.main, ["measure", str(folder), "--model", f"tiny={run}", "--size", "32", *options]
+    )
+
+
+@pytest.fixture
+def stubs(monkeypatch):
+    """What is measured besides is what `test_assess` looks at; the classifier is `by_hue`."""
+    row = dict.fromkeys(assess.SHOWN, 0.25)
+
+    def measured(networks, photos, size):
+        return dict.fromkeys(["gray", "mean chroma", *networks], row)
+
+    monkeypatch.setattr(assess, "assess", measured)
+    monkeypatch.setattr(recognition, "open_classifier", lambda: by_hue)
+
+
+def test_the_command_adds_columns_and_the_truth(folder, network, tmp_path, stubs):
+    file = tmp_path / "found.json"
+    result = measure(folder, network, tmp_path, "--recognise", "--json", str(file))
+    assert result.exit_code == 0, result.stderr
+    assert "| delta colorfulness | top-1 | won back | Frechet (Lite0) |" in result.stdout
+    assert f"\n| truth |{'  |' * len(assess.SHOWN)} 1 | 1 | 0 |\n" in result.stdout
+    assert f"\n| gray |{' 0.25 |' * len(assess.SHOWN)} 0.5 | 0 | " in result.stdout
+    assert "4 of 12 (33%) are of no known class" in result.stdout and "not FID" in result.stdout
+    rows = json.loads(file.read_text())["folders"][str(folder)]
+    assert list(rows) == ["truth", "gray", "mean chroma", "tiny"]
+    assert rows["truth"]["top_1"] == 1.0 and "psnr" not in rows["truth"]
+    assert rows["tiny"]["psnr"] == 0.25 and rows["tiny"]["frechet_lite0"] > 0
+
+
+def seeing(seen):
+    """A stub for `recognise` that keeps in a list what labels it was given."""
+
+    def recognise(networks, photos, labels, classifier):
+        seen.append(labels)
+        return {row: {"frechet_lite0": 1.5} for row in ("truth", *networks)}
+
+    return recognise
+
+
+def test_the_command_takes_classes_from_a_table(folder, network, tmp_path, stubs, monkeypatch):
+    monkeypatch.setattr(recognition, "recognise", seeing(seen := []))
+    table = tmp_path / "labels.csv"
+    table.write_text("others/0.png,strawberry\nothers/1.png,blue jean\n")
+    result = measure(folder, network, tmp_path, "--recognise", "--labels", str(table))
+    assert result.exit_code == 0, result.stderr
+    assert "10 of 12 (83%) are of no known class" in result.stdout
+    keys = [one.key for one in sources.open_folders(str(folder))]
+    known = {key: label for key, label in zip(keys, seen[0], strict=True) if label is not None}
+    assert known == {"others/0.png": RED, "others/1.png": BLUE}
+
+
+def test_the_command_gives_the_distance_of_photos_of_no_known_class(
+    folder, network, tmp_path, stubs, monkeypatch
+):
+    monkeypatch.setattr(recognition, "recognise", seeing(seen := []))
+    refused = measure(folder / "others", network, tmp_path, "--recognise")
+    assert refused.exit_code == 1 and "--frechet alone needs none" in refused.stderr
+    result = measure(folder / "others", network, tmp_path, "--frechet")
+    assert result.exit_code == 0, result.stderr
+    assert seen == [None]
+    assert "| Frechet (Lite0) |" in result.stdout and "top-1" not in result.stdout
+
+
+def test_the_command_says_in_a_sentence_that_the_weights_cannot_be_had(
+    folder, network, tmp_path, monkeypatch
+):
+    def fail(published):
+        raise UserError("example.org could not be reached")
+
+    monkeypatch.setenv("COLORJAX_HOME", str(tmp_path))
+    monkeypatch.setattr(pretrained, "fetch", fail)
+    result = measure(folder, network, tmp_path, "--recognise")
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "Error: The ImageNet weights are not cached: example.org could not be reached\n"
+    )
+    assert "PSNR" not in result.stdout  # it is said before anything is measured
+
+
+def test_labels_that_nothing_would_look_at_are_refused(folder, network, tmp_path):
+    result = measure(folder, network, tmp_path, "--labels", "labels.csv")
+    assert result.exit_code == 2 and "--labels is for --recognise" in result.stderr
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    if not pretrained.cached_path(PUBLISHED).is_file():
+        pytest.skip("the weights of EfficientNet-Lite0 are not in the cache")
+    return recognition.open_classifier()
+
+
+def test_the_published_network_knows_what_bundled_photographs_show(classifier):
+    wanted = {"cat": "Egyptian cat", "otter": "otter", "coffee": "espresso",
+              "mountain_lake": "lakeside"}  # fmt: skip
+    photos = [image_io.read_rgb(sources.SAMPLE_FOLDER / f"{name}.jpg") for name in wanted]
+    seen = classifier(np.stack([recognition.square(one) for one in photos]))
+    assert seen.classes.tolist() == [imagenet.class_of(name) for name in wanted.values()]
+    assert seen.features.shape == (4, 1280) and seen.features.min() >= 0
