@@ -1,6 +1,7 @@
 """From a config's fields to the plain objects that the steps are made of."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -126,7 +127,9 @@ def build_model(config: ConfigDict) -> colorizer.Colorizer:
         final_features=tuple(settings.final_features),
         upscaling=settings.upscaling,
         encoder_batch_norm=settings.encoder_batch_norm,
-        train_depthwise=settings.get("train_depthwise", True),  # runs of older versions lack it
+        # Runs of older versions lack these.
+        train_depthwise=settings.get("train_depthwise", True),
+        frozen_stages=settings.get("frozen_stages", 0),
         final_batch_norm=settings.final_batch_norm,
         width=settings.width,
         dtype=DTYPES[settings.dtype],
@@ -233,9 +236,9 @@ def build_optimizer(config: ConfigDict) -> optax.GradientTransformation:
     else:
         parts.append(optax.trace(settings.momentum, nesterov=True))
     if settings.weight_decay:
-        # Kernels that have no gradient would fade away.
-        kept = config.model.get("train_depthwise", True)
-        mask = None if kept else _not_depthwise
+        # Parameters without gradient would fade away.
+        light = encoder_name(config) == "efficientnet-lite0"
+        mask = partial(_trained, config.model) if light else None
         parts.append(optax.add_decayed_weights(settings.weight_decay, mask))
     if settings.get("encoder_rate", 1.0) != 1.0:
         parts.append(optax.masked(optax.scale(settings.encoder_rate), _is_encoder))
@@ -243,14 +246,22 @@ def build_optimizer(config: ConfigDict) -> optax.GradientTransformation:
 
 
 def _is_encoder(params: Any) -> Any:
-    return {name: jax.tree.map(lambda _: name == "encoder", part) for name, part in params.items()}
+    return {part: jax.tree.map(lambda _, p=part: p == "encoder", params[part]) for part in params}
 
 
-def _not_depthwise(params: Any) -> Any:
-    def trained(path, _):
-        return not any("_depthwise" in str(key) for key in path)
-
-    return jax.tree_util.tree_map_with_path(trained, params)
+def _trained(settings: ConfigDict, params: Any) -> Any:
+    """For every parameter of a network over EfficientNet, whether it has a gradient."""
+    frozen = [
+        layer
+        for layer in params["encoder"]
+        if efficientnet.is_frozen(layer, settings.train_depthwise, settings.frozen_stages)
+    ]
+    trained = jax.tree.map(lambda _: True, params)
+    encoder = {
+        layer: jax.tree.map(lambda _, kept=layer not in frozen: kept, part)
+        for layer, part in params["encoder"].items()
+    }
+    return {**trained, "encoder": encoder}
 
 
 def init_state(

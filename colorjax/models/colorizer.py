@@ -78,7 +78,7 @@ class Colorizer(nn.Module):
       final_features: depths of the 3x3 convolutions after the merge; the paper tries one to three.
       upscaling: `nearest` (the paper) or `bilinear`.
       encoder_batch_norm: batch norm before every ReLU of VGG16 too; the others have none.
-      train_depthwise: whether the depthwise kernels of EfficientNet have gradients.
+      train_depthwise, frozen_stages: what of EfficientNet has gradients.
       final_batch_norm: batch norm in the final convolutions, which the paper leaves out of "the
         last few layers".
       width: scales every depth but the scores; 1 is the paper's network.
@@ -99,6 +99,7 @@ class Colorizer(nn.Module):
     upscaling: str = "nearest"
     encoder_batch_norm: bool = True
     train_depthwise: bool = True
+    frozen_stages: int = 0
     final_batch_norm: bool = False
     width: float = 1.0
     fused: bool = True
@@ -135,7 +136,8 @@ class Colorizer(nn.Module):
         if self.encoder == "squeezenet":
             return SqueezeNet(**settings)(gray)
         if self.encoder == "efficientnet-lite0":
-            return EfficientNetLite(train_depthwise=self.train_depthwise, **settings)(gray)
+            trained = {n: getattr(self, n) for n in ("train_depthwise", "frozen_stages")}
+            return EfficientNetLite(**trained, **settings)(gray)
         return VGG16(batch_norm=self.encoder_batch_norm, axis_name=self.axis_name, **settings)(
             gray, train
         )

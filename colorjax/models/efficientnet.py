@@ -4,9 +4,9 @@
 swish; 74.8% top-1 on ImageNet. Every batch norm of the published network is folded into the
 convolution before it, so that each layer has a kernel and a bias alone.
 
-Three things here differ from `flax.linen.Conv`, for speed on a CPU, at equal results:
-depthwise convolutions are sums of shifted products there, 1x1 convolutions are products of flattened
-arrays, and the gradient of ReLU6 comes from its output.
+Three things here differ from `flax.linen.Conv`, for speed on a CPU, at equal results: depthwise
+convolutions are sums of shifted products there, 1x1 convolutions are products of flattened arrays,
+and the gradient of ReLU6 comes from its output.
 """
 
 from collections.abc import Mapping
@@ -95,11 +95,13 @@ class EfficientNetLite(nn.Module):
       width: scales the channels as `scale_width` does; 1.0 is the published network.
       classifier: whether to end in the scores of ImageNet's classes.
       train_depthwise: whether the depthwise kernels have gradients, which are dear on a CPU.
+      frozen_stages: how many of the first stages have no gradients at all.
     """
 
     width: float = 1.0
     classifier: bool = False
     train_depthwise: bool = True
+    frozen_stages: int = 0
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -128,6 +130,7 @@ class EfficientNetLite(nn.Module):
             y = self._layer(f"{block.name}_project", shapes, y)
             x = x + y if block.stride == 1 and block.depth == block.features else y
             if block.last:
+                x = jax.lax.stop_gradient(x) if block.stage <= self.frozen_stages else x
                 taps[f"stage{block.stage}"] = x
         if self.classifier:
             x = relu6(self._layer("head", shapes, x)).astype(jnp.float32)
@@ -259,6 +262,13 @@ def _windows(x: jax.Array, side: int, stride: int) -> list[tuple[tuple[int, int]
         return x[:, i : i + stride * height : stride, j : j + stride * width : stride]
 
     return [((i, j), window(i, j)) for i in range(side) for j in range(side)]
+
+
+def is_frozen(layer: str, train_depthwise: bool, frozen_stages: int) -> bool:
+    """Whether the parameters of a layer have no gradients under settings of `EfficientNetLite`."""
+    stages = {block.name: block.stage for block in blocks()}
+    stage = stages.get(layer.partition("_")[0], 1)  # the stem comes before the first
+    return stage <= frozen_stages or (layer.endswith("_depthwise") and not train_depthwise)
 
 
 def from_pretrained(weights: Mapping[str, Mapping[str, Any]], classifier: bool = False) -> dict:
