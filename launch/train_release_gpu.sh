@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Trains the released model on one GPU in a given time, from a packed folder of photographs
-# (python -m colorjax.data.packed FOLDER... -o PACKED), and exports it:
+# (python -m colorjax.data.pack FOLDER... -o PACKED), and exports it:
 #   launch/train_release_gpu.sh PACKED SECONDS [-- --config.NAME=VALUE...]
 # Reading, compiling, measuring and exporting are within SECONDS. Environment:
 #   COLORJAX_PYTHON   an interpreter that has everything; otherwise .venv is made, with CUDA 12
@@ -23,8 +23,6 @@ if [ -z "$PYTHON" ]; then
 fi
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 output="${COLORJAX_OUTPUT:-runs/release-gpu}"
-# Trying several algorithms for each of a hundred products would take minutes.
-export XLA_FLAGS="${XLA_FLAGS:---xla_gpu_autotune_level=0}"
 reserve=40 # seconds for importing, and for measuring, drawing and exporting at the end
 "$PYTHON" -m colorjax.main --config="$root/configs/release.py:gpu" --workdir="$output/run" \
     --config.data.source="packed:$packed" --config.num_seconds=$((limit - SECONDS - reserve)) \

@@ -44,6 +44,18 @@ def test_each_update_rule_is_that_of_optax(changes, tx):
     assert_allclose(updates(ours), updates(tx), rtol=1e-6)
 
 
+def test_the_encoder_learns_at_its_own_share_of_the_rate():
+    params = {name: {"kernel": jnp.ones(3)} for name in ("encoder", "unit1")}
+    gradient = {"encoder": {"kernel": jnp.array([1.0, -2.0, 3.0])}, "unit1": params["unit1"]}
+    plain, ours = (
+        build.build_optimizer(config(optimizer__encoder_rate=rate)) for rate in (1.0, 0.2)
+    )
+    whole, _ = plain.update(gradient, plain.init(params), params)
+    share, _ = ours.update(gradient, ours.init(params), params)
+    assert_allclose(share["encoder"]["kernel"], 0.2 * whole["encoder"]["kernel"], rtol=1e-6)
+    assert_allclose(share["unit1"]["kernel"], whole["unit1"]["kernel"], rtol=0)
+
+
 def test_the_learning_rate_warms_up_and_falls_along_a_cosine():
     schedule = build.build_schedule(
         config(num_steps=30, optimizer__warmup_steps=10, optimizer__schedule="cosine")
@@ -182,6 +194,11 @@ def test_hues_have_no_mean_for_outputs_smaller_than_the_picture():
     [
         ({"ema": 1.5}, "ema is 1.5, want a share from 0 to 1"),
         ({"ageing": -1.0}, "ageing is -1.0, want a share from 0 to 1"),
+        ({"frames": 2.0}, "frames is 2.0, want a share from 0 to 1"),
+        ({"num_seconds": -1.0}, "num_seconds is -1.0, want at least 0"),
+        ({"data__scale_jitter": 1.0}, "data.scale_jitter is 1.0, want a share below 1"),
+        ({"data__weights": (("a", 0),)}, r"data.weights has \('a', 0\), want pairs of a folder's"),
+        ({"data__weights": ("a", 0.5)}, "data.weights has 'a', want pairs of a folder's name"),
         ({"model__encoder": "resnet"}, "model.encoder is 'resnet', want one of 'vgg16', 'squ"),
         (
             {"model__encoder": "squeezenet", "data__crop_size": 24},

@@ -274,7 +274,8 @@ def test_pictures_for_measuring_are_all_that_can_be_read_be_they_few(tmp_path, c
 
 @pytest.mark.parametrize("source", ["", "samples", "petals:", "folder:", "tfds:", "/photos"])
 def test_an_unknown_source_is_an_error(source):
-    with pytest.raises(UserError, match="none of sample, petals, folder:PATH and tfds:NAME"):
+    known = "none of sample, petals, folder:PATH, packed:DIR and tfds:NAME"
+    with pytest.raises(UserError, match=known):
         sources.open_source(source)
 
 

@@ -58,3 +58,18 @@ def test_cross_entropy_keeps_bfloat16_scores_in_bfloat16_for_its_gradient():
     _, gradient = jax.vjp(lambda x: losses.cross_entropy(x, bins), logits)
     kept = [x for x in jax.tree.leaves(gradient) if getattr(x, "shape", None) == logits.shape]
     assert [x.dtype for x in kept] == [jnp.bfloat16]
+
+
+def test_cross_entropy_against_distributions_has_the_value_and_gradient_of_optax():
+    rng = np.random.default_rng(0)
+    logits = jnp.asarray(rng.normal(0, 3, (4, 5, 1, 50)), jnp.float32)
+    targets = jax.nn.softmax(jnp.asarray(rng.normal(0, 3, logits.shape), jnp.float32))
+    weights = jnp.asarray(rng.uniform(0, 1, (4, 5, 1)), jnp.float32)
+    mine, theirs = (
+        jax.value_and_grad(lambda x: jnp.sum(weights * f(x, targets)))(logits)  # noqa: B023
+        for f in (losses.soft_cross_entropy, optax.losses.softmax_cross_entropy)
+    )
+    assert_allclose(mine[0], theirs[0], rtol=1e-6)
+    assert_allclose(mine[1], theirs[1], rtol=1e-5, atol=1e-7)
+    huge = losses.soft_cross_entropy(jnp.array([[1e4, 0.0]], jnp.bfloat16), jnp.array([[0.0, 1.0]]))
+    assert_allclose(huge, [1e4], rtol=1e-2)

@@ -212,3 +212,62 @@ def test_without_an_average_the_state_saves_the_arrays_it_always_did():
     plain = len(jax.tree.leaves(state))
     assert len(jax.tree.leaves(with_average)) == plain + len(jax.tree.leaves(with_average.average))
     assert steps.variables(state).keys() == {"params", "batch_stats"}
+
+
+def test_photographs_on_the_device_give_the_step_of_the_same_batch():
+    tx, batch = optax.adam(1e-3), make_batch()
+    held = RNG.permutation(np.concatenate([batch["rgb"], make_batch()["rgb"]]))
+    index = [int(np.argmax((held == one).all((1, 2, 3)))) for one in batch["rgb"]]
+    places = {"index": np.int32(index), "example": batch["example"]}
+    settings = {"model": MODEL, "task": TASK, "tx": tx, "crop_size": 16}
+    for devices in (jax.devices()[:1], jax.devices()[:2]):
+        ordinary = make_train_step(tx, devices)(parallel.place(fresh_state(tx), devices), batch)
+        resident = parallel.compile_step(
+            partial(steps.resident_step, **settings), donate=True, devices=devices,
+            constant=parallel.place(held, devices),
+        )(parallel.place(fresh_state(tx), devices), places)  # fmt: skip
+        jax.tree.map(partial(assert_allclose, rtol=0, atol=1e-6), ordinary[1], resident[1])
+        jax.tree.map(
+            partial(assert_allclose, rtol=0, atol=1e-5), ordinary[0].params, resident[0].params
+        )
+
+
+def test_a_rate_in_the_batch_scales_the_update():
+    tx, batch = optax.sgd(0.1), make_batch()
+    start = fresh_state(tx)
+    train_step = make_train_step(tx, jax.devices()[:1])
+    whole, _ = train_step(parallel.place(start, jax.devices()[:1]), batch)
+    half, _ = train_step(
+        parallel.place(start, jax.devices()[:1]), {**batch, "rate": np.full(8, 0.5, np.float32)}
+    )
+    jax.tree.map(
+        lambda a, b, c: assert_allclose(b - a, 2 * (c - a), rtol=1e-3, atol=2e-7),
+        start.params, whole.params, half.params,
+    )  # fmt: skip
+
+
+def test_scaled_crops_show_a_part_of_their_image_and_depend_on_its_number_alone():
+    ramp = np.broadcast_to(np.arange(0, 240, 4, dtype=np.uint8)[:, None, None], (60, 60, 3))
+    images, numbers = np.stack([ramp] * 64), np.arange(64, dtype=np.int32)
+    crops = np.asarray(steps.augment_scaled(jax.random.key(0), images, numbers, 40, 0.5))
+    assert crops.shape == (64, 40, 40, 3) and crops.dtype == np.uint8
+    height = np.ptp(crops[:, 1:-1, 0, 0].astype(float), axis=1) / 37 * 40 / 4  # in pixels
+    assert 29 < height.min() < 34 and 55 < height.max() < 61
+    again = steps.augment_scaled(jax.random.key(0), images[32:], numbers[32:], 40, 0.5)
+    assert_array_equal(crops[32:], again)
+    flipped = np.arange(0, 240, 4, dtype=np.uint8)[None, :, None]
+    sides = np.stack([np.broadcast_to(flipped, (60, 60, 3))] * 64)
+    slopes = np.diff(steps.augment_scaled(jax.random.key(0), sides, numbers, 40, 0.5)[:, 0, ::39, 0]
+                     .astype(int))  # fmt: skip
+    assert 16 < (slopes < 0).sum() < 48
+
+
+def test_a_share_of_images_is_framed_in_black_or_white_and_the_rest_is_untouched():
+    images = np.full((400, 20, 20, 3), (90, 120, 160), np.uint8)
+    framed = np.asarray(steps.frame(jax.random.key(0), images, np.arange(400), 0.25))
+    changed = (framed != images).any((1, 2, 3))
+    assert 70 < changed.sum() < 130
+    assert_array_equal(framed[:, 4:16, 4:16], images[:, 4:16, 4:16])
+    for one in framed[changed]:
+        margin = one[(one != images[0]).any(-1)]
+        assert np.ptp(margin) == 0 and (margin[0, 0] <= 40 or margin[0, 0] >= 215)

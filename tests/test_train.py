@@ -228,12 +228,64 @@ def test_a_light_aged_averaged_run_goes_on_bit_for_bit(tmp_path):
     assert step == 6
 
 
+def test_a_run_over_photographs_that_the_device_holds_goes_on_bit_for_bit(tmp_path):
+    changes = {
+        **LIGHT, "model__encoder": "efficientnet-lite0", "model__width": 1 / 8,
+        "model__train_depthwise": False, "model__frozen_stages": 2, "frames": 0.3,
+        "optimizer__encoder_rate": 0.2, "optimizer__weight_decay": 0.1,
+        "data__resident": True, "data__scale_jitter": 0.3,
+    }  # fmt: skip
+    whole = tiny_config(num_steps=4, eval_every=4, **changes)
+    train.train(whole, tmp_path / "whole")
+    train.train(tiny_config(num_steps=2, eval_every=2, **changes), tmp_path / "parts")
+    train.train(whole, tmp_path / "parts")
+    one, two = (newest_state(tmp_path / name, whole).state for name in ("whole", "parts"))
+    jax.tree.map(assert_array_equal, one, two)
+    start = train.init_state(whole, train.build_model(whole), train.build_optimizer(whole))
+    moved = {
+        layer: float(np.abs(part["kernel"] - start.params["encoder"][layer]["kernel"]).max())
+        for layer, part in one.params["encoder"].items()
+    }
+    stay = ("stem", *(f"block{i}_" for i in range(3)))
+    for layer, distance in moved.items():
+        frozen = layer.startswith(stay) or layer.endswith("_depthwise")
+        assert (distance == 0.0) == frozen, layer
+
+
+def test_a_run_for_a_given_time_ends_with_the_clock_and_its_rate_at_zero(tmp_path, monkeypatch):
+    now = iter(np.arange(0.0, 1e6, 1.0))
+    monkeypatch.setattr(train.time, "perf_counter", lambda: next(now))
+    clock = train.Clock(10.0, "cosine")
+    batches = clock.paced({"example": np.arange(4)} for _ in range(100))
+    rates = []
+    while not clock.is_over():
+        rates.append(next(batches)["rate"])
+    rates = np.stack(rates)
+    assert rates.shape == (5, 4) and np.ptp(rates, axis=1).max() == 0
+    assert rates[0, 0] == rates[1, 0] == 1.0  # the first step compiles and does not count
+    assert (np.diff(rates[1:, 0]) < 0).all() and rates[-1, 0] < 0.1
+    constant = train.Clock(10.0, "constant").paced({"example": np.arange(4)} for _ in range(3))
+    assert [float(batch["rate"][0]) for batch in constant] == [1.0] * 3
+    endless = train.Clock(0.0, "cosine")
+    assert not endless.is_over() and next(endless.paced(iter([{"a": 1}]))) == {"a": 1}
+
+
+def test_a_run_for_a_given_time_leaves_a_finished_run(tmp_path):
+    metrics = train.train(tiny_config(num_steps=10**6, num_seconds=0.5), tmp_path)
+    assert set(metrics) == METRICS
+    assert newest_state(tmp_path, tiny_config()).step >= 1
+
+
 def test_runs_of_older_versions_lack_the_new_settings_and_go_on(tmp_path):
     config = tiny_config(num_steps=1, eval_every=1)
     with config.unlocked():
-        for field in ("ema", "ageing", "init_from"):
+        for field in ("ema", "ageing", "init_from", "num_seconds", "frames"):
             del config[field]
-        del config.model.encoder
+        for field in ("holdout_folders", "weights", "scale_jitter", "resident"):
+            del config.data[field]
+        for field in ("encoder", "train_depthwise", "frozen_stages"):
+            del config.model[field]
+        del config.optimizer.encoder_rate
     train.train(config, tmp_path)
     config.num_steps = 2
     assert set(train.train(config, tmp_path)) == METRICS

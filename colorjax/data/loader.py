@@ -39,9 +39,9 @@ def train_batches(
     """An endless stream of training batches.
 
     All items come once an epoch, in an order that changes from epoch to epoch; with `weights` as
-    often as those say. Batches run on over the end of an epoch. Process p of n takes positions start + p, start + p + n, ... of the one
-    global stream, so the n batches of a step hold the same examples as the one batch of a single
-    process.
+    often as those say. Batches run on over the end of an epoch. Process p of n takes positions
+    start + p, start + p + n, ... of the one global stream, so the n batches of a step hold the same
+    examples as the one batch of a single process.
 
     Args:
       items: the pictures; those of `disk_cache.cached` are decoded already.

@@ -1,6 +1,6 @@
 """Photographs packed small, to be carried to where training is quick: squares in mosaics.
 
-    python -m colorjax.data.packed FOLDER... -o DIR
+    python -m colorjax.data.pack FOLDER... -o DIR
 
 A packed folder holds `mosaic_0000.avif` and so on, each of up to 400 squares, and `packed.json`
 with what belongs to each square. 45,000 squares of 144 pixels take 115 MB where their files have
@@ -8,11 +8,9 @@ with what belongs to each square. 45,000 squares of 144 pixels take 115 MB where
 of training pictures.
 """
 
-import argparse
 import io
 import json
 import os
-import sys
 from collections.abc import Sequence
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -122,34 +120,3 @@ def _laid_out(squares: np.ndarray) -> np.ndarray:
     cells[:count] = squares
     cells = cells.reshape(rows, COLUMNS, size, size, 3).swapaxes(1, 2)
     return cells.reshape(rows * size, COLUMNS * size, 3)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    from colorjax.data import sources  # which imports this module in its turn
-
-    parser = argparse.ArgumentParser(prog="python -m colorjax.data.packed", description="Packs "
-                                     "the photographs of folders; unreadable and gray ones are "
-                                     "left out.")  # fmt: skip
-    parser.add_argument("folders", nargs="+", metavar="FOLDER", type=Path)
-    parser.add_argument("-o", "--output", required=True, metavar="DIR", type=Path)
-    parser.add_argument("--size", type=int, default=144, help="side of the squares (144)")
-    parser.add_argument("--quality", type=int, default=55, help="of AVIF, 0 to 100 (55)")
-    parser.add_argument("--min-chroma", type=float, default=3.0, help="below it is gray (3)")
-    args = parser.parse_args(argv)
-    try:
-        place = ",".join(map(str, args.folders))
-        source = sources.open_source(f"folder:{place}", min_chroma=args.min_chroma)
-        items = sorted([*source.train, *source.holdout])
-        base = os.path.commonpath([os.path.abspath(folder) for folder in args.folders])
-        keys = [os.path.relpath(os.path.abspath(item.data), base) for item in items]
-        pack(keys, [i.data for i in items], [i.digest for i in items], args.output, args.size,
-             args.quality)  # fmt: skip
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    print(f"{args.output}: {len(items)} squares of {args.size} pixels; {source.notes}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

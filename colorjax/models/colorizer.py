@@ -73,8 +73,9 @@ class Colorizer(nn.Module):
       residual_units: True for the residual encoder of Fig. 2; False to join the encoder's
         max-pools directly.
       decoder_features: depths of the residual units, coarse to fine: as many as the encoder has
-        maps, or fewer, three at least, to leave out the finest and predict at smaller sides. Where a depth is not that of the encoder's map
-        to be added, a 1x1 convolution brings the map to it.
+        maps, or fewer, three at least, to leave out the finest and predict at smaller sides. Where
+        a depth is not that of the encoder's map to be added, a 1x1 convolution brings the map to
+        it.
       final_features: depths of the 3x3 convolutions after the merge; the paper tries one to three.
       upscaling: `nearest` (the paper) or `bilinear`.
       encoder_batch_norm: batch norm before every ReLU of VGG16 too; the others have none.
@@ -175,7 +176,7 @@ class Colorizer(nn.Module):
         return maps
 
     def _at_stride(self, x: jax.Array, factor: int, taps: dict) -> tuple[jax.Array, int]:
-        """A map (x, factor) coarser than the encoder's stride, enlarged to that; others as they are.
+        """A map that is coarser than the encoder's stride, enlarged to that; others as they are.
 
         Where the sides of the image do not divide by `factor`, its last cells reach beyond them.
         """

@@ -1,0 +1,118 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from colorjax import image_io
+from colorjax.data import loader, pack, packed, sources
+from colorjax.errors import UserError
+
+SIDE = 48  # a multiple of 16, so that no block of the coder spans two squares
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Two folders of 203 plain pictures each, so that the last mosaic is not full."""
+    place, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
+    for name in ("red", "blue"):
+        (place / name).mkdir()
+        for i in range(203):
+            color = rng.integers(0, 256, 3)
+            color[0 if name == "red" else 2] = 255
+            color[1] = 0
+            picture = np.broadcast_to(color.astype(np.uint8), (SIDE, SIDE, 3))
+            Image.fromarray(np.ascontiguousarray(picture)).save(place / name / f"{i:03d}.png")
+    return place / "red", place / "blue"
+
+
+@pytest.fixture(scope="module")
+def packed_folder(folders, tmp_path_factory):
+    target = tmp_path_factory.mktemp("packed")
+    arguments = [*map(str, folders), "-o", str(target), f"--size={SIDE}", "--quality=80"]
+    assert pack.main(arguments) == 0
+    return target
+
+
+def test_a_packed_folder_gives_back_every_square_under_its_own_name(folders, packed_folder):
+    keys, digests, squares = packed.unpack(packed_folder)
+    assert len(keys) == len(set(keys)) == len(digests) == len(squares) == 406
+    assert sorted(f.name for f in packed_folder.iterdir()) == [
+        "mosaic_0000.avif", "mosaic_0001.avif", "packed.json",
+    ]  # fmt: skip
+    for key, square in zip(keys, squares, strict=True):
+        truth = image_io.read_square(folders[0].parent / key, SIDE)
+        assert np.abs(square.astype(int) - truth).mean() < 8, key
+
+
+def test_a_packed_source_holds_out_what_its_folders_would(folders, packed_folder):
+    place = ",".join(map(str, folders))
+    ours = sources.open_source(f"packed:{packed_folder}", holdout=0.2)
+    theirs = sources.open_source(f"folder:{place}", holdout=0.2)
+    assert {item.digest for item in ours.holdout} == {item.digest for item in theirs.holdout}
+    assert ours.notes == theirs.notes
+    assert loader.stacked(ours.train, SIDE).shape == (len(ours.train), SIDE, SIDE, 3)
+
+
+def test_packing_again_keeps_the_mosaics_that_are_there(folders, packed_folder):
+    before = {f.name: f.stat().st_mtime_ns for f in packed_folder.glob("*.avif")}
+    pack.main([*map(str, folders), "-o", str(packed_folder), f"--size={SIDE}"])
+    assert {f.name: f.stat().st_mtime_ns for f in packed_folder.glob("*.avif")} == before
+
+
+def test_pictures_are_held_out_of_the_named_folders_alone(folders):
+    place = ",".join(map(str, folders))
+    opened = sources.open_source(f"folder:{place}", holdout=0.3, holdout_folders=("red",))
+    assert all(sources.in_folder(item.key, ["red"]) for item in opened.holdout)
+    assert 30 < len(opened.holdout) < 90
+    with pytest.raises(UserError, match="there is no folder 'green' in it"):
+        sources.open_source(f"folder:{place}", holdout_folders=("red", "green"))
+
+
+def test_a_folder_of_twice_the_weight_is_shown_twice_as_often(folders):
+    place = ",".join(map(str, folders))
+    items = sources.open_source(f"folder:{place}", holdout=0.1).train
+    weights = loader.folder_weights(items, {"red": 2.0})
+    red = weights == 2.0
+    stream = loader.train_indices(len(items), batch_size=len(items), seed=3, weights=weights)
+    counts = sum(np.bincount(next(stream)["index"], minlength=len(items)) for _ in range(30))
+    assert counts[red].mean() / counts[~red].mean() == pytest.approx(2.0, rel=0.02)
+    assert counts.min() > 0
+    # Over an epoch an item comes as often as its weight says, rounded up or down.
+    expected = weights * 30 * len(items) / weights.sum()
+    assert np.abs(counts - expected).max() < 30
+    with pytest.raises(UserError, match="names 'green', but no picture"):
+        loader.folder_weights(items, {"green": 1.0})
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_indices_are_those_of_the_pictures_in_the_batches(packed_folder, weighted):
+    items = sources.open_source(f"packed:{packed_folder}", holdout=0.1).train
+    weights = loader.folder_weights(items, {"red": 0.3}) if weighted else None
+    order = {"batch_size": 8, "seed": 5, "weights": weights, "start": 16}
+    squares = loader.stacked(items, SIDE)
+    pictures = loader.train_batches(items, size=SIDE, **order)
+    indices = loader.train_indices(len(items), **order)
+    for _ in range(60):  # over the end of an epoch
+        batch, places = next(pictures), next(indices)
+        np.testing.assert_array_equal(batch["rgb"], squares[places["index"]])
+        np.testing.assert_array_equal(batch["example"], places["example"])
+
+
+def test_damaged_packed_folders_are_told_by_name(packed_folder, tmp_path):
+    with pytest.raises(UserError, match="is no packed folder"):
+        packed.unpack(tmp_path)
+    index = json.loads((packed_folder / packed.INDEX).read_text())
+    (tmp_path / packed.INDEX).write_text(json.dumps(index))
+    with pytest.raises(UserError, match="mosaic_000[01].avif: cannot be read"):
+        packed.unpack(tmp_path)
+    (tmp_path / packed.INDEX).write_text(json.dumps({**index, "format": "x"}))
+    with pytest.raises(UserError, match="is of format 'x', want 'colorjax-packed-1'"):
+        packed.unpack(tmp_path)
+    for number in range(2):
+        (tmp_path / packed.mosaic_name(number)).write_bytes(
+            (packed_folder / packed.mosaic_name(0)).read_bytes()
+        )
+    (tmp_path / packed.INDEX).write_text(json.dumps(index))
+    with pytest.raises(UserError, match="mosaic_0001.avif: is 960x960 pixels, want 960x48"):
+        packed.unpack(tmp_path)
