@@ -18,6 +18,7 @@ from colorjax.models.colorizer import Colorizer
 from colorjax.task import Example, Task, summarize
 
 BEST_METRIC = "loss"  # of the hold-out, the lower the better
+MOST_PER_DEVICE = 32  # photographs measured at a time: metrics take more memory than training
 
 Measure = Callable[[Any, Example], dict[str, jax.Array]]
 
@@ -91,10 +92,13 @@ def measure_baseline(
     config: ConfigDict, task: Task, items: Sequence, counts: np.ndarray
 ) -> dict[str, float]:
     """The metrics of the constant prediction, the training set's most frequent bins."""
-    average = averager(
-        config, task, items, lambda c, example: task.measure(task.constant(c, example), example)
-    )
-    return summarize(average(np.float32(counts)))
+
+    def measure(counts, example):
+        # One cell is enlarged to the whole picture: hundreds of scores for each pixel are dear.
+        cell = jax.tree.map(lambda x: x[:, :1, :1], example)
+        return task.measure(task.constant(counts, cell), example)
+
+    return summarize(averager(config, task, items, measure)(np.float32(counts)))
 
 
 def measure_bins(config: ConfigDict, task: Task, items: Sequence) -> dict[str, Any]:
@@ -197,7 +201,7 @@ def _eval_batches(config: ConfigDict, items: Sequence, process_index: int, proce
     return loader.eval_batches(
         items,
         size=config.data.load_size,
-        batch_size=config.batch_size,
+        batch_size=min(config.batch_size, MOST_PER_DEVICE * jax.device_count()),
         process_index=process_index,
         process_count=process_count,
         num_threads=config.data.num_threads,

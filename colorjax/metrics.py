@@ -238,6 +238,8 @@ def _window_means(maps: jax.Array) -> jax.Array:
             weight * jax.lax.slice_in_dim(maps, shift, shift + size, axis=axis)
             for shift, weight in enumerate(_SSIM_WINDOW.tolist())
         )
+        # Else a GPU's compiler would write out the second sum over all terms of the first.
+        maps = jax.lax.optimization_barrier(maps)
     return maps
 
 
