@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks import harness
 from benchmarks.report import Table
 from benchmarks.settings import Settings
-from colorjax import color
+from colorjax.ops import color
 
 # In units of LUV, of which a just visible difference is about one, and in RGB of [0, 1]. The
 # libraries take white from a table, and some interpolate (OpenCV 5 is off by 0.033 of RGB); a

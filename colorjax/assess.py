@@ -13,8 +13,8 @@ from colorjax.build import build_model, build_task
 from colorjax.colorize import QUANTUM
 from colorjax.data import sources
 from colorjax.errors import UserError
+from colorjax.ops.spaces import SPACES
 from colorjax.release import Network
-from colorjax.spaces import SPACES
 
 BATCH = 8  # photographs a device at a time
 TRUTH, GRAY, MEAN = "truth", "gray", "mean chroma"  # rows of a table beside models

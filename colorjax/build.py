@@ -11,19 +11,18 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from colorjax import (
-    decoding,
     efficientnet_weights,
     parallel,
     pretrained,
-    resample,
     squeezenet_weights,
     task,
     vgg16_weights,
 )
-from colorjax.bins import Binning, channel_bins
 from colorjax.errors import UserError
 from colorjax.models import colorizer, efficientnet, squeezenet, vgg16
-from colorjax.spaces import SPACES
+from colorjax.ops import decoding, resample
+from colorjax.ops.bins import Binning, channel_bins
+from colorjax.ops.spaces import SPACES
 from colorjax.steps import TrainState, start_average
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}

@@ -15,7 +15,6 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from colorjax import color, resample
 from colorjax.build import (
     build_decoding,
     build_model,
@@ -24,10 +23,11 @@ from colorjax.build import (
     check_choice,
     check_share,
 )
-from colorjax.decoding import METHODS
 from colorjax.errors import UserError
+from colorjax.ops import color, resample
+from colorjax.ops.decoding import METHODS
+from colorjax.ops.spaces import SPACES
 from colorjax.release import Network
-from colorjax.spaces import SPACES
 from colorjax.task import Decoding, cell_means
 
 EDGES = ("guided", "bilinear")
@@ -43,7 +43,7 @@ class Settings(NamedTuple):
     """How a photo is coloured; None leaves it to the model's config.
 
     Attributes:
-      decode: how scores become chroma: argmax, mean, annealed or sample (`colorjax.decoding`).
+      decode: how scores become chroma: argmax, mean, annealed or sample (`colorjax.ops.decoding`).
       temperature: of annealed and sample, > 0.
       rebalance: how much of its rebalanced training stays in the colours of a model that had such:
         from 0, what is likely, to 1, where rare colours, which are the vivid ones, come as easily

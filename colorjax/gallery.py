@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from colorjax import color, compare, image_io, photo
+from colorjax import compare, image_io, photo
 from colorjax.colorize import Painter, Settings, colorize
 from colorjax.data.sources import mean_chroma
+from colorjax.ops import color
 
 ROWS = 6  # of a sheet
 MARGIN = 6

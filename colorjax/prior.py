@@ -9,10 +9,10 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from colorjax import evaluate, figures, image_io, logs, task
-from colorjax.bins import Binning
 from colorjax.build import build_binning, build_task, check_config, check_rebalance
 from colorjax.errors import UserError
-from colorjax.spaces import SPACES, Space
+from colorjax.ops.bins import Binning
+from colorjax.ops.spaces import SPACES, Space
 
 
 def prior(config: ConfigDict, workdir: Path) -> dict[str, Any]:

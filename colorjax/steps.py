@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from colorjax.ageing import age
+from colorjax.ops.ageing import age
 from colorjax.task import Example, Task, enlarge
 
 Batch = dict[str, jax.Array]

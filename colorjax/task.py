@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from colorjax import bins, color, decoding, losses, metrics, resample
-from colorjax.bins import Binning
-from colorjax.spaces import FULL_SCALE, SPACES, Space, difference, wrap
+from colorjax.ops import bins, color, decoding, losses, metrics, resample
+from colorjax.ops.bins import Binning
+from colorjax.ops.spaces import FULL_SCALE, SPACES, Space, difference, wrap
 
 REGRESSION_LOSSES = ("l2", "huber")
 CHROMA_SCALE = FULL_SCALE  # brings chroma into about [-1, 1] for regression

@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 from PIL import Image
 
-from colorjax.color import relative_xyz_from_linear_rgb
+from colorjax.ops.color import relative_xyz_from_linear_rgb
 
 
 def encode(image, format="PNG", **options) -> bytes:

@@ -8,7 +8,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import ndimage
 
-from colorjax import ageing, parallel, steps
+from colorjax import parallel, steps
+from colorjax.ops import ageing
 from colorjax.task import classification
 
 KEY = jax.random.key(5)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from colorjax import bins, color
+from colorjax.ops import bins, color
 
 EDGES = np.linspace(-100, 100, 51)
 PAPER = bins.channel_bins()

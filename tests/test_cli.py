@@ -14,8 +14,9 @@ from networks import save_run, tiny_network
 from pictures import encode, gray_steps, png_that_claims
 from PIL import Image
 
-from colorjax import api, batch, cli, color
+from colorjax import api, batch, cli
 from colorjax.errors import UserError
+from colorjax.ops import color
 
 
 @pytest.fixture(scope="module")
@@ -296,7 +297,8 @@ def test_help_shows_examples_without_loading_jax():
 
 
 def test_choices_are_those_of_the_library():
-    from colorjax import colorize, decoding, photo
+    from colorjax import colorize, photo
+    from colorjax.ops import decoding
 
     assert cli.METHODS == decoding.METHODS and cli.EDGES == colorize.EDGES
     assert {f".{name}" for name in cli.FORMATS} <= set(photo.SUFFIXES)

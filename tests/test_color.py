@@ -10,7 +10,7 @@ import pytest
 import skimage.color
 from numpy.testing import assert_allclose
 
-from colorjax import color
+from colorjax.ops import color
 
 SPACES = ["xyz", "luv", "lab", "hsv", "yuv"]
 OPPONENT_SPACES = ["luv", "lab", "yuv"]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from colorjax import bins, decoding, losses
-from colorjax.spaces import SPACES
+from colorjax.ops import bins, decoding, losses
+from colorjax.ops.spaces import SPACES
 
 LUV, HSV = SPACES["luv"], SPACES["hsv"]
 CHANNELS = bins.channel_bins(5).centers  # -80, -40, 0, 40, 80 twice

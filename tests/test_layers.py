@@ -6,10 +6,10 @@ import colorjax
 # From the ground up; a module may import only from floors before its own.
 FLOORS = [
     "errors files",
-    "color bins losses resample ageing",
-    "metrics models.layers spaces",
+    "ops.color ops.bins ops.losses ops.resample ops.ageing",
+    "ops.metrics models.layers ops.spaces",
     "models.vgg16",
-    "models.squeezenet models.efficientnet decoding",
+    "models.squeezenet models.efficientnet ops.decoding",
     "models.colorizer task",
     "image_io checkpoint figures logs pretrained torch_file",
     "report srgb imagenet vgg16_weights squeezenet_weights efficientnet_weights",

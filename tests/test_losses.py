@@ -4,7 +4,7 @@ import numpy as np
 import optax
 from numpy.testing import assert_allclose
 
-from colorjax import losses
+from colorjax.ops import losses
 
 
 def test_cross_entropy_of_equal_scores_is_the_log_of_their_count():

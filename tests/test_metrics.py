@@ -7,7 +7,7 @@ from scipy.linalg import sqrtm
 from skimage.color import rgb2hsv
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from colorjax import metrics
+from colorjax.ops import metrics
 
 
 def random_rgb(seed, shape=(3, 8, 10, 3)):

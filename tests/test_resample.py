@@ -5,8 +5,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from skimage.transform import resize
 
-from colorjax import resample
-from colorjax.resample import conv_same, conv_upsampled, upsample
+from colorjax.ops import resample
+from colorjax.ops.resample import conv_same, conv_upsampled, upsample
 
 X = np.random.default_rng(0).normal(size=(2, 3, 5, 4)).astype(np.float32)
 

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from colorjax import parallel, steps
 from colorjax.models.colorizer import Colorizer
-from colorjax.spaces import SPACES
+from colorjax.ops.spaces import SPACES
 from colorjax.task import classification
 
 TASK = classification()
@@ -136,7 +136,7 @@ def test_evaluation_sums_alike_on_one_device_and_four():
 
 
 def test_prediction_keeps_the_photographs_lightness():
-    from colorjax import color
+    from colorjax.ops import color
 
     variables = steps.variables(fresh_state(optax.sgd(0.1)))
     rgb = np.full((1, 16, 16, 3), 128, np.uint8)

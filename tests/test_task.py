@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from colorjax import bins, metrics, task
-from colorjax.spaces import SPACES
+from colorjax import task
+from colorjax.ops import bins, metrics
+from colorjax.ops.spaces import SPACES
 
 TASK = task.classification()
 RGB = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)

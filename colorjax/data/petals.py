@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from colorjax import bins, color
+from colorjax.ops import bins, color
 
 COUNT = 400
 # Pictures are to be used at this size: a resize mixes gamma-encoded values, and petals of different

@@ -17,7 +17,7 @@ from colorjax.models.efficientnet import EfficientNetLite
 from colorjax.models.layers import Conv, ConvParams, add_bias, scale_width
 from colorjax.models.squeezenet import SqueezeNet
 from colorjax.models.vgg16 import BATCH_NORM, VGG16
-from colorjax.resample import conv_same, upsample
+from colorjax.ops.resample import conv_same, upsample
 
 MERGES = ("concat", "sum")
 LEAST_UNITS = 3  # that a decoder may have

@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from colorjax.resample import conv_same, conv_upsampled
+from colorjax.ops.resample import conv_same, conv_upsampled
 
 GLOROT = nn.initializers.glorot_uniform()  # the paper's Xavier
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from colorjax.errors import UserError
 from colorjax.models.layers import Conv, scale_width
-from colorjax.resample import conv_same
+from colorjax.ops.resample import conv_same
 
 # Channel means of the ImageNet training set, which the published network was trained without.
 IMAGENET_MEAN_RGB = (123.68, 116.779, 103.939)

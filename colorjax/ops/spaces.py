@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from colorjax import color
+from colorjax.ops import color
 
 FULL_SCALE = 100.0
 _YUV_REACH = (0.436, 0.615)  # of U and V for colours in the gamut

@@ -1,15 +1,15 @@
 """From scores of bins to chroma: the paper's argmax, and what came after it.
 
 Every decoder takes `logits` [..., G, Q] and the bins' `values` [G, Q, D] (the groups of
-`colorjax.bins`) and returns chroma [..., G D]. None looks at neighbouring pixels.
+`colorjax.ops.bins`) and returns chroma [..., G D]. None looks at neighbouring pixels.
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from colorjax import bins
-from colorjax.spaces import FULL_SCALE, Space
+from colorjax.ops import bins
+from colorjax.ops.spaces import FULL_SCALE, Space
 
 METHODS = ("argmax", "mean", "annealed", "sample")
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from colorjax import color
+from colorjax.ops import color
 
 _PIXELS = (-3, -2)  # height and width of a channel-last image
 
