@@ -15,7 +15,6 @@ import jax
 import numpy as np
 from PIL import Image
 
-from colorjax import image_io, photo
 from colorjax.colorize import (
     Settings,
     colorize,
@@ -24,6 +23,7 @@ from colorjax.colorize import (
     pick_device,
     rebalanced,
 )
+from colorjax.pictures import image_io, photo
 from colorjax.release import load_network
 
 Picture = str | os.PathLike | bytes | Image.Image | np.ndarray

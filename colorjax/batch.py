@@ -12,10 +12,10 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from colorjax import image_io, photo
 from colorjax.colorize import Painter, Settings, colorize
 from colorjax.errors import UserError
-from colorjax.photo import Photo
+from colorjax.pictures import image_io, photo
+from colorjax.pictures.photo import Photo
 
 STDIN = "-"
 MARK = "_color"  # in the name of a result

@@ -30,12 +30,12 @@ from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import PlainTextResponse
 
-from colorjax import image_io, photo
 from colorjax.api import Colorizer
 from colorjax.colorize import Settings
 from colorjax.data.sources import mean_chroma
 from colorjax.errors import UserError
-from colorjax.photo import Photo
+from colorjax.pictures import image_io, photo
+from colorjax.pictures.photo import Photo
 
 PREVIEW, SAMPLE = 1600, 640  # most pixels of a side of what the page shows
 MOST_SAMPLES = 8

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from colorjax import compare, image_io, photo
+from colorjax import compare
 from colorjax.colorize import Painter, Settings, colorize
 from colorjax.data.sources import mean_chroma
 from colorjax.ops import color
+from colorjax.pictures import image_io, photo
 
 ROWS = 6  # of a sheet
 MARGIN = 6

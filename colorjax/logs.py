@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from tensorboardX import SummaryWriter
 
-from colorjax import files
 from colorjax.errors import UserError
+from colorjax.pictures import files
 
 METRICS = "metrics.jsonl"
 

@@ -14,8 +14,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from colorjax import files
 from colorjax.errors import UserError
+from colorjax.pictures import files
 
 AXIS = "devices"
 

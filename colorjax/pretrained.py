@@ -25,9 +25,9 @@ from absl import logging
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_safetensors
 
-from colorjax import files
 from colorjax.errors import UserError
-from colorjax.files import cache_folder
+from colorjax.pictures import files
+from colorjax.pictures.files import cache_folder
 
 Weights = dict[str, dict[str, np.ndarray]]
 

@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from colorjax import evaluate, figures, image_io, logs, task
+from colorjax import evaluate, figures, logs, task
 from colorjax.build import build_binning, build_task, check_config, check_rebalance
 from colorjax.errors import UserError
 from colorjax.ops.bins import Binning
 from colorjax.ops.spaces import SPACES, Space
+from colorjax.pictures import image_io
 
 
 def prior(config: ConfigDict, workdir: Path) -> dict[str, Any]:

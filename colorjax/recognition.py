@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from colorjax import colorize, imagenet, photo, pretrained
+from colorjax import colorize, imagenet, pretrained
 from colorjax.assess import GRAY, MEAN, TRUTH, mean_chroma
 from colorjax.colorize import Painter, Settings, open_painter
 from colorjax.data.sources import Item
@@ -27,6 +27,7 @@ from colorjax.efficientnet_weights import PUBLISHED
 from colorjax.errors import UserError
 from colorjax.models.efficientnet import EfficientNetLite, from_pretrained
 from colorjax.ops import metrics, resample
+from colorjax.pictures import photo
 from colorjax.release import Network
 
 NETWORK = "EfficientNet-Lite0"

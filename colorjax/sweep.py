@@ -7,9 +7,10 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from colorjax import figures, image_io, logs
+from colorjax import figures, logs
 from colorjax.build import check_choice
 from colorjax.errors import UserError
+from colorjax.pictures import image_io
 from colorjax.train import flatten, say, train
 
 Settings = dict[str, Any]  # dotted name -> value

@@ -21,7 +21,7 @@ from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from colorjax import checkpoint, evaluate, figures, image_io, logs, parallel, release, steps
+from colorjax import checkpoint, evaluate, figures, logs, parallel, release, steps
 from colorjax.build import (
     build_model,
     build_optimizer,
@@ -36,6 +36,7 @@ from colorjax.data.sources import Source
 from colorjax.errors import UserError
 from colorjax.models.colorizer import Colorizer
 from colorjax.parallel import is_writer
+from colorjax.pictures import image_io
 from colorjax.steps import TrainState
 
 CALIBRATION_IMAGES = 16

@@ -92,7 +92,7 @@ def modes():
 
 @pytest.mark.parametrize("name", modes())
 def test_whatever_a_photo_comes_as_its_luminance_is_kept(colorizer, name, tmp_path):
-    from colorjax import photo
+    from colorjax.pictures import photo
 
     (tmp_path / name).write_bytes(modes()[name])
     before = photo.read_photo(tmp_path / name)
@@ -297,8 +297,9 @@ def test_help_shows_examples_without_loading_jax():
 
 
 def test_choices_are_those_of_the_library():
-    from colorjax import colorize, photo
+    from colorjax import colorize
     from colorjax.ops import decoding
+    from colorjax.pictures import photo
 
     assert cli.METHODS == decoding.METHODS and cli.EDGES == colorize.EDGES
     assert {f".{name}" for name in cli.FORMATS} <= set(photo.SUFFIXES)

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from colorjax import image_io
 from colorjax.data import loader, sources
 from colorjax.errors import UserError
+from colorjax.pictures import image_io
 
 
 def photo(number, size=(24, 20)) -> Image.Image:

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from colorjax import image_io
 from colorjax.data import prepare, sources
 from colorjax.data.datasets import builders, pictures
 from colorjax.errors import UserError
+from colorjax.pictures import image_io
 
 SCENES = "spatial_envelope_256x256_static_8outdoorcategories"
 PREFIXES = {

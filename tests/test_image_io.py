@@ -8,8 +8,8 @@ import pytest
 from pictures import encode, noise, png_that_claims
 from PIL import Image
 
-from colorjax import image_io
 from colorjax.errors import UserError
+from colorjax.pictures import image_io
 
 # What a camera must do to the pixels so that the given EXIF orientation turns them upright.
 STORED = {

@@ -5,15 +5,15 @@ import colorjax
 
 # From the ground up; a module may import only from floors before its own.
 FLOORS = [
-    "errors files",
+    "errors pictures.files",
     "ops.color ops.bins ops.losses ops.resample ops.ageing",
     "ops.metrics models.layers ops.spaces",
     "models.vgg16",
     "models.squeezenet models.efficientnet ops.decoding",
     "models.colorizer task",
-    "image_io checkpoint figures logs pretrained torch_file",
-    "report srgb imagenet vgg16_weights squeezenet_weights efficientnet_weights",
-    "photo",
+    "pictures.image_io checkpoint figures logs pretrained torch_file",
+    "report pictures.srgb imagenet vgg16_weights squeezenet_weights efficientnet_weights",
+    "pictures.photo",
     "data.datasets.pictures data.petals",
     "data.datasets.builders",
     "data.packed",

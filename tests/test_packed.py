@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from colorjax import image_io
 from colorjax.data import loader, pack, packed, sources
 from colorjax.errors import UserError
+from colorjax.pictures import image_io
 
 SIDE = 48  # a multiple of 16, so that no block of the coder spans two squares
 

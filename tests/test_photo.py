@@ -15,8 +15,8 @@ import tifffile
 from pictures import encode, noise
 from PIL import ExifTags, Image, ImageCms, ImageFile, PngImagePlugin
 
-from colorjax import image_io, photo
 from colorjax.errors import UserError
+from colorjax.pictures import image_io, photo
 
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><d tiff:Orientation="6">by me</d></x:xmpmeta>'
 XMP_UPRIGHT = XMP.replace(b'"6"', b'"1"')

@@ -26,10 +26,10 @@ import PIL
 from numpy.lib import format as npy
 from tqdm import tqdm
 
-from colorjax import files, image_io
 from colorjax.data import sources
 from colorjax.data.sources import Item
 from colorjax.errors import UserError
+from colorjax.pictures import files, image_io
 
 # Files that are read for the cache's name, evenly spread: a data set prepared anew under its old
 # name shows in these, and reading all of it is what the cache is there to save.

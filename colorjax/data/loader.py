@@ -13,9 +13,9 @@ from multiprocessing.pool import ThreadPool
 
 import numpy as np
 
-from colorjax import image_io
 from colorjax.data.sources import Item, in_folder, stub
 from colorjax.errors import UserError
+from colorjax.pictures import image_io
 
 # Decoded squares are kept in memory if all of a source's fit into this.
 CACHE_BYTES = 256 * 2**20

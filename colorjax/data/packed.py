@@ -19,8 +19,8 @@ import numpy as np
 from PIL import Image, features
 from tqdm import tqdm
 
-from colorjax import files, image_io
 from colorjax.errors import UserError
+from colorjax.pictures import files, image_io
 
 INDEX = "packed.json"
 FORMAT = "colorjax-packed-1"

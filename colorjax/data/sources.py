@@ -15,10 +15,10 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from colorjax import image_io
 from colorjax.data import packed
 from colorjax.data.datasets.pictures import SUFFIXES
 from colorjax.errors import UserError
+from colorjax.pictures import image_io
 
 SAMPLE_FOLDER = Path(__file__).parent / "sample"
 # Side of the thumbnail that near-gray pictures are found by.

@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from colorjax import image_io
 from colorjax.errors import UserError
+from colorjax.pictures import image_io
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 # Share of the pictures that may be unreadable and be left out with a warning.

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from colorjax import files
 from colorjax.errors import UserError
+from colorjax.pictures import files
 
 # Pillow knows dozens of formats; parsers that nobody needs are only a way in for hostile files.
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")

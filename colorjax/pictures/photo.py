@@ -16,8 +16,8 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from PIL import Image, PngImagePlugin, TiffImagePlugin, TiffTags
 
-from colorjax import image_io, srgb
 from colorjax.errors import UserError
+from colorjax.pictures import image_io, srgb
 
 FORMATS = (*image_io.FORMATS, "GIF")
 # No camera or editor comes near; more is not worth its memory, in any of EXIF, XMP and profile.

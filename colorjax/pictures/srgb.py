@@ -7,7 +7,7 @@ import struct
 import numpy as np
 from PIL import Image, ImageCms
 
-from colorjax import image_io
+from colorjax.pictures import image_io
 
 # What the pixels of a profile's colour space may be.
 _MODES_OF_SPACE = {"RGB": ("RGB", "L"), "GRAY": ("L",), "CMYK": ("CMYK",)}
