@@ -14,7 +14,7 @@ from benchmarks import harness, jax_peer, programs
 from benchmarks.report import Table
 from benchmarks.settings import Settings
 from colorjax import parallel
-from colorjax.build import DTYPES
+from colorjax.models.build import DTYPES
 
 SIDES = {"cpu": 1024, "gpu": 8192}  # of the square matrices, large enough for full speed
 TRACED_STEPS = 3

@@ -12,7 +12,7 @@ import optax
 from benchmarks.contender import Contender
 from benchmarks.settings import NUM_BINS, Settings, examples
 from colorjax import parallel
-from colorjax.build import DTYPES
+from colorjax.models.build import DTYPES
 from colorjax.models.colorizer import Colorizer
 from colorjax.ops import losses
 

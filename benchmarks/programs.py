@@ -8,7 +8,8 @@ import numpy as np
 
 from benchmarks.harness import ROOT
 from benchmarks.settings import Settings
-from colorjax import build, steps
+from colorjax import steps
+from colorjax.models import build
 
 
 def load_size(settings: Settings) -> int:

@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from colorjax import evaluate, task
-from colorjax.build import build_model, build_task
+from colorjax import evaluate
 from colorjax.colorize import QUANTUM
 from colorjax.data import sources
 from colorjax.errors import UserError
+from colorjax.models import task
+from colorjax.models.build import build_model, build_task
 from colorjax.ops.spaces import SPACES
 from colorjax.release import Network
 

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from colorjax.build import (
+from colorjax.errors import UserError
+from colorjax.models.build import (
     build_decoding,
     build_model,
     build_task,
@@ -23,12 +24,11 @@ from colorjax.build import (
     check_choice,
     check_share,
 )
-from colorjax.errors import UserError
+from colorjax.models.task import Decoding, cell_means
 from colorjax.ops import color, resample
 from colorjax.ops.decoding import METHODS
 from colorjax.ops.spaces import SPACES
 from colorjax.release import Network
-from colorjax.task import Decoding, cell_means
 
 EDGES = ("guided", "bilinear")
 # Sides of the network's input are multiples of this, as every encoder here wants.

@@ -11,13 +11,13 @@ import optax
 from ml_collections import ConfigDict
 
 from colorjax import checkpoint, figures, logs, parallel, steps
-from colorjax.build import build_binning, build_model, build_task, check_config, state_shapes
 from colorjax.data import disk_cache, loader, sources
 from colorjax.errors import UserError
+from colorjax.models.build import build_binning, build_model, build_task, check_config, state_shapes
 from colorjax.models.colorizer import Colorizer
+from colorjax.models.task import Example, Task, summarize
 from colorjax.ops import bins
 from colorjax.pictures import image_io
-from colorjax.task import Example, Task, summarize
 
 BEST_METRIC = "loss"  # of the hold-out, the lower the better
 MOST_PER_DEVICE = 32  # photographs measured at a time: metrics take more memory than training

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from colorjax import evaluate, figures, logs, task
-from colorjax.build import build_binning, build_task, check_config, check_rebalance
+from colorjax import evaluate, figures, logs
 from colorjax.errors import UserError
+from colorjax.models import task
+from colorjax.models.build import build_binning, build_task, check_config, check_rebalance
 from colorjax.ops.bins import Binning
 from colorjax.ops.spaces import SPACES, Space
 from colorjax.pictures import image_io

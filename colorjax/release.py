@@ -18,8 +18,8 @@ from ml_collections import ConfigDict
 from safetensors.numpy import save as to_safetensors
 
 from colorjax import evaluate, logs, parallel, steps
-from colorjax.build import build_binning, build_model, build_task, state_shapes
 from colorjax.errors import UserError
+from colorjax.models.build import build_binning, build_model, build_task, state_shapes
 from colorjax.pictures import files
 from colorjax.pretrained import open_safetensors
 from colorjax.steps import TrainState, start_average

@@ -21,11 +21,11 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 from colorjax import evaluate, figures, logs, parallel, report, steps, sweep
-from colorjax.build import build_model, build_task
 from colorjax.errors import UserError
+from colorjax.models.build import build_model, build_task
+from colorjax.models.task import Example, Task, summarize
 from colorjax.ops import color
 from colorjax.sweep import Settings
-from colorjax.task import Example, Task, summarize
 from colorjax.train import flatten, say, warn_of_changes
 
 SATURATION_BINS = 40

@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from colorjax.models.task import Example, Task, enlarge
 from colorjax.ops.ageing import age
-from colorjax.task import Example, Task, enlarge
 
 Batch = dict[str, jax.Array]
 

@@ -8,8 +8,8 @@ import jax
 from ml_collections import ConfigDict
 
 from colorjax import figures, logs
-from colorjax.build import check_choice
 from colorjax.errors import UserError
+from colorjax.models.build import check_choice
 from colorjax.pictures import image_io
 from colorjax.train import flatten, say, train
 

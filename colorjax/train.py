@@ -22,7 +22,10 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from colorjax import checkpoint, evaluate, figures, logs, parallel, release, steps
-from colorjax.build import (
+from colorjax.data import loader
+from colorjax.data.sources import Source
+from colorjax.errors import UserError
+from colorjax.models.build import (
     build_model,
     build_optimizer,
     build_task,
@@ -31,9 +34,6 @@ from colorjax.build import (
     load_encoder,
     state_shapes,
 )
-from colorjax.data import loader
-from colorjax.data.sources import Source
-from colorjax.errors import UserError
 from colorjax.models.colorizer import Colorizer
 from colorjax.parallel import is_writer
 from colorjax.pictures import image_io

@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from colorjax import build, checkpoint, evaluate, logs
+from colorjax import checkpoint, evaluate, logs
+from colorjax.models import build
 from colorjax.release import Network
 from configs.classify import get_config
 

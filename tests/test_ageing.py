@@ -9,8 +9,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import ndimage
 
 from colorjax import parallel, steps
+from colorjax.models.task import classification
 from colorjax.ops import ageing
-from colorjax.task import classification
 
 KEY = jax.random.key(5)
 age = jax.jit(ageing.age, static_argnums=3)

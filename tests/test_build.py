@@ -4,8 +4,8 @@ import optax
 import pytest
 from numpy.testing import assert_allclose
 
-from colorjax import build
 from colorjax.errors import UserError
+from colorjax.models import build
 from configs import classify
 
 

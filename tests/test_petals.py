@@ -14,9 +14,10 @@ from ml_collections import ConfigDict
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 
-from colorjax import build, evaluate, logs
+from colorjax import evaluate, logs
 from colorjax.data import loader, petals, sources
 from colorjax.errors import UserError
+from colorjax.models import build
 from colorjax.ops import bins, color
 from configs import petals as config_file
 

@@ -12,9 +12,10 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from test_train import tiny_config
 
-from colorjax import build, checkpoint, evaluate, logs, release, steps, train
-from colorjax.build import build_model
+from colorjax import checkpoint, evaluate, logs, release, steps, train
 from colorjax.errors import UserError
+from colorjax.models import build
+from colorjax.models.build import build_model
 from configs import release as recipe
 
 KERNEL = "params/final1/kernel"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from colorjax import task
+from colorjax.models import task
 from colorjax.ops import bins, spaces
 
 RGB = np.random.default_rng(0).integers(0, 256, (2, 40, 50, 3), dtype=np.uint8)

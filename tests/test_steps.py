@@ -9,8 +9,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from colorjax import parallel, steps
 from colorjax.models.colorizer import Colorizer
+from colorjax.models.task import classification
 from colorjax.ops.spaces import SPACES
-from colorjax.task import classification
 
 TASK = classification()
 MODEL = Colorizer(width=1 / 8)

@@ -10,16 +10,9 @@ import optax
 from absl import logging
 from ml_collections import ConfigDict
 
-from colorjax import (
-    efficientnet_weights,
-    parallel,
-    pretrained,
-    squeezenet_weights,
-    task,
-    vgg16_weights,
-)
+from colorjax import efficientnet_weights, parallel, pretrained, squeezenet_weights, vgg16_weights
 from colorjax.errors import UserError
-from colorjax.models import colorizer, efficientnet, squeezenet, vgg16
+from colorjax.models import colorizer, efficientnet, squeezenet, task, vgg16
 from colorjax.ops import decoding, resample
 from colorjax.ops.bins import Binning, channel_bins
 from colorjax.ops.spaces import SPACES
