@@ -24,7 +24,7 @@ from colorjax.colorize import (
     rebalanced,
 )
 from colorjax.pictures import image_io, photo
-from colorjax.release import load_network
+from colorjax.weights.released import load_network
 
 Picture = str | os.PathLike | bytes | Image.Image | np.ndarray
 

@@ -15,7 +15,7 @@ from colorjax.errors import UserError
 from colorjax.models import task
 from colorjax.models.build import build_model, build_task
 from colorjax.ops.spaces import SPACES
-from colorjax.release import Network
+from colorjax.weights.released import Network
 
 BATCH = 8  # photographs a device at a time
 TRUTH, GRAY, MEAN = "truth", "gray", "mean chroma"  # rows of a table beside models

@@ -220,7 +220,7 @@ def painter_of(options: dict[str, Any]) -> Any:
 
     from colorjax import parallel
     from colorjax.colorize import open_painter, pick_device
-    from colorjax.release import load_network
+    from colorjax.weights.released import load_network
 
     jax.config.update("jax_default_device", pick_device(options["device"]))
     parallel.keep_compiled_programs()
@@ -292,9 +292,9 @@ def demo(host: str, port: int, open_browser: bool, **options: Any) -> None:
 @click.option("-o", "--output", required=True, metavar="FILE", help="Such as model.safetensors.")
 def export(run: str, output: str) -> None:
     """Writes the best checkpoint of a training RUN as one file, to hand on or to colour with."""
-    from colorjax import release
+    from colorjax.weights import released
 
-    path = release.export(run, output)
+    path = released.export(run, output)
     say(f"{path}: {path.stat().st_size:,} bytes")
 
 
@@ -325,7 +325,7 @@ def measure(
 
     from colorjax import assess, logs, parallel
     from colorjax.data import sources
-    from colorjax.release import load_network
+    from colorjax.weights.released import load_network
 
     if options["labels"] and not options["recognise"]:
         raise click.UsageError("--labels is for --recognise.")

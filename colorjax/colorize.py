@@ -28,7 +28,7 @@ from colorjax.models.task import Decoding, cell_means
 from colorjax.ops import color, resample
 from colorjax.ops.decoding import METHODS
 from colorjax.ops.spaces import SPACES
-from colorjax.release import Network
+from colorjax.weights.released import Network
 
 EDGES = ("guided", "bilinear")
 # Sides of the network's input are multiples of this, as every encoder here wants.

@@ -19,16 +19,17 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from colorjax import colorize, imagenet, pretrained
+from colorjax import colorize, imagenet
 from colorjax.assess import GRAY, MEAN, TRUTH, mean_chroma
 from colorjax.colorize import Painter, Settings, open_painter
 from colorjax.data.sources import Item
-from colorjax.efficientnet_weights import PUBLISHED
 from colorjax.errors import UserError
 from colorjax.models.efficientnet import EfficientNetLite, from_pretrained
 from colorjax.ops import metrics, resample
 from colorjax.pictures import photo
-from colorjax.release import Network
+from colorjax.weights import pretrained
+from colorjax.weights.efficientnet import PUBLISHED
+from colorjax.weights.released import Network
 
 NETWORK = "EfficientNet-Lite0"
 SIDE = 224  # pixels, of the squares that it was trained on

@@ -21,7 +21,7 @@ from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from colorjax import checkpoint, evaluate, figures, logs, parallel, release, steps
+from colorjax import evaluate, figures, logs, parallel, steps
 from colorjax.data import loader
 from colorjax.data.sources import Source
 from colorjax.errors import UserError
@@ -38,6 +38,7 @@ from colorjax.models.colorizer import Colorizer
 from colorjax.parallel import is_writer
 from colorjax.pictures import image_io
 from colorjax.steps import TrainState
+from colorjax.weights import checkpoint, released
 
 CALIBRATION_IMAGES = 16
 
@@ -211,7 +212,7 @@ def begin_afresh(
     calibration = evaluate.load_rgb(config, evaluate.spread(source.train, CALIBRATION_IMAGES))
     state = init_state(config, model, tx)
     if config.get("init_from"):
-        state, encoder = release.start_from(config.init_from, state)
+        state, encoder = released.start_from(config.init_from, state)
     else:
         state, encoder = load_encoder(config, state, task.prepare(calibration).gray)
     some = evaluate.spread(source.train, config.data.statistics_images)

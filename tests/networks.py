@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from colorjax import checkpoint, evaluate, logs
+from colorjax import evaluate, logs
 from colorjax.models import build
-from colorjax.release import Network
+from colorjax.weights import checkpoint
+from colorjax.weights.released import Network
 from configs.classify import get_config
 
 

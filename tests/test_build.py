@@ -154,8 +154,9 @@ def random_weights():
 
 @pytest.mark.parametrize("batch_norm", [True, False])
 def test_at_step_0_the_colorizers_encoder_computes_what_vgg16_computes(tmp_path, batch_norm):
-    from colorjax import pretrained, vgg16_weights
     from colorjax.models.vgg16 import VGG16, from_pretrained
+    from colorjax.weights import pretrained
+    from colorjax.weights import vgg16 as vgg16_weights
 
     weights = random_weights()
     pretrained.save(vgg16_weights.PUBLISHED, weights, tmp_path / "vgg16.safetensors")
@@ -214,7 +215,8 @@ def test_what_trains_no_model_to_release_is_refused_by_name(changes, sentence):
 def test_an_average_starts_from_the_pretrained_encoder(tmp_path):
     from test_squeezenet import random_keras_weights
 
-    from colorjax import pretrained, squeezenet_weights
+    from colorjax.weights import pretrained
+    from colorjax.weights import squeezenet as squeezenet_weights
 
     weights = {
         name: {"kernel": kernel, "bias": bias}

@@ -18,8 +18,8 @@ import numpy as np
 import optax
 import pytest
 
-from colorjax import checkpoint
 from colorjax.errors import UserError
+from colorjax.weights import checkpoint
 
 RECORD = {"config": {"lr": 1e-3}, "position": {"next_index": 7}, "metrics": {}}
 
@@ -336,7 +336,7 @@ def test_a_full_disk_is_told_before_writing(opened, tmp_path, monkeypatch):
 FAILING_WRITE = """
 import json, resource, sys
 import numpy as np
-from colorjax import checkpoint
+from colorjax.weights import checkpoint
 from colorjax.errors import UserError
 
 workdir, report = sys.argv[1:]
@@ -386,7 +386,7 @@ def test_a_write_that_fails_is_told_and_leaves_the_older_step_whole(tmp_path):
 KILLED_SAVE = """
 import os, signal, sys
 import numpy as np
-from colorjax import checkpoint
+from colorjax.weights import checkpoint
 
 manager = checkpoint.open_manager(sys.argv[1])
 record = {"config": {}, "position": {}, "metrics": {}}
@@ -439,7 +439,7 @@ import json, resource, sys
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from colorjax import checkpoint
+from colorjax.weights import checkpoint
 from colorjax.errors import UserError
 
 workdir, report, address, rank = *sys.argv[1:4], int(sys.argv[4])

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from colorjax.efficientnet_weights import PUBLISHED
 from colorjax.models import efficientnet
 from colorjax.models.efficientnet import EfficientNetLite
+from colorjax.weights.efficientnet import PUBLISHED
 
 RECORD = Path(__file__).with_suffix(".npz")
 SIZES = [(224, 224), (96, 160)]

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from colorjax import efficientnet_weights, pretrained, torch_file
-from colorjax.efficientnet_weights import MEMBER, PUBLISHED
 from colorjax.errors import UserError
 from colorjax.models.efficientnet import layer_shapes
-from colorjax.torch_file import read_state_dict
+from colorjax.weights import efficientnet as efficientnet_weights
+from colorjax.weights import pretrained, torch_file
+from colorjax.weights.efficientnet import MEMBER, PUBLISHED
+from colorjax.weights.torch_file import read_state_dict
 
 # Files made from bytes: what PyTorch before 1.6 would write, and what it would not
 

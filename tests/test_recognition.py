@@ -8,15 +8,16 @@ from networks import save_run, tiny_network
 from PIL import Image
 from test_assess import STATISTICS
 
-from colorjax import assess, cli, imagenet, pretrained, recognition
+from colorjax import assess, cli, imagenet, recognition
 from colorjax.colorize import Settings, colorize, open_painter
 from colorjax.data import sources
-from colorjax.efficientnet_weights import PUBLISHED
 from colorjax.errors import UserError
 from colorjax.models.efficientnet import EfficientNetLite, layer_shapes
 from colorjax.ops import color, metrics
 from colorjax.pictures import image_io
 from colorjax.recognition import Seen
+from colorjax.weights import pretrained
+from colorjax.weights.efficientnet import PUBLISHED
 
 RED, BLUE = imagenet.class_of("strawberry"), imagenet.class_of("blue jean")
 FOLDERS = {

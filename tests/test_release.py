@@ -12,10 +12,11 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from test_train import tiny_config
 
-from colorjax import checkpoint, evaluate, logs, release, steps, train
+from colorjax import evaluate, logs, steps, train
 from colorjax.errors import UserError
 from colorjax.models import build
 from colorjax.models.build import build_model
+from colorjax.weights import checkpoint, released
 from configs import release as recipe
 
 KERNEL = "params/final1/kernel"
@@ -36,7 +37,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def exported(run, tmp_path_factory):
-    return release.export(run[0], tmp_path_factory.mktemp("released") / "new" / "m.safetensors")
+    return released.export(run[0], tmp_path_factory.mktemp("released") / "new" / "m.safetensors")
 
 
 def flat(tree):
@@ -47,7 +48,7 @@ def flat(tree):
 def test_an_exported_model_loads_as_the_runs_average_to_half_precision(run, exported):
     workdir, config = run
     _, want = evaluate.load_variables(config, build_model(config), workdir)
-    loaded_config, statistics, variables = release.load(exported)
+    loaded_config, statistics, variables = released.load(exported)
     assert jax.tree.structure(variables) == jax.tree.structure(want)
     assert {x.dtype for x in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
     for name, x in flat(variables).items():
@@ -95,7 +96,7 @@ def spoilt(exported, tmp_path, *, metadata=None, resign=True, **arrays):
         if array is not None:
             tensors[name] = array
     if resign:
-        notes["sha256"] = release.digest(tensors)
+        notes["sha256"] = released.digest(tensors)
     path = tmp_path / "spoilt.safetensors"
     save_file(tensors, path, notes)
     return refusal(path)
@@ -103,7 +104,7 @@ def spoilt(exported, tmp_path, *, metadata=None, resign=True, **arrays):
 
 def refusal(path):
     with pytest.raises(UserError) as caught:
-        release.load(path)
+        released.load(path)
     sentence = str(caught.value)
     assert str(path) in sentence and "\n" not in sentence
     return sentence
@@ -167,9 +168,9 @@ def test_another_kind_of_file_is_refused(exported, tmp_path):
 
 
 def test_a_model_too_large_to_release_is_refused(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(release, "MAX_BYTES", 1000)
+    monkeypatch.setattr(released, "MAX_BYTES", 1000)
     with pytest.raises(UserError, match="would take .* bytes, want at most 1,000"):
-        release.export(run[0], tmp_path / "m.safetensors")
+        released.export(run[0], tmp_path / "m.safetensors")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -192,11 +193,11 @@ def test_a_run_starts_from_another_run_and_from_the_model_that_colorjax_comes_wi
     workdir, config = run
     _, variables = evaluate.load_variables(config, build_model(config), workdir)
     state = build.init_state(config, build_model(config), optax.identity())
-    started, line = release.start_from(str(workdir), state)
+    started, line = released.start_from(str(workdir), state)
     assert line == str(workdir)
     jax.tree.map(assert_array_equal, steps.variables(started), variables)
     with pytest.raises(UserError, match=r"colorjax.safetensors: params/.* in the file, want "):
-        release.start_from("release", state)
+        released.start_from("release", state)
 
 
 def test_starting_from_the_file_of_another_network_is_refused(exported, tmp_path):

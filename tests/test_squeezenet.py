@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from colorjax import pretrained, squeezenet_weights, vgg16_weights
 from colorjax.errors import UserError
 from colorjax.models import squeezenet
+from colorjax.weights import pretrained
+from colorjax.weights import squeezenet as squeezenet_weights
+from colorjax.weights import vgg16 as vgg16_weights
 
 MEAN_BGR = np.float32([103.939, 116.779, 123.68])
 

@@ -16,9 +16,10 @@ import pytest
 from absl import logging
 from safetensors.numpy import load_file, save_file
 
-from colorjax import pretrained, vgg16_weights
 from colorjax.errors import UserError
 from colorjax.models import vgg16
+from colorjax.weights import pretrained
+from colorjax.weights import vgg16 as vgg16_weights
 
 ADDRESS = (
     "https://storage.googleapis.com/tensorflow/keras-applications/vgg16/"

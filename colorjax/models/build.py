@@ -10,13 +10,25 @@ import optax
 from absl import logging
 from ml_collections import ConfigDict
 
-from colorjax import efficientnet_weights, parallel, pretrained, squeezenet_weights, vgg16_weights
+from colorjax import parallel
 from colorjax.errors import UserError
 from colorjax.models import colorizer, efficientnet, squeezenet, task, vgg16
 from colorjax.ops import decoding, resample
 from colorjax.ops.bins import Binning, channel_bins
 from colorjax.ops.spaces import SPACES
 from colorjax.steps import TrainState, start_average
+from colorjax.weights import (
+    efficientnet as efficientnet_weights,
+)
+from colorjax.weights import (
+    pretrained,
+)
+from colorjax.weights import (
+    squeezenet as squeezenet_weights,
+)
+from colorjax.weights import (
+    vgg16 as vgg16_weights,
+)
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 SCHEDULES = ("constant", "cosine")

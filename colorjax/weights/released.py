@@ -21,10 +21,10 @@ from colorjax import evaluate, logs, parallel, steps
 from colorjax.errors import UserError
 from colorjax.models.build import build_binning, build_model, build_task, state_shapes
 from colorjax.pictures import files
-from colorjax.pretrained import open_safetensors
 from colorjax.steps import TrainState, start_average
+from colorjax.weights.pretrained import open_safetensors
 
-RELEASED = Path(__file__).parent / "released" / "colorjax.safetensors"
+RELEASED = Path(__file__).parent.parent / "released" / "colorjax.safetensors"
 WHAT = "a model of colorjax"
 FORMAT = "colorjax-model-1"  # changes with anything that an older program would misread
 LICENCE = "Apache-2.0"

@@ -1,0 +1,54 @@
+"""The published ImageNet weights of SqueezeNet.
+
+    python -m colorjax.squeezenet_weights FILE      ports a Keras file into the cache
+    python -m colorjax.squeezenet_weights --fetch   downloads the published one (3 MB) and ports it
+
+They are those of SqueezeNet 1.1 for Caffe (https://github.com/forresti/SqueezeNet, BSD), which
+https://github.com/rcmalli/keras-squeezenet (MIT) brought to Keras: trained on BGR pictures.
+"""
+
+import hashlib
+
+import numpy as np
+
+from colorjax.models.squeezenet import layer_shapes
+from colorjax.weights import pretrained
+from colorjax.weights.pretrained import Published, Weights
+
+URL = (
+    "https://github.com/rcmalli/keras-squeezenet/releases/download/v1.0/"
+    "squeezenet_weights_tf_dim_ordering_tf_kernels_notop.h5"
+)
+PUBLISHED_MD5 = {
+    "80b66c92d79d4310e07fb60a297bf0d1": "squeezenet_weights_tf_dim_ordering_tf_kernels_notop.h5",
+}
+# Of all arrays in the order of their names, float32, the inputs of conv1 in RGB order.
+_PUBLISHED_SHA256 = "31b66f6e4595ec9b63a9a595d6d4d3cc2d485df9cd71e91b519be889d2a5ac93"
+
+
+def is_genuine(weights: Weights) -> bool:
+    """Whether all arrays equal the published ones to the last bit."""
+    digest = hashlib.sha256()
+    for _, array in sorted(pretrained.flat(weights).items()):
+        digest.update(np.ascontiguousarray(array, "<f4"))
+    return digest.hexdigest() == _PUBLISHED_SHA256
+
+
+def _share(weights: Weights) -> str:
+    return "the published arrays" if is_genuine(weights) else "not the published arrays"
+
+
+PUBLISHED = Published(
+    network="SqueezeNet",
+    shapes=layer_shapes(),
+    read=pretrained.read_keras_file,
+    file="a file saved by Keras",
+    format="colorjax-squeezenet-1",
+    module="colorjax.squeezenet_weights",
+    url=URL,
+    md5=next(iter(PUBLISHED_MD5)),
+    md5s=PUBLISHED_MD5,
+    share=_share,
+    first="conv1",
+    left_out=("conv10",),
+)
