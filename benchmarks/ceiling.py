@@ -13,8 +13,8 @@ import numpy as np
 from benchmarks import harness, jax_peer, programs
 from benchmarks.report import Table
 from benchmarks.settings import Settings
-from colorjax import parallel
 from colorjax.models.build import DTYPES
+from colorjax.training import parallel
 
 SIDES = {"cpu": 1024, "gpu": 8192}  # of the square matrices, large enough for full speed
 TRACED_STEPS = 3

@@ -11,10 +11,10 @@ import optax
 
 from benchmarks.contender import Contender
 from benchmarks.settings import NUM_BINS, Settings, examples
-from colorjax import parallel
 from colorjax.models.build import DTYPES
 from colorjax.models.colorizer import Colorizer
 from colorjax.ops import losses
+from colorjax.training import parallel
 
 MEAN_RGB = (123.68, 116.779, 103.939)
 BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512))

@@ -71,7 +71,7 @@ def main(settings: dict[str, Any]) -> dict[str, float]:
     import jax
 
     from benchmarks import programs
-    from colorjax import parallel
+    from colorjax.training import parallel
 
     devices = jax.devices()[:1]
     step, state = programs.training(Settings(**settings))

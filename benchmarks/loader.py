@@ -14,9 +14,9 @@ from PIL import Image
 from benchmarks import harness, programs, report
 from benchmarks.report import Table
 from benchmarks.settings import Settings
-from colorjax import parallel
 from colorjax.data import disk_cache, loader
 from colorjax.data.sources import Item
+from colorjax.training import parallel
 
 PHOTO = (500, 375)  # pixels, as in ImageNet
 QUALITY = 90

@@ -8,8 +8,8 @@ import numpy as np
 
 from benchmarks.harness import ROOT
 from benchmarks.settings import Settings
-from colorjax import steps
 from colorjax.models import build
+from colorjax.training import steps
 
 
 def load_size(settings: Settings) -> int:

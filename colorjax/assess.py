@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from colorjax import evaluate
 from colorjax.colorize import QUANTUM
 from colorjax.data import sources
 from colorjax.errors import UserError
 from colorjax.models import task
 from colorjax.models.build import build_model, build_task
 from colorjax.ops.spaces import SPACES
+from colorjax.training import evaluate
 from colorjax.weights.released import Network
 
 BATCH = 8  # photographs a device at a time

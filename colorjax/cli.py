@@ -218,8 +218,8 @@ def painter_of(options: dict[str, Any]) -> Any:
     """The network of the `model_options`, ready to colour."""
     import jax
 
-    from colorjax import parallel
     from colorjax.colorize import open_painter, pick_device
+    from colorjax.training import parallel
     from colorjax.weights.released import load_network
 
     jax.config.update("jax_default_device", pick_device(options["device"]))
@@ -278,8 +278,8 @@ def demo(host: str, port: int, open_browser: bool, **options: Any) -> None:
         if error.name != "gradio":
             raise
         raise click.ClickException("the page needs gradio: pip install 'colorjax[demo]'") from error
-    from colorjax import parallel
     from colorjax.api import Colorizer
+    from colorjax.training import parallel
 
     parallel.keep_compiled_programs()
     say("loading the network, which takes some seconds")
@@ -323,8 +323,9 @@ def measure(
     """
     from pathlib import Path
 
-    from colorjax import assess, logs, parallel
+    from colorjax import assess
     from colorjax.data import sources
+    from colorjax.training import logs, parallel
     from colorjax.weights.released import load_network
 
     if options["labels"] and not options["recognise"]:

@@ -16,13 +16,13 @@ import jax
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from colorjax import logs, parallel
 from colorjax.errors import UserError
-from colorjax.evaluate import evaluate
 from colorjax.prior import prior
 from colorjax.reproduce import reproduce
 from colorjax.sweep import sweep
-from colorjax.train import flatten, train
+from colorjax.training import logs, parallel
+from colorjax.training.evaluate import evaluate
+from colorjax.training.train import flatten, train
 
 MODES = {
     "train": train,

@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from colorjax import evaluate, figures, logs
 from colorjax.errors import UserError
 from colorjax.models import task
 from colorjax.models.build import build_binning, build_task, check_config, check_rebalance
 from colorjax.ops.bins import Binning
 from colorjax.ops.spaces import SPACES, Space
 from colorjax.pictures import image_io
+from colorjax.training import evaluate, figures, logs
 
 
 def prior(config: ConfigDict, workdir: Path) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from markdown_it import MarkdownIt
 
-from colorjax import logs
 from colorjax.pictures import image_io
+from colorjax.training import logs
 
 Metrics = dict[str, float]
 Results = dict[str, Metrics]  # name of a finished run, or of "run, decoding" -> metrics

@@ -20,13 +20,14 @@ import numpy as np
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from colorjax import evaluate, figures, logs, parallel, report, steps, sweep
+from colorjax import report, sweep
 from colorjax.errors import UserError
 from colorjax.models.build import build_model, build_task
 from colorjax.models.task import Example, Task, summarize
 from colorjax.ops import color
 from colorjax.sweep import Settings
-from colorjax.train import flatten, say, warn_of_changes
+from colorjax.training import evaluate, figures, logs, parallel, steps
+from colorjax.training.train import flatten, say, warn_of_changes
 
 SATURATION_BINS = 40
 STEP_COUNTS = ("num_steps", "log_every", "eval_every", "checkpoint_every")

@@ -7,11 +7,11 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from colorjax import figures, logs
 from colorjax.errors import UserError
 from colorjax.models.build import check_choice
 from colorjax.pictures import image_io
-from colorjax.train import flatten, say, train
+from colorjax.training import figures, logs
+from colorjax.training.train import flatten, say, train
 
 Settings = dict[str, Any]  # dotted name -> value
 # Metrics that a sweep may be judged by.

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from colorjax import evaluate, logs
 from colorjax.models import build
+from colorjax.training import evaluate, logs
 from colorjax.weights import checkpoint
 from colorjax.weights.released import Network
 from configs.classify import get_config

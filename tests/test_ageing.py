@@ -8,9 +8,9 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import ndimage
 
-from colorjax import parallel, steps
 from colorjax.models.task import classification
 from colorjax.ops import ageing
+from colorjax.training import parallel, steps
 
 KEY = jax.random.key(5)
 age = jax.jit(ageing.age, static_argnums=3)

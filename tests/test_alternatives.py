@@ -17,8 +17,8 @@ from test_colorizer import (
     final_convs,
 )
 
-from colorjax import steps
 from colorjax.models import build
+from colorjax.training import steps
 from configs import reproduce
 
 EXPERIMENTS = {name: dict(settings) for name, settings in reproduce.get_config().experiments}

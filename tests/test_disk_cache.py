@@ -14,10 +14,10 @@ import pytest
 from numpy.testing import assert_array_equal
 from PIL import Image
 
-from colorjax import evaluate
 from colorjax.data import disk_cache, loader, sources
 from colorjax.errors import UserError
 from colorjax.pictures import image_io
+from colorjax.training import evaluate
 from configs import classify
 
 SIZE = 8

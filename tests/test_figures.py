@@ -1,7 +1,7 @@
 import numpy as np
 from numpy.testing import assert_array_equal
 
-from colorjax import figures
+from colorjax.training import figures
 
 LEFT, TOP, GAP = 84, 24, 6
 

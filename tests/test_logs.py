@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
-from colorjax import logs
 from colorjax.errors import UserError
+from colorjax.training import logs
 
 
 def write(workdir, start, steps):

@@ -14,11 +14,11 @@ from ml_collections import ConfigDict
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 
-from colorjax import evaluate, logs
 from colorjax.data import loader, petals, sources
 from colorjax.errors import UserError
 from colorjax.models import build
 from colorjax.ops import bins, color
+from colorjax.training import evaluate, logs
 from configs import petals as config_file
 
 ROOT = Path(__file__).parent.parent
@@ -187,7 +187,7 @@ def test_both_variants_differ_in_the_objective_alone():
 TRAIN = """
     import sys
     from pathlib import Path
-    from colorjax import train
+    from colorjax.training import train
     from configs import petals
 
     folder, variant, *seeds = sys.argv[1:]

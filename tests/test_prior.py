@@ -4,9 +4,9 @@ from numpy.testing import assert_allclose
 from PIL import Image
 from test_train import tiny_config
 
-from colorjax import evaluate, logs
 from colorjax.errors import UserError
 from colorjax.prior import prior
+from colorjax.training import evaluate, logs
 
 
 def photos(folder, colors):

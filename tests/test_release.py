@@ -12,10 +12,10 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from test_train import tiny_config
 
-from colorjax import evaluate, logs, steps, train
 from colorjax.errors import UserError
 from colorjax.models import build
 from colorjax.models.build import build_model
+from colorjax.training import evaluate, logs, steps, train
 from colorjax.weights import checkpoint, released
 from configs import release as recipe
 

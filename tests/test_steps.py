@@ -7,10 +7,10 @@ import optax
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from colorjax import parallel, steps
 from colorjax.models.colorizer import Colorizer
 from colorjax.models.task import classification
 from colorjax.ops.spaces import SPACES
+from colorjax.training import parallel, steps
 
 TASK = classification()
 MODEL = Colorizer(width=1 / 8)

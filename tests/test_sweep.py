@@ -3,8 +3,9 @@ import json
 import pytest
 from test_train import tiny_config
 
-from colorjax import logs, sweep
+from colorjax import sweep
 from colorjax.errors import UserError
+from colorjax.training import logs
 from configs import learning_rate
 
 RATES = ("optimizer.learning_rate", (1e-3, 1e30))

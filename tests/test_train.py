@@ -8,8 +8,8 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 from test_build import random_weights
 
-from colorjax import evaluate, logs, train
 from colorjax.errors import UserError
+from colorjax.training import evaluate, logs, train
 from colorjax.weights import checkpoint, pretrained
 from colorjax.weights import vgg16 as vgg16_weights
 from configs import classify

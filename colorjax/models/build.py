@@ -10,13 +10,13 @@ import optax
 from absl import logging
 from ml_collections import ConfigDict
 
-from colorjax import parallel
 from colorjax.errors import UserError
 from colorjax.models import colorizer, efficientnet, squeezenet, task, vgg16
 from colorjax.ops import decoding, resample
 from colorjax.ops.bins import Binning, channel_bins
 from colorjax.ops.spaces import SPACES
-from colorjax.steps import TrainState, start_average
+from colorjax.training import parallel
+from colorjax.training.steps import TrainState, start_average
 from colorjax.weights import (
     efficientnet as efficientnet_weights,
 )

@@ -17,11 +17,11 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 from safetensors.numpy import save as to_safetensors
 
-from colorjax import evaluate, logs, parallel, steps
 from colorjax.errors import UserError
 from colorjax.models.build import build_binning, build_model, build_task, state_shapes
 from colorjax.pictures import files
-from colorjax.steps import TrainState, start_average
+from colorjax.training import evaluate, logs, parallel, steps
+from colorjax.training.steps import TrainState, start_average
 from colorjax.weights.pretrained import open_safetensors
 
 RELEASED = Path(__file__).parent.parent / "released" / "colorjax.safetensors"

@@ -21,7 +21,6 @@ from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from colorjax import evaluate, figures, logs, parallel, steps
 from colorjax.data import loader
 from colorjax.data.sources import Source
 from colorjax.errors import UserError
@@ -35,9 +34,10 @@ from colorjax.models.build import (
     state_shapes,
 )
 from colorjax.models.colorizer import Colorizer
-from colorjax.parallel import is_writer
 from colorjax.pictures import image_io
-from colorjax.steps import TrainState
+from colorjax.training import evaluate, figures, logs, parallel, steps
+from colorjax.training.parallel import is_writer
+from colorjax.training.steps import TrainState
 from colorjax.weights import checkpoint, released
 
 CALIBRATION_IMAGES = 16

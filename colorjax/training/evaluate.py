@@ -10,7 +10,6 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from colorjax import figures, logs, parallel, steps
 from colorjax.data import disk_cache, loader, sources
 from colorjax.errors import UserError
 from colorjax.models.build import build_binning, build_model, build_task, check_config, state_shapes
@@ -18,6 +17,7 @@ from colorjax.models.colorizer import Colorizer
 from colorjax.models.task import Example, Task, summarize
 from colorjax.ops import bins
 from colorjax.pictures import image_io
+from colorjax.training import figures, logs, parallel, steps
 from colorjax.weights import checkpoint
 
 BEST_METRIC = "loss"  # of the hold-out, the lower the better
