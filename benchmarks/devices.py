@@ -1,4 +1,4 @@
-"""The training step on several devices: pmap, as `colorjax.training.parallel` has it, and shardings.
+"""The training step on several devices: pmap as in `colorjax.training.parallel`, and shardings.
 
 A CPU is cut into simulated devices, which share its cores: what is measured is the cost of
 dividing the work, not the gain. There are no more of them than cores, as XLA's threads wait for

@@ -323,8 +323,8 @@ def measure(
     """
     from pathlib import Path
 
-    from colorjax import assess
     from colorjax.data import sources
+    from colorjax.studies import assess
     from colorjax.training import logs, parallel
     from colorjax.weights.released import load_network
 
@@ -355,7 +355,7 @@ def recogniser_of(
     """
     if not recognise and not frechet:
         return None
-    from colorjax import assess, imagenet, recognition
+    from colorjax.studies import assess, imagenet, recognition
 
     table = imagenet.read_table(labels) if labels else None
     classes = {

@@ -17,9 +17,9 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from colorjax.errors import UserError
-from colorjax.prior import prior
-from colorjax.reproduce import reproduce
-from colorjax.sweep import sweep
+from colorjax.studies.prior import prior
+from colorjax.studies.reproduce import reproduce
+from colorjax.studies.sweep import sweep
 from colorjax.training import logs, parallel
 from colorjax.training.evaluate import evaluate
 from colorjax.training.train import flatten, train

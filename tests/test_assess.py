@@ -7,10 +7,11 @@ from networks import save_run, tiny_network
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
-from colorjax import assess, cli, gallery
+from colorjax import cli, gallery
 from colorjax.data import sources
 from colorjax.errors import UserError
 from colorjax.ops import color
+from colorjax.studies import assess
 
 STATISTICS = {
     "counts": np.ones((2, 50)).tolist(),

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 import tensorflow_datasets
 
-from colorjax import imagenet
 from colorjax.errors import UserError
+from colorjax.studies import imagenet
 
 
 def test_the_thousand_classes_are_in_the_order_of_their_synsets():

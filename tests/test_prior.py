@@ -5,7 +5,7 @@ from PIL import Image
 from test_train import tiny_config
 
 from colorjax.errors import UserError
-from colorjax.prior import prior
+from colorjax.studies.prior import prior
 from colorjax.training import evaluate, logs
 
 

@@ -8,14 +8,15 @@ from networks import save_run, tiny_network
 from PIL import Image
 from test_assess import STATISTICS
 
-from colorjax import assess, cli, imagenet, recognition
+from colorjax import cli
 from colorjax.colorize import Settings, colorize, open_painter
 from colorjax.data import sources
 from colorjax.errors import UserError
 from colorjax.models.efficientnet import EfficientNetLite, layer_shapes
 from colorjax.ops import color, metrics
 from colorjax.pictures import image_io
-from colorjax.recognition import Seen
+from colorjax.studies import assess, imagenet, recognition
+from colorjax.studies.recognition import Seen
 from colorjax.weights import pretrained
 from colorjax.weights.efficientnet import PUBLISHED
 

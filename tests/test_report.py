@@ -3,8 +3,8 @@ import re
 import numpy as np
 import pytest
 
-from colorjax import report
-from colorjax.report import Claim, Content, judge
+from colorjax.studies import report
+from colorjax.studies.report import Claim, Content, judge
 
 CLAIM = Claim("one is better", [("psnr", "one", ">", "two"), ("l_reg", "one", "<", "two")])
 METRICS = {"loss": 7.25, "psnr": 20.0, "colorfulness": 30.0, "colorfulness_true": 40.0}

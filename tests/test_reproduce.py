@@ -5,8 +5,8 @@ import pytest
 from numpy.testing import assert_allclose
 from test_train import tiny_config
 
-from colorjax import report, reproduce, sweep
 from colorjax.errors import UserError
+from colorjax.studies import report, reproduce, sweep
 from colorjax.training import evaluate, logs
 from colorjax.training.train import flatten
 from configs import reproduce as reproduce_config

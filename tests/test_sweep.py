@@ -3,8 +3,8 @@ import json
 import pytest
 from test_train import tiny_config
 
-from colorjax import sweep
 from colorjax.errors import UserError
+from colorjax.studies import sweep
 from colorjax.training import logs
 from configs import learning_rate
 

@@ -19,14 +19,15 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from colorjax import colorize, imagenet
-from colorjax.assess import GRAY, MEAN, TRUTH, mean_chroma
+from colorjax import colorize
 from colorjax.colorize import Painter, Settings, open_painter
 from colorjax.data.sources import Item
 from colorjax.errors import UserError
 from colorjax.models.efficientnet import EfficientNetLite, from_pretrained
 from colorjax.ops import metrics, resample
 from colorjax.pictures import photo
+from colorjax.studies import imagenet
+from colorjax.studies.assess import GRAY, MEAN, TRUTH, mean_chroma
 from colorjax.weights import pretrained
 from colorjax.weights.efficientnet import PUBLISHED
 from colorjax.weights.released import Network

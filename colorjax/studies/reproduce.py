@@ -20,12 +20,12 @@ import numpy as np
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from colorjax import report, sweep
 from colorjax.errors import UserError
 from colorjax.models.build import build_model, build_task
 from colorjax.models.task import Example, Task, summarize
 from colorjax.ops import color
-from colorjax.sweep import Settings
+from colorjax.studies import report, sweep
+from colorjax.studies.sweep import Settings
 from colorjax.training import evaluate, figures, logs, parallel, steps
 from colorjax.training.train import flatten, say, warn_of_changes
 
