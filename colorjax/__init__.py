@@ -8,7 +8,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from colorjax.api import Colorizer
+    from colorjax.coloring.api import Colorizer
 
 __all__ = ["Colorizer"]
 
@@ -16,7 +16,7 @@ __all__ = ["Colorizer"]
 def __getattr__(name: str) -> Any:
     # Only when it is wanted: jax takes seconds to import, and every module passes by here.
     if name == "Colorizer":
-        from colorjax.api import Colorizer
+        from colorjax.coloring.api import Colorizer
 
         return Colorizer
     raise AttributeError(f"module 'colorjax' has no attribute {name!r}")

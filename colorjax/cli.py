@@ -140,7 +140,7 @@ def run(options: dict[str, Any]) -> None:
 
 def plan(options: dict[str, Any]) -> tuple[list, list[str], list]:
     """The jobs, the photos that are left out, and what is wrong from the start."""
-    from colorjax import batch
+    from colorjax.coloring import batch
 
     output, count = options["output"], options["samples"] or 1
     found = list(batch.find(options["photos"], options["recursive"]))
@@ -169,8 +169,8 @@ def work(jobs: Sequence, options: dict[str, Any]) -> Iterator:
     """Loads the network, colours and shows progress: the outcome of each job."""
     from tqdm import tqdm
 
-    from colorjax import batch, compare
-    from colorjax.colorize import own_decoding, rebalanced
+    from colorjax.coloring import batch, compare
+    from colorjax.coloring.colorize import own_decoding, rebalanced
 
     asked_to_stop = stop_signals()
     painter = painter_of(options)
@@ -218,7 +218,7 @@ def painter_of(options: dict[str, Any]) -> Any:
     """The network of the `model_options`, ready to colour."""
     import jax
 
-    from colorjax.colorize import open_painter, pick_device
+    from colorjax.coloring.colorize import open_painter, pick_device
     from colorjax.training import parallel
     from colorjax.weights.released import load_network
 
@@ -229,7 +229,7 @@ def painter_of(options: dict[str, Any]) -> Any:
 
 def settings_of(options: dict[str, Any]) -> list:
     """Those of each result of a photo."""
-    from colorjax.colorize import Settings
+    from colorjax.coloring.colorize import Settings
 
     first, count = options["seed"], options["samples"] or 1
     decode = "sample" if options["samples"] else options["decode"]
@@ -273,12 +273,12 @@ def demo(host: str, port: int, open_browser: bool, **options: Any) -> None:
     Photos go to no other machine, and are deleted when the program ends.
     """
     try:
-        from colorjax import demo as page
+        from colorjax.coloring.page import layout as page
     except ModuleNotFoundError as error:
         if error.name != "gradio":
             raise
         raise click.ClickException("the page needs gradio: pip install 'colorjax[demo]'") from error
-    from colorjax.api import Colorizer
+    from colorjax.coloring.api import Colorizer
     from colorjax.training import parallel
 
     parallel.keep_compiled_programs()
@@ -390,8 +390,8 @@ def gallery(photos: Sequence[str], output: str, count: int, side: int, **options
     """
     from pathlib import Path
 
-    from colorjax import batch
-    from colorjax import gallery as sheets
+    from colorjax.coloring import batch
+    from colorjax.coloring import gallery as sheets
 
     found = list(batch.find(photos, recursive=True))
     for one in found:

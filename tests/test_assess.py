@@ -7,7 +7,8 @@ from networks import save_run, tiny_network
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
-from colorjax import cli, gallery
+from colorjax import cli
+from colorjax.coloring import gallery
 from colorjax.data import sources
 from colorjax.errors import UserError
 from colorjax.ops import color

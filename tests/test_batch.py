@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from colorjax import batch
-from colorjax.batch import Found, Job
+from colorjax.coloring import batch
+from colorjax.coloring.batch import Found, Job
 
 
 def touch(folder, *names):

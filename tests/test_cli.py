@@ -14,7 +14,8 @@ from networks import save_run, tiny_network
 from pictures import encode, gray_steps, png_that_claims
 from PIL import Image
 
-from colorjax import api, batch, cli
+from colorjax import cli
+from colorjax.coloring import api, batch
 from colorjax.errors import UserError
 from colorjax.ops import color
 
@@ -297,7 +298,7 @@ def test_help_shows_examples_without_loading_jax():
 
 
 def test_choices_are_those_of_the_library():
-    from colorjax import colorize
+    from colorjax.coloring import colorize
     from colorjax.ops import decoding
     from colorjax.pictures import photo
 

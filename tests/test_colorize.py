@@ -6,8 +6,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from pictures import gray_steps, spread
 from PIL import Image
 
-from colorjax import colorize
-from colorjax.colorize import Settings
+from colorjax.coloring import colorize
+from colorjax.coloring.colorize import Settings
 from colorjax.errors import UserError
 from colorjax.ops import resample
 

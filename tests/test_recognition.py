@@ -9,7 +9,7 @@ from PIL import Image
 from test_assess import STATISTICS
 
 from colorjax import cli
-from colorjax.colorize import Settings, colorize, open_painter
+from colorjax.coloring.colorize import Settings, colorize, open_painter
 from colorjax.data import sources
 from colorjax.errors import UserError
 from colorjax.models.efficientnet import EfficientNetLite, layer_shapes

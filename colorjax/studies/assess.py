@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from colorjax.colorize import QUANTUM
+from colorjax.coloring.colorize import QUANTUM
 from colorjax.data import sources
 from colorjax.errors import UserError
 from colorjax.models import task

@@ -19,8 +19,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from colorjax import colorize
-from colorjax.colorize import Painter, Settings, open_painter
+from colorjax.coloring import colorize
+from colorjax.coloring.colorize import Painter, Settings, open_painter
 from colorjax.data.sources import Item
 from colorjax.errors import UserError
 from colorjax.models.efficientnet import EfficientNetLite, from_pretrained

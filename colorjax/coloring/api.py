@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from PIL import Image
 
-from colorjax.colorize import (
+from colorjax.coloring.colorize import (
     Settings,
     colorize,
     open_painter,

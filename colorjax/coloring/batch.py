@@ -12,7 +12,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from colorjax.colorize import Painter, Settings, colorize
+from colorjax.coloring.colorize import Painter, Settings, colorize
 from colorjax.errors import UserError
 from colorjax.pictures import image_io, photo
 from colorjax.pictures.photo import Photo

@@ -30,8 +30,8 @@ from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import PlainTextResponse
 
-from colorjax.api import Colorizer
-from colorjax.colorize import Settings
+from colorjax.coloring.api import Colorizer
+from colorjax.coloring.colorize import Settings
 from colorjax.data.sources import mean_chroma
 from colorjax.errors import UserError
 from colorjax.pictures import image_io, photo
@@ -537,7 +537,7 @@ def running(
                 share=False, inbrowser=False, show_error=False, footer_links=[], run_history=False,
                 max_file_size=MAX_UPLOAD_BYTES, enable_monitoring=False, mcp_server=False,
                 ssr_mode=False, pwa=False, num_workers=None, theme=_theme(), i18n=WORDS,
-                css=resources.files("colorjax").joinpath("demo.css").read_text(),
+                css=resources.files("colorjax.coloring.page").joinpath("demo.css").read_text(),
                 app_kwargs={"middleware": [
                     # Else a page elsewhere whose name leads to this machine could read this one.
                     Middleware(TrustedHostMiddleware, allowed_hosts=hosts),
