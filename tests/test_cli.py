@@ -300,10 +300,10 @@ def test_help_shows_examples_without_loading_jax():
 def test_choices_are_those_of_the_library():
     from colorjax.coloring import colorize
     from colorjax.ops import decoding
-    from colorjax.pictures import photo
+    from colorjax.pictures import writing
 
     assert cli.METHODS == decoding.METHODS and cli.EDGES == colorize.EDGES
-    assert {f".{name}" for name in cli.FORMATS} <= set(photo.SUFFIXES)
+    assert {f".{name}" for name in cli.FORMATS} <= set(writing.SUFFIXES)
 
 
 def test_arrays_images_paths_and_bytes_give_the_same_picture(colorizer, tmp_path):

@@ -16,7 +16,7 @@ from pictures import encode, noise
 from PIL import ExifTags, Image, ImageCms, ImageFile, PngImagePlugin
 
 from colorjax.errors import UserError
-from colorjax.pictures import image_io, photo
+from colorjax.pictures import image_io, metadata, photo, writing
 
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><d tiff:Orientation="6">by me</d></x:xmpmeta>'
 XMP_UPRIGHT = XMP.replace(b'"6"', b'"1"')
@@ -169,7 +169,7 @@ def test_lossless_formats_come_back_bit_for_bit(format):
     got = photo.read_photo(encode(image, format, lossless=True))
     np.testing.assert_array_equal(got.rgb, np.asarray(image.convert("RGB")))
     assert got.alpha is None and got.notices == ()
-    assert got.metadata._replace(dpi=None) == photo.Metadata()
+    assert got.metadata._replace(dpi=None) == metadata.Metadata()
 
 
 def test_jpegs_in_colour_and_gray_are_read():
@@ -375,7 +375,7 @@ def test_photos_are_turned_upright_and_say_so(format, order):
     got = photo.read_photo(data)
     assert_close(got.rgb, upright, 30)
     again = io.BytesIO()
-    photo.write_photo(again, got.rgb, got, format="png")
+    writing.write_photo(again, got.rgb, got, format="png")
     assert exif_values(again.getvalue())[0x0112] == 1
     assert_close(photo.read_photo(again.getvalue()).rgb, upright, 30)
 
@@ -423,7 +423,7 @@ def test_wide_gamuts_are_converted_and_the_result_carries_srgb(format, matrix, g
     assert got.notices == ()
     for target in ("png", "jpg", "tif", "webp"):
         stream = io.BytesIO()
-        photo.write_photo(stream, got.rgb, got, format=target)
+        writing.write_photo(stream, got.rgb, got, format=target)
         profile = Image.open(stream).info["icc_profile"]
         assert "sRGB" in ImageCms.getProfileDescription(io.BytesIO(profile))
 
@@ -520,7 +520,7 @@ def test_exif_xmp_and_resolution_travel_between_all_formats(format, target):
     got = photo.read_photo(source_with_everything(format))
     assert got.notices == () and got.rgb.shape == (48, 32, 3)
     stream = io.BytesIO()
-    assert photo.write_photo(stream, got.rgb, got, format=target) == ()
+    assert writing.write_photo(stream, got.rgb, got, format=target) == ()
     written = Image.open(stream)
     want = exif_values(encode(waves(8, 8), "JPEG", exif=exif_block(1)))
     have = exif_values(stream.getvalue())
@@ -550,8 +550,8 @@ def test_makers_notes_stay_where_they_were_and_the_old_thumbnail_goes():
     changed = [i for i, (a, b) in enumerate(zip(block, got, strict=True)) if a != b]
     assert len(changed) <= 1 + 4 and all(i in range(link, link + 4) for i in changed[1:])
     written = io.BytesIO()
-    photo.write_photo(
-        written, noise(8, 8), photo.Photo(noise(8, 8), None, photo.Metadata(got)), format="jpg"
+    writing.write_photo(
+        written, noise(8, 8), photo.Photo(noise(8, 8), None, metadata.Metadata(got)), format="jpg"
     )
     assert not Image.open(written).getexif().get_ifd(ExifTags.IFD.IFD1)
 
@@ -573,17 +573,17 @@ def test_damaged_exif_is_left_out_with_a_notice():
     assert got.notices == ("a.jpg: has a damaged EXIF block, which is left out",)
     inside = bytearray(exif_block())
     inside[40:] = bytes([255]) * len(inside[40:])
-    odd = photo.Photo(noise(8, 8), None, photo.Metadata(bytes(inside)))
+    odd = photo.Photo(noise(8, 8), None, metadata.Metadata(bytes(inside)))
     for target in ("png", "jpg", "webp", "tif"):
         stream = io.BytesIO()
-        photo.write_photo(stream, noise(8, 8), odd, format=target)
+        writing.write_photo(stream, noise(8, 8), odd, format=target)
         assert Image.open(stream).size == (8, 8)
 
 
 def test_metadata_beyond_all_measure_is_left_out_with_a_notice(monkeypatch):
-    monkeypatch.setattr(photo, "MAX_METADATA_BYTES", 60)
+    monkeypatch.setattr(metadata, "MAX_METADATA_BYTES", 60)
     got = photo.read_photo(source_with_everything("JPEG"), name="a.jpg")
-    assert got.metadata == photo.Metadata(dpi=(300, 300))
+    assert got.metadata == metadata.Metadata(dpi=(300, 300))
     assert [n.split(" of ")[1].split(",")[0] for n in got.notices] == [
         "EXIF",
         "XMP",
@@ -592,16 +592,16 @@ def test_metadata_beyond_all_measure_is_left_out_with_a_notice(monkeypatch):
 
 
 def test_what_a_jpeg_segment_cannot_hold_is_left_out_with_a_notice():
-    big = photo.Metadata(xmp=b"x" * 70_000)
+    big = metadata.Metadata(xmp=b"x" * 70_000)
     stream = io.BytesIO()
-    notices = photo.write_photo(
+    notices = writing.write_photo(
         stream, noise(8, 8), photo.Photo(noise(8, 8), None, big), format="jpg"
     )
     assert notices == (
         "output: a JPEG holds at most 65504 bytes of XMP, so the photo's 70000 are left out",
     )
     stream = io.BytesIO()
-    assert not photo.write_photo(stream, noise(8, 8), photo.Photo(None, None, big), format="tif")
+    assert not writing.write_photo(stream, noise(8, 8), photo.Photo(None, None, big), format="tif")
     assert len(Image.open(stream).info["xmp"]) == 70_000
 
 
@@ -609,7 +609,7 @@ def test_what_a_jpeg_segment_cannot_hold_is_left_out_with_a_notice():
 def test_alpha_is_put_back(tmp_path, suffix):
     path = tmp_path / f"a.{suffix}"
     alpha = noise(40, 30, 1)[..., 0]
-    assert photo.write_photo(path, waves(40, 30), photo.Photo(waves(40, 30), alpha)) == ()
+    assert writing.write_photo(path, waves(40, 30), photo.Photo(waves(40, 30), alpha)) == ()
     got = photo.read_photo(path)
     np.testing.assert_array_equal(got.alpha, alpha)
     assert_close(got.rgb[alpha > 0], waves(40, 30)[alpha > 0], 0 if suffix != "webp" else 16)
@@ -619,10 +619,10 @@ def test_a_jpeg_is_laid_on_white_and_says_so_if_that_shows(tmp_path):
     path = tmp_path / "a.jpg"
     alpha = np.full((16, 16), 255, np.uint8)
     source = photo.Photo(np.zeros((16, 16, 3), np.uint8), alpha)
-    assert photo.write_photo(path, source.rgb, source) == ()
+    assert writing.write_photo(path, source.rgb, source) == ()
     alpha = alpha.copy()
     alpha[:8] = 51
-    notices = photo.write_photo(path, source.rgb, source._replace(alpha=alpha))
+    notices = writing.write_photo(path, source.rgb, source._replace(alpha=alpha))
     assert notices == (f"{path}: a JPEG has no transparency, so the photo is laid on white",)
     assert_close(photo.read_photo(path).rgb[::15, 0], gray([204, 0]), 2)
 
@@ -630,7 +630,7 @@ def test_a_jpeg_is_laid_on_white_and_says_so_if_that_shows(tmp_path):
 def test_a_written_tiff_is_deflated_and_read_by_others(tmp_path):
     path = tmp_path / "a.tiff"
     rgb = waves(700, 600)
-    photo.write_photo(path, rgb)
+    writing.write_photo(path, rgb)
     np.testing.assert_array_equal(tifffile.imread(path), rgb)
     with tifffile.TiffFile(path) as file:
         assert file.pages[0].compression.name == "ADOBE_DEFLATE"
@@ -644,7 +644,7 @@ def test_written_twice_is_the_same_file():
     for format in ("png", "jpg", "tif", "webp"):
         streams = io.BytesIO(), io.BytesIO()
         for stream in streams:
-            photo.write_photo(stream, source.rgb, source, format=format)
+            writing.write_photo(stream, source.rgb, source, format=format)
         assert streams[0].getvalue() == streams[1].getvalue()
     date = source.metadata.icc_profile[24:36]
     assert date == struct.pack(">6H", 2000, 1, 1, 0, 0, 0)
@@ -766,21 +766,21 @@ def test_reading_a_truncated_file_makes_no_other_thread_lenient():
 def test_the_suffix_or_the_format_decides_and_others_are_refused(tmp_path):
     kinds = {"a.jpg": "JPEG", "a.JPEG": "JPEG", "a.png": "PNG", "a.tif": "TIFF", "a.webp": "WEBP"}
     for name, kind in kinds.items():
-        photo.write_photo(tmp_path / name, noise(5, 6))
+        writing.write_photo(tmp_path / name, noise(5, 6))
         assert Image.open(tmp_path / name).format == kind
-    photo.write_photo(tmp_path / "b", noise(5, 6), format=".png")
+    writing.write_photo(tmp_path / "b", noise(5, 6), format=".png")
     assert Image.open(tmp_path / "b").format == "PNG"
     wanted = r"a.gif: photos are written as .jpg, .jpeg, .png, .tif, .tiff or .webp, not '.gif'"
     with pytest.raises(UserError, match=wanted):
-        photo.write_photo(tmp_path / "a.gif", noise(5, 6))
+        writing.write_photo(tmp_path / "a.gif", noise(5, 6))
     with pytest.raises(UserError, match="output: photos are written as"):
-        photo.write_photo(io.BytesIO(), noise(5, 6))
+        writing.write_photo(io.BytesIO(), noise(5, 6))
     with pytest.raises(UserError, match="more than the 16383 a side that WEBP holds; want .png"):
-        photo.write_photo(tmp_path / "wide.webp", np.zeros((1, 16384, 3), np.uint8))
+        writing.write_photo(tmp_path / "wide.webp", np.zeros((1, 16384, 3), np.uint8))
     with pytest.raises(ValueError, match="float32"):
-        photo.write_photo(tmp_path / "a.png", noise(2, 2).astype(np.float32))
+        writing.write_photo(tmp_path / "a.png", noise(2, 2).astype(np.float32))
     with pytest.raises(ValueError, match="alpha is"):
-        photo.write_photo(
+        writing.write_photo(
             tmp_path / "a.png", noise(2, 2), photo.Photo(noise(3, 2), noise(3, 2, 1)[..., 0])
         )
 
@@ -788,15 +788,15 @@ def test_the_suffix_or_the_format_decides_and_others_are_refused(tmp_path):
 def test_jpegs_keep_their_full_colour_resolution(tmp_path):
     stripes = np.zeros((16, 16, 3), np.uint8)
     stripes[:, ::2, 0], stripes[:, 1::2, 2] = 200, 200
-    photo.write_photo(tmp_path / "a.jpg", stripes)
+    writing.write_photo(tmp_path / "a.jpg", stripes)
     assert_close(photo.read_photo(tmp_path / "a.jpg").rgb, stripes, 40)
 
 
 def test_folders_that_cannot_be_written_to_are_named(tmp_path):
     with pytest.raises(UserError, match="a.png: cannot be written: No such file"):
-        photo.write_photo(tmp_path / "nowhere" / "a.png", noise(2, 2))
+        writing.write_photo(tmp_path / "nowhere" / "a.png", noise(2, 2))
     with another_user(), pytest.raises(UserError, match="a.png: cannot be written: Permission"):
-        photo.write_photo(tmp_path / "a.png", noise(2, 2))
+        writing.write_photo(tmp_path / "a.png", noise(2, 2))
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
@@ -819,7 +819,7 @@ def test_a_write_that_ends_half_way_leaves_the_old_file_and_no_other(
         with pytest.raises(
             UserError if isinstance(error, OSError) else KeyboardInterrupt
         ) as raised:
-            photo.write_photo(path, noise(9, 9))
+            writing.write_photo(path, noise(9, 9))
     if isinstance(error, OSError):
         assert str(raised.value) == f"{path}: cannot be written: No space left on device"
     assert os.listdir(tmp_path) == (["a.png"] if old else [])
@@ -828,7 +828,7 @@ def test_a_write_that_ends_half_way_leaves_the_old_file_and_no_other(
 
 def test_a_name_may_be_as_long_as_the_disk_allows(tmp_path):
     path = tmp_path / ("a" * 251 + ".png")
-    photo.write_photo(path, noise(2, 2))
+    writing.write_photo(path, noise(2, 2))
     assert os.listdir(tmp_path) == [path.name]
 
 
@@ -845,8 +845,8 @@ def test_streams_need_not_seek_and_may_take_a_little_at_a_time(format):
             return min(len(data), 100)
 
     pipe, whole = Pipe(), io.BytesIO()
-    photo.write_photo(pipe, noise(20, 30), format=format)
-    photo.write_photo(whole, noise(20, 30), format=format)
+    writing.write_photo(pipe, noise(20, 30), format=format)
+    writing.write_photo(whole, noise(20, 30), format=format)
     assert pipe.taken == whole.getvalue()
     assert photo.read_photo(pipe.taken).rgb.shape == (20, 30, 3)
 
@@ -859,4 +859,4 @@ def test_a_broken_stream_is_told():
             raise BrokenPipeError(32, "Broken pipe")
 
     with pytest.raises(UserError, match="<stdout>: cannot be written: Broken pipe"):
-        photo.write_photo(Closed(), noise(4, 4), format="png")
+        writing.write_photo(Closed(), noise(4, 4), format="png")

@@ -14,7 +14,7 @@ import numpy as np
 
 from colorjax.coloring.colorize import Painter, Settings, colorize
 from colorjax.errors import UserError
-from colorjax.pictures import image_io, photo
+from colorjax.pictures import image_io, photo, writing
 from colorjax.pictures.photo import Photo
 
 STDIN = "-"
@@ -122,7 +122,7 @@ def target_names(
         return tuple(str(path.with_name(f"{path.stem}{n}{path.suffix}")) for n in numbers)
     source = Path("stdin.png" if found.source == STDIN else found.source)
     suffix = f".{format}" if format else source.suffix
-    if suffix.lower() not in photo.SUFFIXES:
+    if suffix.lower() not in writing.SUFFIXES:
         suffix = ".png"
     folder = source.parent if output is None else Path(output) / found.folder
     return tuple(str(folder / f"{source.stem}{MARK}{n}{suffix}") for n in numbers)
@@ -130,7 +130,7 @@ def target_names(
 
 def is_file(output: str) -> bool:
     """Whether `--output` names one file, and not a folder."""
-    return Path(output).suffix.lower() in photo.SUFFIXES and not os.path.isdir(output)
+    return Path(output).suffix.lower() in writing.SUFFIXES and not os.path.isdir(output)
 
 
 def run(
@@ -198,7 +198,7 @@ def _write(job: Job, one: Photo, results: Sequence[np.ndarray]) -> Outcome:
             place: str | BinaryIO = sys.stdout.buffer if target == STDIN else target
             if target != STDIN:
                 os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
-            notices += photo.write_photo(place, rgb_u8, one, format=job.format)
+            notices += writing.write_photo(place, rgb_u8, one, format=job.format)
         except UserError as error:
             return Outcome(job.source, fault=str(error), notices=tuple(notices))
         except OSError as error:

@@ -34,7 +34,7 @@ from colorjax.coloring.api import Colorizer
 from colorjax.coloring.colorize import Settings
 from colorjax.data.sources import mean_chroma
 from colorjax.errors import UserError
-from colorjax.pictures import image_io, photo
+from colorjax.pictures import image_io, photo, writing
 from colorjax.pictures.photo import Photo
 
 PREVIEW, SAMPLE = 1600, 640  # most pixels of a side of what the page shows
@@ -174,7 +174,7 @@ def full_size(colorizer: Colorizer, folder: Path, view: View) -> str:
     # A folder of its own, as the browser is to see the name.
     target = folder / uuid.uuid4().hex / f"{Path(view.name).stem}_color.png"
     target.parent.mkdir()
-    photo.write_photo(target, rgb, full)
+    writing.write_photo(target, rgb, full)
     return str(target)
 
 

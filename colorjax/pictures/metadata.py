@@ -1,0 +1,146 @@
+"""What a photograph's file carries besides pixels: EXIF, XMP, resolution and colour profile."""
+
+import re
+import struct
+from typing import NamedTuple
+
+from PIL import Image, TiffImagePlugin
+
+# No camera or editor comes near; more is not worth its memory, in any of EXIF, XMP and profile.
+MAX_METADATA_BYTES = 16 * 2**20
+
+_ORIENTATION = 0x0112
+_EXIF_IFD, _GPS_IFD = 0x8769, 0x8825
+# In a TIFF file these stand among the tags that say how the pixels are stored, which would be
+# wrong for any other file: description, names, make, model, software, date, artist, host,
+# copyright, the EXIF and GPS blocks.
+_DESCRIPTIVE_TAGS = (269, 270, 271, 272, 285, 305, 306, 315, 316, 33432, _EXIF_IFD, _GPS_IFD)
+
+
+class Metadata(NamedTuple):
+    """What the file of the result is to carry; None where the photo has none.
+
+    Attributes:
+      exif: an EXIF block that begins with b"Exif\\0\\0"; its orientation is 1 and its thumbnail,
+        which shows the picture as it was, is unlinked.
+      xmp: an XMP packet, its orientation 1.
+      dpi: horizontal and vertical resolution in dots per inch.
+      icc_profile: a profile that is true of the pixels: that of sRGB, where the photo had one.
+    """
+
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    dpi: tuple[float, float] | None = None
+    icc_profile: bytes | None = None
+
+
+def read_metadata(image: Image.Image) -> tuple[Metadata, bytes | None, list[str]]:
+    """What a decoded image carries, its colour profile as it is in the file, and what is left out.
+
+    The image must not have been turned yet by anything but its own loading.
+    """
+    found = {
+        "EXIF": _exif(image),
+        "XMP": image.info.get("xmp"),
+        "colour profile": image.info.get("icc_profile"),
+    }
+    notices = []
+    for kind, data in found.items():
+        if not isinstance(data, bytes) or not data:
+            found[kind] = None
+        elif len(data) > MAX_METADATA_BYTES:
+            notices.append(
+                f"has {len(data)} bytes of {kind}, more than the {MAX_METADATA_BYTES} that are "
+                "kept; they are left out"
+            )
+            found[kind] = None
+    if found["EXIF"]:
+        try:
+            found["EXIF"] = _settled_exif(found["EXIF"])
+        except (struct.error, KeyError):
+            notices.append("has a damaged EXIF block, which is left out")
+            found["EXIF"] = None
+    if found["XMP"]:
+        pattern = rb'(tiff:Orientation(?:=["\']|>))[2-8]'
+        found["XMP"] = re.sub(pattern, rb"\g<1>1", found["XMP"].rstrip(b"\0"))
+    return (
+        Metadata(found["EXIF"], found["XMP"], _dpi(image)),
+        found["colour profile"],
+        notices,
+    )
+
+
+def _exif(image: Image.Image) -> bytes | None:
+    """The EXIF block as it is in the file, or one made from the tags of a TIFF."""
+    if image.format != "TIFF" and image.info.get("exif"):
+        return image.info["exif"]
+    kept = Image.Exif()
+    try:
+        # From a TIFF, or from hexadecimal text in a PNG.
+        exif = image.getexif()
+        kept.endian = exif.endian
+        kept.update(_described(exif))
+        if not len(kept):
+            return None
+        kept[_ORIENTATION] = 1
+        return kept.tobytes()
+    # Here too a damaged file may raise anything, and the pixels are sound.
+    except Exception:
+        return None
+
+
+def _settled_exif(exif: bytes) -> bytes:
+    """Sets the orientation to 1 and unlinks the thumbnail.
+
+    In place, as makers' notes hold offsets that writing the block anew would break.
+
+    Raises:
+      struct.error, KeyError: the block is damaged.
+    """
+    block = bytearray(exif.removeprefix(b"Exif\0\0"))
+    order = {b"II": "<", b"MM": ">"}[bytes(block[:2])]
+    (start,) = struct.unpack_from(order + "I", block, 4)
+    (count,) = struct.unpack_from(order + "H", block, start)
+    for entry in range(start + 2, start + 2 + 12 * count, 12):
+        tag, kind = struct.unpack_from(order + "HH", block, entry)
+        if tag == _ORIENTATION:
+            struct.pack_into(order + ("I" if kind == 4 else "H"), block, entry + 8, 1)
+    thumbnail_link = start + 2 + 12 * count
+    # Some writers leave the link out.
+    if thumbnail_link + 4 <= len(block):
+        struct.pack_into("I", block, thumbnail_link, 0)
+    return b"Exif\0\0" + bytes(block)
+
+
+def _dpi(image: Image.Image) -> tuple[float, float] | None:
+    """The resolution, if it can be one."""
+    try:
+        x, y = (float(value) for value in image.info["dpi"])
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        return None
+    # Pillow says 1 where a TIFF says nothing; a JPEG holds 16 bits.
+    return (x, y) if 1.0 < x < 65536.0 and 1.0 < y < 65536.0 else None
+
+
+def _described(exif: Image.Exif) -> dict:
+    """The tags of an EXIF block that are right in a file of any format."""
+    blocks = (_EXIF_IFD, _GPS_IFD)
+    return {t: exif.get_ifd(t) if t in blocks else exif[t] for t in _DESCRIPTIVE_TAGS if t in exif}
+
+
+def tiff_tags(metadata: Metadata) -> TiffImagePlugin.ImageFileDirectory_v2:
+    """The tags that hold metadata; raises nearly anything if the EXIF block is damaged."""
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[_ORIENTATION] = 1
+    if metadata.exif:
+        exif = Image.Exif()
+        exif.load(metadata.exif)
+        for tag, value in _described(exif).items():
+            tags[tag] = value
+    if metadata.xmp:
+        tags[700] = metadata.xmp
+    if metadata.icc_profile:
+        tags[34675] = metadata.icc_profile
+    if metadata.dpi:
+        tags[282], tags[283], tags[296] = *metadata.dpi, 2
+    return tags
