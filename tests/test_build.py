@@ -155,11 +155,11 @@ def random_weights():
 @pytest.mark.parametrize("batch_norm", [True, False])
 def test_at_step_0_the_colorizers_encoder_computes_what_vgg16_computes(tmp_path, batch_norm):
     from colorjax.models.vgg16 import VGG16, from_pretrained
-    from colorjax.weights import pretrained
+    from colorjax.weights import store
     from colorjax.weights import vgg16 as vgg16_weights
 
     weights = random_weights()
-    pretrained.save(vgg16_weights.PUBLISHED, weights, tmp_path / "vgg16.safetensors")
+    store.save(vgg16_weights.PUBLISHED, weights, tmp_path / "vgg16.safetensors")
     settings = config(
         model__encoder_weights=str(tmp_path / "vgg16.safetensors"),
         model__encoder_batch_norm=batch_norm,
@@ -215,15 +215,15 @@ def test_what_trains_no_model_to_release_is_refused_by_name(changes, sentence):
 def test_an_average_starts_from_the_pretrained_encoder(tmp_path):
     from test_squeezenet import random_keras_weights
 
-    from colorjax.weights import pretrained
     from colorjax.weights import squeezenet as squeezenet_weights
+    from colorjax.weights import store
 
     weights = {
         name: {"kernel": kernel, "bias": bias}
         for name, (kernel, bias) in random_keras_weights().items()
     }
     path = tmp_path / "squeezenet.safetensors"
-    pretrained.save(squeezenet_weights.PUBLISHED, weights, path)
+    store.save(squeezenet_weights.PUBLISHED, weights, path)
     settings = config(
         model__encoder="squeezenet", model__encoder_weights=str(path), ema=0.9,
         model__final_features=(8,),

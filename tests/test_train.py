@@ -10,7 +10,7 @@ from test_build import random_weights
 
 from colorjax.errors import UserError
 from colorjax.training import evaluate, logs, train
-from colorjax.weights import checkpoint, pretrained
+from colorjax.weights import checkpoint, store
 from colorjax.weights import vgg16 as vgg16_weights
 from configs import classify
 
@@ -136,7 +136,7 @@ def test_a_stopped_run_takes_the_config_it_was_last_given(tmp_path):
 
 
 def test_an_uncalibrated_encoder_and_means_as_bin_values_train(tmp_path):
-    pretrained.save(vgg16_weights.PUBLISHED, random_weights(), tmp_path / "vgg16.safetensors")
+    store.save(vgg16_weights.PUBLISHED, random_weights(), tmp_path / "vgg16.safetensors")
     config = tiny_config(
         model__width=1.0, model__calibrate_batch_norm=False, bins__value="mean", num_steps=1,
         model__encoder_weights=str(tmp_path / "vgg16.safetensors"),

@@ -18,8 +18,9 @@ from safetensors.numpy import load_file, save_file
 
 from colorjax.errors import UserError
 from colorjax.models import vgg16
-from colorjax.weights import pretrained
+from colorjax.weights import pretrained, store
 from colorjax.weights import vgg16 as vgg16_weights
+from colorjax.weights.keras_file import read_keras_file
 
 ADDRESS = (
     "https://storage.googleapis.com/tensorflow/keras-applications/vgg16/"
@@ -109,7 +110,7 @@ def refusal(path):
     """The sentence with which porting `path` is refused, having written nothing."""
     with pytest.raises(UserError) as caught:
         pretrained.port(published(), path)
-    assert not pretrained.cached_path(published()).exists()
+    assert not store.cached_path(published()).exists()
     sentence = str(caught.value)
     assert str(path) in sentence and "\n" not in sentence
     return sentence
@@ -153,14 +154,14 @@ def keras_file(request, keras_vgg16, tmp_path):
 def test_files_of_keras_port_exactly(keras_vgg16, keras_file):
     layers = [layer for layer in keras_vgg16.layers if "conv" in layer.name]
     want = {layer.name: layer.get_weights() for layer in layers}
-    assert_ported(pretrained.read_keras_file(published(), keras_file), want)
+    assert_ported(read_keras_file(published(), keras_file), want)
 
 
 def test_the_encoder_fed_from_a_file_of_keras_computes_what_keras_computes(tmp_path):
     keras = pytest.importorskip("keras")
     model = keras.applications.VGG16(weights=None, include_top=False, input_shape=(32, 32, 3))
     model.save_weights(tmp_path / "vgg16.weights.h5")
-    weights = pretrained.read_keras_file(published(), tmp_path / "vgg16.weights.h5")
+    weights = read_keras_file(published(), tmp_path / "vgg16.weights.h5")
     params, _ = vgg16.from_pretrained(weights, batch_norm=False, last_layer="block5_pool")
     encoder = vgg16.VGG16("block5_pool", batch_norm=False)
     rgb = np.random.default_rng(1).uniform(0, 255, (1, 32, 32, 3)).astype(np.float32)
@@ -170,13 +171,13 @@ def test_the_encoder_fed_from_a_file_of_keras_computes_what_keras_computes(tmp_p
 
 
 def test_the_published_layout_ports_exactly(whole_file):
-    assert_ported(pretrained.read_keras_file(published(), whole_file), random_keras_weights())
+    assert_ported(read_keras_file(published(), whole_file), random_keras_weights())
 
 
 def test_the_classifier_is_left_out(tmp_path):
     top = {name: (np.ones((2, 2)), np.ones(2)) for name in ("fc1", "fc2", "predictions")}
     path = write_legacy(tmp_path / "top.h5", random_keras_weights() | top)
-    assert_ported(pretrained.read_keras_file(published(), path), random_keras_weights())
+    assert_ported(read_keras_file(published(), path), random_keras_weights())
 
 
 def test_float16_and_float64_become_float32(tmp_path):
@@ -185,7 +186,7 @@ def test_float16_and_float64_become_float32(tmp_path):
         for name, (kernel, bias) in random_keras_weights().items()
     }
     file = write_legacy(tmp_path / "vgg16.h5", layers)
-    weights = pretrained.read_keras_file(published(), file)
+    weights = read_keras_file(published(), file)
     want = {name: (k.astype(np.float32), b.astype(np.float32)) for name, (k, b) in layers.items()}
     assert_ported(weights, want)
 
@@ -197,7 +198,7 @@ def test_genuine_kernels_port_to_the_bit_and_match_their_checksums(vgg16_kernels
     for name in names:
         layers[name] = (genuine[f"{name}/kernel"], layers[name][1])
     file = write_legacy(tmp_path / "vgg16.h5", layers)
-    weights = pretrained.read_keras_file(published(), file)
+    weights = read_keras_file(published(), file)
     assert_ported(weights, layers)
     assert vgg16_weights.genuine_layers(weights) == {f"{name}/kernel" for name in names}
     # Without the swap of BGR for RGB, or with one value off by a bit, it is another kernel.
@@ -396,8 +397,8 @@ def test_saved_weights_load_as_they_were(tmp_path):
     weights = ported()
     flipped = weights["block1_conv1"]["kernel"][:, :, ::-1]  # a view that is not contiguous
     weights["block1_conv1"]["kernel"] = flipped
-    pretrained.save(published(), weights, tmp_path / "new folder" / "w.safetensors")
-    loaded = pretrained.load(published(), tmp_path / "new folder" / "w.safetensors")
+    store.save(published(), weights, tmp_path / "new folder" / "w.safetensors")
+    loaded = store.load(published(), tmp_path / "new folder" / "w.safetensors")
     jax.tree.map(np.testing.assert_array_equal, loaded, weights)
     assert [p.name for p in (tmp_path / "new folder").iterdir()] == ["w.safetensors"]
 
@@ -405,7 +406,7 @@ def test_saved_weights_load_as_they_were(tmp_path):
 def test_others_may_read_what_the_umask_lets_them(tmp_path):
     path = tmp_path / "w.safetensors"
     (tmp_path / "ordinary").write_bytes(b"")
-    pretrained.save(published(), ported(), path)
+    store.save(published(), ported(), path)
     assert path.stat().st_mode == (tmp_path / "ordinary").stat().st_mode
 
 
@@ -420,13 +421,13 @@ def test_a_save_that_fails_leaves_the_old_file_whole(tmp_path, monkeypatch):
 
     monkeypatch.setattr(type(path), "write_bytes", fail)
     with pytest.raises(OSError, match="disk full"):
-        pretrained.save(published(), ported(), path)
+        store.save(published(), ported(), path)
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [(path.name, b"old")]
 
 
 def respoil(path, key=None, array=None, fmt="colorjax-vgg16-1"):
     """Saves sound weights with one array left out or replaced; returns the refusal of load."""
-    pretrained.save(published(), ported(), path)
+    store.save(published(), ported(), path)
     arrays = load_file(path)
     if key is not None:
         arrays.pop(key, None)
@@ -434,7 +435,7 @@ def respoil(path, key=None, array=None, fmt="colorjax-vgg16-1"):
         arrays[key] = array
     save_file(arrays, path, {"format": fmt})
     with pytest.raises(UserError) as caught:
-        pretrained.load(published(), path)
+        store.load(published(), path)
     assert str(path) in str(caught.value)
     return str(caught.value)
 
@@ -454,14 +455,14 @@ def test_a_spoilt_ported_file_is_refused_naming_the_array(tmp_path):
 
 def test_a_truncated_ported_file_is_refused(tmp_path):
     path = tmp_path / "w.safetensors"
-    pretrained.save(published(), ported(), path)
+    store.save(published(), ported(), path)
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(UserError, match="no sound safetensors file"):
-        pretrained.load(published(), path)
+        store.load(published(), path)
 
 
 def test_the_cache_is_where_colorjax_home_says(home, monkeypatch):
-    assert pretrained.cached_path(published()).parent == home
+    assert store.cached_path(published()).parent == home
     monkeypatch.delenv("COLORJAX_HOME")
     assert pretrained.cache_folder().name == "colorjax"
 
@@ -491,7 +492,7 @@ def server(whole_file, monkeypatch):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/{whole_file.name}"
         publish(monkeypatch, url=url)
-        md5 = pretrained.file_hash(whole_file, "md5")
+        md5 = store.file_hash(whole_file, "md5")
         publish(monkeypatch, md5=md5)
         yield
         server.shutdown()
@@ -550,11 +551,11 @@ def test_weights_are_fetched_once_and_then_cached(server, home, warnings, monkey
 
 
 def test_the_record_has_the_sha256_of_the_file_that_was_ported(server, whole_file):
-    sha256 = pretrained.file_hash(whole_file, "sha256")
+    sha256 = store.file_hash(whole_file, "sha256")
     want = f"(sha256 {sha256}, 0 of 26 arrays equal to the published ones)"
     assert pretrained.resolve(published(), "imagenet")[1] == f"imagenet {want}"
     assert pretrained.resolve(published(), str(whole_file))[1] == f"{whole_file.name} {want}"
-    cached = pretrained.cached_path(published())
+    cached = store.cached_path(published())
     assert pretrained.resolve(published(), str(cached))[1] == f"{cached.name} {want}"
 
 
@@ -573,7 +574,7 @@ def test_an_answer_of_not_found_is_told(server, monkeypatch):
 
 def test_a_spoilt_cache_is_never_passed_over(home):
     home.mkdir()
-    pretrained.cached_path(published()).write_bytes(b"spoilt")
+    store.cached_path(published()).write_bytes(b"spoilt")
     with pytest.raises(UserError, match="no sound safetensors file"):
         pretrained.resolve(published(), "auto")
 
@@ -603,15 +604,15 @@ def test_the_checksums_are_those_that_keras_publishes():
 def test_the_command_ports_a_file_and_says_where_and_what(whole_file, capsys):
     assert pretrained.main(published(), [str(whole_file)]) == 0
     (line,) = capsys.readouterr().out.splitlines()
-    path = pretrained.cached_path(published())
+    path = store.cached_path(published())
     assert line.startswith(f"{path}: ported from NOT the published file")
     assert "0 of 26 arrays" in line
-    weights = pretrained.load(published(), path)
+    weights = store.load(published(), path)
     assert_ported(weights, random_keras_weights())
 
 
 def test_the_command_knows_the_published_file(whole_file, capsys, monkeypatch):
-    md5 = pretrained.file_hash(whole_file, "md5")
+    md5 = store.file_hash(whole_file, "md5")
     monkeypatch.setitem(vgg16_weights.PUBLISHED_MD5, md5, "vgg16.h5")
     assert pretrained.main(published(), [str(whole_file)]) == 0
     assert "ported from the published file" in capsys.readouterr().out
@@ -619,7 +620,7 @@ def test_the_command_knows_the_published_file(whole_file, capsys, monkeypatch):
 
 def test_the_command_fetches(server, capsys):
     assert pretrained.main(published(), ["--fetch"]) == 0
-    assert str(pretrained.cached_path(published())) in capsys.readouterr().out
+    assert str(store.cached_path(published())) in capsys.readouterr().out
 
 
 def test_the_command_tells_a_mistake_in_one_line_and_exits_with_two(tmp_path, capsys):

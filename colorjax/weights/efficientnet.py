@@ -18,8 +18,8 @@ import numpy as np
 
 from colorjax.errors import UserError
 from colorjax.models.efficientnet import layer_shapes
-from colorjax.weights import pretrained
-from colorjax.weights.pretrained import Published, Weights
+from colorjax.weights import store
+from colorjax.weights.store import Published, Weights
 from colorjax.weights.torch_file import MAX_BYTES, read_state_dict
 
 URL = (
@@ -62,7 +62,7 @@ def read_torch_file(published: Published, path: str | Path) -> Weights:
     state = read_state_dict(_read_bytes(published, path), str(path))
     shapes = _torch_shapes(published)
     counters = {name.replace("running_var", "num_batches_tracked") for name in shapes}
-    pretrained.check_names(published, path, shapes, state.keys() - (counters - shapes.keys()))
+    store.check_names(published, path, shapes, state.keys() - (counters - shapes.keys()))
     for name, shape in shapes.items():
         found = (state[name].shape, str(state[name].dtype))
         if found != (shape, "float32"):
@@ -70,8 +70,8 @@ def read_torch_file(published: Published, path: str | Path) -> Weights:
                 f"{path}: {name} is {found[1]} of shape {found[0]}, want float32 of {shape}"
             )
     weights = {name: _folded(path, state, name) for name in published.shapes}
-    for name, array in pretrained.flat(weights).items():
-        pretrained.check_finite(path, name, array)
+    for name, array in store.flat(weights).items():
+        store.check_finite(path, f"layer {name}", array)
     return weights
 
 
@@ -144,7 +144,7 @@ def _folded(path: Path, state: dict[str, np.ndarray], layer: str) -> dict[str, n
 def is_genuine(weights: Weights) -> bool:
     """Whether all arrays equal the published ones to the last bit."""
     digest = hashlib.sha256()
-    for _, array in sorted(pretrained.flat(weights).items()):
+    for _, array in sorted(store.flat(weights).items()):
         digest.update(np.ascontiguousarray(array, "<f4"))
     return digest.hexdigest() == _PUBLISHED_SHA256
 

@@ -1,331 +1,35 @@
-"""Published ImageNet weights of an encoder: from the published file to a safetensors file.
+"""Published ImageNet weights of an encoder, in the user's cache: ported, fetched, and asked for.
 
-`weights` are a plain dict: layer name -> {"kernel": float32 [height, width, in, out], "bias":
-float32 [out]} for all convolutions, the inputs of the first in RGB order (Keras's own are BGR).
-A file from elsewhere is not trusted: it is read once, and nothing of it but arrays of the right
-shape is ever loaded. Keras's HDF5 is read here, links and storage outside the file refused unread;
-a network that is published otherwise brings its own reader.
+A file from elsewhere is not trusted: it is read once, by the reader that its `Published` names, and
+kept as a file of ours.
 """
 
 import argparse
-import hashlib
 import queue
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
 from urllib.parse import urlsplit
 
-import h5py
-import numpy as np
 import pooch
 from absl import logging
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save as to_safetensors
+from safetensors import SafetensorError
 
 from colorjax.errors import UserError
-from colorjax.pictures import files
 from colorjax.pictures.files import cache_folder
-
-Weights = dict[str, dict[str, np.ndarray]]
+from colorjax.weights.store import (
+    Published,
+    Weights,
+    cached_path,
+    file_hash,
+    load,
+    open_weights,
+    save,
+)
 
 ANSWER_SECONDS = 8.0  # without a network a job must start, not wait
 STALL_SECONDS = 30.0
-MAX_FILE_BYTES = 2 * 2**30  # VGG16 with its classifier takes 0.55 GB
-MAX_OBJECTS = 1000  # in one layer of a file, where there are at most five
-
-
-class Published(NamedTuple):
-    """A network whose weights somebody has published."""
-
-    network: str  # its name, as "VGG16"
-    shapes: Mapping[str, tuple[int, int, int, int]]  # of the kernels of all its convolutions
-    # Reads such a file, given this and its path; raises UserError if it is none.
-    read: Callable[["Published", str | Path], Weights]
-    file: str  # what `read` reads, as "a file saved by Keras"
-    format: str  # of the ported file; changes with anything that an older program would misread
-    module: str  # whose command ports a file, as "colorjax.vgg16_weights"
-    url: str
-    md5: str  # of what url gives
-    md5s: Mapping[str, str]  # of every published file, with its name
-    share: Callable[[Weights], str]  # how much of weights is the published ones': a clause
-    # Of Keras's files alone: the convolution whose inputs are BGR there and RGB here, and layers
-    # that a file may have and that are not read.
-    first: str = ""
-    left_out: tuple[str, ...] = ()
-
-
-# Keras's file
-
-
-def read_keras_file(published: Published, path: str | Path) -> Weights:
-    """Reads a network's convolutions from a file of Keras's, with or without what is `left_out`.
-
-    Accepted are Keras's legacy HDF5 (weights alone, or a whole model) and Keras 3's `.weights.h5`.
-    Raises UserError naming the file and the layer if the file is no sound HDF5 file or is too
-    large, if layers are missing, foreign, misshapen, not of real floats or not finite, or if
-    anything in it is linked to, stored elsewhere or packed (Keras does none of that).
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path} is not a file, want {published.network} weights saved by Keras")
-    if path.stat().st_size > MAX_FILE_BYTES:
-        raise UserError(
-            f"{path} has {path.stat().st_size} bytes, more than the {MAX_FILE_BYTES} that any "
-            f"{published.network} of Keras's needs"
-        )
-    if not h5py.is_hdf5(path):
-        raise UserError(
-            f"{path} is not an HDF5 file, want {published.network} weights saved by Keras"
-        )
-    try:
-        # Reading needs no lock, and network file systems often cannot give one.
-        with h5py.File(path, "r", locking=False) as file:
-            layers = _layers(published, path, file)
-            weighted = {name for name, arrays in layers.items() if arrays}
-            check_names(published, path, published.shapes, weighted - set(published.left_out))
-            return {
-                name: _read_layer(published, path, name, layers[name], shape)
-                for name, shape in published.shapes.items()
-            }
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path} is a truncated or damaged HDF5 file ({reason})") from error
-
-
-def _layers(published: Published, path: Path, file: h5py.File) -> dict[str, list[h5py.Dataset]]:
-    """Layer name -> its datasets, unread, in either of Keras's layouts."""
-    top = dict(_members(path, file))
-    if "model_weights" in top:  # a whole model in the legacy layout
-        top = dict(_members(path, top["model_weights"]))
-    # TensorFlow 2.13 had this other name for it.
-    keras3 = top.get("layers", top.get("_layer_checkpoint_dependencies"))
-    groups = top if keras3 is None else dict(_members(path, keras3))
-    layers = {}
-    for member, group in groups.items():
-        name = member if keras3 is None else _keras3_name(published, path, member, group)
-        for layer, found in _unfolded(published, path, name, group):
-            if layer in layers:
-                raise UserError(f"{path} has the layer {layer} twice")
-            layers[layer] = _datasets(path, found)
-    return layers
-
-
-def _unfolded(
-    published: Published, path: Path, name: str, group: h5py.HLObject
-) -> Iterable[tuple[str, h5py.HLObject]]:
-    """A layer called a/b lies in a group a of its own, and is a_b here."""
-    if name in published.shapes or not any(n.startswith(f"{name}_") for n in published.shapes):
-        return [(name, group)]
-    return [(f"{name}_{member}", thing) for member, thing in _members(path, group)]
-
-
-def _keras3_name(published: Published, path: Path, member: str, group: h5py.HLObject) -> str:
-    """The layer's own name; older files have but its class and place, such as `conv2d_1`."""
-    arrays = dict(_members(path, group)).get("vars")
-    if arrays is not None and "name" in arrays.attrs:
-        return str(arrays.attrs["name"])
-    places = {"conv2d": list(published.shapes), "dense": list(published.left_out)}
-    names = {
-        kind if i == 0 else f"{kind}_{i}": layer
-        for kind, kind_layers in places.items()
-        for i, layer in enumerate(kind_layers)
-    }
-    return names.get(member, member)
-
-
-def _members(path: Path, group: h5py.HLObject) -> Iterator[tuple[str, h5py.HLObject]]:
-    """What a group itself holds; a link to anywhere else is refused before it is followed."""
-    if not isinstance(group, h5py.Group):
-        raise UserError(f"{path}: {group.name} is no group, as it is in files of Keras's")
-    for name in group:
-        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            raise UserError(
-                f"{path}: {group.name.rstrip('/')}/{name} is a link to another place or file, "
-                "which weights have no need of"
-            )
-        yield name, group[name]
-
-
-def _datasets(path: Path, layer: h5py.HLObject) -> list[h5py.Dataset]:
-    found, rest = [], [layer]
-    for _ in range(MAX_OBJECTS):  # a group may contain itself
-        if not rest:
-            return found
-        thing = rest.pop()
-        if isinstance(thing, h5py.Dataset):
-            found.append(thing)
-        elif isinstance(thing, h5py.Group):
-            rest += [member for _, member in _members(path, thing)]
-    raise UserError(f"{path}: {layer.name} holds itself or over {MAX_OBJECTS} things")
-
-
-def check_names(published: Published, path: Path, wanted: Iterable[str], found: set[str]) -> None:
-    missing = [name for name in wanted if name not in found]
-    foreign = sorted(found - set(wanted))
-    faults = []
-    if missing:
-        faults.append(f"lacks {missing[0]}{_and_more(missing)}")
-    if foreign:
-        faults.append(f"has {foreign[0]}{_and_more(foreign)}, which {published.network} has not")
-    if faults:
-        raise UserError(
-            f"{path} does not hold {published.network}'s weights: it {' and '.join(faults)}"
-        )
-
-
-def _and_more(names: list[str]) -> str:
-    return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
-
-
-def _read_layer(
-    published: Published,
-    path: Path,
-    name: str,
-    datasets: list[h5py.Dataset],
-    shape: tuple[int, ...],
-) -> dict[str, np.ndarray]:
-    for dataset in datasets:
-        _check_storage(path, name, dataset)
-    found = [dataset.shape for dataset in datasets]
-    # Told apart by shape, since every version of Keras calls them something else.
-    if sorted(found, key=len, reverse=True) != [shape, shape[-1:]]:
-        raise UserError(
-            f"{path}: layer {name} has arrays of shapes {' and '.join(map(str, found))}, "
-            f"want {shape} and {shape[-1:]}"
-        )
-    bias, kernel = (_read_array(path, name, d) for d in sorted(datasets, key=lambda d: d.ndim))
-    if name == published.first:
-        kernel = kernel[:, :, ::-1]  # BGR to RGB
-    return {"kernel": np.ascontiguousarray(kernel), "bias": bias}
-
-
-def _check_storage(path: Path, name: str, dataset: h5py.Dataset) -> None:
-    """Plain bytes inside this file only: others' files are not ours to read, packed ones may burst.
-
-    Comes before the shape is asked for, which for virtual arrays already opens other files.
-    """
-    properties = dataset.id.get_create_plist()
-    plain = properties.get_layout() in (h5py.h5d.CONTIGUOUS, h5py.h5d.COMPACT)
-    if not plain or properties.get_external_count():
-        raise UserError(
-            f"{path}: layer {name} keeps {dataset.name} in other files or in chunks, want a plain "
-            "array inside the file"
-        )
-
-
-def _read_array(path: Path, name: str, dataset: h5py.Dataset) -> np.ndarray:
-    if not np.issubdtype(dataset.dtype, np.floating):
-        raise UserError(f"{path}: layer {name} is of type {dataset.dtype}, want float32")
-    if dataset.id.get_storage_size() == 0:  # HDF5 would read it as zeros
-        raise UserError(f"{path}: layer {name} has an array whose values were never written")
-    with np.errstate(over="ignore"):
-        array = dataset[()].astype(np.float32)
-    check_finite(path, name, array)
-    return array
-
-
-def check_finite(path: Path, name: str, array: np.ndarray) -> None:
-    bad = np.count_nonzero(~np.isfinite(array))
-    if bad:
-        raise UserError(f"{path}: layer {name} has {bad} values that are NaN or infinite")
-
-
-# Our file
-
-
-def save(
-    published: Published, weights: Weights, path: str | Path, source: str | Path | None = None
-) -> None:
-    """Writes `weights` as safetensors, aside and then renamed, so that `path` is never half a file.
-
-    Kept beside them are the format's version and the name and sha256 of the file `source` that they
-    came from.
-    """
-    path = Path(path)
-    metadata = {"format": published.format}
-    if source is not None:
-        metadata |= {"source": Path(source).name, "source_sha256": file_hash(source, "sha256")}
-    # safetensors writes an array's memory as it lies, whatever its strides.
-    arrays = {name: np.ascontiguousarray(array) for name, array in flat(weights).items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with files.written_aside(path) as aside:
-        # Its own writer lets none but the owner read the file, and a cache may be shared.
-        aside.write_bytes(to_safetensors(arrays, metadata))
-
-
-def load(published: Published, path: str | Path) -> Weights:
-    """Reads `weights` from a file that `save` made.
-
-    Raises UserError if it is none, or if a layer is missing, foreign, misshapen, not float32 or not
-    finite.
-    """
-    path = Path(path)
-    with _open(published, path) as file:
-        names = [f"{name}/{part}" for name in published.shapes for part in ("kernel", "bias")]
-        check_names(published, path, names, set(file.keys()))
-        return {
-            name: {
-                "kernel": _load_array(path, file, f"{name}/kernel", shape),
-                "bias": _load_array(path, file, f"{name}/bias", shape[-1:]),
-            }
-            for name, shape in published.shapes.items()
-        }
-
-
-def _open(published: Published, path: Path) -> safe_open:
-    # Another program's arrays may be BGR, or laid out otherwise.
-    return open_safetensors(
-        path, published.format, f"{published.network} weights in safetensors",
-        f"make it with `python -m {published.module} FILE`",
-    )  # fmt: skip
-
-
-def open_safetensors(path: Path, format: str, what: str, hint: str) -> safe_open:
-    """Opens a safetensors file of ours; `what` and `hint` end the sentences where it is none.
-
-    Raises UserError if there is no such file, or it is damaged or of another `format`.
-    """
-    if not path.is_file():
-        raise UserError(f"{path} is not a file, want {what}")
-    try:
-        file = safe_open(path, framework="numpy")
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is no sound safetensors file ({error})") from error
-    found = (file.metadata() or {}).get("format")
-    if found != format:
-        raise UserError(f"{path} is of format {found!r}, want {format!r}: {hint}")
-    return file
-
-
-def _load_array(path: Path, file: safe_open, name: str, shape: tuple[int, ...]) -> np.ndarray:
-    header = file.get_slice(name)
-    found = (tuple(header.get_shape()), header.get_dtype())
-    if found != (shape, "F32"):
-        raise UserError(f"{path}: {name} is {found[1]} of shape {found[0]}, want F32 of {shape}")
-    array = file.get_tensor(name)
-    check_finite(path, name, array)
-    return array
-
-
-def flat(weights: Weights) -> dict[str, np.ndarray]:
-    """{layer: {part: array}} -> {"layer/part": array}."""
-    return {f"{name}/{p}": array for name, parts in weights.items() for p, array in parts.items()}
-
-
-def file_hash(path: str | Path, algorithm: str) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, algorithm).hexdigest()
-
-
-# The cache and the published file
-
-
-def cached_path(published: Published) -> Path:
-    """The ported weights in the cache, there or not."""
-    return cache_folder() / f"{published.network.lower()}_imagenet.safetensors"
 
 
 def port(published: Published, path: str | Path) -> Path:
@@ -465,12 +169,9 @@ def resolve(published: Published, setting: str) -> tuple[Weights | None, str]:
 def _provenance(published: Published, path: Path, weights: Weights) -> str:
     digest = file_hash(path, "sha256")
     if path.suffix == ".safetensors":
-        with _open(published, path) as file:
+        with open_weights(published, path) as file:
             digest = file.metadata().get("source_sha256", digest)
     return f"sha256 {digest}, {published.share(weights)}"
-
-
-# The command
 
 
 def main(published: Published, argv: list[str] | None = None) -> int:

@@ -22,7 +22,7 @@ from colorjax.models.build import build_binning, build_model, build_task, state_
 from colorjax.pictures import files
 from colorjax.training import evaluate, logs, parallel, steps
 from colorjax.training.steps import TrainState, start_average
-from colorjax.weights.pretrained import open_safetensors
+from colorjax.weights.store import open_safetensors
 
 RELEASED = Path(__file__).parent.parent / "released" / "colorjax.safetensors"
 WHAT = "a model of colorjax"

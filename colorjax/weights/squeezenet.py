@@ -12,8 +12,8 @@ import hashlib
 import numpy as np
 
 from colorjax.models.squeezenet import layer_shapes
-from colorjax.weights import pretrained
-from colorjax.weights.pretrained import Published, Weights
+from colorjax.weights import keras_file, store
+from colorjax.weights.store import Published, Weights
 
 URL = (
     "https://github.com/rcmalli/keras-squeezenet/releases/download/v1.0/"
@@ -29,7 +29,7 @@ _PUBLISHED_SHA256 = "31b66f6e4595ec9b63a9a595d6d4d3cc2d485df9cd71e91b519be889d2a
 def is_genuine(weights: Weights) -> bool:
     """Whether all arrays equal the published ones to the last bit."""
     digest = hashlib.sha256()
-    for _, array in sorted(pretrained.flat(weights).items()):
+    for _, array in sorted(store.flat(weights).items()):
         digest.update(np.ascontiguousarray(array, "<f4"))
     return digest.hexdigest() == _PUBLISHED_SHA256
 
@@ -41,7 +41,7 @@ def _share(weights: Weights) -> str:
 PUBLISHED = Published(
     network="SqueezeNet",
     shapes=layer_shapes(),
-    read=pretrained.read_keras_file,
+    read=keras_file.read_keras_file,
     file="a file saved by Keras",
     format="colorjax-squeezenet-1",
     module="colorjax.squeezenet_weights",

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from colorjax.models.vgg16 import layer_shapes
-from colorjax.weights import pretrained
-from colorjax.weights.pretrained import Published, Weights
+from colorjax.weights import keras_file, store
+from colorjax.weights.store import Published, Weights
 
 URL = (
     "https://storage.googleapis.com/tensorflow/keras-applications/vgg16/"
@@ -29,7 +29,7 @@ def genuine_layers(weights: Mapping[str, Mapping[str, np.ndarray]]) -> set[str]:
     """The arrays, as "block1_conv1/kernel", that equal the published ones to the last bit."""
     return {
         name
-        for name, array in pretrained.flat(weights).items()
+        for name, array in store.flat(weights).items()
         if _PUBLISHED_SHA256.get(name) == hashlib.sha256(_old_npy(array)).hexdigest()
     }
 
@@ -85,7 +85,7 @@ _PUBLISHED_SHA256 = {
 PUBLISHED = Published(
     network="VGG16",
     shapes=layer_shapes(),
-    read=pretrained.read_keras_file,
+    read=keras_file.read_keras_file,
     file="a file saved by Keras",
     format="colorjax-vgg16-1",
     module="colorjax.vgg16_weights",
