@@ -15,6 +15,7 @@ from benchmarks.report import Table
 from benchmarks.settings import Settings
 from colorjax.models.build import DTYPES
 from colorjax.training import parallel
+from colorjax.weights.devices import place
 
 SIDES = {"cpu": 1024, "gpu": 8192}  # of the square matrices, large enough for full speed
 TRACED_STEPS = 3
@@ -69,7 +70,7 @@ def trainer(settings: Settings) -> Callable[[], None]:
     """A function that trains one step on a random batch."""
     devices = jax.devices()[:1]
     step, state = programs.training(settings)
-    state = [parallel.place(state, devices)]
+    state = [place(state, devices)]
     batch = jax.device_put(programs.random_batch(settings), devices[0])
     compiled = parallel.compile_step(step, donate=True, devices=devices)
 

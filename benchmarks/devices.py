@@ -76,9 +76,10 @@ def trainer(settings: Settings, devices: list, way: str):
 
     from benchmarks import programs
     from colorjax.training import parallel
+    from colorjax.weights.devices import place
 
     step, state = programs.training(settings)
-    state = [parallel.place(state, devices)]
+    state = [place(state, devices)]
     batch = programs.random_batch(settings)
     if way == "pmap":
         compiled = parallel.compile_step(step, donate=True, devices=devices)

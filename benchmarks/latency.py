@@ -72,10 +72,11 @@ def main(settings: dict[str, Any]) -> dict[str, float]:
 
     from benchmarks import programs
     from colorjax.training import parallel
+    from colorjax.weights.devices import place
 
     devices = jax.devices()[:1]
     step, state = programs.training(Settings(**settings))
-    state = jax.block_until_ready(parallel.place(state, devices))
+    state = jax.block_until_ready(place(state, devices))
     times.append(time.perf_counter())
     compiled = parallel.compile_step(step, donate=True, devices=devices)
     batch = programs.random_batch(Settings(**settings))

@@ -17,6 +17,7 @@ from benchmarks.settings import Settings
 from colorjax.data import disk_cache, loader
 from colorjax.data.sources import Item
 from colorjax.training import parallel
+from colorjax.weights import devices as weights_devices
 
 PHOTO = (500, 375)  # pixels, as in ImageNet
 QUALITY = 90
@@ -62,7 +63,7 @@ def contenders(settings: Settings, sources: dict) -> tuple[dict[str, int], dict]
     devices = jax.devices()[:1]
     step, state = programs.training(settings)
     compiled = parallel.compile_step(step, donate=True, devices=devices)
-    place = [parallel.place(state, devices)]
+    place = [weights_devices.place(state, devices)]
     random_batch = programs.random_batch(settings)
     count = max(STEPS, -(-LEAST_IMAGES // settings.batch))
 

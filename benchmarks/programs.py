@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks.harness import ROOT
 from benchmarks.settings import Settings
 from colorjax.models import build
-from colorjax.training import steps
+from colorjax.training import setup, steps
 
 
 def load_size(settings: Settings) -> int:
@@ -23,12 +23,12 @@ def training(settings: Settings) -> tuple[Callable, steps.TrainState]:
     config.data.load_size, config.data.crop_size = load_size(settings), settings.size
     config.batch_size = settings.batch
     config.model.width, config.model.dtype = settings.width, settings.dtype
-    model, tx = build.build_model(config), build.build_optimizer(config)
+    model, tx = build.build_model(config), setup.build_optimizer(config)
     step = partial(
         steps.train_step, model=model, task=build.build_task(config, None), tx=tx,
         crop_size=settings.size,
     )  # fmt: skip
-    return step, build.init_state(config, model, tx)
+    return step, setup.init_state(config, model, tx)
 
 
 def random_batch(settings: Settings) -> dict[str, np.ndarray]:

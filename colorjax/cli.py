@@ -170,7 +170,7 @@ def work(jobs: Sequence, options: dict[str, Any]) -> Iterator:
     from tqdm import tqdm
 
     from colorjax.coloring import batch, compare
-    from colorjax.coloring.colorize import own_decoding, rebalanced
+    from colorjax.coloring.settings import own_decoding, rebalanced
 
     asked_to_stop = stop_signals()
     painter = painter_of(options)
@@ -218,18 +218,19 @@ def painter_of(options: dict[str, Any]) -> Any:
     """The network of the `model_options`, ready to colour."""
     import jax
 
-    from colorjax.coloring.colorize import open_painter, pick_device
-    from colorjax.training import parallel
+    from colorjax.coloring.colorize import open_painter
+    from colorjax.weights import devices
+    from colorjax.weights.devices import pick_device
     from colorjax.weights.released import load_network
 
     jax.config.update("jax_default_device", pick_device(options["device"]))
-    parallel.keep_compiled_programs()
+    devices.keep_compiled_programs()
     return open_painter(load_network(options["model"]), size=options["size"])
 
 
 def settings_of(options: dict[str, Any]) -> list:
     """Those of each result of a photo."""
-    from colorjax.coloring.colorize import Settings
+    from colorjax.coloring.settings import Settings
 
     first, count = options["seed"], options["samples"] or 1
     decode = "sample" if options["samples"] else options["decode"]
@@ -279,9 +280,9 @@ def demo(host: str, port: int, open_browser: bool, **options: Any) -> None:
             raise
         raise click.ClickException("the page needs gradio: pip install 'colorjax[demo]'") from error
     from colorjax.coloring.api import Colorizer
-    from colorjax.training import parallel
+    from colorjax.weights import devices
 
-    parallel.keep_compiled_programs()
+    devices.keep_compiled_programs()
     say("loading the network, which takes some seconds")
     colorizer = Colorizer(**options)
     page.serve(colorizer, host=host, port=port, open_browser=open_browser, say=say)
@@ -292,9 +293,9 @@ def demo(host: str, port: int, open_browser: bool, **options: Any) -> None:
 @click.option("-o", "--output", required=True, metavar="FILE", help="Such as model.safetensors.")
 def export(run: str, output: str) -> None:
     """Writes the best checkpoint of a training RUN as one file, to hand on or to colour with."""
-    from colorjax.weights import released
+    from colorjax.training.export import export as write_model
 
-    path = released.export(run, output)
+    path = write_model(run, output)
     say(f"{path}: {path.stat().st_size:,} bytes")
 
 
@@ -325,12 +326,12 @@ def measure(
 
     from colorjax.data import sources
     from colorjax.studies import assess
-    from colorjax.training import logs, parallel
+    from colorjax.weights import devices, runs
     from colorjax.weights.released import load_network
 
     if options["labels"] and not options["recognise"]:
         raise click.UsageError("--labels is for --recognise.")
-    parallel.keep_compiled_programs()
+    devices.keep_compiled_programs()
     named = [m.partition("=") if "=" in m else (m, "=", m) for m in models] or [("ours", "", None)]
     networks = {name: load_network(path) for name, _, path in named}
     photos = {folder: sources.open_folders(folder) for folder in folders}
@@ -343,7 +344,7 @@ def measure(
             found[folder], shown, note = recogniser(folder, networks, found[folder])
         click.echo(f"{folder}\n\n{assess.table(found[folder], shown)}\n{note}")
     if json_file:
-        logs.write_json(Path(json_file), {"size": size, "folders": found})
+        runs.write_json(Path(json_file), {"size": size, "folders": found})
 
 
 def recogniser_of(

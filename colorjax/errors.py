@@ -1,4 +1,7 @@
-"""The one exception that a user's own mistake may cause."""
+"""How a user's own mistake is told: the one exception for it, and checks of settings."""
+
+from collections.abc import Sequence
+from typing import Any
 
 
 class UserError(Exception):
@@ -7,3 +10,21 @@ class UserError(Exception):
     Entry points print the sentence and exit with status 2; anything else that is raised is a
     defect of the program and keeps its traceback.
     """
+
+
+def check_at_least(name: str, value: float, least: float) -> None:
+    """Raises UserError if `value`, the setting called `name`, is below `least`."""
+    if value < least:
+        raise UserError(f"{name} is {value}, want at least {least}")
+
+
+def check_share(name: str, value: float) -> None:
+    """Raises UserError unless `value`, the setting called `name`, is in [0, 1]."""
+    if not 0 <= value <= 1:
+        raise UserError(f"{name} is {value}, want a share from 0 to 1")
+
+
+def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
+    """Raises UserError unless `value`, the setting called `name`, is one of `choices`."""
+    if value not in choices:
+        raise UserError(f"{name} is {value!r}, want one of {', '.join(map(repr, choices))}")

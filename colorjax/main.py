@@ -20,9 +20,9 @@ from colorjax.errors import UserError
 from colorjax.studies.prior import prior
 from colorjax.studies.reproduce import reproduce
 from colorjax.studies.sweep import sweep
-from colorjax.training import logs, parallel
 from colorjax.training.evaluate import evaluate
 from colorjax.training.train import flatten, train
+from colorjax.weights import devices, runs
 
 MODES = {
     "train": train,
@@ -48,7 +48,7 @@ def main(argv: list[str]) -> None:
     mode = FLAGS.mode or config.mode
     if mode not in MODES:
         raise UserError(f"mode is {mode!r}, want one of {', '.join(MODES)}")
-    parallel.keep_compiled_programs()
+    devices.keep_compiled_programs()
     connect_processes()
     MODES[mode](config, Path(FLAGS.workdir))
 
@@ -64,7 +64,7 @@ def parse_flags(argv: list[str]) -> list[str]:
     else:
         FLAGS(argv, known_only=True)
         if FLAGS.workdir is not None:
-            define_config(ConfigDict(logs.read_config(Path(FLAGS.workdir))), argv)
+            define_config(ConfigDict(runs.read_config(Path(FLAGS.workdir))), argv)
         FLAGS.unparse_flags()
     rest = app.parse_flags_with_usage(argv)
     if "config" not in FLAGS:

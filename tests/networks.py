@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from colorjax.models import build
-from colorjax.training import evaluate, logs
-from colorjax.weights import checkpoint
+from colorjax.weights import checkpoint, runs
 from colorjax.weights.released import Network
 from configs.classify import get_config
 
@@ -43,12 +42,12 @@ def rebalanced_network(share: float) -> Network:
 def save_run(folder, network: Network):
     """Writes a network as the folder of a training run; returns the folder."""
     config = network.config.to_dict()
-    logs.write_json(folder / "config.json", config)
+    runs.write_json(folder / "config.json", config)
     record = {"bins": network.statistics, "data": {}, "encoder": "random"}
-    logs.write_json(folder / "record.json", record)
-    manager = checkpoint.open_manager(folder, best_metric=evaluate.BEST_METRIC)
+    runs.write_json(folder / "record.json", record)
+    manager = checkpoint.open_manager(folder, best_metric=runs.BEST_METRIC)
     with checkpoint.closing(manager):
         checkpoint.save(
-            manager, 1, network.variables, config=logs.as_json(config), position={}, metrics={}
+            manager, 1, network.variables, config=runs.as_json(config), position={}, metrics={}
         )
     return folder

@@ -18,7 +18,7 @@ from test_colorizer import (
 )
 
 from colorjax.models import build
-from colorjax.training import steps
+from colorjax.training import setup, steps
 from configs import reproduce
 
 EXPERIMENTS = {name: dict(settings) for name, settings in reproduce.get_config().experiments}
@@ -63,11 +63,11 @@ def test_each_alternative_has_its_hand_counted_parameters_and_output(name):
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_each_alternative_takes_a_training_step(name):
     config = config_of(name, **{"model.width": 1 / 16})
-    model, tx = build.build_model(config), build.build_optimizer(config)
+    model, tx = build.build_model(config), setup.build_optimizer(config)
     untold = build.build_task(config, None)
     counts = untold.statistics(untold.prepare(RGB))["counts"].sum(axis=0)
     task = build.build_task(config, {"counts": counts, "means": None})
-    state = build.init_state(config, model, tx)
+    state = setup.init_state(config, model, tx)
     step = jax.jit(partial(
         steps.train_step, axis_name=None, model=model, task=task, tx=tx, crop_size=16,
     ))

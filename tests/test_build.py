@@ -6,6 +6,7 @@ from numpy.testing import assert_allclose
 
 from colorjax.errors import UserError
 from colorjax.models import build
+from colorjax.training import setup
 from configs import classify
 
 
@@ -40,7 +41,7 @@ def updates(tx):
     ],
 )
 def test_each_update_rule_is_that_of_optax(changes, tx):
-    ours = build.build_optimizer(config(**changes))
+    ours = setup.build_optimizer(config(**changes))
     assert_allclose(updates(ours), updates(tx), rtol=1e-6)
 
 
@@ -48,7 +49,7 @@ def test_the_encoder_learns_at_its_own_share_of_the_rate():
     params = {name: {"kernel": jnp.ones(3)} for name in ("encoder", "unit1")}
     gradient = {"encoder": {"kernel": jnp.array([1.0, -2.0, 3.0])}, "unit1": params["unit1"]}
     plain, ours = (
-        build.build_optimizer(config(optimizer__encoder_rate=rate)) for rate in (1.0, 0.2)
+        setup.build_optimizer(config(optimizer__encoder_rate=rate)) for rate in (1.0, 0.2)
     )
     whole, _ = plain.update(gradient, plain.init(params), params)
     share, _ = ours.update(gradient, ours.init(params), params)
@@ -57,7 +58,7 @@ def test_the_encoder_learns_at_its_own_share_of_the_rate():
 
 
 def test_the_learning_rate_warms_up_and_falls_along_a_cosine():
-    schedule = build.build_schedule(
+    schedule = setup.build_schedule(
         config(num_steps=30, optimizer__warmup_steps=10, optimizer__schedule="cosine")
     )
     rates = [float(schedule(step)) for step in (0, 5, 10, 20, 30)]
@@ -65,7 +66,7 @@ def test_the_learning_rate_warms_up_and_falls_along_a_cosine():
 
 
 def test_the_learning_rate_is_constant_by_default():
-    schedule = build.build_schedule(config())
+    schedule = setup.build_schedule(config())
     assert_allclose([schedule(step) for step in (0, 10, 10_000)], 1e-3)
 
 
@@ -106,7 +107,7 @@ def test_an_unknown_structure_is_refused_by_name(changes, sentence):
 )
 def test_numbers_that_fit_no_data_are_refused_by_name(changes, sentence):
     with pytest.raises(UserError, match=sentence):
-        build.check_config(config(**{"batch_size": 8, **changes}))
+        setup.check_config(config(**{"batch_size": 8, **changes}))
 
 
 @pytest.mark.parametrize("changes", [{"bins__low": 100.0}, {"bins__num_bins": 0}])
@@ -165,8 +166,8 @@ def test_at_step_0_the_colorizers_encoder_computes_what_vgg16_computes(tmp_path,
         model__encoder_batch_norm=batch_norm,
     )
     gray = jnp.asarray(np.random.default_rng(1).uniform(0, 255, (2, 16, 16, 1)), jnp.float32)
-    model, tx = build.build_model(settings), build.build_optimizer(settings)
-    state, record = build.load_encoder(settings, build.init_state(settings, model, tx), gray)
+    model, tx = build.build_model(settings), setup.build_optimizer(settings)
+    state, record = setup.load_encoder(settings, setup.init_state(settings, model, tx), gray)
     assert "sha256" in record
     variables = {"params": state.params["encoder"]}
     if batch_norm:
@@ -181,7 +182,7 @@ def test_at_step_0_the_colorizers_encoder_computes_what_vgg16_computes(tmp_path,
 def test_pretrained_weights_are_refused_for_another_width():
     settings = config(model__width=0.5, model__encoder_weights="imagenet")
     with pytest.raises(UserError, match="model.width is 0.5 .* fit width 1.0 only"):
-        build.load_encoder(settings, None, None)
+        setup.load_encoder(settings, None, None)
 
 
 def test_hues_have_no_mean_for_outputs_smaller_than_the_picture():
@@ -209,7 +210,7 @@ def test_hues_have_no_mean_for_outputs_smaller_than_the_picture():
 )
 def test_what_trains_no_model_to_release_is_refused_by_name(changes, sentence):
     with pytest.raises(UserError, match=sentence):
-        build.check_config(config(batch_size=8, **changes))
+        setup.check_config(config(batch_size=8, **changes))
 
 
 def test_an_average_starts_from_the_pretrained_encoder(tmp_path):
@@ -228,8 +229,8 @@ def test_an_average_starts_from_the_pretrained_encoder(tmp_path):
         model__encoder="squeezenet", model__encoder_weights=str(path), ema=0.9,
         model__final_features=(8,),
     )
-    model, tx = build.build_model(settings), build.build_optimizer(settings)
-    state, record = build.load_encoder(settings, build.init_state(settings, model, tx), None)
+    model, tx = build.build_model(settings), setup.build_optimizer(settings)
+    state, record = setup.load_encoder(settings, setup.init_state(settings, model, tx), None)
     assert "not the published arrays" in record
     for tree in (state.params, state.average["params"]):
         for name, parts in weights.items():

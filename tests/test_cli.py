@@ -298,11 +298,11 @@ def test_help_shows_examples_without_loading_jax():
 
 
 def test_choices_are_those_of_the_library():
-    from colorjax.coloring import colorize
+    from colorjax.coloring import settings
     from colorjax.ops import decoding
     from colorjax.pictures import writing
 
-    assert cli.METHODS == decoding.METHODS and cli.EDGES == colorize.EDGES
+    assert cli.METHODS == decoding.METHODS and cli.EDGES == settings.EDGES
     assert {f".{name}" for name in cli.FORMATS} <= set(writing.SUFFIXES)
 
 

@@ -7,9 +7,10 @@ from pictures import gray_steps, spread
 from PIL import Image
 
 from colorjax.coloring import colorize
-from colorjax.coloring.colorize import Settings
+from colorjax.coloring.settings import Settings
 from colorjax.errors import UserError
 from colorjax.ops import resample
+from colorjax.weights import devices
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +161,7 @@ def test_sizes_that_are_too_small_are_refused():
     with pytest.raises(UserError, match="size is 8, want at least 16"):
         colorize.open_painter(tiny_network(), size=8)
     with pytest.raises(UserError, match="device is 'tpu', want cpu or one of cpu:0"):
-        colorize.pick_device("tpu")
+        devices.pick_device("tpu")
 
 
 def edge_places(photo, chroma, fits_of, factor):

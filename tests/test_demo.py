@@ -30,8 +30,8 @@ from gradio import route_utils
 
 from colorjax import cli
 from colorjax.coloring.api import Colorizer
-from colorjax.coloring.colorize import Settings
 from colorjax.coloring.page import layout
+from colorjax.coloring.settings import Settings
 from colorjax.errors import UserError
 
 # Where Debian puts it.

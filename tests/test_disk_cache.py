@@ -14,10 +14,9 @@ import pytest
 from numpy.testing import assert_array_equal
 from PIL import Image
 
-from colorjax.data import disk_cache, loader, sources
+from colorjax.data import disk_cache, loader, opening, sources
 from colorjax.errors import UserError
 from colorjax.pictures import image_io
-from colorjax.training import evaluate
 from configs import classify
 
 SIZE = 8
@@ -104,8 +103,8 @@ def test_items_keep_their_keys_and_digests_and_own_their_squares(photos, tmp_pat
     assert all(len(item.digest) == 64 for item in squares)
     squares[0].data[:] = 0
     assert squares[0].data.any() and type(squares[0].data) is np.ndarray
-    some = evaluate.spread(squares, 3)
-    assert_array_equal(pixels(some), decoded(evaluate.spread(plain, 3)))
+    some = opening.spread(squares, 3)
+    assert_array_equal(pixels(some), decoded(opening.spread(plain, 3)))
 
 
 def test_a_second_open_decodes_nothing(photos, tmp_path, decodes):
@@ -327,11 +326,11 @@ def config_of(photos: Path, **data):
 def test_cache_dir_has_both_sides_of_the_split_decoded_once_and_changes_no_pixel(
     photos, tmp_path, decodes
 ):
-    plain = evaluate.open_source(config_of(photos))
+    plain = opening.open_source(config_of(photos))
     assert isinstance(plain.train[0].data, Path)
     config = config_of(photos, cache_dir=str(tmp_path / "cache"))
     for _ in range(2):
-        source = evaluate.open_source(config)
+        source = opening.open_source(config)
     assert len(decodes) == len(plain.train) + len(plain.holdout) == 24
     assert (source.name, source.notes) == (plain.name, plain.notes)
     assert_array_equal(pixels(source.train), decoded(plain.train))
@@ -342,4 +341,4 @@ def test_cache_dir_has_both_sides_of_the_split_decoded_once_and_changes_no_pixel
 def test_settings_that_were_saved_before_there_was_a_cache_still_open(photos):
     config = config_of(photos)
     del config.data.cache_dir
-    assert isinstance(evaluate.open_source(config.lock()).train[0].data, Path)
+    assert isinstance(opening.open_source(config.lock()).train[0].data, Path)

@@ -8,11 +8,6 @@ import colorjax
 PACKAGE = Path(colorjax.__file__).parent
 FLOORS = "errors|ops|pictures|models data|weights|training coloring|studies|cli main".split("|")
 HEIGHT = {name: i for i, floor in enumerate(FLOORS) for name in floor.split()}
-# Modules that are still to be parted.
-YET = {
-    ("weights", "training"), ("models", "weights"), ("models", "training"),
-    ("coloring", "training"),
-}
 
 
 def test_folders_import_only_from_those_before_them():
@@ -21,5 +16,5 @@ def test_folders_import_only_from_those_before_them():
         for node in ast.walk(ast.parse(file.read_text())):
             of = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
             for name in (f"{of}{alias.name}".split(".") for alias in getattr(node, "names", ())):
-                if name[0] == "colorjax" and name[1] != own and (own, name[1]) not in YET:
+                if name[0] == "colorjax" and name[1] != own:
                     assert HEIGHT[name[1]] < HEIGHT.get(own, len(FLOORS)), f"{file}: {name}"

@@ -6,6 +6,7 @@ from tensorboardX.proto.event_pb2 import Event
 
 from colorjax.errors import UserError
 from colorjax.training import logs
+from colorjax.weights import runs
 
 
 def write(workdir, start, steps):
@@ -40,14 +41,14 @@ def test_each_measurement_is_a_line_of_json_and_a_scalar_of_tensorboard(tmp_path
 def test_going_on_drops_what_comes_after_the_checkpoint(tmp_path):
     write(tmp_path, 0, [1, 2, 3, 4])
     write(tmp_path, 2, [3])
-    assert [row["step"] for row in logs.read_metrics(tmp_path)] == [1, 2, 3]
+    assert [row["step"] for row in runs.read_metrics(tmp_path)] == [1, 2, 3]
 
 
 def test_a_line_cut_short_by_a_kill_is_left_out(tmp_path):
     write(tmp_path, 0, [1, 2])
     path = tmp_path / "metrics.jsonl"
     path.write_text(path.read_text()[:-10])
-    assert [row["step"] for row in logs.read_metrics(tmp_path)] == [1]
+    assert [row["step"] for row in runs.read_metrics(tmp_path)] == [1]
 
 
 def test_pictures_reach_tensorboard(tmp_path):
@@ -66,7 +67,7 @@ def test_a_process_that_does_not_write_leaves_nothing(tmp_path):
 
 def test_a_folder_without_a_run_and_a_broken_record_are_one_sentence(tmp_path):
     with pytest.raises(UserError, match="record.json is missing, so .* is no run's folder"):
-        logs.read_record(tmp_path)
+        runs.read_record(tmp_path)
     (tmp_path / "record.json").write_text("{")
     with pytest.raises(UserError, match="record.json is not JSON"):
-        logs.read_record(tmp_path)
+        runs.read_record(tmp_path)

@@ -14,11 +14,12 @@ from ml_collections import ConfigDict
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 
-from colorjax.data import loader, petals, sources
+from colorjax.data import loader, opening, petals, sources
 from colorjax.errors import UserError
 from colorjax.models import build
 from colorjax.ops import bins, color
-from colorjax.training import evaluate, logs
+from colorjax.training import evaluate
+from colorjax.weights import runs
 from configs import petals as config_file
 
 ROOT = Path(__file__).parent.parent
@@ -236,14 +237,14 @@ def outcomes(tmp_path_factory, request) -> dict[tuple[str, int], Outcome]:
 def outcome(workdir: Path) -> Outcome:
     config = ConfigDict(json.loads((workdir / "config.json").read_text()))
     model, task = build.build_model(config), build.build_task(config, None)
-    _, variables = evaluate.load_variables(config, model, workdir)
-    holdout = evaluate.open_source(config).holdout
+    _, variables = runs.load_variables(config, model, workdir)
+    holdout = opening.open_source(config).holdout
     margin = (config.data.load_size - config.data.crop_size) // 2
     inside = slice(margin, margin + config.data.crop_size)
     flowers = [petals.flower(int(item.key.removeprefix("petals#"))) for item in holdout]
     whole = np.stack([petals.coverage(one)[0][inside, inside] == 1 for one in flowers])
     outputs = model.apply(variables, task.prepare(evaluate.load_rgb(config, holdout)).gray)
-    last = logs.read_metrics(workdir)[-1]
+    last = runs.read_metrics(workdir)[-1]
     return Outcome(last["sat_diff"], np.asarray(task.decode(outputs))[whole])
 
 

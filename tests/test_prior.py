@@ -4,9 +4,10 @@ from numpy.testing import assert_allclose
 from PIL import Image
 from test_train import tiny_config
 
+from colorjax.data import opening
 from colorjax.errors import UserError
 from colorjax.studies.prior import prior
-from colorjax.training import evaluate, logs
+from colorjax.weights import runs
 
 
 def photos(folder, colors):
@@ -33,7 +34,7 @@ def test_the_prior_of_one_colour_is_that_colour_and_rare_ones_weigh_more(tmp_pat
         assert_allclose(sum(blurred), 1, rtol=1e-5)
         assert np.argmax(blurred) == best and np.argmin(weights) == best
         assert np.isfinite(weights).all() and max(weights) > 3 * weights[best]
-    assert logs.read_json(tmp_path / "run" / "prior.json") == logs.as_json(result)
+    assert runs.read_json(tmp_path / "run" / "prior.json") == runs.as_json(result)
     picture = np.asarray(Image.open(tmp_path / "run" / "prior.png"))
     assert picture.shape[1] == 1300 and picture.std() > 10
 
@@ -53,8 +54,8 @@ def test_a_mixture_beyond_one_is_refused_before_anything_is_written(tmp_path):
 def test_a_limited_source_is_spread_over_all_of_it_and_keeps_its_hold_out_share(tmp_path):
     colors = np.random.default_rng(1).integers(0, 255, (40, 3))
     source = photos(tmp_path / "photos", colors)
-    whole = evaluate.open_source(tiny_config(data__source=source, data__holdout=0.25))
-    some = evaluate.open_source(
+    whole = opening.open_source(tiny_config(data__source=source, data__holdout=0.25))
+    some = opening.open_source(
         tiny_config(data__source=source, data__holdout=0.25, data__max_images=13)
     )
     assert len(some.train) + len(some.holdout) == 13
@@ -69,7 +70,7 @@ def test_a_limited_source_is_spread_over_all_of_it_and_keeps_its_hold_out_share(
 def test_a_limit_beyond_the_source_changes_nothing_and_of_one_is_refused(tmp_path):
     source = photos(tmp_path / "photos", [(200, 80, 60)] * 8)
     config = {"data__source": source, "data__holdout": 0.3}
-    whole = evaluate.open_source(tiny_config(**config))
-    assert evaluate.open_source(tiny_config(**config, data__max_images=100)).notes == whole.notes
+    whole = opening.open_source(tiny_config(**config))
+    assert opening.open_source(tiny_config(**config, data__max_images=100)).notes == whole.notes
     with pytest.raises(UserError, match="data.max_images is 1, want at least 2"):
-        evaluate.open_source(tiny_config(**config, data__max_images=1))
+        opening.open_source(tiny_config(**config, data__max_images=1))

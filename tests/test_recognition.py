@@ -9,7 +9,8 @@ from PIL import Image
 from test_assess import STATISTICS
 
 from colorjax import cli
-from colorjax.coloring.colorize import Settings, colorize, open_painter
+from colorjax.coloring.colorize import colorize, open_painter
+from colorjax.coloring.settings import Settings
 from colorjax.data import sources
 from colorjax.errors import UserError
 from colorjax.models.efficientnet import EfficientNetLite, layer_shapes

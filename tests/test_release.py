@@ -13,10 +13,9 @@ from safetensors.numpy import load_file, save_file
 from test_train import tiny_config
 
 from colorjax.errors import UserError
-from colorjax.models import build
 from colorjax.models.build import build_model
-from colorjax.training import evaluate, logs, steps, train
-from colorjax.weights import checkpoint, released
+from colorjax.training import export, setup, steps, train
+from colorjax.weights import checkpoint, released, runs
 from configs import release as recipe
 
 KERNEL = "params/final1/kernel"
@@ -37,7 +36,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def exported(run, tmp_path_factory):
-    return released.export(run[0], tmp_path_factory.mktemp("released") / "new" / "m.safetensors")
+    return export.export(run[0], tmp_path_factory.mktemp("released") / "new" / "m.safetensors")
 
 
 def flat(tree):
@@ -47,14 +46,14 @@ def flat(tree):
 
 def test_an_exported_model_loads_as_the_runs_average_to_half_precision(run, exported):
     workdir, config = run
-    _, want = evaluate.load_variables(config, build_model(config), workdir)
+    _, want = runs.load_variables(config, build_model(config), workdir)
     loaded_config, statistics, variables = released.load(exported)
     assert jax.tree.structure(variables) == jax.tree.structure(want)
     assert {x.dtype for x in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
     for name, x in flat(variables).items():
         exact = x.ndim == 1
         assert_allclose(x, flat(want)[name], rtol=0 if exact else 2**-10, atol=0 if exact else 1e-7)
-    assert statistics == logs.read_record(workdir)["bins"]
+    assert statistics == runs.read_record(workdir)["bins"]
     assert loaded_config.bins == config.bins and loaded_config.model.encoder == "squeezenet"
 
 
@@ -168,9 +167,9 @@ def test_another_kind_of_file_is_refused(exported, tmp_path):
 
 
 def test_a_model_too_large_to_release_is_refused(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(released, "MAX_BYTES", 1000)
+    monkeypatch.setattr(export, "MAX_BYTES", 1000)
     with pytest.raises(UserError, match="would take .* bytes, want at most 1,000"):
-        released.export(run[0], tmp_path / "m.safetensors")
+        export.export(run[0], tmp_path / "m.safetensors")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -184,20 +183,20 @@ def test_a_run_starts_from_a_released_file(run, exported, tmp_path):
         }),  # fmt: skip
         tmp_path,
     )
-    assert logs.read_record(tmp_path)["encoder"].startswith("m.safetensors (sha256 ")
-    kernels = flat(evaluate.load_variables(config, build_model(config), tmp_path)[1])
+    assert runs.read_record(tmp_path)["encoder"].startswith("m.safetensors (sha256 ")
+    kernels = flat(runs.load_variables(config, build_model(config), tmp_path)[1])
     assert_array_equal(kernels[KERNEL], load_file(exported)[KERNEL].astype("f4"))
 
 
 def test_a_run_starts_from_another_run_and_from_the_model_that_colorjax_comes_with(run):
     workdir, config = run
-    _, variables = evaluate.load_variables(config, build_model(config), workdir)
-    state = build.init_state(config, build_model(config), optax.identity())
-    started, line = released.start_from(str(workdir), state)
+    _, variables = runs.load_variables(config, build_model(config), workdir)
+    state = setup.init_state(config, build_model(config), optax.identity())
+    started, line = setup.start_from(str(workdir), state)
     assert line == str(workdir)
     jax.tree.map(assert_array_equal, steps.variables(started), variables)
     with pytest.raises(UserError, match=r"colorjax.safetensors: params/.* in the file, want "):
-        released.start_from("release", state)
+        setup.start_from("release", state)
 
 
 def test_starting_from_the_file_of_another_network_is_refused(exported, tmp_path):
@@ -209,7 +208,7 @@ def test_starting_from_the_file_of_another_network_is_refused(exported, tmp_path
 def test_the_second_stage_goes_on_with_the_network_of_the_first(variant):
     first, second = (recipe.get_config(f"{variant},{stage}") for stage in recipe.STAGES)
     for config in (first, second):
-        build.check_config(config)
+        setup.check_config(config)
     assert first.model == second.model and first.bins == second.bins
     assert first.objective == second.objective and first.space == second.space
     assert second.data.crop_size > first.data.crop_size

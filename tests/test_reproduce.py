@@ -5,10 +5,12 @@ import pytest
 from numpy.testing import assert_allclose
 from test_train import tiny_config
 
+from colorjax.data import opening
 from colorjax.errors import UserError
 from colorjax.studies import report, reproduce, sweep
-from colorjax.training import evaluate, logs
+from colorjax.training import evaluate
 from colorjax.training.train import flatten
+from colorjax.weights import runs
 from configs import reproduce as reproduce_config
 
 EXPERIMENTS = (
@@ -82,7 +84,7 @@ def test_the_report_has_all_sections_and_stands_alone(reproduced):
 def test_the_report_is_made_again_from_the_folders_alone(reproduced, monkeypatch):
     workdir, _, rows, _ = reproduced
     (workdir / "report.html").unlink()
-    for module, name in ((sweep, "run_one"), (evaluate, "load_variables")):
+    for module, name in ((sweep, "run_one"), (runs, "load_variables")):
         monkeypatch.setattr(module, name, None)
     assert reproduce.reproduce(three_experiments(), workdir) == rows
     assert (workdir / "report.html").exists()
@@ -91,8 +93,8 @@ def test_the_report_is_made_again_from_the_folders_alone(reproduced, monkeypatch
 def test_runs_are_measured_as_evaluation_measures_them(reproduced):
     workdir, _, rows, _ = reproduced
     model, task, config = measured_run(workdir / "classification")
-    _, variables = evaluate.load_variables(config, model, workdir / "classification")
-    holdout = evaluate.open_source(config).holdout
+    _, variables = runs.load_variables(config, model, workdir / "classification")
+    holdout = opening.open_source(config).holdout
     metrics = evaluate.evaluator(config, model, task, holdout)(variables)
     assert rows[1]["metrics"] == pytest.approx(metrics, rel=1e-4)
 
@@ -100,7 +102,7 @@ def test_runs_are_measured_as_evaluation_measures_them(reproduced):
 def measured_run(folder):
     config = reproduce.run_config(folder)
     model = reproduce.build_model(config)
-    return model, reproduce.build_task(config, logs.read_record(folder)["bins"]), config
+    return model, reproduce.build_task(config, runs.read_record(folder)["bins"]), config
 
 
 def test_a_decoding_that_is_asked_for_later_is_measured_then(reproduced):
@@ -108,7 +110,7 @@ def test_a_decoding_that_is_asked_for_later_is_measured_then(reproduced):
     argmax = {"argmax": {"decoding.method": "argmax"}}
     before = (folder / "measured.json").read_text()
     reproduce.measure(folder, argmax)
-    metrics = logs.read_json(folder / "measured.json")["metrics"]
+    metrics = runs.read_json(folder / "measured.json")["metrics"]
     assert metrics["argmax"] == metrics["own"]
     (folder / "measured.json").write_text(before)
 
@@ -174,7 +176,7 @@ def test_every_claim_is_of_runs_that_the_config_has():
 
 def test_experiments_survive_json():
     config = reproduce_config.get_config()
-    again = reproduce.ConfigDict(logs.as_json(config.to_dict()))
+    again = reproduce.ConfigDict(runs.as_json(config.to_dict()))
     for field in ("experiments", "decodings"):
         one, two = (reproduce.named_settings(c, field) for c in (config, again))
-        assert logs.as_json(one) == two
+        assert runs.as_json(one) == two

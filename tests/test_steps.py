@@ -11,6 +11,7 @@ from colorjax.models.colorizer import Colorizer
 from colorjax.models.task import classification
 from colorjax.ops.spaces import SPACES
 from colorjax.training import parallel, steps
+from colorjax.weights.devices import place
 
 TASK = classification()
 MODEL = Colorizer(width=1 / 8)
@@ -42,7 +43,7 @@ def test_one_device_and_four_agree_after_five_sgd_steps():
     ends = []
     for devices in (jax.devices()[:1], jax.devices()[:4]):
         train_step = make_train_step(tx, devices)
-        state = parallel.place(fresh_state(tx), devices)
+        state = place(fresh_state(tx), devices)
         for batch in batches:
             state, scalars = train_step(state, batch)
         ends.append(jax.device_get((state, scalars)))
@@ -221,11 +222,11 @@ def test_photographs_on_the_device_give_the_step_of_the_same_batch():
     places = {"index": np.int32(index), "example": batch["example"]}
     settings = {"model": MODEL, "task": TASK, "tx": tx, "crop_size": 16}
     for devices in (jax.devices()[:1], jax.devices()[:2]):
-        ordinary = make_train_step(tx, devices)(parallel.place(fresh_state(tx), devices), batch)
+        ordinary = make_train_step(tx, devices)(place(fresh_state(tx), devices), batch)
         resident = parallel.compile_step(
             partial(steps.resident_step, **settings), donate=True, devices=devices,
-            constant=parallel.place(held, devices),
-        )(parallel.place(fresh_state(tx), devices), places)  # fmt: skip
+            constant=place(held, devices),
+        )(place(fresh_state(tx), devices), places)  # fmt: skip
         jax.tree.map(partial(assert_allclose, rtol=0, atol=1e-6), ordinary[1], resident[1])
         jax.tree.map(
             partial(assert_allclose, rtol=0, atol=1e-5), ordinary[0].params, resident[0].params
@@ -236,9 +237,9 @@ def test_a_rate_in_the_batch_scales_the_update():
     tx, batch = optax.sgd(0.1), make_batch()
     start = fresh_state(tx)
     train_step = make_train_step(tx, jax.devices()[:1])
-    whole, _ = train_step(parallel.place(start, jax.devices()[:1]), batch)
+    whole, _ = train_step(place(start, jax.devices()[:1]), batch)
     half, _ = train_step(
-        parallel.place(start, jax.devices()[:1]), {**batch, "rate": np.full(8, 0.5, np.float32)}
+        place(start, jax.devices()[:1]), {**batch, "rate": np.full(8, 0.5, np.float32)}
     )
     jax.tree.map(
         lambda a, b, c: assert_allclose(b - a, 2 * (c - a), rtol=1e-3, atol=2e-7),

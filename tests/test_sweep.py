@@ -5,7 +5,7 @@ from test_train import tiny_config
 
 from colorjax.errors import UserError
 from colorjax.studies import sweep
-from colorjax.training import logs
+from colorjax.weights.runs import read_json, write_json
 from configs import learning_rate
 
 RATES = ("optimizer.learning_rate", (1e-3, 1e30))
@@ -62,7 +62,7 @@ def test_a_sweep_that_stopped_goes_on_and_a_failed_run_is_a_row(tmp_path, monkey
     assert rows[1]["status"].startswith("failed: the loss was not finite for 2 steps")
     assert sweep.sweep(config, tmp_path) == rows and len(trained) == 3
     assert json.loads((tmp_path / "sweep.json").read_text()) == rows
-    assert logs.read_json(tmp_path / "learning_rate=0.001" / "config.json")["mode"] == "train"
+    assert read_json(tmp_path / "learning_rate=0.001" / "config.json")["mode"] == "train"
     table = (tmp_path / "sweep.md").read_text()
     assert "| 0.001 | finished |" in table and "Best loss: `learning_rate=0.001`" in table
     assert (tmp_path / "sweep.png").stat().st_size > 5000
@@ -73,7 +73,7 @@ def test_a_sweep_is_judged_by_the_metric_that_its_config_names(tmp_path):
     for seed, loss, l_reg in ((0, 1.0, 900.0), (1, 2.0, 400.0)):
         row = {"run": f"seed={seed}", "seed": seed, "status": "finished", "loss": loss,
                "l_reg": l_reg, "acc_u": 0.1, "acc_v": 0.1, "sat_diff": 0.5}
-        logs.write_json(tmp_path / f"seed={seed}" / "result.json", row)
+        write_json(tmp_path / f"seed={seed}" / "result.json", row)
     for by, best in (("loss", "seed=0"), ("l_reg", "seed=1")):
         sweep.report(tmp_path, runs, by)
         assert f"Best {by}: `{best}`" in (tmp_path / "sweep.md").read_text()

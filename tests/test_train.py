@@ -9,8 +9,8 @@ from PIL import Image
 from test_build import random_weights
 
 from colorjax.errors import UserError
-from colorjax.training import evaluate, logs, train
-from colorjax.weights import checkpoint, store
+from colorjax.training import evaluate, train
+from colorjax.weights import checkpoint, runs, store
 from colorjax.weights import vgg16 as vgg16_weights
 from configs import classify
 
@@ -63,13 +63,13 @@ def test_a_run_leaves_config_record_metrics_figures_and_checkpoint(finished):
         "config.json", "record.json", "metrics.jsonl", "tensorboard", "figures", "checkpoints",
     }
     assert {p.name for p in (workdir / "figures").iterdir()} == {"curves.png", "step_000004.png"}
-    record = logs.read_record(workdir)
+    record = runs.read_record(workdir)
     assert record["encoder"] == "random (as configured)"
     assert record["data"]["train"] == 11 and record["data"]["holdout"] == 1
     assert set(record["constant"]) == set(metrics)
     assert [session["step"] for session in record["sessions"]] == [0]
     assert 0 < record["bins"]["clipped"] < 0.2
-    rows = logs.read_metrics(workdir)
+    rows = runs.read_metrics(workdir)
     assert [row["step"] for row in rows if row["split"] == "train"] == [1, 2, 3, 4]
     assert rows[-1] == {"step": 4, "split": "holdout", **metrics}
     assert set(metrics) == METRICS
@@ -93,7 +93,7 @@ def test_twenty_steps_equal_ten_and_a_restart_and_ten_bit_for_bit(tmp_path):
     assert one.position == two.position == {"examples": 160}
     jax.tree.map(assert_array_equal, one.state, two.state)
     losses = [
-        [row["loss"] for row in logs.read_metrics(tmp_path / name) if row["split"] == "train"]
+        [row["loss"] for row in runs.read_metrics(tmp_path / name) if row["split"] == "train"]
         for name in ("whole", "parts")
     ]
     assert losses[0] == losses[1] and len(losses[0]) == 20
@@ -131,8 +131,8 @@ def test_a_checkpoint_of_another_model_is_refused_with_both_shapes(finished):
 def test_a_stopped_run_takes_the_config_it_was_last_given(tmp_path):
     train.train(tiny_config(num_steps=1, eval_every=1), tmp_path)
     train.train(tiny_config(num_steps=2, eval_every=1), tmp_path)
-    assert logs.read_json(tmp_path / "config.json")["num_steps"] == 2
-    assert [s["step"] for s in logs.read_record(tmp_path)["sessions"]] == [0, 1]
+    assert runs.read_json(tmp_path / "config.json")["num_steps"] == 2
+    assert [s["step"] for s in runs.read_record(tmp_path)["sessions"]] == [0, 1]
 
 
 def test_an_uncalibrated_encoder_and_means_as_bin_values_train(tmp_path):
@@ -160,7 +160,7 @@ def test_the_meter_times_only_steps_and_leaves_out_skipped_ones():
 
 def test_changed_settings_are_told_when_a_run_goes_on(finished, caplog):
     config = tiny_config(optimizer__learning_rate=0.5)
-    saved = logs.as_json(tiny_config().to_dict())
+    saved = runs.as_json(tiny_config().to_dict())
     train.warn_of_changes(config, saved, {"train": 11}, {"train": 9})
     assert "optimizer.learning_rate was 0.001 in this run, is 0.5 now" in caplog.text
     assert "the photographs have changed" in caplog.text
@@ -168,7 +168,7 @@ def test_changed_settings_are_told_when_a_run_goes_on(finished, caplog):
 
 
 def test_bin_means_of_the_training_set_lie_in_their_bins(finished):
-    record = logs.read_record(finished[0])["bins"]
+    record = runs.read_record(finished[0])["bins"]
     means = np.array(record["means"])
     assert means.shape == (2, 50, 1)
     means = means[..., 0]
@@ -188,7 +188,7 @@ def test_a_run_that_diverges_stops_with_its_last_good_parameters(tmp_path):
     assert 3 < restored.step < 50
     for leaf in jax.tree.leaves(restored.state):
         assert np.isfinite(leaf).all()
-    rows = [row for row in logs.read_metrics(tmp_path) if row["split"] == "train"]
+    rows = [row for row in runs.read_metrics(tmp_path) if row["split"] == "train"]
     assert [row["skipped"] for row in rows][-3:] == [1.0, 1.0, 1.0]
     assert rows[-1]["loss"] is None and rows[0]["loss"] > 0
 
@@ -205,7 +205,7 @@ def test_real_scenes_lower_the_loss(photo_folder, tmp_path):
         num_steps=30, eval_every=30, log_every=10, optimizer__learning_rate=1e-2,
     )
     train.train(config, tmp_path)
-    losses = [r["loss"] for r in logs.read_metrics(tmp_path) if r["split"] == "train"]
+    losses = [r["loss"] for r in runs.read_metrics(tmp_path) if r["split"] == "train"]
     assert losses[-1] < 0.9 * losses[0]
 
 
@@ -223,7 +223,7 @@ def test_a_light_aged_averaged_run_goes_on_bit_for_bit(tmp_path):
     train.train(whole, tmp_path / "parts")
     one, two = (newest_state(tmp_path / name, whole) for name in ("whole", "parts"))
     jax.tree.map(assert_array_equal, one.state, two.state)
-    step, variables = evaluate.load_variables(
+    step, variables = runs.load_variables(
         whole, train.build_model(whole), tmp_path / "whole"
     )
     jax.tree.map(assert_array_equal, variables, one.state.average)

@@ -15,15 +15,10 @@ import jax
 import numpy as np
 from PIL import Image
 
-from colorjax.coloring.colorize import (
-    Settings,
-    colorize,
-    open_painter,
-    own_decoding,
-    pick_device,
-    rebalanced,
-)
+from colorjax.coloring.colorize import colorize, open_painter
+from colorjax.coloring.settings import Settings, own_decoding, rebalanced
 from colorjax.pictures import image_io, photo
+from colorjax.weights.devices import pick_device
 from colorjax.weights.released import load_network
 
 Picture = str | os.PathLike | bytes | Image.Image | np.ndarray

@@ -12,7 +12,8 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from colorjax.coloring.colorize import Painter, Settings, colorize
+from colorjax.coloring.colorize import Painter, colorize
+from colorjax.coloring.settings import Settings
 from colorjax.errors import UserError
 from colorjax.pictures import image_io, photo, writing
 from colorjax.pictures.photo import Photo

@@ -15,51 +15,20 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from colorjax.errors import UserError
-from colorjax.models.build import (
-    build_decoding,
-    build_model,
-    build_task,
-    check_at_least,
-    check_choice,
-    check_share,
-)
+from colorjax.coloring.settings import Settings, check_settings, own_decoding
+from colorjax.errors import check_at_least
+from colorjax.models.build import build_model, build_task
 from colorjax.models.task import Decoding, cell_means
 from colorjax.ops import color, resample
-from colorjax.ops.decoding import METHODS
 from colorjax.ops.spaces import SPACES
 from colorjax.weights.released import Network
 
-EDGES = ("guided", "bilinear")
 # Sides of the network's input are multiples of this, as every encoder here wants.
 QUANTUM = 16
 # Beyond this ratio of its sides a photo is squeezed into the longest input there is.
 MOST_RATIO = 8.0
 # Side of the squares in which full-size pictures are put together, and how many are under way.
 TILE, IN_FLIGHT = 512, 3
-
-
-class Settings(NamedTuple):
-    """How a photo is coloured; None leaves it to the model's config.
-
-    Attributes:
-      decode: how scores become chroma: argmax, mean, annealed or sample (`colorjax.ops.decoding`).
-      temperature: of annealed and sample, > 0.
-      rebalance: how much of its rebalanced training stays in the colours of a model that had such:
-        from 0, what is likely, to 1, where rare colours, which are the vivid ones, come as easily
-        as in its training.
-      saturation: by which chroma is multiplied, from 0 (gray) on.
-      seed: of sample.
-      edges: `guided`, chroma is enlarged along the edges of the photo's lightness; `bilinear`,
-        without regard to them.
-    """
-
-    decode: str | None = None
-    temperature: float | None = None
-    rebalance: float | None = None
-    saturation: float = 1.0
-    seed: int = 0
-    edges: str = "guided"
 
 
 class Scores(NamedTuple):
@@ -80,37 +49,6 @@ class Painter(NamedTuple):
     # Scores, temperature, rebalance, saturation, seed, method, edges -> fits [b, h, w, 6]
     decode: Any
     join: Any  # fits of one picture, uint8 tile, rows, columns -> uint8 tile
-
-
-def own_decoding(network: Network) -> Decoding | None:
-    """How the scores are decoded unless told; None of a network that predicts chroma itself."""
-    config = network.config
-    if config.objective == "regression":
-        return None
-    # Runs of older versions lack it.
-    return build_decoding(config) if "decoding" in config else Decoding()
-
-
-def rebalanced(network: Network) -> bool:
-    """Whether rare colours weighed more in its training, so that `rebalance` means something."""
-    config = network.config
-    return config.objective == "classification" and config.rebalance.enabled
-
-
-def pick_device(name: str | None) -> jax.Device:
-    """The device called cpu, gpu or gpu:1 and so on; the best there is for None.
-
-    Raises:
-      UserError: there is none.
-    """
-    if name is None:
-        return jax.local_devices()[0]
-    kind, _, number = name.partition(":")
-    try:
-        return jax.local_devices(backend=kind)[int(number or 0)]
-    except (RuntimeError, IndexError, ValueError) as error:
-        have = ", ".join(f"{d.platform}:{d.id}" for d in jax.local_devices())
-        raise UserError(f"device is {name!r}, want cpu or one of {have}") from error
 
 
 def open_painter(
@@ -143,28 +81,6 @@ def open_painter(
         ),
         join=jax.jit(_join),
     )  # fmt: skip
-
-
-def check_settings(settings: Settings, network: Network) -> None:
-    """Raises UserError for a setting that is none of its choices or out of its range."""
-    if settings.decode is not None:
-        check_choice("decode", settings.decode, METHODS)
-        if own_decoding(network) is None:
-            raise UserError(
-                f"decode is {settings.decode!r}, but the model predicts chroma itself: want none"
-            )
-    if settings.temperature is not None:
-        check_at_least("temperature", settings.temperature, 1e-3)
-    if settings.rebalance is not None:
-        check_share("rebalance", settings.rebalance)
-        if not rebalanced(network):
-            raise UserError(
-                f"rebalance is {settings.rebalance}, but the model's training was not rebalanced: "
-                "want none"
-            )
-    check_at_least("saturation", settings.saturation, 0.0)
-    check_at_least("seed", settings.seed, 0)
-    check_choice("edges", settings.edges, EDGES)
 
 
 def colorize(

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from colorjax.coloring.colorize import Settings
+from colorjax.coloring.settings import Settings
 
 GAP = 0.01  # between before and after, as a share of the longer side
 CELL = 480  # most that the longer side of a picture in a grid should be

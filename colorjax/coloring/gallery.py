@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from colorjax.coloring import compare
-from colorjax.coloring.colorize import Painter, Settings, colorize
+from colorjax.coloring.colorize import Painter, colorize
+from colorjax.coloring.settings import Settings
 from colorjax.data.sources import mean_chroma
 from colorjax.ops import color
 from colorjax.pictures import image_io, photo

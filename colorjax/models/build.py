@@ -1,97 +1,21 @@
-"""From a config's fields to the plain objects that the steps are made of."""
+"""From a config's fields to the network, its bins and its objective."""
 
-from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
-from absl import logging
 from ml_collections import ConfigDict
 
-from colorjax.errors import UserError
-from colorjax.models import colorizer, efficientnet, squeezenet, task, vgg16
+from colorjax.errors import UserError, check_at_least, check_choice, check_share
+from colorjax.models import colorizer, task
 from colorjax.ops import decoding, resample
 from colorjax.ops.bins import Binning, channel_bins
 from colorjax.ops.spaces import SPACES
-from colorjax.training import parallel
-from colorjax.training.steps import TrainState, start_average
-from colorjax.weights import (
-    efficientnet as efficientnet_weights,
-)
-from colorjax.weights import (
-    pretrained,
-)
-from colorjax.weights import (
-    squeezenet as squeezenet_weights,
-)
-from colorjax.weights import (
-    vgg16 as vgg16_weights,
-)
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-SCHEDULES = ("constant", "cosine")
 OBJECTIVES = ("classification", "regression")
 BIN_LAYOUTS = ("channels", "joint")
 BIN_VALUES = ("center", "mean")
-OPTIMIZERS = ("adam", "nesterov")
-PUBLISHED = {
-    "vgg16": vgg16_weights.PUBLISHED,
-    "squeezenet": squeezenet_weights.PUBLISHED,
-    "efficientnet-lite0": efficientnet_weights.PUBLISHED,
-}
-LEAST_CROP = 16  # SSIM has a window of 11
-
-
-def check_config(config: ConfigDict) -> None:
-    """Raises UserError for numbers that fit no data: sizes, steps, batch and intervals."""
-    data, stride = config.data, colorizer.stride(encoder_name(config))
-    if data.crop_size % stride or data.crop_size < LEAST_CROP:
-        raise UserError(
-            f"data.crop_size is {data.crop_size}, want a multiple of {stride} "
-            f"of at least {LEAST_CROP}"
-        )
-    if data.load_size < data.crop_size:
-        raise UserError(f"data.load_size is {data.load_size}, want at least {data.crop_size}")
-    for name in ("num_steps", "log_every", "eval_every", "checkpoint_every", "max_skipped"):
-        check_at_least(name, config[name], 1)
-    check_at_least("seed", config.seed, 0)
-    check_at_least("num_seconds", config.get("num_seconds", 0.0), 0)
-    check_at_least("data.max_images", data.max_images, 0)
-    check_at_least("data.statistics_images", data.statistics_images, 1)
-    check_at_least("data.num_threads", data.num_threads, 1)
-    check_at_least("model.width", config.model.width, 1 / 64)
-    for name in ("ageing", "frames"):
-        check_share(name, config.get(name, 0.0))
-    if not 0 <= data.get("scale_jitter", 0.0) < 1:
-        raise UserError(f"data.scale_jitter is {data.scale_jitter}, want a share below 1")
-    check_weights(data.get("weights", ()))
-    check_share("ema", config.get("ema", 0.0))
-    parallel.check_batch_size("batch_size", config.batch_size)
-
-
-def check_weights(weights: Sequence) -> None:
-    """Raises UserError unless `data.weights` is pairs of a folder's name and a number above 0."""
-    for pair in weights:
-        good = isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str)
-        if not good or not isinstance(pair[1], int | float) or not 0 < pair[1] < float("inf"):
-            raise UserError(
-                f"data.weights has {pair!r}, want pairs of a folder's name and a number above 0, "
-                "such as (('scenes', 0.5),)"
-            )
-
-
-def check_at_least(name: str, value: float, least: float) -> None:
-    """Raises UserError if `value`, the setting called `name`, is below `least`."""
-    if value < least:
-        raise UserError(f"{name} is {value}, want at least {least}")
-
-
-def check_share(name: str, value: float) -> None:
-    """Raises UserError unless `value`, the setting called `name`, is in [0, 1]."""
-    if not 0 <= value <= 1:
-        raise UserError(f"{name} is {value}, want a share from 0 to 1")
 
 
 def encoder_name(config: ConfigDict) -> str:
@@ -138,6 +62,18 @@ def build_model(config: ConfigDict) -> colorizer.Colorizer:
         width=settings.width,
         dtype=DTYPES[settings.dtype],
     )
+
+
+def init_variables(config: ConfigDict, model: colorizer.Colorizer) -> dict[str, Any]:
+    """Random weights by `config.seed`; `batch_stats` is empty where nothing is normalized so."""
+    side = 2 * colorizer.stride(encoder_name(config))  # any will do
+    variables = model.init(jax.random.key(config.seed), jnp.zeros((1, side, side, 1)))
+    return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
+
+
+def variable_shapes(config: ConfigDict, model: colorizer.Colorizer) -> dict[str, Any]:
+    """What `init_variables` gives, as shapes and dtypes alone."""
+    return jax.eval_shape(lambda: init_variables(config, model))
 
 
 def build_binning(config: ConfigDict) -> Binning:
@@ -205,131 +141,3 @@ def check_rebalance(settings: ConfigDict) -> None:
     """Raises UserError unless `config.rebalance` is a mixture and a width."""
     check_at_least("rebalance.sigma", settings.sigma, 0)
     check_share("rebalance.uniform", settings.uniform)
-
-
-def build_schedule(config: ConfigDict) -> optax.Schedule:
-    """Learning rate by step: linear warm-up, then constant or cosine down to zero.
-
-    Under `num_seconds` the cosine is of the time, and not in here: see `train.Clock`.
-    """
-    settings = config.optimizer
-    check_choice("optimizer.schedule", settings.schedule, SCHEDULES)
-    steps = max(config.num_steps - settings.warmup_steps, 1)
-    schedule = (
-        optax.cosine_decay_schedule(settings.learning_rate, steps)
-        if settings.schedule == "cosine" and not config.get("num_seconds")
-        else optax.constant_schedule(settings.learning_rate)
-    )
-    if not settings.warmup_steps:
-        return schedule
-    warmup = optax.linear_schedule(0.0, settings.learning_rate, settings.warmup_steps)
-    return optax.join_schedules([warmup, schedule], [settings.warmup_steps])
-
-
-def build_optimizer(config: ConfigDict) -> optax.GradientTransformation:
-    """Adam, or Nesterov's momentum, which the paper tries too (section 4).
-
-    The gradient is clipped by its global norm, and weights decay as in AdamW, where not 0. With
-    `optimizer.encoder_rate` the encoder learns at that share of the rate.
-    """
-    settings = config.optimizer
-    check_choice("optimizer.name", settings.name, OPTIMIZERS)
-    parts = [optax.clip_by_global_norm(settings.clip_norm)] if settings.clip_norm else []
-    if settings.name == "adam":
-        parts.append(optax.scale_by_adam(settings.b1, settings.b2))
-    else:
-        parts.append(optax.trace(settings.momentum, nesterov=True))
-    if settings.weight_decay:
-        # Parameters without gradient would fade away.
-        light = encoder_name(config) == "efficientnet-lite0"
-        mask = partial(_trained, config.model) if light else None
-        parts.append(optax.add_decayed_weights(settings.weight_decay, mask))
-    if settings.get("encoder_rate", 1.0) != 1.0:
-        parts.append(optax.masked(optax.scale(settings.encoder_rate), _is_encoder))
-    return optax.chain(*parts, optax.scale_by_learning_rate(build_schedule(config)))
-
-
-def _is_encoder(params: Any) -> Any:
-    return {part: jax.tree.map(lambda _, p=part: p == "encoder", params[part]) for part in params}
-
-
-def _trained(settings: ConfigDict, params: Any) -> Any:
-    """For every parameter of a network over EfficientNet, whether it has a gradient."""
-    frozen = [
-        layer
-        for layer in params["encoder"]
-        if efficientnet.is_frozen(layer, settings.train_depthwise, settings.frozen_stages)
-    ]
-    trained = jax.tree.map(lambda _: True, params)
-    encoder = {
-        layer: jax.tree.map(lambda _, kept=layer not in frozen: kept, part)
-        for layer, part in params["encoder"].items()
-    }
-    return {**trained, "encoder": encoder}
-
-
-def init_state(
-    config: ConfigDict, model: colorizer.Colorizer, tx: optax.GradientTransformation
-) -> TrainState:
-    """A fresh state, the same on every process: all weights random, by `config.seed`."""
-    # Optimizing this program, which runs once, would take 25 s on a CPU instead of 3.
-    quickly = {"xla_backend_optimization_level": 1}
-    return jax.jit(lambda: _init_state(config, model, tx), compiler_options=quickly)()
-
-
-def state_shapes(
-    config: ConfigDict, model: colorizer.Colorizer, tx: optax.GradientTransformation
-) -> TrainState:
-    """What `init_state` gives, as shapes and dtypes alone."""
-    return jax.eval_shape(lambda: _init_state(config, model, tx))
-
-
-def _init_state(config, model, tx) -> TrainState:
-    side = 2 * colorizer.stride(encoder_name(config))  # any will do
-    sample = jnp.zeros((1, side, side, 1))
-    variables = model.init(jax.random.key(config.seed), sample)
-    params, batch_stats = variables["params"], variables.get("batch_stats", {})
-    state = TrainState(jnp.int32(0), params, batch_stats, tx.init(params))
-    return start_average(state) if config.get("ema") else state
-
-
-def load_encoder(
-    config: ConfigDict, state: TrainState, calibration_gray: jax.Array
-) -> tuple[TrainState, str]:
-    """Puts the weights that `config.model.encoder_weights` names into a fresh state's encoder.
-
-    `calibration_gray` [b, h, w, 1] in [0, 255]: what VGG16's batch norm is set on where
-    `config.model.calibrate_batch_norm` says so. An average that the state keeps starts from them
-    too. Returns the state and a line for the record.
-    """
-    settings = config.model
-    if settings.width != 1.0 and settings.encoder_weights not in ("auto", "none"):
-        raise UserError(
-            f"model.width is {settings.width} with model.encoder_weights "
-            f"{settings.encoder_weights!r}, but pretrained weights fit width 1.0 only"
-        )
-    if settings.width != 1.0 and settings.encoder_weights == "auto":
-        logging.warning("the encoder starts from random weights: model.width is not 1.0")
-        return state, f"random (width {settings.width})"
-    name = encoder_name(config)
-    weights, record = pretrained.resolve(PUBLISHED[name], settings.encoder_weights)
-    if weights is None:
-        return state, record
-    if name == "squeezenet":
-        params, batch_stats = squeezenet.from_pretrained(weights), {}
-    elif name == "efficientnet-lite0":
-        params, batch_stats = efficientnet.from_pretrained(weights), {}
-    elif settings.encoder_batch_norm and settings.calibrate_batch_norm:
-        params, batch_stats = vgg16.batch_norm_from_pretrained(weights, calibration_gray)
-    else:
-        params, batch_stats = vgg16.from_pretrained(weights, settings.encoder_batch_norm)
-    state = state._replace(params={**state.params, "encoder": params})
-    if batch_stats:
-        state = state._replace(batch_stats={**state.batch_stats, "encoder": batch_stats})
-    return start_average(state) if state.average else state, record
-
-
-def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
-    """Raises UserError unless `value`, the setting called `name`, is one of `choices`."""
-    if value not in choices:
-        raise UserError(f"{name} is {value!r}, want one of {', '.join(map(repr, choices))}")

@@ -8,13 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from colorjax.data import opening
 from colorjax.errors import UserError
 from colorjax.models import task
-from colorjax.models.build import build_binning, build_task, check_config, check_rebalance
+from colorjax.models.build import build_binning, build_task, check_rebalance
 from colorjax.ops.bins import Binning
 from colorjax.ops.spaces import SPACES, Space
 from colorjax.pictures import image_io
-from colorjax.training import evaluate, figures, logs
+from colorjax.training import evaluate, figures
+from colorjax.training.setup import check_config
+from colorjax.weights import runs
 
 
 def prior(config: ConfigDict, workdir: Path) -> dict[str, Any]:
@@ -29,7 +32,7 @@ def prior(config: ConfigDict, workdir: Path) -> dict[str, Any]:
         raise UserError("mode=prior runs in one process")
     check_config(config)
     check_rebalance(config.rebalance)
-    source, binning = evaluate.open_source(config), build_binning(config)
+    source, binning = opening.open_source(config), build_binning(config)
     statistics = evaluate.measure_bins(config, build_task(config, None), source.train)
     blurred, weights = (
         np.asarray(x) for x in task.rebalancing(
@@ -42,8 +45,8 @@ def prior(config: ConfigDict, workdir: Path) -> dict[str, Any]:
         "clipped": statistics["clipped"], "counts": statistics["counts"],
         "centers": binning.centers.tolist(), "prior": blurred.tolist(), "weights": weights.tolist(),
     }
-    logs.write_json(workdir / "prior.json", result)
-    logs.write_json(workdir / "config.json", config.to_dict())
+    runs.write_json(workdir / "prior.json", result)
+    runs.write_json(workdir / "config.json", config.to_dict())
     picture = figures.plot_prior(
         binning.centers, np.array(statistics["counts"]), blurred, weights,
         colors(SPACES[config.space], binning),

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from markdown_it import MarkdownIt
 
 from colorjax.pictures import image_io
-from colorjax.training import logs
+from colorjax.weights.runs import write_text
 
 Metrics = dict[str, float]
 Results = dict[str, Metrics]  # name of a finished run, or of "run, decoding" -> metrics
@@ -151,8 +151,8 @@ def write(workdir: Path, content: Content) -> None:
     for name, (picture, _) in content.pictures.items():
         image_io.write(workdir / "figures" / f"{name}.png", picture)
     text = markdown(content)
-    logs.write_text(workdir / "report.md", text)
-    logs.write_text(workdir / "report.html", to_html(text, workdir))
+    write_text(workdir / "report.md", text)
+    write_text(workdir / "report.html", to_html(text, workdir))
 
 
 def markdown(content: Content) -> str:

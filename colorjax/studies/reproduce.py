@@ -20,14 +20,23 @@ import numpy as np
 from flax import linen as nn
 from ml_collections import ConfigDict
 
+from colorjax.data import opening
 from colorjax.errors import UserError
 from colorjax.models.build import build_model, build_task
 from colorjax.models.task import Example, Task, summarize
 from colorjax.ops import color
 from colorjax.studies import report, sweep
 from colorjax.studies.sweep import Settings
-from colorjax.training import evaluate, figures, logs, parallel, steps
+from colorjax.training import evaluate, figures, parallel, steps
 from colorjax.training.train import flatten, say, warn_of_changes
+from colorjax.weights.runs import (
+    as_json,
+    load_variables,
+    read_json,
+    read_metrics,
+    read_record,
+    write_json,
+)
 
 SATURATION_BINS = 40
 STEP_COUNTS = ("num_steps", "log_every", "eval_every", "checkpoint_every")
@@ -100,18 +109,18 @@ def note_config(config: ConfigDict, workdir: Path) -> None:
     """Keeps the config, so that the workdir is enough to go on; warns if it was another."""
     path = workdir / "config.json"
     if path.exists():
-        warn_of_changes(config, logs.read_json(path), {}, {})
-    logs.write_json(path, config.to_dict())
+        warn_of_changes(config, read_json(path), {}, {})
+    write_json(path, config.to_dict())
 
 
 def train(config: ConfigDict, settings: Settings, folder: Path) -> bool:
     """One run, up to `result.json`; False if it was stopped by a signal. Counts its seconds."""
-    before = logs.read_json(folder / "seconds.json") if (folder / "seconds.json").exists() else 0.0
+    before = read_json(folder / "seconds.json") if (folder / "seconds.json").exists() else 0.0
     started = time.perf_counter()
     row = sweep.run_one(config, same_images(config, settings), folder)
-    logs.write_json(folder / "seconds.json", before + time.perf_counter() - started)
+    write_json(folder / "seconds.json", before + time.perf_counter() - started)
     if row is not None:
-        logs.write_json(folder / "result.json", row)
+        write_json(folder / "result.json", row)
     return row is not None
 
 
@@ -125,7 +134,7 @@ def same_images(config: ConfigDict, settings: Settings) -> Settings:
 
 def finished(folder: Path) -> bool:
     path = folder / "result.json"
-    return path.exists() and logs.read_json(path)["status"] == "finished"
+    return path.exists() and read_json(path)["status"] == "finished"
 
 
 def measure(folder: Path, decodings: dict[str, Settings]) -> None:
@@ -135,16 +144,16 @@ def measure(folder: Path, decodings: dict[str, Settings]) -> None:
     "saturation": {"prediction" | "truth": [SATURATION_BINS] shares}} and, uint8 [n, h, w, 3] each,
     `pictures.npz`: gray, prediction and truth of a few photographs of the hold-out.
     """
-    path, asked = folder / "measured.json", logs.as_json(decodings)
-    if path.exists() and logs.read_json(path)["asked"] == asked:
+    path, asked = folder / "measured.json", as_json(decodings)
+    if path.exists() and read_json(path)["asked"] == asked:
         return
-    config, statistics = run_config(folder), logs.read_record(folder)["bins"]
+    config, statistics = run_config(folder), read_record(folder)["bins"]
     model = build_model(config)
     tasks = {OWN: build_task(config, statistics)}
     for name, settings in decodings.items():
         tasks[name] = build_task(changed(config, settings), statistics)
-    step, variables = evaluate.load_variables(config, model, folder)
-    holdout = evaluate.open_source(config).holdout
+    step, variables = load_variables(config, model, folder)
+    holdout = opening.open_source(config).holdout
     draw(config, model, tasks[OWN], holdout, variables, folder)
     average = evaluate.averager(
         config, tasks[OWN], holdout, partial(measure_all, model=model, tasks=tasks)
@@ -152,14 +161,14 @@ def measure(folder: Path, decodings: dict[str, Settings]) -> None:
     averages = split_names(average(variables))
     saturation = {name: shares.tolist() for name, shares in averages.pop("saturation").items()}
     metrics = {name: summarize(averages[name]) for name in tasks}  # jax has sorted the names
-    logs.write_json(
+    write_json(
         path, {"step": step, "asked": asked, "metrics": metrics, "saturation": saturation}
     )
 
 
 def run_config(folder: Path) -> ConfigDict:
     """What the run was trained with, whatever the config says now."""
-    return ConfigDict(logs.read_json(folder / "config.json"))
+    return ConfigDict(read_json(folder / "config.json"))
 
 
 def changed(config: ConfigDict, settings: Settings) -> ConfigDict:
@@ -210,7 +219,7 @@ def draw(
     folder: Path,
 ) -> None:
     """Writes `pictures.npz`, at most `config.figure_images` of the hold-out."""
-    batch = {"rgb": evaluate.load_rgb(config, evaluate.spread(holdout, config.figure_images))}
+    batch = {"rgb": evaluate.load_rgb(config, opening.spread(holdout, config.figure_images))}
     step = parallel.compile_step(
         partial(steps.predict_step, model=model, task=task), devices=jax.local_devices()[:1]
     )
@@ -226,24 +235,24 @@ def read_row(folder: Path, settings: Settings) -> dict[str, Any]:
     row = {"run": folder.name, "settings": settings, "outcome": "unfinished", "minutes": None,
            "parameters": None, "metrics": {}}
     if (folder / "record.json").exists():
-        row["parameters"] = logs.read_record(folder)["parameters"]
+        row["parameters"] = read_record(folder)["parameters"]
     if (folder / "seconds.json").exists():
-        row["minutes"] = logs.read_json(folder / "seconds.json") / 60
+        row["minutes"] = read_json(folder / "seconds.json") / 60
     if finished(folder):
-        measured = logs.read_json(folder / "measured.json")
+        measured = read_json(folder / "measured.json")
         row["outcome"] = f"step {measured['step']} of {run_config(folder).num_steps}"
         row["metrics"] = measured["metrics"][OWN]
     elif (folder / "result.json").exists():
-        row["outcome"] = logs.read_json(folder / "result.json")["status"]
+        row["outcome"] = read_json(folder / "result.json")["status"]
     return row
 
 
 def gather(config: ConfigDict, workdir: Path, rows: Sequence[dict[str, Any]]) -> report.Content:
     """All that the report tells, from the folders of the runs."""
     done = [row["run"] for row in rows if row["metrics"]]
-    measured = {run: logs.read_json(workdir / run / "measured.json") for run in done}
+    measured = {run: read_json(workdir / run / "measured.json") for run in done}
     records = {
-        row["run"]: logs.read_record(workdir / row["run"])
+        row["run"]: read_record(workdir / row["run"])
         for row in rows if (workdir / row["run"] / "record.json").exists()
     }
     decodings = [
@@ -353,7 +362,7 @@ def theme(settings: Settings) -> str:
 
 def loss_curves(folder: Path, batch_size: int) -> dict[str, list[figures.Point]]:
     curves: dict[str, list[figures.Point]] = {"train": [], "holdout": []}
-    for line in logs.read_metrics(folder):
+    for line in read_metrics(folder):
         if line.get("loss") is not None:
             curves[line["split"]].append((line["step"] * batch_size, line["loss"]))
     return curves

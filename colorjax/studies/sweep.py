@@ -7,11 +7,11 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from colorjax.errors import UserError
-from colorjax.models.build import check_choice
+from colorjax.errors import UserError, check_choice
 from colorjax.pictures import image_io
-from colorjax.training import figures, logs
+from colorjax.training import figures
 from colorjax.training.train import flatten, say, train
+from colorjax.weights.runs import read_json, write_json, write_text
 
 Settings = dict[str, Any]  # dotted name -> value
 # Metrics that a sweep may be judged by.
@@ -41,7 +41,7 @@ def sweep(config: ConfigDict, workdir: Path) -> list[dict[str, Any]]:
             row = run_one(config, settings, result.parent)
             if row is None:
                 break
-            logs.write_json(result, row)
+            write_json(result, row)
     return report(workdir, runs, config.sweep_by)
 
 
@@ -91,7 +91,7 @@ def report(workdir: Path, runs: list[Settings], by: str) -> list[dict[str, Any]]
     for settings in runs:
         path = workdir / run_name(settings) / "result.json"
         unfinished = {"run": run_name(settings), **settings, "status": "unfinished"}
-        rows.append(logs.read_json(path) if path.exists() else unfinished)
+        rows.append(read_json(path) if path.exists() else unfinished)
     finished = [row for row in rows if row["status"] == "finished"]
     table = markdown(rows)
     if finished:
@@ -99,8 +99,8 @@ def report(workdir: Path, runs: list[Settings], by: str) -> list[dict[str, Any]]
         table += f"\nBest {by}: `{best['run']}`, {best[by]:.4g}\n"
         x, *others = runs[0]
         image_io.write(workdir / "sweep.png", figures.plot_sweep(finished, x, others))
-    logs.write_json(workdir / "sweep.json", rows)
-    logs.write_text(workdir / "sweep.md", table)
+    write_json(workdir / "sweep.json", rows)
+    write_text(workdir / "sweep.md", table)
     say(table)
     return rows
 

@@ -7,59 +7,23 @@ from typing import Any
 
 import jax
 import numpy as np
-import optax
 from ml_collections import ConfigDict
 
-from colorjax.data import disk_cache, loader, sources
-from colorjax.errors import UserError
-from colorjax.models.build import build_binning, build_model, build_task, check_config, state_shapes
+from colorjax.data import loader, sources
+from colorjax.data.opening import open_source, spread
+from colorjax.models.build import build_binning, build_model, build_task
 from colorjax.models.colorizer import Colorizer
 from colorjax.models.task import Example, Task, summarize
 from colorjax.ops import bins
 from colorjax.pictures import image_io
-from colorjax.training import figures, logs, parallel, steps
-from colorjax.weights import checkpoint
+from colorjax.training import figures, parallel, steps
+from colorjax.training.setup import check_config
+from colorjax.weights import runs
+from colorjax.weights.runs import BEST_METRIC, load_variables
 
-BEST_METRIC = "loss"  # of the hold-out, the lower the better
 MOST_PER_DEVICE = 32  # photographs measured at a time: metrics take more memory than training
 
 Measure = Callable[[Any, Example], dict[str, jax.Array]]
-
-
-def open_source(config: ConfigDict) -> sources.Source:
-    """The photographs that `config.data` names, split into training and hold-out.
-
-    With `data.cache_dir`, which runs of older versions lack, their squares are decoded already.
-    """
-    data = config.data
-    source = sources.open_source(
-        data.source,
-        holdout=data.holdout,
-        holdout_folders=data.get("holdout_folders", ()),
-        min_chroma=data.min_chroma,
-        max_unreadable=data.max_unreadable,
-        data_dir=data.tfds_dir or None,
-    )
-    source = limited(source, data.max_images) if data.max_images else source
-    if not data.get("cache_dir"):
-        return source
-    train, holdout = (
-        disk_cache.cached(items, data.load_size, data.cache_dir)
-        for items in (source.train, source.holdout)
-    )
-    return source._replace(train=train, holdout=holdout)
-
-
-def limited(source: sources.Source, max_images: int) -> sources.Source:
-    """At most `max_images` of a source, evenly spread, with the same share of them held out."""
-    train, holdout = source.train, source.holdout
-    count = min(max_images, len(train) + len(holdout))
-    held_out = max(1, round(count * len(holdout) / (len(train) + len(holdout))))
-    train, holdout = spread(train, count - held_out), spread(holdout, held_out)
-    if not train:
-        raise UserError(f"data.max_images is {max_images}, want at least 2")
-    notes = {**source.notes, "train": len(train), "holdout": len(holdout)}
-    return source._replace(train=train, holdout=holdout, notes=notes)
 
 
 def averager(
@@ -148,7 +112,7 @@ def evaluate(config: ConfigDict, workdir: Path) -> dict[str, float]:
     Writes `eval.json` and `figures/eval.png`, and returns the metrics.
     """
     check_config(config)
-    statistics = logs.read_record(workdir)["bins"]
+    statistics = runs.read_record(workdir)["bins"]
     model, task = build_model(config), build_task(config, statistics)
     step, variables = load_variables(config, model, workdir)
     source = open_source(config)
@@ -158,25 +122,12 @@ def evaluate(config: ConfigDict, workdir: Path) -> dict[str, float]:
         (workdir / "figures").mkdir(exist_ok=True)
         picture = drawer(config, model, task, source)(variables)
         image_io.write(workdir / "figures" / "eval.png", picture)
-        logs.write_json(
+        runs.write_json(
             workdir / "eval.json", {"step": step, "model": metrics, "constant": baseline}
         )
         print(f"step {step}, the checkpoint with the lowest {BEST_METRIC}")
         print(comparison(metrics, baseline))
     return metrics
-
-
-def load_variables(config: ConfigDict, model: Colorizer, workdir: Path) -> tuple[int, Any]:
-    """The step and the model's variables of a run's best checkpoint, else of its newest.
-
-    They are the average where the run keeps one.
-    """
-    manager = checkpoint.open_manager(workdir, best_metric=BEST_METRIC, read_only=True)
-    state = state_shapes(config, model, optax.identity())
-    like = {"average": state.average} if state.average else steps.variables(state)
-    with checkpoint.closing(manager):
-        restored = checkpoint.restore_variables(manager, like, checkpoint.best_step(manager))
-    return restored.step, parallel.place(restored.state.get("average", restored.state))
 
 
 def comparison(metrics: dict[str, float], baseline: dict[str, float]) -> str:
@@ -186,12 +137,6 @@ def comparison(metrics: dict[str, float], baseline: dict[str, float]) -> str:
         if name != "loss":  # a constant without probabilities has no cross-entropy
             lines.append(f"{name:<10} {value:10.4g} {baseline[name]:14.4g}")
     return "\n".join(lines)
-
-
-def spread(items: Sequence, count: int) -> Sequence:
-    """At most `count` of the items, evenly spread: neighbours in a folder are often alike."""
-    count = min(max(count, 0), len(items))
-    return sources.Subset(items, [i * len(items) // count for i in range(count)])
 
 
 def load_rgb(config: ConfigDict, items: Sequence) -> np.ndarray:

@@ -1,7 +1,6 @@
-"""What a run leaves behind besides its checkpoints: config, record, metrics, pictures.
+"""What a run tells while it goes on: `metrics.jsonl`, one line a measurement, and `tensorboard/`.
 
-In a run's folder: `config.json`, `record.json` (what was run on what, with which versions),
-`metrics.jsonl` (one line a measurement), `tensorboard/`, `figures/`.
+What it leaves behind otherwise is in `weights.runs`.
 """
 
 import contextlib
@@ -14,10 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tensorboardX import SummaryWriter
 
-from colorjax.errors import UserError
-from colorjax.pictures import files
-
-METRICS = "metrics.jsonl"
+from colorjax.weights.runs import METRICS, read_metrics, write_text
 
 
 class Logs(NamedTuple):
@@ -63,56 +59,3 @@ def write_image(logs: Logs, step: int, name: str, rgb_u8: np.ndarray) -> None:
     """A TensorBoard picture, uint8 [h, w, 3]."""
     if logs.tensorboard is not None:
         logs.tensorboard.add_image(name, rgb_u8, step, dataformats="HWC")
-
-
-def read_metrics(workdir: Path) -> list[dict[str, Any]]:
-    """The lines of a run's `metrics.jsonl`, oldest first; a last line cut short is left out."""
-    path = workdir / METRICS
-    rows = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        with contextlib.suppress(json.JSONDecodeError):
-            rows.append(json.loads(line))
-    return rows
-
-
-def read_record(workdir: Path) -> dict[str, Any]:
-    """The run's `record.json`; raises UserError where there is none."""
-    return read_json(workdir / "record.json")
-
-
-def read_config(workdir: Path) -> dict[str, Any]:
-    """The run's `config.json`, lists made tuples again; raises UserError where there is none."""
-    return with_tuples(read_json(workdir / "config.json"))
-
-
-def read_json(path: Path) -> Any:
-    """Raises UserError where the file is missing or not JSON."""
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise UserError(f"{path} is missing, so {path.parent} is no run's folder") from error
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path} is not JSON: {error}") from error
-
-
-def as_json(content: Any) -> Any:
-    """What `content` is after a way through JSON: tuples become lists."""
-    return json.loads(json.dumps(content))
-
-
-def with_tuples(tree: Any) -> Any:
-    """JSON's lists back to the tuples that a config holds, which may then be overridden."""
-    if isinstance(tree, dict):
-        return {name: with_tuples(value) for name, value in tree.items()}
-    return tuple(map(with_tuples, tree)) if isinstance(tree, list) else tree
-
-
-def write_json(path: Path, content: Any) -> None:
-    write_text(path, json.dumps(content, indent=2) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Written aside and then renamed, so that no reader and no crash sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with files.written_aside(path) as aside:
-        aside.write_text(text)

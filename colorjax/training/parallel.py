@@ -4,7 +4,6 @@ The state carries no device axis on either path, so that one checkpoint serves b
 """
 
 import hashlib
-import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -12,12 +11,9 @@ from typing import Any
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from colorjax.errors import UserError
-from colorjax.pictures import files
-
-AXIS = "devices"
+from colorjax.weights.devices import AXIS
 
 # XLA's own order for CPUs runs what it can at once, and so keeps a third more memory, for no
 # gain in time: a convolution takes all cores anyway.
@@ -74,26 +70,6 @@ def compile_step(
         return mapped(replicated, {name: _split(x, count) for name, x in batch.items()}, *beside)
 
     return run
-
-
-def place(tree: Any, devices: Sequence[jax.Device] | None = None) -> Any:
-    """Copies host arrays to every device of this process, as a compiled step wants them.
-
-    Steps take host arrays too, but would then be compiled a second time for their own results.
-    Leaves that share memory, which could not be donated, are copied apart.
-    """
-    tree = jax.device_get(tree)
-    local = [d for d in devices or jax.devices() if d.process_index == jax.process_index()]
-    return jax.device_put(tree, NamedSharding(Mesh(local, (AXIS,)), PartitionSpec()))
-
-
-def keep_compiled_programs() -> None:
-    """Compiles a program once and for all, unless jax was told of a cache already."""
-    if not jax.config.jax_compilation_cache_dir:
-        jax.config.update("jax_compilation_cache_dir", str(files.cache_folder() / "compiled"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    # A program that cannot be kept, or was half kept, is compiled again: no user's concern.
-    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
 
 
 def is_writer() -> bool:

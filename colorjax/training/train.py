@@ -16,29 +16,28 @@ import jax
 import jaxlib
 import numpy as np
 from absl import logging
-from flax.traverse_util import flatten_dict
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from colorjax.data import loader
+from colorjax.data import loader, opening
 from colorjax.data.sources import Source
 from colorjax.errors import UserError
-from colorjax.models.build import (
-    build_model,
+from colorjax.models.build import build_model, build_task
+from colorjax.models.colorizer import Colorizer
+from colorjax.pictures import image_io
+from colorjax.training import evaluate, figures, logs, parallel, setup, steps
+from colorjax.training.parallel import is_writer
+from colorjax.training.setup import (
     build_optimizer,
-    build_task,
     check_config,
     init_state,
     load_encoder,
     state_shapes,
 )
-from colorjax.models.colorizer import Colorizer
-from colorjax.pictures import image_io
-from colorjax.training import evaluate, figures, logs, parallel, steps
-from colorjax.training.parallel import is_writer
 from colorjax.training.steps import TrainState
-from colorjax.weights import checkpoint, released
+from colorjax.weights import checkpoint, devices, runs
+from colorjax.weights.runs import flatten
 
 CALIBRATION_IMAGES = 16
 
@@ -71,7 +70,7 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
     clock = Clock(config.get("num_seconds", 0.0), config.optimizer.schedule)
     try:
         with checkpoint.closing(
-            checkpoint.open_manager(workdir, best_metric=evaluate.BEST_METRIC)
+            checkpoint.open_manager(workdir, best_metric=runs.BEST_METRIC)
         ) as manager:
             done = checkpoint.newest_step(manager)
             if done is None or done < config.num_steps:
@@ -134,7 +133,7 @@ def open_run(
     config: ConfigDict, workdir: Path, manager: checkpoint.Manager, clock: "Clock"
 ) -> tuple[Run, TrainState]:
     """Opens data and compiled functions, and the state to go on from."""
-    source = evaluate.open_source(config)
+    source = opening.open_source(config)
     parallel.check_same("settings or photographs", json.dumps([config.to_dict(), source.notes]))
     model, tx = build_model(config), build_optimizer(config)
     state, first_example, record = begin(config, workdir, source, model, tx, manager)
@@ -152,7 +151,7 @@ def open_run(
         clock=clock,
         baseline=record["constant"],
     )
-    return run, parallel.place(state)
+    return run, devices.place(state)
 
 
 def open_stream(
@@ -171,7 +170,7 @@ def open_stream(
     if data.get("resident"):
         if jax.process_count() > 1:
             raise UserError("data.resident is True with several processes, want one")
-        squares = parallel.place(loader.stacked(source.train, data.load_size))
+        squares = devices.place(loader.stacked(source.train, data.load_size))
         step = parallel.compile_step(
             partial(steps.resident_step, **settings), donate=True, constant=squares
         )
@@ -192,14 +191,14 @@ def begin(
         state, first_example, record = begin_afresh(config, source, model, tx)
     else:
         like = state_shapes(config, model, tx)
-        restored, record = checkpoint.restore(manager, like), logs.read_record(workdir)
+        restored, record = checkpoint.restore(manager, like), runs.read_record(workdir)
         warn_of_changes(config, restored.config, source.notes, record["data"])
         state, first_example = restored.state, restored.position["examples"]
         say(f"goes on from step {restored.step} in {workdir}")
     record["sessions"] = [*record.get("sessions", []), {"step": int(state.step), **surroundings()}]
     if is_writer():
-        logs.write_json(workdir / "config.json", config.to_dict())
-        logs.write_json(workdir / "record.json", record)
+        runs.write_json(workdir / "config.json", config.to_dict())
+        runs.write_json(workdir / "record.json", record)
     # Hosts may have found other pretrained weights, or none.
     return parallel.from_writer(state), first_example, record
 
@@ -209,13 +208,13 @@ def begin_afresh(
 ) -> tuple[TrainState, int, dict[str, Any]]:
     """As `begin`, for a run without a checkpoint."""
     task = build_task(config, None)
-    calibration = evaluate.load_rgb(config, evaluate.spread(source.train, CALIBRATION_IMAGES))
+    calibration = evaluate.load_rgb(config, opening.spread(source.train, CALIBRATION_IMAGES))
     state = init_state(config, model, tx)
     if config.get("init_from"):
-        state, encoder = released.start_from(config.init_from, state)
+        state, encoder = setup.start_from(config.init_from, state)
     else:
         state, encoder = load_encoder(config, state, task.prepare(calibration).gray)
-    some = evaluate.spread(source.train, config.data.statistics_images)
+    some = opening.spread(source.train, config.data.statistics_images)
     statistics = evaluate.measure_bins(config, task, some)
     record = {
         "source": source.name,
@@ -246,17 +245,12 @@ def warn_of_changes(
     """One line for each thing that is not what it was when the run was saved."""
     if not is_writer():
         return
-    old, new = flatten(old_config), flatten(logs.as_json(config.to_dict()))
+    old, new = flatten(old_config), flatten(runs.as_json(config.to_dict()))
     for name in sorted(old.keys() | new.keys()):
         if old.get(name) != new.get(name):
             logging.warning("%s was %r in this run, is %r now", name, old.get(name), new.get(name))
     if notes != old_notes:
         logging.warning("the photographs have changed: %s then, %s now", old_notes, notes)
-
-
-def flatten(tree: dict[str, Any]) -> dict[str, Any]:
-    """{"a": {"b": 1}} -> {"a.b": 1}."""
-    return flatten_dict(tree, sep=".")
 
 
 def measure_and_draw(run: Run, log: logs.Logs, step: int, variables: Any) -> dict[str, float]:
@@ -268,7 +262,7 @@ def measure_and_draw(run: Run, log: logs.Logs, step: int, variables: Any) -> dic
         picture = run.draw(variables)
         image_io.write(run.workdir / "figures" / f"step_{step:06d}.png", picture)
         logs.write_image(log, step, "gray_prediction_truth", picture)
-        curves = figures.plot_curves(logs.read_metrics(run.workdir), run.baseline)
+        curves = figures.plot_curves(runs.read_metrics(run.workdir), run.baseline)
         image_io.write(run.workdir / "figures" / "curves.png", curves)
     return metrics
 
@@ -276,7 +270,7 @@ def measure_and_draw(run: Run, log: logs.Logs, step: int, variables: Any) -> dic
 def save(run: Run, step: int, state: TrainState, metrics: dict[str, float]) -> None:
     examples = run.first_example + (step - run.start) * run.config.batch_size
     checkpoint.save(
-        run.manager, step, state, config=logs.as_json(run.config.to_dict()),
+        run.manager, step, state, config=runs.as_json(run.config.to_dict()),
         position={"examples": examples}, metrics=metrics,
     )
 

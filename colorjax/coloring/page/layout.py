@@ -31,7 +31,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import PlainTextResponse
 
 from colorjax.coloring.api import Colorizer
-from colorjax.coloring.colorize import Settings
+from colorjax.coloring.settings import Settings
 from colorjax.data.sources import mean_chroma
 from colorjax.errors import UserError
 from colorjax.pictures import image_io, photo, writing

@@ -1,0 +1,71 @@
+"""How a photo is coloured, and what a network has to say about it."""
+
+from typing import NamedTuple
+
+from colorjax.errors import UserError, check_at_least, check_choice, check_share
+from colorjax.models.build import build_decoding
+from colorjax.models.task import Decoding
+from colorjax.ops.decoding import METHODS
+from colorjax.weights.released import Network
+
+EDGES = ("guided", "bilinear")
+
+
+class Settings(NamedTuple):
+    """How a photo is coloured; None leaves it to the model's config.
+
+    Attributes:
+      decode: how scores become chroma: argmax, mean, annealed or sample (`colorjax.ops.decoding`).
+      temperature: of annealed and sample, > 0.
+      rebalance: how much of its rebalanced training stays in the colours of a model that had such:
+        from 0, what is likely, to 1, where rare colours, which are the vivid ones, come as easily
+        as in its training.
+      saturation: by which chroma is multiplied, from 0 (gray) on.
+      seed: of sample.
+      edges: `guided`, chroma is enlarged along the edges of the photo's lightness; `bilinear`,
+        without regard to them.
+    """
+
+    decode: str | None = None
+    temperature: float | None = None
+    rebalance: float | None = None
+    saturation: float = 1.0
+    seed: int = 0
+    edges: str = "guided"
+
+
+def own_decoding(network: Network) -> Decoding | None:
+    """How the scores are decoded unless told; None of a network that predicts chroma itself."""
+    config = network.config
+    if config.objective == "regression":
+        return None
+    # Runs of older versions lack it.
+    return build_decoding(config) if "decoding" in config else Decoding()
+
+
+def rebalanced(network: Network) -> bool:
+    """Whether rare colours weighed more in its training, so that `rebalance` means something."""
+    config = network.config
+    return config.objective == "classification" and config.rebalance.enabled
+
+
+def check_settings(settings: Settings, network: Network) -> None:
+    """Raises UserError for a setting that is none of its choices or out of its range."""
+    if settings.decode is not None:
+        check_choice("decode", settings.decode, METHODS)
+        if own_decoding(network) is None:
+            raise UserError(
+                f"decode is {settings.decode!r}, but the model predicts chroma itself: want none"
+            )
+    if settings.temperature is not None:
+        check_at_least("temperature", settings.temperature, 1e-3)
+    if settings.rebalance is not None:
+        check_share("rebalance", settings.rebalance)
+        if not rebalanced(network):
+            raise UserError(
+                f"rebalance is {settings.rebalance}, but the model's training was not rebalanced: "
+                "want none"
+            )
+    check_at_least("saturation", settings.saturation, 0.0)
+    check_at_least("seed", settings.seed, 0)
+    check_choice("edges", settings.edges, EDGES)
