@@ -21,8 +21,9 @@ from colorjax.studies.prior import prior
 from colorjax.studies.reproduce import reproduce
 from colorjax.studies.sweep import sweep
 from colorjax.training.evaluate import evaluate
-from colorjax.training.train import flatten, train
+from colorjax.training.train import train
 from colorjax.weights import devices, runs
+from colorjax.weights.runs import flatten
 
 MODES = {
     "train": train,

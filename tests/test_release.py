@@ -60,7 +60,7 @@ def test_an_exported_model_loads_as_the_runs_average_to_half_precision(run, expo
 def test_the_average_and_not_the_last_step_is_exported(run, exported):
     workdir, config = run
     manager = checkpoint.open_manager(workdir, read_only=True)
-    like = train.state_shapes(config, build_model(config), train.build_optimizer(config))
+    like = setup.state_shapes(config, build_model(config), setup.build_optimizer(config))
     with checkpoint.closing(manager):
         state = checkpoint.restore(manager, like).state
     kept = load_file(exported)[KERNEL].astype("f4")

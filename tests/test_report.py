@@ -3,8 +3,9 @@ import re
 import numpy as np
 import pytest
 
-from colorjax.studies import report
-from colorjax.studies.report import Claim, Content, judge
+from colorjax.studies import claims, report
+from colorjax.studies.claims import Claim, judge
+from colorjax.studies.report import Content
 
 CLAIM = Claim("one is better", [("psnr", "one", ">", "two"), ("l_reg", "one", "<", "two")])
 METRICS = {"loss": 7.25, "psnr": 20.0, "colorfulness": 30.0, "colorfulness_true": 40.0}
@@ -64,7 +65,7 @@ def test_the_photographs_own_colorfulness_stands_beside_the_predictions():
 def test_the_papers_first_claim_is_judged_by_saturation_and_colorfulness():
     dull = {"colorfulness": 20.0, "sat_diff": 0.5}
     vivid = {"colorfulness": 30.0, "sat_diff": 0.3}
-    claim = report.PAPER_CLAIMS[0]
+    claim = claims.PAPER_CLAIMS[0]
     assert judge(claim, {"regression": dull, "classification": vivid}).verdict == "held"
     assert judge(claim, {"regression": vivid, "classification": dull}).verdict == "did not hold"
 

@@ -7,10 +7,10 @@ from test_train import tiny_config
 
 from colorjax.data import opening
 from colorjax.errors import UserError
-from colorjax.studies import report, reproduce, sweep
+from colorjax.studies import claims, gather, reproduce, sweep
 from colorjax.training import evaluate
-from colorjax.training.train import flatten
 from colorjax.weights import runs
+from colorjax.weights.runs import flatten
 from configs import reproduce as reproduce_config
 
 EXPERIMENTS = (
@@ -100,7 +100,7 @@ def test_runs_are_measured_as_evaluation_measures_them(reproduced):
 
 
 def measured_run(folder):
-    config = reproduce.run_config(folder)
+    config = gather.run_config(folder)
     model = reproduce.build_model(config)
     return model, reproduce.build_task(config, runs.read_record(folder)["bins"]), config
 
@@ -168,10 +168,10 @@ def test_every_claim_is_of_runs_that_the_config_has():
     config = reproduce_config.get_config()
     names = {name for name, _ in config.experiments}
     names |= {f"{run}, {decoding}" for run in config.decoded for decoding, _ in config.decodings}
-    for claim in (*report.PAPER_CLAIMS, *report.LATER_CLAIMS):
+    for claim in (*claims.PAPER_CLAIMS, *claims.LATER_CLAIMS):
         for _, run, sign, other in claim.comparisons:
             assert {run, other} <= names and sign in "<>", claim.sentence
-    assert set(report.SEEDS) <= names
+    assert set(claims.SEEDS) <= names
 
 
 def test_experiments_survive_json():

@@ -1,5 +1,6 @@
 import json
 import shutil
+import time
 
 import jax
 import numpy as np
@@ -9,7 +10,9 @@ from PIL import Image
 from test_build import random_weights
 
 from colorjax.errors import UserError
-from colorjax.training import evaluate, train
+from colorjax.models import build
+from colorjax.training import begin, evaluate, setup, train
+from colorjax.training.meter import Clock, Meter
 from colorjax.weights import checkpoint, runs, store
 from colorjax.weights import vgg16 as vgg16_weights
 from configs import classify
@@ -42,8 +45,8 @@ def tiny_config(**changes):
 
 def newest_state(workdir, config):
     """Every array of the newest checkpoint by name, optimizer and statistics included."""
-    model, tx = train.build_model(config), train.build_optimizer(config)
-    like = train.state_shapes(config, model, tx)
+    model, tx = build.build_model(config), setup.build_optimizer(config)
+    like = setup.state_shapes(config, model, tx)
     manager = checkpoint.open_manager(workdir, read_only=True)
     restored = checkpoint.restore(manager, like)
     checkpoint.close(manager)
@@ -145,7 +148,7 @@ def test_an_uncalibrated_encoder_and_means_as_bin_values_train(tmp_path):
 
 
 def test_the_meter_times_only_steps_and_leaves_out_skipped_ones():
-    meter = train.Meter(batch_size=8)
+    meter = Meter(batch_size=8)
     for loss, skipped in [(1.0, 0.0), (np.nan, 1.0), (3.0, 0.0)]:
         meter.add({"loss": np.float32(loss), "skipped": np.float32(skipped)})
     averages = meter.average()
@@ -161,7 +164,7 @@ def test_the_meter_times_only_steps_and_leaves_out_skipped_ones():
 def test_changed_settings_are_told_when_a_run_goes_on(finished, caplog):
     config = tiny_config(optimizer__learning_rate=0.5)
     saved = runs.as_json(tiny_config().to_dict())
-    train.warn_of_changes(config, saved, {"train": 11}, {"train": 9})
+    begin.warn_of_changes(config, saved, {"train": 11}, {"train": 9})
     assert "optimizer.learning_rate was 0.001 in this run, is 0.5 now" in caplog.text
     assert "the photographs have changed" in caplog.text
     assert len(caplog.records) == 2
@@ -224,7 +227,7 @@ def test_a_light_aged_averaged_run_goes_on_bit_for_bit(tmp_path):
     one, two = (newest_state(tmp_path / name, whole) for name in ("whole", "parts"))
     jax.tree.map(assert_array_equal, one.state, two.state)
     step, variables = runs.load_variables(
-        whole, train.build_model(whole), tmp_path / "whole"
+        whole, build.build_model(whole), tmp_path / "whole"
     )
     jax.tree.map(assert_array_equal, variables, one.state.average)
     assert step == 6
@@ -243,7 +246,7 @@ def test_a_run_over_photographs_that_the_device_holds_goes_on_bit_for_bit(tmp_pa
     train.train(whole, tmp_path / "parts")
     one, two = (newest_state(tmp_path / name, whole).state for name in ("whole", "parts"))
     jax.tree.map(assert_array_equal, one, two)
-    start = train.init_state(whole, train.build_model(whole), train.build_optimizer(whole))
+    start = setup.init_state(whole, build.build_model(whole), setup.build_optimizer(whole))
     moved = {
         layer: float(np.abs(part["kernel"] - start.params["encoder"][layer]["kernel"]).max())
         for layer, part in one.params["encoder"].items()
@@ -256,8 +259,8 @@ def test_a_run_over_photographs_that_the_device_holds_goes_on_bit_for_bit(tmp_pa
 
 def test_a_run_for_a_given_time_ends_with_the_clock_and_its_rate_at_zero(tmp_path, monkeypatch):
     now = iter(np.arange(0.0, 1e6, 1.0))
-    monkeypatch.setattr(train.time, "perf_counter", lambda: next(now))
-    clock = train.Clock(10.0, "cosine")
+    monkeypatch.setattr(time, "perf_counter", lambda: next(now))
+    clock = Clock(10.0, "cosine")
     batches = clock.paced({"example": np.arange(4)} for _ in range(100))
     rates = []
     while not clock.is_over():
@@ -266,9 +269,9 @@ def test_a_run_for_a_given_time_ends_with_the_clock_and_its_rate_at_zero(tmp_pat
     assert rates.shape == (5, 4) and np.ptp(rates, axis=1).max() == 0
     assert rates[0, 0] == rates[1, 0] == 1.0  # the first step compiles and does not count
     assert (np.diff(rates[1:, 0]) < 0).all() and rates[-1, 0] < 0.1
-    constant = train.Clock(10.0, "constant").paced({"example": np.arange(4)} for _ in range(3))
+    constant = Clock(10.0, "constant").paced({"example": np.arange(4)} for _ in range(3))
     assert [float(batch["rate"][0]) for batch in constant] == [1.0] * 3
-    endless = train.Clock(0.0, "cosine")
+    endless = Clock(0.0, "cosine")
     assert not endless.is_over() and next(endless.paced(iter([{"a": 1}]))) == {"a": 1}
 
 
@@ -305,8 +308,8 @@ def test_a_checkpoint_from_before_there_was_an_average_is_restored(tmp_path):
         opt_state: Any
 
     config = tiny_config()
-    model, tx = train.build_model(config), train.build_optimizer(config)
-    like = train.state_shapes(config, model, tx)
+    model, tx = build.build_model(config), setup.build_optimizer(config)
+    like = setup.state_shapes(config, model, tx)
     state = jax.tree.map(lambda x: np.ones(x.shape, x.dtype), like)
     assert state.average == ()
     with checkpoint.closing(checkpoint.open_manager(tmp_path)) as manager:

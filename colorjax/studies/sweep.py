@@ -10,8 +10,9 @@ from ml_collections import ConfigDict
 from colorjax.errors import UserError, check_choice
 from colorjax.pictures import image_io
 from colorjax.training import figures
-from colorjax.training.train import flatten, say, train
-from colorjax.weights.runs import read_json, write_json, write_text
+from colorjax.training.console import say
+from colorjax.training.train import train
+from colorjax.weights.runs import flatten, read_json, write_json, write_text
 
 Settings = dict[str, Any]  # dotted name -> value
 # Metrics that a sweep may be judged by.

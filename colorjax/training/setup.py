@@ -74,7 +74,7 @@ def check_weights(weights: Sequence) -> None:
 def build_schedule(config: ConfigDict) -> optax.Schedule:
     """Learning rate by step: linear warm-up, then constant or cosine down to zero.
 
-    Under `num_seconds` the cosine is of the time, and not in here: see `train.Clock`.
+    Under `num_seconds` the cosine is of the time, and not in here: see `meter.Clock`.
     """
     settings = config.optimizer
     check_choice("optimizer.schedule", settings.schedule, SCHEDULES)
