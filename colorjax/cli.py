@@ -274,7 +274,7 @@ def demo(host: str, port: int, open_browser: bool, **options: Any) -> None:
     Photos go to no other machine, and are deleted when the program ends.
     """
     try:
-        from colorjax.coloring.page import layout as page
+        from colorjax.coloring.page import server as page
     except ModuleNotFoundError as error:
         if error.name != "gradio":
             raise

@@ -30,7 +30,9 @@ from gradio import route_utils
 
 from colorjax import cli
 from colorjax.coloring.api import Colorizer
-from colorjax.coloring.page import layout
+from colorjax.coloring.page import events, layout
+from colorjax.coloring.page import server as page_server
+from colorjax.coloring.page import view as page_view
 from colorjax.coloring.settings import Settings
 from colorjax.errors import UserError
 
@@ -65,8 +67,8 @@ def free_port() -> int:
 @pytest.fixture(scope="module")
 def server(colorizer):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(layout, "MAX_UPLOAD_BYTES", MOST_BYTES)
-        with layout.running(colorizer, port=free_port()) as page:
+        patch.setattr(page_server, "MAX_UPLOAD_BYTES", MOST_BYTES)
+        with page_server.running(colorizer, port=free_port()) as page:
             yield page
 
 
@@ -93,10 +95,10 @@ def rgb_of(path) -> np.ndarray:
 
 def test_large_photos_are_shown_small_and_downloaded_in_full(colorizer, folder, tmp_path):
     photo = picture(900, 2400)
-    view = layout.View(write(tmp_path / "a.png", photo), Settings("argmax"))
-    (before, after), _ = layout.paint(colorizer, folder, view)
+    view = page_view.View(write(tmp_path / "a.png", photo), Settings("argmax"))
+    (before, after), _ = page_view.paint(colorizer, folder, view)
     assert rgb_of(before).shape == rgb_of(after).shape == (600, 1600, 3)
-    full = rgb_of(layout.full_size(colorizer, folder, view))
+    full = rgb_of(page_view.full_size(colorizer, folder, view))
     assert full.shape == photo.shape
     assert np.abs(gray_steps(full) - gray_steps(photo)).max() <= 1.0
     assert spread(rgb_of(before)) < 1.0 < 5.0 < spread(rgb_of(after))
@@ -109,23 +111,23 @@ def test_the_download_is_what_the_page_shows_and_keeps_name_alpha_and_metadata(
     exif = Image.Exif()
     exif[315] = "somebody"
     path = write(tmp_path / "old house.png", np.dstack([picture(), alpha]), exif=exif, dpi=(72, 72))
-    view = layout.View(path, Settings("sample", 0.5, seed=3))
-    target = Path(layout.full_size(colorizer, folder, view))
+    view = page_view.View(path, Settings("sample", 0.5, seed=3))
+    target = Path(page_view.full_size(colorizer, folder, view))
     assert target.name == "old house_color.png"
     result = Image.open(target)
     assert result.getexif()[315] == "somebody" and round(result.info["dpi"][0]) == 72
     np.testing.assert_array_equal(np.asarray(result)[..., 3], alpha)
-    (_, after), _ = layout.paint(colorizer, folder, view)
-    seen = layout.on_white(np.asarray(result)[..., :3], alpha)
+    (_, after), _ = page_view.paint(colorizer, folder, view)
+    seen = page_view.on_white(np.asarray(result)[..., :3], alpha)
     assert np.abs(seen.astype(int) - rgb_of(after)).mean() < 3.0
 
 
 def test_samples_are_the_views_of_the_next_seeds(colorizer, folder, tmp_path):
-    view = layout.View(write(tmp_path / "a.png", picture()), Settings("argmax", 0.8, seed=5))
-    found = layout.draw_samples(colorizer, folder, view, 3)
+    view = page_view.View(write(tmp_path / "a.png", picture()), Settings("argmax", 0.8, seed=5))
+    found = page_view.draw_samples(colorizer, folder, view, 3)
     assert [words for _, words in found] == ["Draw 5", "Draw 6", "Draw 7"]
     third = view._replace(settings=view.settings._replace(decode="sample", seed=7))
-    (_, after), _ = layout.paint(colorizer, folder, third)
+    (_, after), _ = page_view.paint(colorizer, folder, third)
     np.testing.assert_array_equal(rgb_of(found[2][0]), rgb_of(after))
     assert np.abs(rgb_of(found[0][0]).astype(int) - rgb_of(after)).mean() > 0.5
 
@@ -134,31 +136,31 @@ def test_what_is_to_be_known_about_a_photo_is_said_and_its_name_is_no_markup(
     colorizer, folder, tmp_path
 ):
     colours = np.full((40, 50, 3), (200, 90, 30), np.uint8)
-    view = layout.View(write(tmp_path / "<i>a.png", colours), Settings())
-    _, words = layout.paint(colorizer, folder, view)
+    view = page_view.View(write(tmp_path / "<i>a.png", colours), Settings())
+    _, words = page_view.paint(colorizer, folder, view)
     assert "&lt;i&gt;a.png</b>" in words and "50 &times; 40" in words
     assert "This photo has colours of its own, which the network does not get to see." in words
     whole = tmp_path / "b.jpg"
     write(whole, picture(200, 200), quality=95)
     whole.write_bytes(whole.read_bytes()[:9000])
-    _, words = layout.paint(colorizer, folder, layout.View(str(whole), Settings()))
+    _, words = page_view.paint(colorizer, folder, page_view.View(str(whole), Settings()))
     assert "This photo is cut short:" in words and "own" not in words
 
 
 def test_a_photo_that_was_cleaned_up_is_asked_for_again(colorizer, folder):
     with pytest.raises(UserError, match="^a.jpg: is deleted by now, 6 hours on: please choose it"):
-        layout.paint(colorizer, folder, layout.View("/nowhere/a.jpg", Settings()))
+        page_view.paint(colorizer, folder, page_view.View("/nowhere/a.jpg", Settings()))
 
 
 def test_the_examples_are_the_bundled_photographs_in_gray(folder):
-    examples = layout.write_examples(folder)
-    assert len(examples) == 12 and Path(examples[0]).stem == layout.FIRST_EXAMPLE
+    examples = page_view.write_examples(folder)
+    assert len(examples) == 12 and Path(examples[0]).stem == page_view.FIRST_EXAMPLE
     assert max(spread(rgb_of(path)) for path in examples) == 0.0
 
 
 def test_a_network_with_nothing_to_decode_has_no_controls_for_it(tmp_path, folder):
     run = save_run(tmp_path, tiny_network(objective="regression"))
-    blocks = layout.build_page(Colorizer(run), folder)
+    blocks = page_server.build_page(Colorizer(run), folder)
     parts = {part.label: part.visible for part in blocks.blocks.values() if hasattr(part, "label")}
     assert not parts["Which colour is taken"] and not parts["Daring (temperature)"]
     assert parts["Strength"] and parts["Keep colours inside outlines"]
@@ -167,12 +169,12 @@ def test_a_network_with_nothing_to_decode_has_no_controls_for_it(tmp_path, folde
 
 def test_a_network_of_rebalanced_training_has_a_control_for_it(tmp_path, folder):
     colorizer = Colorizer(save_run(tmp_path, rebalanced_network(0.4)))
-    blocks = layout.build_page(colorizer, folder)
+    blocks = page_server.build_page(colorizer, folder)
     parts = {part.label: part for part in blocks.blocks.values() if hasattr(part, "label")}
     assert parts[RARE].visible and parts[RARE].value == 0.4
-    photo = layout.write_examples(folder)[0]
-    views = [layout.View(photo, Settings(rebalance=share)) for share in (1.0, 0.0)]
-    rare, usual = (rgb_of(layout.paint(colorizer, folder, view)[0][1]) for view in views)
+    photo = page_view.write_examples(folder)[0]
+    views = [page_view.View(photo, Settings(rebalance=share)) for share in (1.0, 0.0)]
+    rare, usual = (rgb_of(page_view.paint(colorizer, folder, view)[0][1]) for view in views)
     assert np.abs(rare.astype(int) - usual).mean() > 1
 
 
@@ -181,7 +183,7 @@ def test_a_network_of_rebalanced_training_has_a_control_for_it(tmp_path, folder)
 
 def test_its_files_are_private_and_go_with_it(colorizer, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", "/somewhere/else")
-    with layout.running(colorizer, port=free_port()):
+    with page_server.running(colorizer, port=free_port()):
         folder = Path(os.environ["GRADIO_TEMP_DIR"])
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         assert list(folder.iterdir())
@@ -195,7 +197,7 @@ def test_a_port_that_is_taken_is_told_in_one_sentence(colorizer):
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match=f"port {port}: .*; want another --port") as raised:
-            with layout.running(colorizer, port=port):
+            with page_server.running(colorizer, port=port):
                 pass
     assert "\n" not in str(raised.value)
 
@@ -254,7 +256,7 @@ def test_ten_visitors_at_once_all_get_their_own_picture(server, tmp_path):
     paths = [write(tmp_path / f"{i}.png", picture(*size, i)) for i, size in enumerate(sizes)]
     running, most = set(), []
     with pytest.MonkeyPatch.context() as patch:
-        paint = layout.paint
+        paint = page_view.paint
 
         def watched(*args):
             running.add(threading.get_ident())
@@ -264,7 +266,7 @@ def test_ten_visitors_at_once_all_get_their_own_picture(server, tmp_path):
             finally:
                 running.discard(threading.get_ident())
 
-        patch.setattr(layout, "paint", watched)
+        patch.setattr(events, "paint", watched)
         with ThreadPoolExecutor(10) as pool:
             answers = list(pool.map(lambda path: ask(url, path), paths))
     assert len(most) == 10 and max(most) == 1
@@ -335,8 +337,8 @@ def test_the_command_serves_until_it_is_ended_and_leaves_nothing(tmp_path):
 
 def test_the_command_says_what_to_install_where_gradio_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
-    monkeypatch.delitem(sys.modules, "colorjax.coloring.page.layout")
-    monkeypatch.delattr("colorjax.coloring.page.layout")
+    monkeypatch.delitem(sys.modules, "colorjax.coloring.page.server")
+    monkeypatch.delattr("colorjax.coloring.page.server")
     result = click.testing.CliRunner().invoke(cli.main, ["demo"])
     assert result.exit_code == 1
     assert result.output == "Error: the page needs gradio: pip install 'colorjax[demo]'\n"
