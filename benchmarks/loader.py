@@ -15,7 +15,7 @@ from benchmarks import harness, programs, report
 from benchmarks.report import Table
 from benchmarks.settings import Settings
 from colorjax.data import disk_cache, loader
-from colorjax.data.sources import Item
+from colorjax.data.places import Item
 from colorjax.training import parallel
 from colorjax.weights import devices as weights_devices
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from colorjax.data import loader, sources
+from colorjax.data import loader, places, sources
 from colorjax.errors import UserError
 from colorjax.pictures import image_io
 
@@ -41,7 +41,7 @@ def numbered_items(count):
     for number in range(count):
         buffer = io.BytesIO()
         photo(number, (8, 8)).save(buffer, "PNG")
-        items.append(sources.Item(f"item {number}", buffer.getvalue()))
+        items.append(places.Item(f"item {number}", buffer.getvalue()))
     return items
 
 
@@ -71,23 +71,23 @@ def test_the_sample_holds_out_the_tea_garden_on_every_machine():
 
 
 def test_every_sample_picture_is_small_colourful_and_has_its_licence_told():
-    table = (sources.SAMPLE_FOLDER / "SOURCES.md").read_text()
+    table = (places.SAMPLE_FOLDER / "SOURCES.md").read_text()
     rows = [line for line in table.splitlines() if line.startswith("| `")]
     told = {row.split("`")[1]: row for row in rows}
-    files = sorted(sources.SAMPLE_FOLDER.glob("*.jpg"))
+    files = sorted(places.SAMPLE_FOLDER.glob("*.jpg"))
     assert sorted(told) == [file.name for file in files]
     for file in files:
         rgb = image_io.read_rgb(file)
         assert min(rgb.shape[:2]) == 256
-        assert sources.mean_chroma(rgb) > 20
+        assert image_io.mean_chroma(rgb) > 20
         assert "CC0 [" in told[file.name] or "public domain [" in told[file.name]
     assert sum(file.stat().st_size for file in files) < 700_000
 
 
 def test_hash_share_is_the_sha256_as_a_fraction():
     # sha256 of nothing starts with e3b0c44298fc1c14.
-    assert sources.hash_share(b"") == (0xE3B0C44298FC1C14 >> 11) / 2**53
-    shares = np.sort([sources.hash_share(str(i).encode()) for i in range(10_000)])
+    assert places.hash_share(b"") == (0xE3B0C44298FC1C14 >> 11) / 2**53
+    shares = np.sort([places.hash_share(str(i).encode()) for i in range(10_000)])
     assert np.abs(shares - np.arange(10_000) / 10_000).max() < 0.02
     assert shares[-1] < 1
 
@@ -182,7 +182,7 @@ def test_too_many_unreadable_pictures_are_an_error(tmp_path):
 
 def test_mean_chroma_is_the_mean_spread_of_the_channels():
     rgb = np.array([[[10, 20, 30], [5, 5, 5]], [[255, 0, 9], [0, 7, 1]]], np.uint8)
-    assert sources.mean_chroma(rgb) == (20 + 0 + 255 + 7) / 4
+    assert image_io.mean_chroma(rgb) == (20 + 0 + 255 + 7) / 4
 
 
 def test_near_gray_pictures_are_left_out_and_counted(tmp_path):
@@ -369,7 +369,7 @@ def test_tfds_is_read_without_tensorflow(tiny_photos):
 def test_tfds_splits_by_name_and_index_and_gives_the_encoded_files(tiny_photos):
     opened = sources.open_source("tfds:tiny_photos", holdout=0.3, data_dir=tiny_photos)
     names = [f"tiny_photos/1.2.3/train#{i}" for i in range(40)]
-    held_out = [name for name in names if sources.hash_share(name.encode()) < 0.3]
+    held_out = [name for name in names if places.hash_share(name.encode()) < 0.3]
     assert keys(opened.holdout) == held_out and 3 < len(held_out) < 25
     assert set(keys(opened.train)) == set(names) - set(held_out)
     assert all(item.data[:4] == b"\x89PNG" for item in opened.train)
@@ -478,7 +478,7 @@ def test_resuming_gives_what_an_uninterrupted_run_gives(steps):
 
 
 def test_resuming_far_on_reads_nothing_that_was_passed(tmp_path):
-    items = [sources.Item("gone", tmp_path / "gone.png")] * 7
+    items = [places.Item("gone", tmp_path / "gone.png")] * 7
     position = 10**12
     batches = loader.train_batches(items, size=4, batch_size=2, seed=0, start=position)
     with pytest.raises(UserError, match="gone.png"):
@@ -522,7 +522,7 @@ def test_training_on_nothing_is_an_error():
 
 def test_a_picture_that_breaks_during_training_is_named(tmp_path):
     fill(tmp_path, 4)
-    items = [sources.Item(path.name, path) for path in sorted(tmp_path.iterdir())]
+    items = [places.Item(path.name, path) for path in sorted(tmp_path.iterdir())]
     batches = loader.train_batches(items, size=4, batch_size=4, seed=0, cache_bytes=0)
     next(batches)
     # At once, as the threads may be reading it.
@@ -530,7 +530,7 @@ def test_a_picture_that_breaks_during_training_is_named(tmp_path):
     (tmp_path / "new").rename(tmp_path / "002.png")
     with pytest.raises(UserError, match=r"002\.png: is no JPEG"):
         first(batches, 20)
-    in_memory = [sources.Item("set/train#7", b"damaged")]
+    in_memory = [places.Item("set/train#7", b"damaged")]
     with pytest.raises(UserError, match="set/train#7: is no JPEG"):
         next(loader.eval_batches(in_memory, size=4, batch_size=1))
 

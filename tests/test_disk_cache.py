@@ -14,7 +14,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from PIL import Image
 
-from colorjax.data import disk_cache, loader, opening, sources
+from colorjax.data import disk_cache, loader, opening, places, sources
 from colorjax.errors import UserError
 from colorjax.pictures import image_io
 from configs import classify
@@ -164,7 +164,7 @@ def test_a_changed_folder_is_decoded_anew_and_the_old_file_is_left(
     if change == "painted over":
         stat, number = path.stat(), 100
         paint(path, number)
-        while sources.hash_share(path.read_bytes()) < 0.3:  # it would be held out
+        while places.hash_share(path.read_bytes()) < 0.3:  # it would be held out
             number += 1
             paint(path, number)
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
@@ -286,12 +286,12 @@ def test_pictures_that_are_made_when_asked_for_are_known_by_key_and_probes(
     first = pixels(disk_cache.cached(holdout, SIZE, tmp_path))
     assert_array_equal(first, decoded(holdout))
     decodes.clear()
-    asked, png = [], sources._Petals()._petals.png
-    monkeypatch.setattr(sources._Petals()._petals, "png", lambda i: asked.append(i) or png(i))
+    asked, png = [], places.Petals()._petals.png
+    monkeypatch.setattr(places.Petals()._petals, "png", lambda i: asked.append(i) or png(i))
     assert_array_equal(pixels(disk_cache.cached(holdout, SIZE, tmp_path)), first)
     assert decodes == [] and len(asked) == disk_cache._PROBES < len(holdout)
     other = png(0)
-    monkeypatch.setattr(sources._Petals()._petals, "png", lambda i: other)
+    monkeypatch.setattr(places.Petals()._petals, "png", lambda i: other)
     painted_anew = pixels(disk_cache.cached(holdout, SIZE, tmp_path))
     assert (painted_anew == image_io.read_square(other, SIZE)).all()
     assert len(files(tmp_path)) == 2

@@ -1,6 +1,8 @@
-"""What a folder may import: those of the lines before its own, and itself."""
+"""What a folder may import: those that stand before its own here, and itself."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import colorjax
@@ -18,3 +20,19 @@ def test_folders_import_only_from_those_before_them():
             for name in (f"{of}{alias.name}".split(".") for alias in getattr(node, "names", ())):
                 if name[0] == "colorjax" and name[1] != own:
                     assert HEIGHT[name[1]] < HEIGHT.get(own, len(FLOORS)), f"{file}: {name}"
+
+
+def test_colouring_loads_nothing_that_only_training_needs():
+    code = (
+        "import sys, colorjax.coloring.batch; from colorjax import Colorizer; Colorizer();"
+        "print(*sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, check=True
+    )
+    loaded = set(done.stdout.split())
+    assert "colorjax.coloring.colorize" in loaded and "colorjax.training" not in loaded
+    assert not loaded & set(
+        "optax orbax tensorstore tensorboardX grain tensorflow_datasets h5py pooch matplotlib "
+        "requests".split()
+    )

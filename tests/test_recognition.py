@@ -11,7 +11,7 @@ from test_assess import STATISTICS
 from colorjax import cli
 from colorjax.coloring.colorize import colorize, open_painter
 from colorjax.coloring.settings import Settings
-from colorjax.data import sources
+from colorjax.data import places, sources
 from colorjax.errors import UserError
 from colorjax.models.efficientnet import EfficientNetLite, layer_shapes
 from colorjax.ops import color, metrics
@@ -262,7 +262,7 @@ def classifier():
 def test_the_published_network_knows_what_bundled_photographs_show(classifier):
     wanted = {"cat": "Egyptian cat", "otter": "otter", "coffee": "espresso",
               "mountain_lake": "lakeside"}  # fmt: skip
-    photos = [image_io.read_rgb(sources.SAMPLE_FOLDER / f"{name}.jpg") for name in wanted]
+    photos = [image_io.read_rgb(places.SAMPLE_FOLDER / f"{name}.jpg") for name in wanted]
     seen = classifier(np.stack([recognition.square(one) for one in photos]))
     assert seen.classes.tolist() == [imagenet.class_of(name) for name in wanted.values()]
     assert seen.features.shape == (4, 1280) and seen.features.min() >= 0

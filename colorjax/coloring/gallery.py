@@ -8,9 +8,9 @@ import numpy as np
 from colorjax.coloring import compare
 from colorjax.coloring.colorize import Painter, colorize
 from colorjax.coloring.settings import Settings
-from colorjax.data.sources import mean_chroma
 from colorjax.ops import color
 from colorjax.pictures import image_io, photo
+from colorjax.pictures.image_io import mean_chroma
 
 ROWS = 6  # of a sheet
 MARGIN = 6

@@ -27,7 +27,7 @@ from numpy.lib import format as npy
 from tqdm import tqdm
 
 from colorjax.data import sources
-from colorjax.data.sources import Item
+from colorjax.data.places import Item
 from colorjax.errors import UserError
 from colorjax.pictures import files, image_io
 

@@ -13,7 +13,8 @@ from multiprocessing.pool import ThreadPool
 
 import numpy as np
 
-from colorjax.data.sources import Item, in_folder, stub
+from colorjax.data.places import Item
+from colorjax.data.sources import in_folder, stub
 from colorjax.errors import UserError
 from colorjax.pictures import image_io
 

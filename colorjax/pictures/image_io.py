@@ -295,3 +295,16 @@ def _with_info(image: Image.Image, origin: Image.Image) -> Image.Image:
     """Hands on the metadata of the picture that an image was made from."""
     image.info = {k: v for k, v in origin.info.items() if k != "transparency"}
     return image
+
+
+def mean_chroma(rgb_u8: np.ndarray) -> float:
+    """How colourful a picture is: the mean over its pixels of max(R, G, B) - min(R, G, B).
+
+    Args:
+      rgb_u8: uint8 [height, width, 3].
+
+    Returns:
+      8-bit levels in [0, 255]: 0 for grays. A tint over the whole picture, as sepia, counts as
+      colour.
+    """
+    return float(np.mean(rgb_u8.max(axis=-1) - rgb_u8.min(axis=-1)))

@@ -9,7 +9,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from colorjax.coloring.colorize import QUANTUM
-from colorjax.data import sources
+from colorjax.data import places
 from colorjax.errors import UserError
 from colorjax.models import task
 from colorjax.models.build import build_model, build_task
@@ -35,7 +35,7 @@ SHOWN = {
 
 
 def assess(
-    networks: dict[str, Network], photos: Sequence[sources.Item], size: int, num_threads: int = 2
+    networks: dict[str, Network], photos: Sequence[places.Item], size: int, num_threads: int = 2
 ) -> dict[str, dict[str, float]]:
     """Every metric of each model and baseline, averaged over photographs.
 

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from colorjax.coloring import colorize
 from colorjax.coloring.colorize import Painter, open_painter
 from colorjax.coloring.settings import Settings
-from colorjax.data.sources import Item
+from colorjax.data.places import Item
 from colorjax.errors import UserError
 from colorjax.models.efficientnet import EfficientNetLite, from_pretrained
 from colorjax.ops import metrics, resample

@@ -12,9 +12,9 @@ from PIL import Image
 
 from colorjax.coloring.api import Colorizer
 from colorjax.coloring.settings import Settings
-from colorjax.data.sources import mean_chroma
 from colorjax.errors import UserError
 from colorjax.pictures import image_io, photo, writing
+from colorjax.pictures.image_io import mean_chroma
 from colorjax.pictures.photo import Photo
 
 PREVIEW, SAMPLE = 1600, 640  # most pixels of a side of what the page shows
