@@ -23,6 +23,7 @@ SECTIONS = {
     "loader": "images a second of the loader, of training, and of both together",
     "latency": "imports, and the first training step with and without the compilation cache",
     "devices": "the training step on 1, 2, 4, 8 devices",
+    "release": "the released model's training step, its depthwise layers and its loss",
     "ceiling": "its share of the speed of matrix products, and its costliest kernels",
 }
 

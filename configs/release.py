@@ -1,18 +1,19 @@
 """The model that colorjax is released with: light enough for a laptop, both to train and to use.
 
-On a GPU, in ten minutes:
-
-    launch/train_release_gpu.sh PACKED 600
-
-and without one, in two stages of hours, of which the second goes on with larger crops:
+Without a GPU, hours at a steady learning rate and half an hour in which it falls to zero:
 
     launch/train_release.sh FOLDER...
+
+On a GPU, in ten minutes in all:
+
+    launch/train_release_gpu.sh PACKED 600
 
 EfficientNet-Lite0 pretrained on ImageNet (auto: fetched once), a decoder of four units, so that
 colour is predicted at a quarter of the picture's sides, 449 joint bins of CIELUV, and what Zhang,
 Isola and Efros (2016) made of the paper's classification: soft targets, rare colours that weigh
 more, an annealed mean. The input alone is made to look old, and what is measured and released is an
-average of the network over the last steps. 6.2 million parameters.
+average of the network over the last steps. 4.3 million parameters; two CPU cores train on 50 to 60
+photographs a second (docs/performance.md).
 """
 
 from ml_collections import ConfigDict
@@ -28,7 +29,8 @@ def get_config(choice: str = "classify,first") -> ConfigDict:
     """VARIANT,STAGE: one of each; the first stage unless said.
 
     `classify`: the released model, on a CPU. `gpu`: the same on a GPU, in one stage, from a packed
-    folder. `regress`: the paper's regression under the budget of `classify`.
+    folder. `regress`: the paper's regression under the budget of `classify`. `second` goes on in
+    the folder of `first` and ends it.
     """
     variant, _, stage = choice.partition(",")
     if variant not in VARIANTS or stage not in ("", *STAGES):
@@ -43,7 +45,7 @@ def get_config(choice: str = "classify,first") -> ConfigDict:
     config.data.holdout = 0.1
     config.data.statistics_images = 4_000
     config.batch_size = 32
-    config.num_steps = 20_000
+    config.num_steps = 15_000
     config.log_every = 20
     config.eval_every = 2_000
     config.checkpoint_every = 200
@@ -64,16 +66,15 @@ def get_config(choice: str = "classify,first") -> ConfigDict:
     config.model.frozen_stages = 2
     config.model.decoder_features = (256, 128, 96, 64)
     config.model.final_features = (96,)
-    config.optimizer.learning_rate = 8e-4
+    config.optimizer.learning_rate = 6e-4
     config.optimizer.encoder_rate = 0.2
-    config.optimizer.schedule = "cosine"
     config.optimizer.warmup_steps = 300
     config.optimizer.clip_norm = 5.0
     config.optimizer.weight_decay = 1e-2
     if stage == "second":
-        config.data.crop_size = 128
-        config.rebalance.uniform = 0.7
-        config.optimizer.learning_rate = 5e-4
+        config.num_steps = 1_000_000  # as many as there is time for
+        config.num_seconds = 1_800.0
+        config.optimizer.schedule = "cosine"
     if variant == "regress":
         config.objective = "regression"
     if variant == "gpu":
@@ -89,4 +90,5 @@ def get_config(choice: str = "classify,first") -> ConfigDict:
         config.model.train_depthwise = True
         config.model.frozen_stages = 0
         config.optimizer.learning_rate = 1.5e-3
+        config.optimizer.schedule = "cosine"
     return config

@@ -1,0 +1,147 @@
+"""The training step of the released model, and the two parts of it that are written for a CPU.
+
+The layer and the loss are timed beside what XLA and optax make of the same, the step with all of
+the encoder trained and with what `configs/release.py` trains, on one device and on two simulated
+ones. Random weights and pictures: the time does not depend on them.
+"""
+
+import json
+import os
+import sys
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from benchmarks import harness
+from benchmarks.report import Table
+from benchmarks.settings import Settings
+
+BATCH, CROP = 32, 112  # of the recipe; --batch and --size are the paper's networks'
+LAYER = (16, 32, 32, 144)  # batch, height, width and channels of a depthwise layer, 5x5
+TOLERANCE = 1e-4
+
+
+def measure(settings: Settings) -> list[Table]:
+    """Three tables: a depthwise layer, the loss, the training step."""
+    return [layer(settings), loss(settings), step(settings)]
+
+
+def layer(settings: Settings) -> Table:
+    """Value and gradient, of the input alone, of a depthwise convolution."""
+    import jax
+    import jax.numpy as jnp
+
+    from colorjax.models import efficientnet
+
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=LAYER), jnp.float32)
+    kernel = jnp.asarray(rng.normal(size=(5, 5, 1, LAYER[-1])), jnp.float32)
+
+    def contender(convolve):
+        compiled = jax.jit(jax.value_and_grad(lambda x: jnp.sum(jnp.sin(convolve(x, kernel)))))
+        return lambda: jax.block_until_ready(compiled(x))
+
+    grouped = partial(efficientnet._grouped, stride=1)
+    works = {"ours": contender(efficientnet.depthwise), "XLA's grouped": contender(grouped)}
+    return table(f"depthwise layer, {LAYER}, 5x5, and its gradient", works, settings, LAYER[0])
+
+
+def loss(settings: Settings) -> Table:
+    """Value and gradient of the cross-entropy against soft targets of 449 bins."""
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    from colorjax.ops import losses
+
+    rng = np.random.default_rng(0)
+    shape = (BATCH, CROP // 4, CROP // 4, 1, 449)
+    logits, scores = (jnp.asarray(rng.normal(size=shape), jnp.float32) for _ in range(2))
+    targets = jax.nn.softmax(5 * scores)
+
+    def contender(of):
+        compiled = jax.jit(jax.value_and_grad(lambda x: jnp.mean(of(x, targets))))
+        return lambda: jax.block_until_ready(compiled(logits))
+
+    works = {
+        "ours": contender(losses.soft_cross_entropy),
+        "optax's": contender(optax.losses.softmax_cross_entropy),
+    }
+    return table(f"loss of {BATCH} x {CROP}, and its gradient", works, settings, BATCH)
+
+
+def table(title: str, works: dict, settings: Settings, images: int) -> Table:
+    """Times contenders that return (value, gradient); raises ValueError where these differ."""
+    _, results = harness.warm_up(works, 1)
+    reference = results[next(iter(works))][0]
+    for name, (found,) in results.items():
+        for i, what in enumerate(("value", "gradient")):
+            harness.difference(f"{what} of {name}", *map(np.asarray, (found[i], reference[i])),
+                               TOLERANCE)  # fmt: skip
+    return Table(title, harness.compare(harness.interleave(works, settings.repeats), images))
+
+
+def step(settings: Settings) -> Table:
+    """Each in a process of its own, because the number of devices is fixed at a start."""
+    rows = []
+    for trained in ("as released", "all"):
+        for devices in (1, 2):
+            flag = f"--xla_force_host_platform_device_count={devices}"
+            found = harness.child(
+                "benchmarks.release", {"trained": trained, "repeats": settings.repeats},
+                XLA_FLAGS=f"{os.environ.get('XLA_FLAGS', '')} {flag}",
+                MALLOC_MMAP_THRESHOLD_=str(2**32), MALLOC_TRIM_THRESHOLD_=str(2**32),
+            )  # fmt: skip
+            rows.append({"trained": trained, "devices": devices, **found})
+    for row in rows:
+        row["ratio"] = row["median_s"] / rows[0]["median_s"]
+    return Table(f"training step of {BATCH} x {CROP}, float32", rows)
+
+
+def main(trained: str, repeats: int) -> dict[str, Any]:
+    """What the child prints: seconds, images a second and CPU seconds of a step."""
+    import time
+
+    import jax
+
+    from colorjax.models import build
+    from colorjax.training import parallel, setup, steps
+    from colorjax.weights.devices import place
+    from configs import release
+
+    config = release.get_config("classify,first")
+    config.model.encoder_weights = "none"
+    if trained == "all":
+        config.model.train_depthwise, config.model.frozen_stages = True, 0
+    model, tx = build.build_model(config), setup.build_optimizer(config)
+    bins = build.build_binning(config).centers.shape[1]
+    statistics = {"counts": np.ones((1, bins)).tolist()}
+    compiled = parallel.compile_step(
+        partial(
+            steps.train_step, model=model, task=build.build_task(config, statistics), tx=tx,
+            crop_size=CROP, scale_jitter=config.data.scale_jitter, frames=config.frames,
+            ageing=config.ageing, average_decay=config.ema,
+        ),
+        donate=True,
+    )  # fmt: skip
+    side = config.data.load_size
+    rgb = np.random.default_rng(0).integers(0, 256, (BATCH, side, side, 3), np.uint8)
+    batch = {"rgb": rgb, "example": np.arange(BATCH, dtype=np.int32)}
+    state = [place(setup.init_state(config, model, tx))]
+
+    def train():
+        state[0], scalars = jax.block_until_ready(compiled(state[0], batch))
+        return float(scalars["loss"])
+
+    works = {"step": train}
+    _, losses = harness.warm_up(works, 2)
+    start = time.process_time()
+    (row,) = harness.compare(harness.interleave(works, repeats), BATCH)
+    row["cpu_s"] = (time.process_time() - start) / repeats
+    del row["contender"], row["ratio"]
+    return {**row, "first_loss": losses["step"][0]}
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(**json.loads(sys.argv[1]))))
