@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
+from flax.traverse_util import unflatten_dict
 from ml_collections import ConfigDict
 from safetensors.numpy import save as to_safetensors
 
@@ -15,8 +15,8 @@ from colorjax.errors import UserError
 from colorjax.models.build import build_model
 from colorjax.pictures import files
 from colorjax.weights import runs
-from colorjax.weights.released import FORMAT, digest, flat
-from colorjax.weights.store import check_finite
+from colorjax.weights.released import FORMAT, digest
+from colorjax.weights.store import check_finite, flat
 
 LICENCE = "Apache-2.0"
 MAX_BYTES = 25_000_000
@@ -72,6 +72,6 @@ def _narrowed(path: Path, name: str, x: jax.Array) -> np.ndarray:
 
 
 def _without_places(config: ConfigDict) -> dict[str, Any]:
-    flat = flatten_dict(config.to_dict(), sep=".")
-    flat |= {name: value for name, value in _PLACES.items() if name in flat}
-    return runs.as_json(unflatten_dict(flat, sep="."))
+    settings = runs.flatten(config.to_dict())
+    settings |= {name: value for name, value in _PLACES.items() if name in settings}
+    return runs.as_json(unflatten_dict(settings, sep="."))

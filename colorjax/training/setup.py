@@ -21,7 +21,8 @@ from colorjax.weights import efficientnet as efficientnet_weights
 from colorjax.weights import pretrained
 from colorjax.weights import squeezenet as squeezenet_weights
 from colorjax.weights import vgg16 as vgg16_weights
-from colorjax.weights.released import RELEASED, check_shapes, flat, load_network
+from colorjax.weights.released import RELEASED, check_shapes, load_network
+from colorjax.weights.store import flat
 
 SCHEDULES = ("constant", "cosine")
 OPTIMIZERS = ("adam", "nesterov")

@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
+from flax.traverse_util import unflatten_dict
 from ml_collections import ConfigDict
 
 from colorjax.errors import UserError
 from colorjax.models.build import build_binning, build_model, build_task, variable_shapes
 from colorjax.weights import devices, runs
-from colorjax.weights.store import check_finite, open_safetensors
+from colorjax.weights.store import check_finite, flat, open_safetensors
 
 RELEASED = Path(__file__).parent.parent / "released" / "colorjax.safetensors"
 WHAT = "a model of colorjax"
@@ -92,10 +92,6 @@ def digest(arrays: dict[str, np.ndarray]) -> str:
         total.update(json.dumps([name, array.dtype.name, array.shape]).encode())
         total.update(np.ascontiguousarray(array, array.dtype.newbyteorder("<")))
     return total.hexdigest()
-
-
-def flat(variables: dict[str, Any]) -> dict[str, Any]:
-    return flatten_dict(variables, sep="/")
 
 
 def _described(path: Path, metadata: dict[str, str]) -> tuple[ConfigDict, dict, dict]:

@@ -7,9 +7,10 @@ float32 [out]} for all convolutions, the inputs of the first in RGB order (Keras
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from flax.traverse_util import flatten_dict
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_safetensors
 
@@ -139,9 +140,9 @@ def _load_array(path: Path, file: safe_open, name: str, shape: tuple[int, ...]) 
     return array
 
 
-def flat(weights: Weights) -> dict[str, np.ndarray]:
-    """{layer: {part: array}} -> {"layer/part": array}."""
-    return {f"{name}/{p}": array for name, parts in weights.items() for p, array in parts.items()}
+def flat(tree: dict[str, Any]) -> dict[str, Any]:
+    """{layer: {part: array}} -> {"layer/part": array}, at any depth."""
+    return flatten_dict(tree, sep="/")
 
 
 def file_hash(path: str | Path, algorithm: str) -> str:
