@@ -23,7 +23,6 @@ from colorjax.studies.sweep import sweep
 from colorjax.training.evaluate import evaluate
 from colorjax.training.train import train
 from colorjax.weights import devices, runs
-from colorjax.weights.runs import flatten
 
 MODES = {
     "train": train,
@@ -106,7 +105,7 @@ def load_config(argument: str) -> ConfigDict:
 
 def define_config(config: ConfigDict, argv: list[str]) -> None:
     """Makes every field of `config` a flag, if all that `argv` overrides are there."""
-    known = list(flatten(config.to_dict()))
+    known = list(runs.flatten(config.to_dict()))
     for name in re.findall(r"^--?config\.([^=\s]+)", "\n".join(argv), re.MULTILINE):
         if name not in known:
             last = {field.rpartition(".")[2]: field for field in known}

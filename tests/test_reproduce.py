@@ -10,7 +10,6 @@ from colorjax.errors import UserError
 from colorjax.studies import claims, gather, reproduce, sweep
 from colorjax.training import evaluate
 from colorjax.weights import runs
-from colorjax.weights.runs import flatten
 from configs import reproduce as reproduce_config
 
 EXPERIMENTS = (
@@ -156,7 +155,7 @@ def test_a_config_without_experiments_is_refused_though_it_is_locked(tmp_path):
 def test_every_experiment_and_decoding_changes_real_settings_of_the_right_type(variant):
     config = reproduce_config.get_config(variant)
     assert config.mode == "reproduce"
-    known = flatten(config.to_dict())
+    known = runs.flatten(config.to_dict())
     for field in ("experiments", "decodings"):
         for settings in reproduce.named_settings(config, field).values():
             reproduce.changed(config, settings)

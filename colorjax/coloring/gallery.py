@@ -10,7 +10,6 @@ from colorjax.coloring.colorize import Painter, colorize
 from colorjax.coloring.settings import Settings
 from colorjax.ops import color
 from colorjax.pictures import image_io, photo
-from colorjax.pictures.image_io import mean_chroma
 
 ROWS = 6  # of a sheet
 MARGIN = 6
@@ -54,7 +53,7 @@ def row(painter: Painter, path: str, side: int) -> np.ndarray:
     ((_, (result,)),) = colorize(painter, [truth], [Settings()])
     gray = np.asarray(color.to_u8(color.gray_from_rgb(truth / np.float32(255)) / 255))
     pictures = [np.repeat(gray, 3, axis=-1), result]
-    if mean_chroma(truth) > COLOURED:
+    if image_io.mean_chroma(truth) > COLOURED:
         pictures.append(truth)
     return compare.in_a_row(pictures, MARGIN)
 

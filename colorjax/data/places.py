@@ -12,7 +12,6 @@ from colorjax.data import packed
 from colorjax.data.datasets.pictures import SUFFIXES
 from colorjax.errors import UserError
 from colorjax.pictures import image_io
-from colorjax.pictures.image_io import mean_chroma
 
 SAMPLE_FOLDER = Path(__file__).parent / "sample"
 # Side of the thumbnail that near-gray pictures are found by.
@@ -86,7 +85,7 @@ def in_folders(folders: list[Path]) -> tuple[list[Item], Callable[[int], Look]]:
         except OSError as error:
             return Look(fault=f"{key}: cannot be read: {error.strerror}")
         digest = hashlib.sha256(data).hexdigest()
-        return Look(share_of(digest), mean_chroma(thumbnail), digest=digest)
+        return Look(share_of(digest), image_io.mean_chroma(thumbnail), digest=digest)
 
     return items, look
 
@@ -97,7 +96,7 @@ def in_packed(folder: Path) -> tuple[list[Item], Callable[[int], Look]]:
 
     def look(index: int) -> Look:
         _, square, digest = items[index]
-        return Look(share_of(digest), mean_chroma(square), digest=digest)
+        return Look(share_of(digest), image_io.mean_chroma(square), digest=digest)
 
     return items, look
 
@@ -176,7 +175,7 @@ def look_by_key(items: Records | Petals, *, thorough: bool) -> Callable[[int], L
             thumbnail = image_io.read_square(data, _THUMBNAIL, name=key)
         except UserError as error:
             return Look(fault=str(error))
-        return Look(hash_share(key.encode()), mean_chroma(thumbnail))
+        return Look(hash_share(key.encode()), image_io.mean_chroma(thumbnail))
 
     return look if thorough else glance
 

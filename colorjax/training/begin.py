@@ -20,7 +20,7 @@ from colorjax.data.sources import Source
 from colorjax.errors import UserError
 from colorjax.models.build import build_model, build_task
 from colorjax.models.colorizer import Colorizer
-from colorjax.training import evaluate, parallel, setup, steps
+from colorjax.training import evaluate, parallel, steps
 from colorjax.training.console import say
 from colorjax.training.meter import Clock
 from colorjax.training.parallel import is_writer
@@ -28,11 +28,11 @@ from colorjax.training.setup import (
     build_optimizer,
     init_state,
     load_encoder,
+    start_from,
     state_shapes,
 )
 from colorjax.training.steps import TrainState
 from colorjax.weights import checkpoint, devices, runs
-from colorjax.weights.runs import flatten
 
 CALIBRATION_IMAGES = 16
 
@@ -135,7 +135,7 @@ def begin_afresh(
     calibration = evaluate.load_rgb(config, opening.spread(source.train, CALIBRATION_IMAGES))
     state = init_state(config, model, tx)
     if config.get("init_from"):
-        state, encoder = setup.start_from(config.init_from, state)
+        state, encoder = start_from(config.init_from, state)
     else:
         state, encoder = load_encoder(config, state, task.prepare(calibration).gray)
     some = opening.spread(source.train, config.data.statistics_images)
@@ -169,7 +169,7 @@ def warn_of_changes(
     """One line for each thing that is not what it was when the run was saved."""
     if not is_writer():
         return
-    old, new = flatten(old_config), flatten(runs.as_json(config.to_dict()))
+    old, new = runs.flatten(old_config), runs.flatten(runs.as_json(config.to_dict()))
     for name in sorted(old.keys() | new.keys()):
         if old.get(name) != new.get(name):
             logging.warning("%s was %r in this run, is %r now", name, old.get(name), new.get(name))

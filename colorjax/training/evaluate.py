@@ -19,7 +19,6 @@ from colorjax.pictures import image_io
 from colorjax.training import figures, parallel, steps
 from colorjax.training.setup import check_config
 from colorjax.weights import runs
-from colorjax.weights.runs import BEST_METRIC, load_variables
 
 MOST_PER_DEVICE = 32  # photographs measured at a time: metrics take more memory than training
 
@@ -114,7 +113,7 @@ def evaluate(config: ConfigDict, workdir: Path) -> dict[str, float]:
     check_config(config)
     statistics = runs.read_record(workdir)["bins"]
     model, task = build_model(config), build_task(config, statistics)
-    step, variables = load_variables(config, model, workdir)
+    step, variables = runs.load_variables(config, model, workdir)
     source = open_source(config)
     metrics = evaluator(config, model, task, source.holdout)(variables)
     baseline = measure_baseline(config, task, source.holdout, statistics["counts"])
@@ -125,7 +124,7 @@ def evaluate(config: ConfigDict, workdir: Path) -> dict[str, float]:
         runs.write_json(
             workdir / "eval.json", {"step": step, "model": metrics, "constant": baseline}
         )
-        print(f"step {step}, the checkpoint with the lowest {BEST_METRIC}")
+        print(f"step {step}, the checkpoint with the lowest {runs.BEST_METRIC}")
         print(comparison(metrics, baseline))
     return metrics
 

@@ -14,7 +14,6 @@ from colorjax.coloring.api import Colorizer
 from colorjax.coloring.settings import Settings
 from colorjax.errors import UserError
 from colorjax.pictures import image_io, photo, writing
-from colorjax.pictures.image_io import mean_chroma
 from colorjax.pictures.photo import Photo
 
 PREVIEW, SAMPLE = 1600, 640  # most pixels of a side of what the page shows
@@ -128,7 +127,7 @@ def caption(view: View, full: Photo) -> str:
 def has_colour(rgb_u8: np.ndarray) -> bool:
     """Whether a picture is clearly no gray one; a few thousand pixels tell."""
     step = max(1, int((rgb_u8.shape[0] * rgb_u8.shape[1] / 10_000) ** 0.5))
-    return mean_chroma(rgb_u8[::step, ::step]) > 8.0
+    return image_io.mean_chroma(rgb_u8[::step, ::step]) > 8.0
 
 
 def write_examples(folder: Path) -> list[str]:
