@@ -5,9 +5,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from processes import xla_flags
 
 # Several devices are simulated on the CPU; jax reads this when its backend starts.
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
+os.environ.setdefault("XLA_FLAGS", xla_flags(devices=4))
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("KERAS_BACKEND", "jax")
 # Tests compile many small programs, which take longer to optimize than to run, and the same few

@@ -1,3 +1,6 @@
+from functools import partial
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -177,6 +180,25 @@ def test_at_step_0_the_colorizers_encoder_computes_what_vgg16_computes(tmp_path,
     expected = VGG16(batch_norm=False).apply({"params": params}, gray, False)
     for name in expected:
         assert_allclose(taps[name], expected[name], rtol=1e-3, atol=1e-4 * expected[name].max())
+
+
+def test_an_encoder_that_is_not_to_be_calibrated_takes_the_weights_as_they_are(tmp_path):
+    from colorjax.weights import store
+    from colorjax.weights import vgg16 as vgg16_weights
+
+    weights = random_weights()
+    store.save(vgg16_weights.PUBLISHED, weights, tmp_path / "vgg16.safetensors")
+    settings = config(
+        model__encoder_weights=str(tmp_path / "vgg16.safetensors"),
+        model__calibrate_batch_norm=False,
+    )
+    model, tx = build.build_model(settings), setup.build_optimizer(settings)
+    fresh = setup.init_state(settings, model, tx)
+    state, _ = setup.load_encoder(settings, fresh, None)  # there is nothing to calibrate on
+    params, batch_stats = state.params["encoder"], state.batch_stats["encoder"]
+    assert jax.tree.structure(state) == jax.tree.structure(fresh)
+    assert_allclose(params["block4_conv3"]["kernel"], weights["block4_conv3"]["kernel"], rtol=0)
+    jax.tree.map(partial(assert_allclose, rtol=0), batch_stats, fresh.batch_stats["encoder"])
 
 
 def test_pretrained_weights_are_refused_for_another_width():

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from processes import xla_flags
 
 from colorjax.errors import UserError
 from colorjax.weights import checkpoint
@@ -76,7 +77,7 @@ def opened(tmp_path):
 
 def run_child(code, *args, devices=1):
     """Starts Python on `code`; what it reports it writes into a file, as gloo uses stdout."""
-    env = dict(os.environ, XLA_FLAGS=f"--xla_force_host_platform_device_count={devices}")
+    env = dict(os.environ, XLA_FLAGS=xla_flags(devices))
     root = str(Path(__file__).parents[1])
     env["PYTHONPATH"] = os.pathsep.join([root, str(Path(__file__).parent)])
     command = [sys.executable, "-c", code, *map(str, args)]

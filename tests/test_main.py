@@ -1,17 +1,20 @@
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from PIL import Image
+from processes import xla_flags
 from test_train import newest_state, tiny_config
 
 ROOT = Path(__file__).parent.parent
@@ -19,13 +22,13 @@ TINY = [
     "--config=configs/classify.py", "--config.batch_size=8", "--config.num_steps=4",
     "--config.log_every=1", "--config.eval_every=100", "--config.figure_images=2",
     "--config.data.load_size=20", "--config.data.crop_size=16", "--config.model.width=0.0625",
-    "--config.model.encoder_weights=none",
+    "--config.model.encoder_weights=none", "--config.optimizer.name=nesterov",
 ]
 
 
 def start(*args, devices=1, before=()):
     environment = {
-        **os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        **os.environ, "XLA_FLAGS": xla_flags(devices),
         "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1",
     }
     return subprocess.Popen(
@@ -94,16 +97,31 @@ def test_a_missing_config_and_a_missing_variant_are_one_sentence():
     assert "neither --config nor --workdir" in sentence()
 
 
-def test_a_run_is_measured_from_its_folder_alone(tmp_path):
-    code, out, err = run(*TINY, f"--workdir={tmp_path}")
-    assert code == 0, err
+class Finished(NamedTuple):
+    """A run of TINY, and what its command left and said."""
+
+    workdir: Path
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("finished")
+    return Finished(workdir, *run(*TINY, f"--workdir={workdir}"))
+
+
+def test_a_run_is_measured_from_its_folder_alone(finished, tmp_path):
+    assert finished.code == 0, finished.err
+    workdir = shutil.copytree(finished.workdir, tmp_path / "run")
     code, again, err = run(
-        f"--workdir={tmp_path}", "--mode=eval", "--config.model.final_features=(128,64,64)"
+        f"--workdir={workdir}", "--mode=eval", "--config.model.final_features=(128,64,64)"
     )
     assert code == 0, err
     table = again[again.index("hold-out") :]
-    assert "psnr" in table and "constant bin" in table and table in out
-    assert "final_featurs" in sentence(f"--workdir={tmp_path}", "--config.model.final_featurs=1")
+    assert "psnr" in table and "constant bin" in table and table in finished.out
+    assert "final_featurs" in sentence(f"--workdir={workdir}", "--config.model.final_featurs=1")
 
 
 def test_a_workdir_without_a_run_is_one_sentence(tmp_path):
@@ -118,12 +136,13 @@ def test_an_empty_folder_and_a_hold_out_of_nothing_are_one_sentence(tmp_path):
     assert "0 fall into the hold-out" in said
 
 
-def test_a_disk_that_fills_up_is_one_sentence(tmp_path):
-    # A limit on the size of files stands in for a full disk: writing past it fails alike.
+def test_a_disk_that_fills_up_is_one_sentence(finished, tmp_path):
+    # A limit on the size of files stands in for a full disk: writing past it fails alike. The
+    # programs are those of the finished run: kept ones are read, and none is kept half written.
     limit = ["bash", "-c", 'ulimit -f 30; exec "$@"', "bash"]
     said = sentence(
         *TINY, f"--workdir={tmp_path}", "--config.checkpoint_every=1",
-        before=[*limit, "env", f"JAX_COMPILATION_CACHE_DIR={tmp_path / 'compiled'}"],
+        before=[*limit, "env", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=1e9"],
     )
     assert "the checkpoint of step 1 could not be saved" in said
     assert (tmp_path / "metrics.jsonl").read_text().count("\n") >= 1
@@ -131,8 +150,7 @@ def test_a_disk_that_fills_up_is_one_sentence(tmp_path):
 
 def test_a_stopped_run_goes_on_with_other_devices_and_ends_the_same(tmp_path):
     stopped = start(
-        *TINY, f"--workdir={tmp_path / 'stopped'}", "--config.num_steps=500",
-        "--config.optimizer.name=nesterov", devices=2,
+        *TINY, f"--workdir={tmp_path / 'stopped'}", "--config.num_steps=500", devices=2
     )
     metrics = tmp_path / "stopped" / "metrics.jsonl"
     deadline = time.monotonic() + 120
@@ -145,9 +163,9 @@ def test_a_stopped_run_goes_on_with_other_devices_and_ends_the_same(tmp_path):
     assert "saved: the same command goes on" in out
     step = json.loads(metrics.read_text().splitlines()[-1])["step"]
     assert step < 490
-    more = [f"--config.num_steps={step + 3}", "--config.optimizer.name=nesterov"]
+    more = f"--config.num_steps={step + 3}"
     for name in ("stopped", "whole"):
-        code, out, err = run(*TINY, *more, f"--workdir={tmp_path / name}")
+        code, out, err = run(*TINY, more, f"--workdir={tmp_path / name}")
         assert code == 0, err
         assert (f"goes on from step {step}" in out) == (name == "stopped")
     config = tiny_config(optimizer__name="nesterov")
@@ -172,12 +190,12 @@ def start_two(*args, differing=((), ())):
 
 
 def test_two_processes_train_together_and_end_as_one_does(tmp_path):
-    update = ["--config.optimizer.name=nesterov", "--config.eval_every=2"]
-    together = start_two(*update, f"--workdir={tmp_path / 'two'}")
+    measured = "--config.eval_every=2"
+    together = start_two(measured, f"--workdir={tmp_path / 'two'}")
     ends = [ended(process) for process in together]
     assert [process.returncode for process in together] == [0, 0], ends
     assert "hold-out" in ends[0][0] and "hold-out" not in ends[1][0]
-    code, _, err = run(*TINY, *update, f"--workdir={tmp_path / 'one'}")
+    code, _, err = run(*TINY, measured, f"--workdir={tmp_path / 'one'}")
     assert code == 0, err
     config = tiny_config(optimizer__name="nesterov")
     one, two = (newest_state(tmp_path / name, config) for name in ("one", "two"))
@@ -203,8 +221,8 @@ def test_help_needs_no_config():
     assert "--workdir" in out + err and "Traceback" not in err
 
 
-def test_a_run_says_where_it_is_and_what_it_reached(tmp_path):
-    code, out, err = run(*TINY, f"--workdir={tmp_path}")
+def test_a_run_says_where_it_is_and_what_it_reached(finished):
+    code, out, err = finished[1:]
     assert code == 0
     assert "train 11, holdout 1" in out and "constant bin" in out
     assert "4/4" in err and "loss=" in err and "images/s=" in err

@@ -8,11 +8,13 @@ import textwrap
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
+from processes import xla_flags
 
 from colorjax.data import loader, opening, petals, places, sources
 from colorjax.errors import UserError
@@ -214,7 +216,7 @@ def outcomes(tmp_path_factory, request) -> dict[tuple[str, int], Outcome]:
     environment = {
         **os.environ, "PYTHONPATH": str(ROOT),
         # Such small convolutions lose by being spread over devices.
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=1",
+        "XLA_FLAGS": xla_flags(devices=1),
     }  # fmt: skip
     code = [sys.executable, "-c", textwrap.dedent(TRAIN), str(folder)]
     processes = [
@@ -243,7 +245,8 @@ def outcome(workdir: Path) -> Outcome:
     inside = slice(margin, margin + config.data.crop_size)
     flowers = [petals.flower(int(item.key.removeprefix("petals#"))) for item in holdout]
     whole = np.stack([petals.coverage(one)[0][inside, inside] == 1 for one in flowers])
-    outputs = model.apply(variables, task.prepare(evaluate.load_rgb(config, holdout)).gray)
+    gray = task.prepare(evaluate.load_rgb(config, holdout)).gray
+    outputs = jax.jit(model.apply)(variables, gray)
     last = runs.read_metrics(workdir)[-1]
     return Outcome(last["sat_diff"], np.asarray(task.decode(outputs))[whole])
 

@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
-from test_train import tiny_config
+from test_train import LIGHT, tiny_config
 
 from colorjax.errors import UserError
 from colorjax.models.build import build_model
@@ -26,10 +26,8 @@ def run(tmp_path_factory):
     """A run with an average, of few steps; its folder and its config."""
     workdir = tmp_path_factory.mktemp("run")
     config = tiny_config(
-        num_steps=2, eval_every=2, ema=0.5, bins__layout="joint", rebalance__enabled=True,
-        model__encoder="squeezenet", model__decoder_features=(256, 128, 64),
-        data__cache_dir=str(workdir / "squares"),
-    )  # fmt: skip
+        num_steps=2, eval_every=2, data__cache_dir=str(workdir / "squares"), **LIGHT
+    )
     train.train(config, workdir)
     return workdir, config
 
@@ -176,11 +174,10 @@ def test_a_model_too_large_to_release_is_refused(run, tmp_path, monkeypatch):
 def test_a_run_starts_from_a_released_file(run, exported, tmp_path):
     _, config = run
     train.train(
-        tiny_config(**{
-            "num_steps": 1, "eval_every": 1, "bins.layout": "joint",
-            "model.encoder": "squeezenet", "model.decoder_features": (256, 128, 64),
-            "optimizer.learning_rate": 1e-30, "init_from": str(exported), "ema": 0.9,
-        }),  # fmt: skip
+        tiny_config(
+            num_steps=1, eval_every=1, optimizer__learning_rate=1e-30, init_from=str(exported),
+            **LIGHT,
+        ),
         tmp_path,
     )
     assert runs.read_record(tmp_path)["encoder"].startswith("m.safetensors (sha256 ")

@@ -1,4 +1,4 @@
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -23,8 +23,13 @@ def make_batch(size=8, side=20, first=0):
     return {"rgb": rgb, "example": np.arange(first, first + size, dtype=np.int32)}
 
 
-def fresh_state(tx, model=MODEL):
-    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 16, 16, 1)))
+@cache
+def fresh_variables():
+    return jax.device_get(jax.jit(MODEL.init)(jax.random.key(0), jnp.zeros((1, 16, 16, 1))))
+
+
+def fresh_state(tx):
+    variables = jax.tree.map(np.copy, fresh_variables())
     params = variables["params"]
     state = steps.TrainState(jnp.int32(0), params, variables["batch_stats"], tx.init(params))
     return jax.device_get(state)
@@ -56,24 +61,29 @@ def test_one_device_and_four_agree_after_five_sgd_steps():
     jax.tree.map(partial(assert_allclose, rtol=1e-6, atol=1e-6), ends[0], ends[1])
 
 
-def test_training_lowers_the_loss_of_a_batch():
-    tx = optax.adam(3e-3)
-    train_step, state, batch = make_train_step(tx, jax.devices()[:1]), fresh_state(tx), make_batch()
+ADAM = optax.adam(3e-3)
+
+
+@pytest.fixture(scope="module")
+def adam_step():
+    return make_train_step(ADAM, jax.devices()[:1])
+
+
+def test_training_lowers_the_loss_of_a_batch(adam_step):
+    state, batch = fresh_state(ADAM), make_batch()
     batch["rgb"][:] = batch["rgb"][:1, :1, :1]  # one colour, which is soon learnt
     losses = []
     for _ in range(10):
-        state, scalars = train_step(state, batch)
+        state, scalars = adam_step(state, batch)
         losses.append(float(scalars["loss"]))
     assert losses[-1] < 0.8 * losses[0]
     assert int(state.step) == 10
 
 
-def test_a_step_that_is_not_finite_changes_nothing_but_the_count_of_steps():
-    tx = optax.adam(1e-3)
-    train_step = make_train_step(tx, jax.devices()[:1])
-    start = jax.tree.map(np.array, fresh_state(tx))
+def test_a_step_that_is_not_finite_changes_nothing_but_the_count_of_steps(adam_step):
+    start = jax.tree.map(np.array, fresh_state(ADAM))
     start.params["unit2"]["kernel"][0, 0, 0, 0] = np.nan
-    state, scalars = train_step(jax.tree.map(jnp.array, start), make_batch())
+    state, scalars = adam_step(jax.tree.map(jnp.array, start), make_batch())
     assert scalars["skipped"] == 1 and not np.isfinite(scalars["loss"])
     assert int(state.step) == 1
     jax.tree.map(assert_array_equal, state._replace(step=start.step), start)

@@ -86,20 +86,35 @@ def test_the_figure_shows_gray_prediction_and_truth(finished):
     assert np.ptp(truth.astype(int), axis=-1).max() > 100
 
 
-def test_twenty_steps_equal_ten_and_a_restart_and_ten_bit_for_bit(tmp_path):
-    whole = tiny_config(num_steps=20, eval_every=20)
-    train.train(whole, tmp_path / "whole")
-    train.train(tiny_config(num_steps=10, eval_every=10), tmp_path / "parts")
-    train.train(whole, tmp_path / "parts")
-    one, two = (newest_state(tmp_path / name, whole) for name in ("whole", "parts"))
+@pytest.fixture(scope="module")
+def whole_and_parts(tmp_path_factory):
+    """Two folders of twenty steps, of a run and of one that was stopped after ten."""
+    whole, parts = (tmp_path_factory.mktemp(name) for name in ("whole", "parts"))
+    train.train(TWENTY, whole)
+    train.train(tiny_config(num_steps=10, eval_every=10), parts)
+    train.train(TWENTY, parts)
+    return whole, parts
+
+
+TWENTY = tiny_config(num_steps=20, eval_every=20)
+
+
+def test_twenty_steps_equal_ten_and_a_restart_and_ten_bit_for_bit(whole_and_parts):
+    one, two = (newest_state(folder, TWENTY) for folder in whole_and_parts)
     assert one.step == two.step == 20
     assert one.position == two.position == {"examples": 160}
     jax.tree.map(assert_array_equal, one.state, two.state)
     losses = [
-        [row["loss"] for row in runs.read_metrics(tmp_path / name) if row["split"] == "train"]
-        for name in ("whole", "parts")
+        [row["loss"] for row in runs.read_metrics(folder) if row["split"] == "train"]
+        for folder in whole_and_parts
     ]
     assert losses[0] == losses[1] and len(losses[0]) == 20
+
+
+def test_a_stopped_run_takes_the_config_it_was_last_given(whole_and_parts):
+    _, parts = whole_and_parts
+    assert runs.read_json(parts / "config.json")["num_steps"] == 20
+    assert [s["step"] for s in runs.read_record(parts)["sessions"]] == [0, 10]
 
 
 @pytest.fixture
@@ -131,13 +146,7 @@ def test_a_checkpoint_of_another_model_is_refused_with_both_shapes(finished):
         train.train(tiny_config(num_steps=8, model__final_features=(64, 64, 64)), workdir)
 
 
-def test_a_stopped_run_takes_the_config_it_was_last_given(tmp_path):
-    train.train(tiny_config(num_steps=1, eval_every=1), tmp_path)
-    train.train(tiny_config(num_steps=2, eval_every=1), tmp_path)
-    assert runs.read_json(tmp_path / "config.json")["num_steps"] == 2
-    assert [s["step"] for s in runs.read_record(tmp_path)["sessions"]] == [0, 1]
-
-
+@pytest.mark.slow
 def test_an_uncalibrated_encoder_and_means_as_bin_values_train(tmp_path):
     store.save(vgg16_weights.PUBLISHED, random_weights(), tmp_path / "vgg16.safetensors")
     config = tiny_config(
@@ -214,11 +223,12 @@ def test_real_scenes_lower_the_loss(photo_folder, tmp_path):
 
 LIGHT = {
     "model__encoder": "squeezenet", "model__decoder_features": (256, 128, 64), "ema": 0.9,
-    "ageing": 1.0, "bins__layout": "joint", "bins__softness": 5.0,
+    "ageing": 1.0, "bins__layout": "joint", "bins__softness": 5.0, "bins__value": "mean",
+    "rebalance__enabled": True,
 }  # fmt: skip
 
 
-def test_a_light_aged_averaged_run_goes_on_bit_for_bit(tmp_path):
+def test_a_light_aged_averaged_rebalanced_run_goes_on_bit_for_bit(tmp_path):
     whole = tiny_config(num_steps=6, eval_every=6, **LIGHT)
     metrics = train.train(whole, tmp_path / "whole")
     assert set(metrics) == METRICS
@@ -281,8 +291,9 @@ def test_a_run_for_a_given_time_leaves_a_finished_run(tmp_path):
     assert newest_state(tmp_path, tiny_config()).step >= 1
 
 
-def test_runs_of_older_versions_lack_the_new_settings_and_go_on(tmp_path):
-    config = tiny_config(num_steps=1, eval_every=1)
+def test_runs_of_older_versions_lack_the_new_settings_and_go_on(copied):
+    workdir, _ = copied
+    config = tiny_config(num_steps=5, eval_every=5)
     with config.unlocked():
         for field in ("ema", "ageing", "init_from", "num_seconds", "frames"):
             del config[field]
@@ -291,11 +302,10 @@ def test_runs_of_older_versions_lack_the_new_settings_and_go_on(tmp_path):
         for field in ("encoder", "train_depthwise", "frozen_stages"):
             del config.model[field]
         del config.optimizer.encoder_rate
-    train.train(config, tmp_path)
-    config.num_steps = 2
-    assert set(train.train(config, tmp_path)) == METRICS
-    state = newest_state(tmp_path, config).state
-    assert state.average == ()
+    runs.write_json(workdir / "config.json", config.to_dict())
+    assert set(train.train(config, workdir)) == METRICS
+    restored = newest_state(workdir, config)
+    assert restored.step == 5 and restored.state.average == ()
 
 
 def test_a_checkpoint_from_before_there_was_an_average_is_restored(tmp_path):
