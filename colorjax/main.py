@@ -1,13 +1,13 @@
 """Trains and measures networks: `python -m colorjax.main --config=configs/classify.py`.
 
-Only parses flags. `--config=FILE[:VARIANT]` names a config, `--config.NAME=VALUE` overrides any
-of its fields; without `--config`, the run that `--workdir` holds is taken with its own config.
+Only parses flags. `--config=FILE[:VARIANT]` names a config, `--config=NAME[:VARIANT]` one that
+comes with colorjax; `--config.NAME=VALUE` overrides any of its fields. Without `--config`, the run
+that `--workdir` holds is taken with its own config.
 """
 
 import difflib
 import os
 import re
-import runpy
 import sys
 import traceback
 from pathlib import Path
@@ -20,6 +20,7 @@ from colorjax.errors import UserError
 from colorjax.studies.prior import prior
 from colorjax.studies.reproduce import reproduce
 from colorjax.studies.sweep import sweep
+from colorjax.training.config_file import load_config
 from colorjax.training.evaluate import evaluate
 from colorjax.training.train import train
 from colorjax.weights import devices, runs
@@ -68,19 +69,17 @@ def parse_flags(argv: list[str]) -> list[str]:
         FLAGS.unparse_flags()
     rest = app.parse_flags_with_usage(argv)
     if "config" not in FLAGS:
-        raise UserError(
-            "neither --config nor --workdir is given, want --config=configs/classify.py or such"
-        )
+        raise UserError("neither --config nor --workdir is given, want --config=classify or such")
     if FLAGS.workdir is None:
-        file, _, variant = config_argument.partition(":")
-        FLAGS.workdir = str(Path("runs", "_".join(filter(None, [Path(file).stem, variant]))))
+        place, _, variant = config_argument.partition(":")
+        FLAGS.workdir = str(Path("runs", "_".join(filter(None, [Path(place).stem, variant]))))
     if FLAGS["verbosity"].using_default_value:  # absl would go on to show every library's INFO
         FLAGS.verbosity = logging.WARNING
     return rest
 
 
 def take_config(argv: list[str]) -> tuple[str | None, list[str]]:
-    """The value of `--config=FILE[:VARIANT]`, or of `--config FILE`, and the other arguments."""
+    """The value of `--config=CONFIG`, or of `--config CONFIG`, and the other arguments."""
     for i, argument in enumerate(argv):
         name, equals, value = argument.partition("=")
         if name.lstrip("-") == "config" and name.startswith("-"):
@@ -88,19 +87,8 @@ def take_config(argv: list[str]) -> tuple[str | None, list[str]]:
                 return value, argv[:i] + argv[i + 1 :]
             if i + 1 < len(argv):
                 return argv[i + 1], argv[:i] + argv[i + 2 :]
-            raise UserError("--config has no value, want --config=configs/classify.py or such")
+            raise UserError("--config has no value, want --config=classify or such")
     return None, argv
-
-
-def load_config(argument: str) -> ConfigDict:
-    """The `get_config(variant)` of a Python file, FILE[:VARIANT]."""
-    file, _, variant = argument.partition(":")
-    if not Path(file).is_file():
-        raise UserError(f"config file {file} does not exist")
-    module = runpy.run_path(file)
-    if "get_config" not in module:
-        raise UserError(f"config file {file} has no function get_config")
-    return module["get_config"](*[variant] if variant else [])
 
 
 def define_config(config: ConfigDict, argv: list[str]) -> None:
