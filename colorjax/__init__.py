@@ -3,14 +3,23 @@
     from colorjax import Colorizer
 
     Colorizer().colorize("old.jpg").save("new.jpg")
+
+What is in `__all__` is for programs of others: `Colorizer`; `UserError`, which tells of bad input;
+`load_network`, which gives the trained network itself, its config, statistics and variables; and
+`__version__`.
 """
 
 from typing import TYPE_CHECKING, Any
 
+from colorjax.errors import UserError
+
 if TYPE_CHECKING:
     from colorjax.coloring.api import Colorizer
+    from colorjax.weights.released import load_network
 
-__all__ = ["Colorizer"]
+    __version__: str
+
+__all__ = ["Colorizer", "UserError", "__version__", "load_network"]
 
 
 def __getattr__(name: str) -> Any:
@@ -19,4 +28,19 @@ def __getattr__(name: str) -> Any:
         from colorjax.coloring.api import Colorizer
 
         return Colorizer
+    if name == "load_network":
+        from colorjax.weights.released import load_network
+
+        return load_network
+    if name == "__version__":
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            return version("colorjax")
+        except PackageNotFoundError:  # a checkout that is not installed
+            return "0+unknown"
     raise AttributeError(f"module 'colorjax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

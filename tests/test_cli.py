@@ -1,6 +1,7 @@
 import contextlib
 import io
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -324,6 +325,50 @@ def test_many_pictures_come_in_their_order(colorizer):
     assert [image.size for image in results] == [photo.shape[::-1] for photo in photos]
     for photo, image in zip(photos, results, strict=True):
         assert np.abs(steps_of_gray(image) - photo).max() <= 1.0
+
+
+def test_one_bad_picture_does_not_end_many(colorizer, tmp_path):
+    photos = [gray_picture(seed=i) for i in range(4)]
+    mixed = [photos[0], b"text", photos[1], tmp_path / "none.png", photos[2]]
+    results = list(colorizer.colorize_many(mixed, at_once=3, errors="return"))
+    assert [isinstance(result, UserError) for result in results] == [0, 1, 0, 1, 0]
+    assert "is no JPEG" in str(results[1]) and "none.png" in str(results[3])
+    for i, result in enumerate(results[::2]):
+        np.testing.assert_array_equal(result, colorizer.colorize(photos[i]))
+    assert all(isinstance(r, UserError) for r in colorizer.colorize_many([b""], errors="return"))
+
+
+@pytest.mark.parametrize(
+    "bad, error, options",
+    [(b"text", UserError, {}), (np.zeros((4, 4)), ValueError, {"errors": "return"})],
+)
+def test_an_error_is_raised_after_what_comes_before_it(colorizer, bad, error, options):
+    results = colorizer.colorize_many([gray_picture(), gray_picture(seed=1), bad], **options)
+    assert [next(results).size, next(results).size] == [(60, 48), (60, 48)]
+    with pytest.raises(error):
+        next(results)
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [({"at_once": 0}, "at_once is 0"), ({"errors": "skip"}, "errors is 'skip', want one of"),
+     ({"saturation": -1}, "saturation")],
+)  # fmt: skip
+def test_wrong_settings_of_many_are_refused_at_once(colorizer, options, said):
+    with pytest.raises(UserError, match=said):
+        colorizer.colorize_many([], **options)
+
+
+def test_a_colorizer_is_pickled_by_its_arguments(model, monkeypatch, tmp_path):
+    monkeypatch.chdir(Path(model).parent)
+    original = api.Colorizer(Path(model).name, size=32)
+    monkeypatch.chdir(tmp_path)
+    data = pickle.dumps(original)
+    assert len(data) < 1000
+    photo = gray_picture()
+    np.testing.assert_array_equal(
+        pickle.loads(data).colorize(photo, saturation=2), original.colorize(photo, saturation=2)
+    )
 
 
 def test_an_image_keeps_what_it_carries(colorizer, tmp_path):

@@ -36,3 +36,15 @@ def test_colouring_loads_nothing_that_only_training_needs():
         "optax orbax tensorstore tensorboardX grain tensorflow_datasets h5py pooch matplotlib "
         "requests".split()
     )
+
+
+def test_what_is_for_others_is_there_and_nothing_heavy_comes_with_its_names():
+    code = (
+        "import sys, colorjax; from colorjax import UserError, __version__; assert __version__[0];"
+        "assert set(colorjax.__all__) <= set(dir(colorjax));"
+        "print(*sys.modules); assert colorjax.load_network.__doc__ and colorjax.Colorizer.__doc__"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, check=True
+    )
+    assert not {"jax", "numpy", "PIL", "flax"} & set(done.stdout.split())

@@ -5,29 +5,35 @@
     colorizer = Colorizer()                       # the model that colorjax comes with
     colorizer.colorize("old.jpg").save("new.jpg")
     first, second = colorizer.samples("old.jpg", 2)
+    for result in colorizer.colorize_many(paths, errors="return"):
+        ...                                       # an image, or the UserError in its place
 """
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from typing import Any
 
 import jax
 import numpy as np
 from PIL import Image
 
 from colorjax.coloring.colorize import colorize, open_painter
-from colorjax.coloring.settings import Settings, own_decoding, rebalanced
+from colorjax.coloring.settings import Settings, check_settings, own_decoding, rebalanced
+from colorjax.errors import UserError, check_at_least, check_choice
 from colorjax.pictures import image_io, photo
 from colorjax.weights.devices import pick_device
 from colorjax.weights.released import load_network
 
 Picture = str | os.PathLike | bytes | Image.Image | np.ndarray
+ERRORS = ("raise", "return")
 
 
 class Colorizer:
     """A trained network, ready to colour; programs are compiled once and then used again.
 
-    May be called from several threads.
+    May be called from several threads. Pickled, it is its arguments: another process loads the
+    model again, and compiles its own programs.
     """
 
     def __init__(
@@ -52,9 +58,20 @@ class Colorizer:
         Raises:
           UserError: there is no such model or device, or a number is too small.
         """
+        # Another process may have another working folder.
+        model = None if model is None else os.path.abspath(model)
+        self._arguments = {
+            "model": model, "size": size, "batch_size": batch_size, "device": device
+        }  # fmt: skip
         self._device = pick_device(device)
         with jax.default_device(self._device):
             self._painter = open_painter(load_network(model), size=size, batch_size=batch_size)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self._arguments
+
+    def __setstate__(self, arguments: dict[str, Any]) -> None:
+        self.__init__(**arguments)
 
     @property
     def decode(self) -> str | None:
@@ -108,7 +125,7 @@ class Colorizer:
           TypeError, ValueError: the picture is no such thing.
         """
         settings = Settings(decode, temperature, rebalance, saturation, seed, edges)
-        return self._run([picture], [settings])[0][0]
+        return self._run([_photo(picture)], [settings])[0][0]
 
     def samples(
         self,
@@ -129,20 +146,59 @@ class Colorizer:
             Settings("sample", temperature, rebalance, saturation, seed + i, edges)
             for i in range(count)
         ]
-        return self._run([picture], settings)[0]
+        return self._run([_photo(picture)], settings)[0]
 
     def colorize_many(
-        self, pictures: Iterable[Picture], *, at_once: int = 16, **settings
-    ) -> Iterator[Image.Image]:
+        self,
+        pictures: Iterable[Picture],
+        *,
+        at_once: int = 16,
+        errors: str = "raise",
+        **settings,
+    ) -> Iterator[Image.Image | UserError]:
         """Colours many pictures, in their order; `settings` are those of `colorize`.
 
         Args:
           pictures: as for `colorize`; they are taken `at_once` at a time, and those of like
             proportions go through the network together.
+          errors: what becomes of a picture that cannot be read. `raise` raises its UserError after
+            the results of all pictures before it, and ends; `return` gives the UserError in the
+            result's place, and goes on.
+
+        Returns:
+          An iterator over as many results as pictures, each as that of `colorize`.
+
+        Raises:
+          UserError: a setting is wrong; while iterating also where a picture cannot be read, unless
+            `errors` is `return`.
+          TypeError, ValueError: while iterating, a picture is no such thing as `colorize` takes.
         """
-        pictures = iter(pictures)
+        check_at_least("at_once", at_once, 1)
+        check_choice("errors", errors, ERRORS)
+        chosen = Settings(**settings)
+        check_settings(chosen, self._painter.network)
+        return self._many(iter(pictures), at_once, errors, chosen)
+
+    def _many(
+        self, pictures: Iterator[Picture], at_once: int, errors: str, settings: Settings
+    ) -> Iterator[Image.Image | UserError]:
         while some := list(islice(pictures, at_once)):
-            yield from (results[0] for results in self._run(some, [Settings(**settings)]))
+            photos: list[photo.Photo | UserError] = []
+            fault = None
+            for picture in some:
+                try:
+                    photos.append(_photo(picture))
+                except (UserError, TypeError, ValueError) as error:
+                    if errors == "raise" or not isinstance(error, UserError):
+                        fault = error
+                        break
+                    photos.append(error)
+            good = iter(self._run([one for one in photos if isinstance(one, photo.Photo)],
+                                  [settings]))
+            for one in photos:
+                yield next(good)[0] if isinstance(one, photo.Photo) else one
+            if fault is not None:
+                raise fault
 
     def colorize_arrays(self, arrays: Sequence[np.ndarray], **settings) -> list[np.ndarray]:
         """numpy in, numpy out: uint8 [height, width] or [height, width, 3] -> [height, width, 3].
@@ -153,9 +209,8 @@ class Colorizer:
                                                         [Settings(**settings)])]
 
     def _run(
-        self, pictures: Sequence[Picture], settings: Sequence[Settings]
+        self, photos: Sequence[photo.Photo], settings: Sequence[Settings]
     ) -> list[list[Image.Image]]:
-        photos = [_photo(picture) for picture in pictures]
         found = self._results([one.rgb for one in photos], settings)
         return [
             [photo.as_image(rgb, one) for rgb in results]
