@@ -1,4 +1,4 @@
-"""The threshold M of the Huber loss, which the paper leaves open (section 3.1), by measurement.
+"""The threshold M of the Huber loss, left open (the paper, section 3.5), by measurement.
 
     python -m colorjax.main --config=configs/huber.py --config.data.source=folder:PATH
 

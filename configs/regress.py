@@ -1,4 +1,4 @@
-"""The paper's first model: U and V of CIELUV predicted as numbers (section 3.1).
+"""The baseline: regression of CIELUV's U and V as numbers (the paper, section 3.5).
 
     python -m colorjax.main --config=configs/regress.py
 """

@@ -46,7 +46,7 @@ def chosen(sentence: str, metric: str, sign: str, *others: str) -> Claim:
     return Claim(sentence, [(metric, "classification", sign, other) for other in others])
 
 
-# What the paper says of its two models (section 4) ...
+# Of the two models' results (the paper, section 5.3) ...
 PAPER_CLAIMS = (
     Claim(
         "Regression comes out less saturated than classification",
