@@ -2,7 +2,7 @@
 
 One form is known, `(the paper, section 3.6)`. In README.md and docs/paper.md, whose tables cite
 nothing else, `(3.6)` does. The words before a citation, back to the one before it or to the
-beginning of the sentence, have to be of the section's subject.
+beginning of the sentence or comment, have to be of the section's subject.
 """
 
 import re
@@ -50,6 +50,8 @@ def citations(text: str, short_form: bool) -> list[Citation]:
     found, last = [], 0
     for match in re.finditer(f"{LONG}|{SHORT}" if short_form else LONG, text, re.IGNORECASE):
         before = text[last : match.start()]
+        if re.search(r"\n[ \t]*#[^\n]*$", before):  # a comment is about what it says itself
+            before = re.search(r"(?:\n[ \t]*#[^\n]*)+$", before)[0]
         ends = [m.end() for m in re.finditer(BOUNDARY, before)]
         section = match["long"] or match["short"]
         words = " ".join(before[ends[-1] if ends else 0 :].split())
