@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import pytest
 
+from configs import classify
+
 ROOT = Path(__file__).parent.parent
 PLACES = ("*.md", *(f"{d}/**/*.{e}" for e in ("py", "md")
                     for d in ("colorjax", "configs", "tests", "benchmarks", "docs", "launch")))
@@ -112,6 +114,25 @@ def test_a_citation_of_any_other_section_is_noticed():
         for line, section, words in citations(text, name in SHORT_FORM):
             also = [other for other in SUBJECTS if other != section and fits(other, words)]
             assert not also, f"{name}:{line}: {words!r} would do for section {also} too"
+
+
+def test_files_settings_and_tests_that_the_table_names_are_there():
+    text = (ROOT / "docs/paper.md").read_text()
+    tests = re.findall(r"`(\w+\.py)::(\w+)`", text)
+    assert len(tests) > 40
+    for file, name in tests:
+        assert f"def {name}(" in (ROOT / "tests" / file).read_text(), f"{file}::{name}"
+    for name in re.findall(r"`([\w/]+\.py)(?::\w+)?`", text):
+        folder = ROOT if name.startswith("configs/") else ROOT / "colorjax"
+        assert (folder / name).exists(), name
+    known = classify.get_config()
+    for name in re.findall(r"`((?:\w+\.)?\w+)=\w+`|`(\w+\.\w+)`", text):
+        setting = next(filter(None, name))
+        if not setting.endswith(".py"):
+            for part in setting.split(".")[:-1]:
+                assert part in known, setting
+            owner = known[setting.split(".")[0]] if "." in setting else known
+            assert setting.split(".")[-1] in owner, setting
 
 
 @pytest.mark.parametrize(
