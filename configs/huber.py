@@ -1,4 +1,4 @@
-"""The threshold M of the Huber loss, which the paper leaves open (section 3.1), by measurement.
+"""The threshold M of the Huber loss, left open (the paper, section 3.5), by measurement.
 
     python -m colorjax.main --config=configs/huber.py --config.data.source=folder:PATH
 
@@ -16,7 +16,6 @@ from configs import regress
 def get_config(variant: str = "sample") -> ConfigDict:
     """`sample` and `paper` as in `configs/classify.py`, with a run for each M."""
     config = regress.get_config(variant)
-    config.regression.loss = "huber"
     config.mode = "sweep"
     config.sweep_by = "l_reg"  # each M has a loss of its own
     config.sweep = (("regression.huber_m", (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)),)

@@ -1,4 +1,4 @@
-"""The paper's search for a learning rate, on a logarithmic scale (section 4).
+"""The search for a learning rate, on a logarithmic scale (the paper, section 5.2).
 
     python -m colorjax.main --config=configs/learning_rate.py
 

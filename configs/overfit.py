@@ -1,4 +1,4 @@
-"""The paper's first check (section 4): can the network learn 270 photographs by heart?
+"""Can the network learn 270 photographs by heart, as a first check (the paper, section 5.2)?
 
     python -m colorjax.main --config=configs/overfit.py --config.data.source=folder:PATH
 

@@ -1,4 +1,4 @@
-"""The paper's argument where the truth is known: flowers of one gray, in five colours (3.2).
+"""Petals of many colours (the paper, section 2) where the truth is known: one gray, five colours.
 
     python -m colorjax.main --config=configs/petals.py
     python -m colorjax.main --config=configs/petals.py:regress

@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose
 from colorjax.errors import UserError
 from colorjax.models import build
 from colorjax.training import setup
-from configs import classify
+from configs import classify, huber, regress
 
 
 def config(**changes):
@@ -81,6 +81,24 @@ def test_the_papers_setting_is_the_papers():
     assert (settings.name, settings.learning_rate, settings.b1, settings.b2) == (
         "adam", 3e-4, 0.9, 0.999,
     )
+
+
+def loss_of(config, residual):
+    """The objective's loss where U and V are both off by `residual`, in hundreds."""
+    rgb = jnp.full((1, 8, 8, 3), 128, jnp.uint8)
+    objective = build.build_task(config, None)
+    return float(objective.loss(jnp.full((1, 8, 8, 2), residual), objective.prepare(rgb))[0])
+
+
+@pytest.mark.parametrize("variant", ["sample", "paper"])
+def test_regression_is_trained_with_hubers_loss_and_with_l2_where_told(variant):
+    config = regress.get_config(variant)
+    assert config.objective == "regression"
+    assert config.regression == huber.get_config(variant).regression
+    m = config.regression.huber_m
+    assert_allclose(loss_of(config, 0.5), 2 * m * (2 * 0.5 - m), rtol=1e-5)
+    config.regression.loss = "l2"  # as runs of older versions have it
+    assert_allclose(loss_of(config, 0.5), 2 * 0.5**2, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

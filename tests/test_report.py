@@ -70,6 +70,37 @@ def test_the_papers_first_claim_is_judged_by_saturation_and_colorfulness():
     assert judge(claim, {"regression": vivid, "classification": dull}).verdict == "did not hold"
 
 
+def of(sentence):
+    everything = (*claims.PAPER_CLAIMS, *claims.OUR_CLAIMS, *claims.LATER_CLAIMS)
+    (claim,) = (claim for claim in everything if claim.sentence == sentence)
+    return claim
+
+
+def test_the_paper_moved_from_l2_to_huber_and_not_back():
+    claim = of("Huber's loss does better than l2")
+    assert claim in claims.PAPER_CLAIMS
+    better, worse = {"l_reg": 430.0}, {"l_reg": 480.0}
+    assert judge(claim, {"regression_huber": better, "regression": worse}).verdict == "held"
+    assert judge(claim, {"regression_huber": worse, "regression": better}).verdict == (
+        "did not hold"
+    )
+
+
+def test_the_papers_model_was_tried_on_batches_of_4_and_6_alone():
+    assert of("Batches of 6 do better than those of 4") in claims.PAPER_CLAIMS
+    of_paper = {other for claim in claims.PAPER_CLAIMS for *_, other in claim.comparisons}
+    assert "batch_4" in of_paper and not of_paper & {"batch_8", "batch_12"}
+
+
+def test_claims_that_the_paper_does_not_make_are_told_as_ours():
+    text = report.markdown(content())
+    paper, ours, later = re.split(r"^### .*\n", text, flags=re.MULTILINE)[1:]
+    assert "### Our own, of the paper's models" in text
+    for sentence in ("Regression has the lower L_reg", "Classification has the higher accuracies",
+                     "Batches of 6 do better than those of 8 and 12"):
+        assert sentence in ours and sentence not in paper + later
+
+
 def test_a_report_of_nothing_has_every_section():
     text = report.markdown(content())
     assert re.findall(r"^## (.*)", text, re.MULTILINE) == [

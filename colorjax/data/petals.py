@@ -1,7 +1,7 @@
 """Painted flowers for which the best prediction is known.
 
-Hwang and Zhou (section 3.2): where things of one shape have several colours, as petals do, the
-squared error is least at the mean of the colours, which is grayish; bins can name one of them.
+Where things of one shape have several colours, as petals do (the paper, section 2), the squared
+error is least at the mean of the colours, which is grayish; bins can name one of them.
 Here every flower has the same petals on the same ground, and their colour is drawn for each picture
 from `RGB_U8` by `PROBABILITIES`. The colours share one lightness, so that the gray picture tells
 nothing of which it was, and one saturation, so that choosing any of them has the right saturation.

@@ -1,7 +1,7 @@
 """Where training pictures come from: the shipped sample, a folder, or a TFDS data set.
 
 A source is two sequences of items, training and hold-out, and the counts of what was left out on
-the way. The paper holds out 10% of its pictures (section 4).
+the way. A tenth is the hold-out (the paper, section 5.2).
 """
 
 import logging

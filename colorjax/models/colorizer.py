@@ -77,7 +77,7 @@ class Colorizer(nn.Module):
         a depth is not that of the encoder's map to be added, a 1x1 convolution brings the map to
         it.
       final_features: depths of the 3x3 convolutions after the merge; the paper tries one to three.
-      upscaling: `nearest` (the paper) or `bilinear`.
+      upscaling: `nearest` or `bilinear`; the paper leaves it open.
       encoder_batch_norm: batch norm before every ReLU of VGG16 too; the others have none.
       train_depthwise, frozen_stages: what of EfficientNet has gradients.
       final_batch_norm: batch norm in the final convolutions, which the paper leaves out of "the

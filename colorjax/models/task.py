@@ -65,7 +65,7 @@ def classification(
 ) -> Task:
     """Chroma classified into the bins of `binning`, G groups of Q: outputs [b, h, w, G, Q].
 
-    Loss: the groups' cross-entropies, summed and averaged over pixels (the paper, section 3.2).
+    Loss: the groups' cross-entropies, summed and averaged over pixels (the paper, section 3.6).
 
     Args:
       values: [G, Q, D], what each bin is un-binned to; the bins' centres if None.
@@ -112,7 +112,7 @@ def regression(
     binning: Binning = LUV_BINS,
     space: Space = SPACES["luv"],
 ) -> Task:
-    """Both chroma channels themselves, divided by 100: outputs [b, h, w, 2] (the paper, 3.1).
+    """Regression of chroma, divided by 100: outputs [b, h, w, 2] (the paper, section 3.5).
 
     Loss: `l2`, or `huber` with its M in the same units, summed over both channels and averaged
     over pixels. `binning` is what the training set's statistics are counted in.

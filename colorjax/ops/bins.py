@@ -1,9 +1,9 @@
 """Chroma as classes, in one of two layouts.
 
-`channel_bins` cut each channel into equal bins on its own (the paper, section on classification: 50
-bins over [-100, 100] for each of U and V). Bin k covers [low + k w, low + (k + 1) w), w = (high -
-low) / num_bins. The paper's range does not hold all of sRGB: values outside it go into the end
-bins, and `clipped_fraction` says how many do. `joint_bins` cut the plane of both channels into
+`channel_bins` cut each channel into equal bins on its own: 50 bins over [-100, 100] for each of U
+and V (the paper, section 3.6). Bin k covers [low + k w, low + (k + 1) w), w = (high - low) /
+num_bins. The paper's range does not hold all of sRGB: values outside it go into the end bins, and
+`clipped_fraction` says how many do. `joint_bins` cut the plane of both channels into
 squares and keep those that hold a colour (Zhang, Isola and Efros 2016, section 2.1).
 
 Either way chroma is G groups of D channels, G D = 2, with Q bins each: [2, 50, 1] or [1, Q, 2].

@@ -28,7 +28,7 @@ def decode(
       logits: [..., G, Q], in any float type.
       values: [G, Q, D], the chroma that each bin stands for.
       space: whose channels may be circles, where a mean goes round.
-      method: `argmax`, the most probable bin (the paper, section 3.2); `mean`, the expectation;
+      method: `argmax`, the most probable bin (the paper, section 3.6); `mean`, the expectation;
         `annealed`, the expectation at a temperature (Zhang, Isola and Efros 2016, section 2.3);
         `sample`, one of the colourings that the network thinks possible, at a temperature.
       temperature: divides the logits where `annealed` or `sample` ask for it, > 0; towards 0 both

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 @jax.custom_vjp
 def cross_entropy(logits: jax.Array, bins: jax.Array) -> jax.Array:
-    """Negative log-probability of the true bin, in nats (the paper, section 3.2).
+    """Negative log-probability of the true bin, in nats (the paper, section 3.6).
 
     `logits` [..., num_bins] in any float type, `bins` int32 [...] -> float32 [...].
 
@@ -67,12 +67,12 @@ soft_cross_entropy.defvjp(_soft_cross_entropy_forward, _soft_cross_entropy_backw
 
 
 def squared_error(predicted: jax.Array, target: jax.Array) -> jax.Array:
-    """The l2 loss of the paper's regression, u^2 of the difference u; same shape as the inputs."""
+    """The l2 loss of the difference u, u^2 (the paper, section 3.5); same shape as the inputs."""
     return jnp.square(predicted - target)
 
 
 def huber(predicted: jax.Array, target: jax.Array, m: float) -> jax.Array:
-    """u^2 for |u| <= m, else m (2 |u| - m), with u the difference (the paper, section 3.1).
+    """Huber: u^2 for |u| <= m, else m (2 |u| - m), u the difference (the paper, section 3.5).
 
     Twice `optax.losses.huber_loss(delta=m)`. Same shape as the inputs.
     """

@@ -1,4 +1,4 @@
-"""The paper's measurements (section 4) and those of later work on colorization, one number an
+"""The metrics (the paper, section 5.1) and those of later work on colorization, one number an
 image. What follows `psnr` is here to be compared with published figures: each docstring gives the
 protocol of its source.
 """

@@ -16,8 +16,9 @@ BAND_PIXELS = 2048
 def upsample(x: jax.Array, factor: int, method: str = "nearest") -> jax.Array:
     """Enlarges `x` [..., height, width, channels] by a whole `factor` along height and width.
 
-    `nearest` repeats pixels, as Lasagne's Upscale2D does (the paper, section 3); `bilinear`
-    interpolates between pixel centres and repeats the border.
+    `nearest` repeats pixels, as Upscale2D of Lasagne does by default; `bilinear` interpolates
+    between pixel centres and repeats the border. How the decoder upscales its maps is left open
+    (the paper, section 3.5).
     Raises ValueError for any other method.
     """
     if method not in METHODS:

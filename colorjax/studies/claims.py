@@ -46,21 +46,18 @@ def chosen(sentence: str, metric: str, sign: str, *others: str) -> Claim:
     return Claim(sentence, [(metric, "classification", sign, other) for other in others])
 
 
-# What the paper says of its two models (section 4) ...
+# What the paper says, in our words; most of it without a number, so the metrics are our choice.
 PAPER_CLAIMS = (
+    # Of the two models' results (the paper, section 5.3) ...
     Claim(
         "Regression comes out less saturated than classification",
         [("colorfulness", "regression", "<", "classification"),
          ("sat_diff", "regression", ">", "classification")],
     ),
-    Claim("Regression has the lower L_reg", [("l_reg", "regression", "<", "classification")]),
-    Claim(
-        "Classification has the higher accuracies",
-        [("acc_u", "classification", ">", "regression"),
-         ("acc_v", "classification", ">", "regression")],
-    ),
-    # ... and what it chose among the alternatives that it tried.
-    Claim("l2 does better than Huber's loss", [("l_reg", "regression", "<", "regression_huber")]),
+    # ... of the regression's loss: l2 first, later Huber's, "ideal" (the paper, section 3.5) ...
+    Claim("Huber's loss does better than l2", [("l_reg", "regression_huber", "<", "regression")]),
+    # ... and of the alternatives that were tried (the paper, section 5.2). HSV made pictures noisy,
+    # of which model is not said.
     Claim(
         "Regression does better in LUV than in HSV",
         [("l_reg", "regression", "<", "regression_hsv")],
@@ -73,10 +70,20 @@ PAPER_CLAIMS = (
         [("l_reg", "classification", "<", "hsv"), ("acc_u", "classification", ">", "hsv"),
          ("acc_v", "classification", ">", "hsv")],
     ),
-    chosen("Batches of 6 do better than those of 4, 8 and 12", "loss", "<",
-           "batch_4", "batch_8", "batch_12"),
+    chosen("Batches of 6 do better than those of 4", "loss", "<", "batch_4"),
     chosen("Adam's b2 of 0.999 does better than 0.99", "loss", "<", "adam_b2_0.99"),
     chosen("Adam does better than Nesterov's momentum", "loss", "<", "nesterov"),
+)
+# What one would expect of the paper's models, but no part of its text that we have says: its memory
+# was too small to train the final model on batches of 8 or 12.
+OUR_CLAIMS = (
+    Claim("Regression has the lower L_reg", [("l_reg", "regression", "<", "classification")]),
+    Claim(
+        "Classification has the higher accuracies",
+        [("acc_u", "classification", ">", "regression"),
+         ("acc_v", "classification", ">", "regression")],
+    ),
+    chosen("Batches of 6 do better than those of 8 and 12", "loss", "<", "batch_8", "batch_12"),
 )
 LATER_CLAIMS = (
     Claim(

@@ -16,6 +16,7 @@ from colorjax.studies.claims import (
     LATER_CLAIMS,
     METRICS,
     NO_BREAK,
+    OUR_CLAIMS,
     PAPER_CLAIMS,
     TRUE,
     Metrics,
@@ -108,7 +109,7 @@ def findings(results: Results, holdouts: Sequence[int] = ()) -> str:
             f"\n**Only {min(holdouts)} photographs are held out**: the verdicts show that all of "
             "it runs, and little of what larger sets would say.\n"
         )
-    for title, claims in (("The paper", PAPER_CLAIMS), ("After the paper", LATER_CLAIMS)):
+    for title, claims in CLAIMS.items():
         lines = []
         for claim in claims:
             finding = judge(claim, results)
@@ -119,6 +120,11 @@ def findings(results: Results, holdouts: Sequence[int] = ()) -> str:
     return text
 
 
+CLAIMS = {
+    "The paper": PAPER_CLAIMS,
+    "Our own, of the paper's models": OUR_CLAIMS,
+    "After the paper": LATER_CLAIMS,
+}
 MARKS = {"held": "✓", "did not hold": "✗", "not run": "–"}
 
 

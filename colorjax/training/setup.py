@@ -92,7 +92,7 @@ def build_schedule(config: ConfigDict) -> optax.Schedule:
 
 
 def build_optimizer(config: ConfigDict) -> optax.GradientTransformation:
-    """Adam, or Nesterov's momentum, which the paper tries too (section 4).
+    """Adam, or Nesterov's momentum, which is tried too (the paper, section 5.2).
 
     The gradient is clipped by its global norm, and weights decay as in AdamW, where not 0. With
     `optimizer.encoder_rate` the encoder learns at that share of the rate.

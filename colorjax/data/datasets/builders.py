@@ -1,4 +1,4 @@
-"""The data sets of the paper (Hwang & Zhou 2016, section 4) as TFDS builders.
+"""The data sets (the paper, section 4) as TFDS builders.
 
 They are made from what a user has downloaded by hand, by `python -m colorjax.data.prepare`, and
 read as `tfds:NAME`. TensorFlow is needed for neither.
