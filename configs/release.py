@@ -60,7 +60,7 @@ def get_config(choice: str = "classify,first") -> ConfigDict:
     config.decoding.method = "annealed"
     # More of either is more vivid, and further from the truth: docs/model_card.md has the figures.
     config.decoding.temperature = 0.7
-    config.decoding.rebalance = 0.6
+    config.decoding.rebalance = 0.65
     config.model.encoder = "efficientnet-lite0"
     config.model.train_depthwise = False
     config.model.frozen_stages = 2
