@@ -12,7 +12,7 @@ EfficientNet-Lite0 pretrained on ImageNet (auto: fetched once), a decoder of fou
 colour is predicted at a quarter of the picture's sides, 449 joint bins of CIELUV, and what Zhang,
 Isola and Efros (2016) made of the paper's classification: soft targets, rare colours that weigh
 more, an annealed mean. The input alone is made to look old, and what is measured and released is an
-average of the network over the last steps. 4.3 million parameters; two CPU cores train on 50 to 60
+average of the network over the last steps. 4.0 million parameters; two CPU cores train on 50 to 60
 photographs a second (docs/performance.md).
 """
 
