@@ -406,7 +406,7 @@ def test_an_exported_run_colours_as_the_run_does(tmp_path):
 
 
 def test_the_model_that_comes_with_it_paints_a_sky_blue_and_mountains_not():
-    sample = Path(api.__file__).parent / "data" / "sample" / "mountain_lake.jpg"
+    sample = Path(cli.__file__).parent / "data" / "sample" / "mountain_lake.jpg"
     gray = Image.open(sample).convert("L")
     result = np.asarray(api.Colorizer().colorize(gray), np.float32) / 255
     _, u, v = np.moveaxis(np.asarray(color.rgb_to_luv(result)), -1, 0)
