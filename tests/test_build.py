@@ -48,6 +48,26 @@ def test_each_update_rule_is_that_of_optax(changes, tx):
     assert_allclose(updates(ours), updates(tx), rtol=1e-6)
 
 
+def test_weights_without_gradient_do_not_decay():
+    layers = ("stem", "block2_project", "block3_expand", "block3_depthwise")
+    params = {
+        "encoder": {layer: {"kernel": jnp.ones(2)} for layer in layers},
+        "unit1": {"kernel": jnp.ones(2)},
+    }
+    tx = setup.build_optimizer(config(
+        model__encoder="efficientnet-lite0", model__train_depthwise=False, model__frozen_stages=2,
+        optimizer__weight_decay=0.1, batch_size=8,
+    ))  # fmt: skip
+    nothing = jax.tree.map(jnp.zeros_like, params)
+    update, _ = tx.update(nothing, tx.init(params), params)
+    parts = {**update["encoder"], "unit1": update["unit1"]}
+    moved = {layer: float(jnp.abs(part["kernel"]).max()) > 0 for layer, part in parts.items()}
+    assert moved == {
+        "stem": False, "block2_project": False, "block3_expand": True, "block3_depthwise": False,
+        "unit1": True,
+    }  # fmt: skip
+
+
 def test_the_encoder_learns_at_its_own_share_of_the_rate():
     params = {name: {"kernel": jnp.ones(3)} for name in ("encoder", "unit1")}
     gradient = {"encoder": {"kernel": jnp.array([1.0, -2.0, 3.0])}, "unit1": params["unit1"]}

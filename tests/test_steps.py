@@ -225,22 +225,23 @@ def test_without_an_average_the_state_saves_the_arrays_it_always_did():
     assert steps.variables(state).keys() == {"params", "batch_stats"}
 
 
-def test_photographs_on_the_device_give_the_step_of_the_same_batch():
+@pytest.mark.parametrize("count", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_photographs_on_the_device_give_the_step_of_the_same_batch(count):
     tx, batch = optax.adam(1e-3), make_batch()
     held = RNG.permutation(np.concatenate([batch["rgb"], make_batch()["rgb"]]))
     index = [int(np.argmax((held == one).all((1, 2, 3)))) for one in batch["rgb"]]
     places = {"index": np.int32(index), "example": batch["example"]}
     settings = {"model": MODEL, "task": TASK, "tx": tx, "crop_size": 16}
-    for devices in (jax.devices()[:1], jax.devices()[:2]):
-        ordinary = make_train_step(tx, devices)(place(fresh_state(tx), devices), batch)
-        resident = parallel.compile_step(
-            partial(steps.resident_step, **settings), donate=True, devices=devices,
-            constant=place(held, devices),
-        )(place(fresh_state(tx), devices), places)  # fmt: skip
-        jax.tree.map(partial(assert_allclose, rtol=0, atol=1e-6), ordinary[1], resident[1])
-        jax.tree.map(
-            partial(assert_allclose, rtol=0, atol=1e-5), ordinary[0].params, resident[0].params
-        )
+    devices = jax.devices()[:count]
+    ordinary = make_train_step(tx, devices)(place(fresh_state(tx), devices), batch)
+    resident = parallel.compile_step(
+        partial(steps.resident_step, **settings), donate=True, devices=devices,
+        constant=place(held, devices),
+    )(place(fresh_state(tx), devices), places)  # fmt: skip
+    jax.tree.map(partial(assert_allclose, rtol=0, atol=1e-6), ordinary[1], resident[1])
+    jax.tree.map(
+        partial(assert_allclose, rtol=0, atol=1e-5), ordinary[0].params, resident[0].params
+    )
 
 
 def test_a_rate_in_the_batch_scales_the_update():

@@ -243,6 +243,7 @@ def test_a_light_aged_averaged_rebalanced_run_goes_on_bit_for_bit(tmp_path):
     assert step == 6
 
 
+@pytest.mark.slow
 def test_a_run_over_photographs_that_the_device_holds_goes_on_bit_for_bit(tmp_path):
     changes = {
         **LIGHT, "model__encoder": "efficientnet-lite0", "model__width": 1 / 8,
