@@ -17,7 +17,16 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from colorjax.models.layers import ConvParams, add_bias, scale_width
+from colorjax.models.layers import (
+    ConvParams,
+    add_bias,
+    conv_halving,
+    extents,
+    pointwise,
+    scale_width,
+    three_channels,
+    windows,
+)
 
 # Sides must divide by it. Where they do not by 32, stages 6 and 7 have half of it, rounded up.
 STRIDE = 16
@@ -110,7 +119,8 @@ class EfficientNetLite(nn.Module):
 
         `stage1` [b, h/2, w/2, 16], `stage2` [.., h/4, w/4, 24], `stage3` [.., h/8, w/8, 40],
         `stage4` and `stage5` [.., h/16, w/16, 80 and 112], `stage6` and `stage7` [.., h/32, w/32,
-        192 and 320], rounded up. With `classifier` also `logits` [b, 1000], float32.
+        192 and 320], rounded up. With `classifier` also, in float32, `pooled` [b, 1280], the means
+        over all pixels, and `logits` [b, 1000].
 
         `gray_or_rgb` is [b, h, w, 1] or [b, h, w, 3], sRGB in [0, 255]; gray counts as three equal
         channels. Raises ValueError for another number of channels, or for sides that do not divide
@@ -154,10 +164,7 @@ class EfficientNetLite(nn.Module):
 
 def standardize(gray_or_rgb: jax.Array) -> jax.Array:
     """[b, h, w, 1 or 3] in [0, 255] -> float32 [b, h, w, 3] as the published network wants it."""
-    if gray_or_rgb.ndim != 4 or gray_or_rgb.shape[-1] not in (1, 3):
-        raise ValueError(f"want [b, h, w, 1] or [b, h, w, 3], got shape {gray_or_rgb.shape}")
-    rgb = jnp.broadcast_to(gray_or_rgb, (*gray_or_rgb.shape[:-1], 3))
-    return (rgb.astype(jnp.float32) - 127.0) / 128.0
+    return (three_channels(gray_or_rgb) - 127.0) / 128.0
 
 
 @jax.custom_vjp
@@ -176,15 +183,6 @@ def _relu6_backward(y, g):
 
 
 relu6.defvjp(_relu6_forward, _relu6_backward)
-
-
-def pointwise(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """1x1 convolution of `x` [b, h, w, in] with `kernel` [in, out].
-
-    Flattened: the kernel's gradient of a product of four axes costs a CPU five times as much.
-    """
-    y = x.reshape(-1, x.shape[-1]) @ kernel
-    return y.reshape(*x.shape[:-1], kernel.shape[-1])
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -222,46 +220,17 @@ depthwise.defvjp(_depthwise_forward, _depthwise_backward)
 
 
 def _shifted(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    taps = _windows(x, kernel.shape[0], stride)
+    taps = windows(x, kernel.shape[0], stride)
     y = sum(tap.astype(jnp.float32) * kernel[i, j, 0] for (i, j), tap in taps)
     return y.astype(x.dtype)
 
 
 def _grouped(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    padding = [(before, after) for _, before, after in _extents(x, kernel.shape[0], stride)]
+    padding = [(before, after) for _, before, after in extents(x, kernel.shape[0], stride)]
     return jax.lax.conv_general_dilated(
         x, kernel.astype(x.dtype), (stride, stride), padding,
         dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=x.shape[-1],
     )  # fmt: skip
-
-
-def conv_halving(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """3x3 convolution of `x` [b, h, w, in] with stride 2, zero-padded to SAME, of even sides.
-
-    One product over all nine taps: of so few input channels it is quick, and so is its gradient.
-    """
-    taps = jnp.concatenate([tap for _, tap in _windows(x, kernel.shape[0], 2)], axis=-1)
-    return pointwise(taps, kernel.reshape(-1, kernel.shape[-1]))
-
-
-def _extents(x: jax.Array, side: int, stride: int) -> list[tuple[int, int, int]]:
-    """For height and width: how large the result is, and how many zeros come before and after."""
-    before, extents = (side - stride) // 2, []
-    for n in x.shape[1:3]:
-        size = -(-n // stride)
-        extents.append((size, before, (size - 1) * stride + side - before - n))
-    return extents
-
-
-def _windows(x: jax.Array, side: int, stride: int) -> list[tuple[tuple[int, int], jax.Array]]:
-    """What each element of a kernel is multiplied with: ((row, column), [b, h', w', c]) each."""
-    (height, *rows), (width, *columns) = _extents(x, side, stride)
-    x = jnp.pad(x, ((0, 0), tuple(rows), tuple(columns), (0, 0)))
-
-    def window(i, j):
-        return x[:, i : i + stride * height : stride, j : j + stride * width : stride]
-
-    return [((i, j), window(i, j)) for i in range(side) for j in range(side)]
 
 
 def is_frozen(layer: str, train_depthwise: bool, frozen_stages: int) -> bool:

@@ -73,3 +73,49 @@ def _params(module, shape, use_bias):
     if not use_bias:
         return kernel, None
     return kernel, module.param("bias", nn.initializers.zeros, shape[-1:])
+
+
+def three_channels(gray_or_rgb: jax.Array) -> jax.Array:
+    """[b, h, w, 1 or 3] -> float32 [b, h, w, 3]; gray is repeated. ValueError for other shapes."""
+    if gray_or_rgb.ndim != 4 or gray_or_rgb.shape[-1] not in (1, 3):
+        raise ValueError(f"want [b, h, w, 1] or [b, h, w, 3], got shape {gray_or_rgb.shape}")
+    rgb = jnp.broadcast_to(gray_or_rgb, (*gray_or_rgb.shape[:-1], 3))
+    return rgb.astype(jnp.float32)
+
+
+def pointwise(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """1x1 convolution of `x` [b, h, w, in] with `kernel` [in, out].
+
+    Flattened: the kernel's gradient of a product of four axes costs a CPU five times as much.
+    """
+    y = x.reshape(-1, x.shape[-1]) @ kernel
+    return y.reshape(*x.shape[:-1], kernel.shape[-1])
+
+
+def conv_halving(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """3x3 convolution of `x` [b, h, w, in] with stride 2, zero-padded to SAME, of even sides.
+
+    One product over all nine taps: of so few input channels it is quick, and so is its gradient.
+    """
+    taps = jnp.concatenate([tap for _, tap in windows(x, kernel.shape[0], 2)], axis=-1)
+    return pointwise(taps, kernel.reshape(-1, kernel.shape[-1]))
+
+
+def extents(x: jax.Array, side: int, stride: int) -> list[tuple[int, int, int]]:
+    """For height and width: how large the result is, and how many zeros come before and after."""
+    before, extents = (side - stride) // 2, []
+    for n in x.shape[1:3]:
+        size = -(-n // stride)
+        extents.append((size, before, (size - 1) * stride + side - before - n))
+    return extents
+
+
+def windows(x: jax.Array, side: int, stride: int) -> list[tuple[tuple[int, int], jax.Array]]:
+    """What each element of a kernel is multiplied with: ((row, column), [b, h', w', c]) each."""
+    (height, *rows), (width, *columns) = extents(x, side, stride)
+    x = jnp.pad(x, ((0, 0), tuple(rows), tuple(columns), (0, 0)))
+
+    def window(i, j):
+        return x[:, i : i + stride * height : stride, j : j + stride * width : stride]
+
+    return [((i, j), window(i, j)) for i in range(side) for j in range(side)]

@@ -16,7 +16,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from colorjax.models.layers import Conv, ConvParams, add_bias, scale_width
+from colorjax.models.layers import Conv, ConvParams, add_bias, conv_halving, scale_width
 from colorjax.models.vgg16 import without_mean
 
 STRIDE = 16  # sides must divide by it
@@ -74,7 +74,7 @@ class SqueezeNet(nn.Module):
             raise ValueError(f"image is {height}x{width}, want multiples of {STRIDE}")
         shapes = layer_shapes(self.width)
         kernel, bias = ConvParams(shapes["conv1"], name="conv1")()
-        x = nn.relu(add_bias(_conv_halving(x, kernel.astype(self.dtype)), bias))
+        x = nn.relu(add_bias(conv_halving(x, kernel.astype(self.dtype)), bias))
         taps = {"conv1": x}
         for fire in _FIRES:
             x = max_pool(x) if fire in _POOLED else x
@@ -102,18 +102,6 @@ def max_pool(x: jax.Array) -> jax.Array:
         third = jnp.concatenate([jax.lax.slice_in_dim(first, 1, None, 1, axis), last], axis)
         x = jnp.maximum(jnp.maximum(first, second), third)
     return x
-
-
-def _conv_halving(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """3x3 convolution with stride 2, zero-padded to SAME, of even sides.
-
-    One product over all nine taps: of so few input channels it is quick, and so is its gradient,
-    where XLA's for a strided convolution on a CPU is not.
-    """
-    height, width = x.shape[1:3]
-    x = jnp.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0)))
-    taps = [x[:, i : i + height : 2, j : j + width : 2] for i in range(3) for j in range(3)]
-    return jnp.concatenate(taps, axis=-1) @ kernel.reshape(-1, kernel.shape[-1])
 
 
 def from_pretrained(weights: Mapping[str, Mapping[str, Any]]) -> dict:

