@@ -60,6 +60,26 @@ def test_packing_again_keeps_the_mosaics_that_are_there(folders, packed_folder):
     assert {f.name: f.stat().st_mtime_ns for f in packed_folder.glob("*.avif")} == before
 
 
+def test_other_photographs_are_not_packed_among_those_there(folders, packed_folder, capsys):
+    before = (packed_folder / packed.INDEX).read_bytes()
+    for arguments in ([str(folders[0])], [*map(str, folders), "--size=32"]):
+        assert pack.main([*arguments, "-o", str(packed_folder), "--min-chroma=3"]) == 2
+        assert "holds other photographs or squares of another size" in capsys.readouterr().err
+    assert (packed_folder / packed.INDEX).read_bytes() == before
+
+
+def test_mosaics_of_nobody_knows_what_are_not_gone_on_with(folders, tmp_path, capsys):
+    (tmp_path / packed.mosaic_name(0)).write_bytes(b"")
+    assert pack.main([str(folders[0]), "-o", str(tmp_path)]) == 2
+    assert "holds mosaics without packed.json, want an empty folder" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(folders, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert pack.main([str(folders[0]), "-o", str(tmp_path / "file" / "inside")]) == 2
+    assert "inside: cannot be written: Not a directory" in capsys.readouterr().err
+
+
 def test_pictures_are_held_out_of_the_named_folders_alone(folders):
     place = ",".join(map(str, folders))
     opened = sources.open_source(f"folder:{place}", holdout=0.3, holdout_folders=("red",))

@@ -35,7 +35,9 @@ def pack(
     size: int = 144,
     quality: int = 55,
 ) -> None:
-    """Writes photographs into a packed folder; mosaics that are there already are kept.
+    """Writes photographs into a packed folder, or goes on with one where it was stopped.
+
+    Mosaics that are there already are kept, if they are of the same photographs.
 
     Args:
       keys: names of the photographs, such as paths relative to a common folder.
@@ -46,14 +48,48 @@ def pack(
       quality: of AVIF, from 0 to 100.
 
     Raises:
-      UserError: a photograph cannot be read, the folder cannot be written, or this Pillow cannot
-        write AVIF.
+      UserError: a photograph cannot be read, the folder cannot be written or holds others, or this
+        Pillow cannot write AVIF.
     """
     if not features.check("avif"):
         raise UserError("this Pillow cannot write AVIF, want Pillow 11.3 or newer from PyPI")
+    index = {"format": FORMAT, "size": size, "keys": list(keys), "digests": list(digests)}
+    try:
+        _claim(folder, index)
+        _write_mosaics(folder, paths, size, quality)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from error
+
+
+def _claim(folder: Path, index: dict) -> None:
+    """Writes the index first: it tells whose mosaics lie beside it, should the rest be stopped."""
     folder.mkdir(parents=True, exist_ok=True)
+    path = folder / INDEX
+    if path.exists() and _read_index(folder) != index:
+        raise UserError(
+            f"{folder}: holds other photographs or squares of another size, want an empty folder"
+        )
+    if not path.exists():
+        if any(folder.glob("mosaic_*.avif")):
+            raise UserError(f"{folder}: holds mosaics without {INDEX}, want an empty folder")
+        with files.written_aside(path) as aside:
+            aside.write_text(json.dumps(index))
+
+
+def _read_index(folder: Path) -> dict:
+    try:
+        index = json.loads((folder / INDEX).read_text())
+        missing = {"keys", "digests", "size"} - index.keys()
+        if missing:
+            raise KeyError(*sorted(missing))
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise UserError(f"{folder}: is no packed folder, its {INDEX} cannot be read") from error
+    return index
+
+
+def _write_mosaics(folder: Path, paths: Sequence[Path], size: int, quality: int) -> None:
     count = COLUMNS**2
-    starts = range(0, len(keys), count)
+    starts = range(0, len(paths), count)
 
     def write(number: int) -> None:
         target = folder / mosaic_name(number)
@@ -68,9 +104,6 @@ def pack(
 
     with ThreadPool(os.cpu_count() or 1) as pool:
         list(tqdm(pool.imap(write, range(len(starts))), "packing", len(starts), disable=None))
-    index = {"format": FORMAT, "size": size, "keys": list(keys), "digests": list(digests)}
-    with files.written_aside(folder / INDEX) as aside:
-        aside.write_text(json.dumps(index))
 
 
 def unpack(folder: Path) -> tuple[list[str], list[str], np.ndarray]:
@@ -78,13 +111,10 @@ def unpack(folder: Path) -> tuple[list[str], list[str], np.ndarray]:
 
     Raises UserError if it is none, or a mosaic is missing, damaged or of another size.
     """
-    try:
-        index = json.loads((folder / INDEX).read_text())
-        keys, digests, size = index["keys"], index["digests"], index["size"]
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{folder}: is no packed folder, its {INDEX} cannot be read") from error
+    index = _read_index(folder)
     if index.get("format") != FORMAT:
         raise UserError(f"{folder}: is of format {index.get('format')!r}, want {FORMAT!r}")
+    keys, digests, size = index["keys"], index["digests"], index["size"]
     squares = np.empty((len(keys), size, size, 3), np.uint8)
 
     def read(number: int) -> None:
@@ -92,7 +122,7 @@ def unpack(folder: Path) -> tuple[list[str], list[str], np.ndarray]:
         path = folder / mosaic_name(number)
         rows = -(-len(part) // COLUMNS)
         try:
-            mosaic = np.asarray(Image.open(path).convert("RGB"))
+            mosaic = np.asarray(Image.open(path, formats=["AVIF"]).convert("RGB"))
         except (OSError, SyntaxError, ValueError) as error:
             raise UserError(f"{path}: cannot be read: {error}") from error
         if mosaic.shape != (rows * size, COLUMNS * size, 3):
