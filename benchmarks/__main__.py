@@ -31,9 +31,10 @@ SECTIONS = {
 def parse(argv: list[str]) -> argparse.Namespace:
     sections = "\n".join(f"  {name:9} {what}" for name, what in SECTIONS.items())
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks", description=f"{__doc__}\nsections:\n{sections}",
+        prog="python -m benchmarks",
+        description=f"{__doc__}\nsections:\n{sections}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     # An empty list is checked against choices as one would-be name, hence no choices here.
     parser.add_argument("names", nargs="*", metavar="NAME", help="sections; all unless given")
     for name, default in Settings._field_defaults.items():

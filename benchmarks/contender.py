@@ -23,9 +23,7 @@ class Contender(NamedTuple):
     planned_bytes: Callable[[], int | None]  # a training step's, if the compiler says
 
 
-def make(
-    name: str, settings: Settings, objective: str, variables: dict | None = None
-) -> Contender:
+def make(name: str, settings: Settings, objective: str, variables: dict | None = None) -> Contender:
     """The contender `name` of NAMES.
 
     `variables` are flax's for our network, as numpy; None for random ones, each framework's own.

@@ -39,8 +39,17 @@ def measure(settings: Settings) -> list[Table]:
     harness.difference("loss", losses, np.full_like(losses, losses[0]), TOLERANCE)
     for row in rows:
         row["ratio"] = row["median_s"] / rows[0]["median_s"]
-    order = ("devices", "way", "ratio", "images_per_s", "median_s", "least_s", "most_s", "loss",
-             "times_s")  # fmt: skip
+    order = (
+        "devices",
+        "way",
+        "ratio",
+        "images_per_s",
+        "median_s",
+        "least_s",
+        "most_s",
+        "loss",
+        "times_s",
+    )
     rows = [{name: row[name] for name in order} for row in rows]
     kind = "simulated on the CPU" if real == 1 else "GPUs"
     return [Table(f"devices ({kind}), {batch} x {settings.size} in all", rows)]
@@ -102,9 +111,11 @@ def sharded(step, devices: list):
     everywhere = NamedSharding(mesh, PartitionSpec())
     share = NamedSharding(mesh, PartitionSpec("devices"))
     return jax.jit(
-        partial(step, axis_name=None), in_shardings=(everywhere, share),
-        out_shardings=everywhere, donate_argnums=0,
-    )  # fmt: skip
+        partial(step, axis_name=None),
+        in_shardings=(everywhere, share),
+        out_shardings=everywhere,
+        donate_argnums=0,
+    )
 
 
 if __name__ == "__main__":

@@ -92,9 +92,13 @@ def conv_norm(x, features, size, train, name, dtype):
 
 def batch_norm(train, name, dtype, use_bias=True):
     return nn.BatchNorm(
-        use_running_average=not train, momentum=0.9, epsilon=1e-4, use_bias=use_bias,
-        dtype=dtype, name=name,
-    )  # fmt: skip
+        use_running_average=not train,
+        momentum=0.9,
+        epsilon=1e-4,
+        use_bias=use_bias,
+        dtype=dtype,
+        name=name,
+    )
 
 
 def enlarge(x, factor):
@@ -104,9 +108,7 @@ def enlarge(x, factor):
 def network(settings: Settings, objective: str, plain: bool) -> nn.Module:
     num_bins = NUM_BINS if objective == "classification" else None
     network_type = PlainColorizer if plain else Colorizer
-    return network_type(
-        num_bins=num_bins, width=settings.width, dtype=DTYPES[settings.dtype]
-    )
+    return network_type(num_bins=num_bins, width=settings.width, dtype=DTYPES[settings.dtype])
 
 
 def random_variables(settings: Settings, objective: str) -> dict:
@@ -146,9 +148,11 @@ def update(state, data, model, loss_of, tx):
 
     def loss_fn(params):
         outputs, new = model.apply(
-            {"params": params, "batch_stats": batch_stats}, data["gray"], train=True,
+            {"params": params, "batch_stats": batch_stats},
+            data["gray"],
+            train=True,
             mutable=["batch_stats"],
-        )  # fmt: skip
+        )
         return loss_of(outputs, data), new["batch_stats"]
 
     (loss, batch_stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(params)
@@ -189,5 +193,7 @@ def contender(settings: Settings, objective: str, variables: dict | None, plain:
     return Contender(
         forward=lambda: jax.block_until_ready(apply(kept, data["gray"])),
         outputs=lambda outputs: np.asarray(outputs, np.float32),
-        train=train, peak_bytes=peak_bytes, planned_bytes=planned_bytes,
-    )  # fmt: skip
+        train=train,
+        peak_bytes=peak_bytes,
+        planned_bytes=planned_bytes,
+    )

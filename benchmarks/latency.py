@@ -54,10 +54,11 @@ def first_steps(settings: Settings) -> Table:
                 times[name].append(elapsed)
                 stages[name].append(found)
     columns = {
-        stage: {name: sorted(x[stage] for x in some)[len(some) // 2] for name, some in
-                stages.items()}
+        stage: {
+            name: sorted(x[stage] for x in some)[len(some) // 2] for name, some in stages.items()
+        }
         for stage in stages["cached"][0]
-    }  # fmt: skip
+    }
     title = f"a process that trains one step, {settings.batch} x {settings.size}"
     return Table(title, harness.compare(times, **columns))
 

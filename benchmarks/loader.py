@@ -38,11 +38,17 @@ def measure(settings: Settings) -> list[Table]:
         harness.warm_up(works, 1)
         times = harness.interleave(works, settings.repeats)
     rows = [
-        {"what": name, "images_per_s": amounts[name] / row["median_s"], "images": amounts[name],
-         "median_s": row["median_s"], "least_s": row["least_s"], "most_s": row["most_s"],
-         "times_s": row["times_s"]}
+        {
+            "what": name,
+            "images_per_s": amounts[name] / row["median_s"],
+            "images": amounts[name],
+            "median_s": row["median_s"],
+            "least_s": row["least_s"],
+            "most_s": row["most_s"],
+            "times_s": row["times_s"],
+        }
         for name, row in zip(works, harness.compare(times), strict=True)
-    ]  # fmt: skip
+    ]
     rates = {row["what"]: row["images_per_s"] for row in rows}
     alone = rates["training"]
     notes = [
@@ -79,9 +85,13 @@ def contenders(settings: Settings, sources: dict) -> tuple[dict[str, int], dict]
     works, images = {"training": lambda: train(lambda: random_batch)}, {"training": STEPS}
     for kind, items in sources.items():
         batches = loader.train_batches(
-            items, size=programs.load_size(settings), batch_size=settings.batch, seed=0,
-            cache_bytes=0, num_threads=THREADS,
-        )  # fmt: skip
+            items,
+            size=programs.load_size(settings),
+            batch_size=settings.batch,
+            seed=0,
+            cache_bytes=0,
+            num_threads=THREADS,
+        )
         works[f"loader, {kind}"] = partial(load, batches)
         works[f"training on {kind}"] = partial(train, partial(next, batches))
         images |= {f"loader, {kind}": count, f"training on {kind}": STEPS}

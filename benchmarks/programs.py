@@ -25,9 +25,12 @@ def training(settings: Settings) -> tuple[Callable, steps.TrainState]:
     config.model.width, config.model.dtype = settings.width, settings.dtype
     model, tx = build.build_model(config), setup.build_optimizer(config)
     step = partial(
-        steps.train_step, model=model, task=build.build_task(config, None), tx=tx,
+        steps.train_step,
+        model=model,
+        task=build.build_task(config, None),
+        tx=tx,
         crop_size=settings.size,
-    )  # fmt: skip
+    )
     return step, setup.init_state(config, model, tx)
 
 

@@ -77,8 +77,9 @@ def table(title: str, works: dict, settings: Settings, images: int) -> Table:
     reference = results[next(iter(works))][0]
     for name, (found,) in results.items():
         for i, what in enumerate(("value", "gradient")):
-            harness.difference(f"{what} of {name}", *map(np.asarray, (found[i], reference[i])),
-                               TOLERANCE)  # fmt: skip
+            harness.difference(
+                f"{what} of {name}", *map(np.asarray, (found[i], reference[i])), TOLERANCE
+            )
     return Table(title, harness.compare(harness.interleave(works, settings.repeats), images))
 
 
@@ -89,10 +90,12 @@ def step(settings: Settings) -> Table:
         for devices in (1, 2):
             flag = f"--xla_force_host_platform_device_count={devices}"
             found = harness.child(
-                "benchmarks.release", {"trained": trained, "repeats": settings.repeats},
+                "benchmarks.release",
+                {"trained": trained, "repeats": settings.repeats},
                 XLA_FLAGS=f"{os.environ.get('XLA_FLAGS', '')} {flag}",
-                MALLOC_MMAP_THRESHOLD_=str(2**32), MALLOC_TRIM_THRESHOLD_=str(2**32),
-            )  # fmt: skip
+                MALLOC_MMAP_THRESHOLD_=str(2**32),
+                MALLOC_TRIM_THRESHOLD_=str(2**32),
+            )
             rows.append({"trained": trained, "devices": devices, **found})
     for row in rows:
         row["ratio"] = row["median_s"] / rows[0]["median_s"]
@@ -119,12 +122,18 @@ def main(trained: str, repeats: int) -> dict[str, Any]:
     statistics = {"counts": np.ones((1, bins)).tolist()}
     compiled = parallel.compile_step(
         partial(
-            steps.train_step, model=model, task=build.build_task(config, statistics), tx=tx,
-            crop_size=CROP, scale_jitter=config.data.scale_jitter, frames=config.frames,
-            ageing=config.ageing, average_decay=config.ema,
+            steps.train_step,
+            model=model,
+            task=build.build_task(config, statistics),
+            tx=tx,
+            crop_size=CROP,
+            scale_jitter=config.data.scale_jitter,
+            frames=config.frames,
+            ageing=config.ageing,
+            average_decay=config.ema,
         ),
         donate=True,
-    )  # fmt: skip
+    )
     side = config.data.load_size
     rgb = np.random.default_rng(0).integers(0, 256, (BATCH, side, side, 3), np.uint8)
     batch = {"rgb": rgb, "example": np.arange(BATCH, dtype=np.int32)}

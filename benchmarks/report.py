@@ -9,8 +9,16 @@ from typing import Any, NamedTuple
 
 from benchmarks.harness import Row
 
-PACKAGES = ("jax", "jaxlib", "flax", "numpy", "torch", "scikit-image", "opencv-python-headless",
-            "kornia")  # fmt: skip
+PACKAGES = (
+    "jax",
+    "jaxlib",
+    "flax",
+    "numpy",
+    "torch",
+    "scikit-image",
+    "opencv-python-headless",
+    "kornia",
+)
 
 
 class Table(NamedTuple):

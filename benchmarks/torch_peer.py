@@ -104,12 +104,15 @@ def enlarge(x, factor):
 def load(model: TorchColorizer, variables: dict) -> None:
     """Copies our variables, as numpy; raises RuntimeError if any is missing, left or misshapen."""
     params, statistics = variables["params"], variables["batch_stats"]
-    names = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean",
-             "var": "running_var"}  # fmt: skip
+    names = {
+        "kernel": "weight",
+        "scale": "weight",
+        "bias": "bias",
+        "mean": "running_mean",
+        "var": "running_var",
+    }
     state = {k: v for k, v in model.state_dict().items() if k.endswith("num_batches_tracked")}
-    state["decoder.block4_conv3_norm.bias"] = torch.zeros(
-        len(params["block4_conv3_norm"]["scale"])
-    )
+    state["decoder.block4_conv3_norm.bias"] = torch.zeros(len(params["block4_conv3_norm"]["scale"]))
     for tree in (params, statistics):
         flat = {f"encoder.{k}": v for k, v in tree["encoder"].items()}
         flat |= {f"decoder.{k}": v for k, v in tree.items() if k != "encoder"}
@@ -168,9 +171,7 @@ def contender(
         [p for p in trained.parameters() if p.requires_grad], lr=1e-3, fused=True
     )
     gray, bins, target = tensors(settings, device)
-    precision = torch.autocast(
-        device, dtype=torch.bfloat16, enabled=settings.dtype == "bfloat16"
-    )
+    precision = torch.autocast(device, dtype=torch.bfloat16, enabled=settings.dtype == "bfloat16")
     compile_if = torch.compile if compiled else lambda function: function
     trained_loss = compile_if(lambda x: loss_of(trained(x), bins, target))
     apply = compile_if(kept)

@@ -61,41 +61,83 @@ def model_options(command):
     """The options of every command that loads a network."""
     for option in (
         click.option("--device", metavar="NAME", help="cpu, gpu or gpu:1; the best unless given."),
-        click.option("--size", type=click.IntRange(16), metavar="PIXELS",
-                     help="Side of the square with as many pixels as the network sees; that of its "
-                     "training unless given."),
-        click.option("--model", metavar="PATH",
-                     help="Folder of a training run, or a released file; the one that colorjax "
-                     "comes with unless given."),
-    ):  # fmt: skip
+        click.option(
+            "--size",
+            type=click.IntRange(16),
+            metavar="PIXELS",
+            help="Side of the square with as many pixels as the network sees; that of its "
+            "training unless given.",
+        ),
+        click.option(
+            "--model",
+            metavar="PATH",
+            help="Folder of a training run, or a released file; the one that colorjax "
+            "comes with unless given.",
+        ),
+    ):
         command = option(command)
     return command
 
 
 @main.command(epilog=EXAMPLES)
 @click.argument("photos", nargs=-1, required=True, metavar="PHOTO...")
-@click.option("-o", "--output", metavar="PATH",
-              help="Folder for the results, or a file where there is one; - is standard output. "
-              "Beside the photo, as NAME_color, unless given.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="PATH",
+    help="Folder for the results, or a file where there is one; - is standard output. "
+    "Beside the photo, as NAME_color, unless given.",
+)
 @click.option("-r", "--recursive", is_flag=True, help="Look into the folders of folders too.")
 @click.option("--overwrite", is_flag=True, help="Replace results that are there.")
 @click.option("--skip-existing", is_flag=True, help="Leave out photos whose results are there.")
 @click.option("--format", type=click.Choice(FORMATS), help="The photo's own unless given.")
-@click.option("--decode", type=click.Choice(METHODS),
-              help="How scores of colours become a colour; the model's own unless given.")
-@click.option("--temperature", type=click.FloatRange(1e-3), metavar="T",
-              help="Of annealed and sample; lower is more sure of itself.")
-@click.option("--rebalance", type=click.FloatRange(0, 1), metavar="SHARE",
-              help="From 0, likely colours, to 1, rare and vivid ones; the model's own unless "
-              "given.")
-@click.option("--saturation", type=click.FloatRange(0), default=1.0, show_default=True,
-              metavar="S", help="Multiplies the chroma; 0 is gray.")
-@click.option("--samples", type=click.IntRange(1), metavar="N",
-              help="Write N colourings, each drawn from what the network thinks possible.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N",
-              help="Of the first sample.")
-@click.option("--edges", type=click.Choice(EDGES), default="guided", show_default=True,
-              help="Whether colour ends at the edges of the photo.")
+@click.option(
+    "--decode",
+    type=click.Choice(METHODS),
+    help="How scores of colours become a colour; the model's own unless given.",
+)
+@click.option(
+    "--temperature",
+    type=click.FloatRange(1e-3),
+    metavar="T",
+    help="Of annealed and sample; lower is more sure of itself.",
+)
+@click.option(
+    "--rebalance",
+    type=click.FloatRange(0, 1),
+    metavar="SHARE",
+    help="From 0, likely colours, to 1, rare and vivid ones; the model's own unless given.",
+)
+@click.option(
+    "--saturation",
+    type=click.FloatRange(0),
+    default=1.0,
+    show_default=True,
+    metavar="S",
+    help="Multiplies the chroma; 0 is gray.",
+)
+@click.option(
+    "--samples",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Write N colourings, each drawn from what the network thinks possible.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Of the first sample.",
+)
+@click.option(
+    "--edges",
+    type=click.Choice(EDGES),
+    default="guided",
+    show_default=True,
+    help="Whether colour ends at the edges of the photo.",
+)
 @click.option("--compare", is_flag=True, help="Write before and after, side by side.")
 @click.option("--grid", is_flag=True, help="Write one picture that compares settings.")
 @click.option("--allow-truncated", is_flag=True, help="Take what there is of damaged files.")
@@ -161,8 +203,11 @@ def plan(options: dict[str, Any]) -> tuple[list, list[str], list]:
     jobs, skipped, faults = batch.check_targets(
         jobs, overwrite=options["overwrite"], skip_existing=options["skip_existing"]
     )
-    return jobs, skipped, [batch.Outcome(one.source, fault=one.fault) for one in found
-                           if one.fault] + faults
+    return (
+        jobs,
+        skipped,
+        [batch.Outcome(one.source, fault=one.fault) for one in found if one.fault] + faults,
+    )
 
 
 def work(jobs: Sequence, options: dict[str, Any]) -> Iterator:
@@ -184,9 +229,13 @@ def work(jobs: Sequence, options: dict[str, Any]) -> Iterator:
         )
         most_side = compare.CELL
     outcomes = batch.run(
-        painter, jobs, settings, allow_truncated=options["allow_truncated"],
-        most_side=most_side, arrange=arrange,
-    )  # fmt: skip
+        painter,
+        jobs,
+        settings,
+        allow_truncated=options["allow_truncated"],
+        most_side=most_side,
+        arrange=arrange,
+    )
     # One photo's bar would stand still, and then be gone.
     hidden = True if len(jobs) == 1 else None
     for outcome in tqdm(outcomes, total=len(jobs), unit="photo", disable=hidden):
@@ -236,7 +285,11 @@ def settings_of(options: dict[str, Any]) -> list:
     decode = "sample" if options["samples"] else options["decode"]
     return [
         Settings(
-            decode, options["temperature"], options["rebalance"], options["saturation"], seed,
+            decode,
+            options["temperature"],
+            options["rebalance"],
+            options["saturation"],
+            seed,
             options["edges"],
         )
         for seed in range(first, first + count)
@@ -262,11 +315,20 @@ def say(text: str) -> None:
 
 
 @main.command()
-@click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS",
-              help="Where to listen; 0.0.0.0 lets other machines in.")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    metavar="ADDRESS",
+    help="Where to listen; 0.0.0.0 lets other machines in.",
+)
 @click.option("--port", type=click.IntRange(1, 65535), default=7860, show_default=True)
-@click.option("--open/--no-open", "open_browser", default=True,
-              help="Whether to show the page in the browser at once.")
+@click.option(
+    "--open/--no-open",
+    "open_browser",
+    default=True,
+    help="Whether to show the page in the browser at once.",
+)
 @model_options
 def demo(host: str, port: int, open_browser: bool, **options: Any) -> None:
     """Serves a page for colouring photographs in the browser, until Ctrl-C.
@@ -301,19 +363,39 @@ def export(run: str, output: str) -> None:
 
 @main.command()
 @click.argument("folders", nargs=-1, required=True, metavar="FOLDER...")
-@click.option("--model", "models", multiple=True, metavar="[NAME=]PATH",
-              help="A model to measure; may be given several times.")
-@click.option("--size", type=click.IntRange(16), default=144, show_default=True, metavar="PIXELS",
-              help="Side of the squares that are measured.")
-@click.option("--recognise", is_flag=True,
-              help="Also whether EfficientNet-Lite0 recognises what is in the photos, coloured, "
-              "gray and as they were, and --frechet. Its weights, 19 MB, are fetched once.")
-@click.option("--labels", metavar="FILE",
-              help="CSV of photos' names and their ImageNet classes (index, synset or name), for "
-              "--recognise; the names of folders and files unless given.")
-@click.option("--frechet", is_flag=True,
-              help="Also the Frechet distance between results and photos as they were, of that "
-              "network's features; not FID. Wants hundreds of photos, and no classes.")
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="[NAME=]PATH",
+    help="A model to measure; may be given several times.",
+)
+@click.option(
+    "--size",
+    type=click.IntRange(16),
+    default=144,
+    show_default=True,
+    metavar="PIXELS",
+    help="Side of the squares that are measured.",
+)
+@click.option(
+    "--recognise",
+    is_flag=True,
+    help="Also whether EfficientNet-Lite0 recognises what is in the photos, coloured, "
+    "gray and as they were, and --frechet. Its weights, 19 MB, are fetched once.",
+)
+@click.option(
+    "--labels",
+    metavar="FILE",
+    help="CSV of photos' names and their ImageNet classes (index, synset or name), for "
+    "--recognise; the names of folders and files unless given.",
+)
+@click.option(
+    "--frechet",
+    is_flag=True,
+    help="Also the Frechet distance between results and photos as they were, of that "
+    "network's features; not FID. Wants hundreds of photos, and no classes.",
+)
 @click.option("--json", "json_file", metavar="FILE", help="Write all metrics there too.")
 def measure(
     folders: Sequence[str], models: Sequence[str], size: int, json_file: str, **options: Any
@@ -379,10 +461,21 @@ def recogniser_of(
 @main.command()
 @click.argument("photos", nargs=-1, required=True, metavar="PHOTO...")
 @click.option("-o", "--output", required=True, metavar="FOLDER", help="Where the sheets go.")
-@click.option("--count", type=click.IntRange(1), default=24, show_default=True,
-              help="How many photos, evenly spread in the order of their names.")
-@click.option("--side", type=click.IntRange(16), default=320, show_default=True, metavar="PIXELS",
-              help="Longer side of a picture.")
+@click.option(
+    "--count",
+    type=click.IntRange(1),
+    default=24,
+    show_default=True,
+    help="How many photos, evenly spread in the order of their names.",
+)
+@click.option(
+    "--side",
+    type=click.IntRange(16),
+    default=320,
+    show_default=True,
+    metavar="PIXELS",
+    help="Longer side of a picture.",
+)
 @model_options
 def gallery(photos: Sequence[str], output: str, count: int, side: int, **options: Any) -> None:
     """Draws gray, coloured and true photos side by side, to see what a model can do.

@@ -25,13 +25,7 @@ from colorjax.training.evaluate import evaluate
 from colorjax.training.train import train
 from colorjax.weights import devices, runs
 
-MODES = {
-    "train": train,
-    "eval": evaluate,
-    "prior": prior,
-    "sweep": sweep,
-    "reproduce": reproduce,
-}
+MODES = {"train": train, "eval": evaluate, "prior": prior, "sweep": sweep, "reproduce": reproduce}
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", None, "folder of the run; runs/<name of the config> by default")
@@ -98,8 +92,7 @@ def define_config(config: ConfigDict, argv: list[str]) -> None:
         if name not in known:
             last = {field.rpartition(".")[2]: field for field in known}
             close = difflib.get_close_matches(name, known, 1) or [
-                last[field]
-                for field in difflib.get_close_matches(name.rpartition(".")[2], last, 1)
+                last[field] for field in difflib.get_close_matches(name.rpartition(".")[2], last, 1)
             ]
             suggestion = f", did you mean {close[0]!r}?" if close else ""
             raise UserError(f"the config has no setting {name!r}{suggestion}")

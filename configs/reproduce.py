@@ -38,8 +38,14 @@ ALTERNATIVES = (
     ("hsv", (("space", "hsv"),)),
     ("adam_b2_0.99", (("optimizer.b2", 0.99),)),
     # With a rate of its own: at Adam's it would hardly move.
-    ("nesterov", (("optimizer.name", "nesterov"), ("optimizer.momentum", 0.9),
-                  ("optimizer.learning_rate", 0.03))),
+    (
+        "nesterov",
+        (
+            ("optimizer.name", "nesterov"),
+            ("optimizer.momentum", 0.9),
+            ("optimizer.learning_rate", 0.03),
+        ),
+    ),
     ("another_seed", (("seed", 1),)),  # by how much do runs differ that differ in nothing?
     # As many photographs as the others see, so other numbers of steps.
     ("batch_4", (("batch_size", 4),)),
@@ -49,8 +55,15 @@ ALTERNATIVES = (
     ("channels_rebalanced", (("rebalance.enabled", True),)),
     ("joint", (("bins.layout", "joint"),)),
     # Zhang, Isola and Efros 2016: all of it together.
-    ("zhang", (("bins.layout", "joint"), ("bins.softness", 5.0), ("rebalance.enabled", True),
-               ("decoding.method", "annealed"))),
+    (
+        "zhang",
+        (
+            ("bins.layout", "joint"),
+            ("bins.softness", 5.0),
+            ("rebalance.enabled", True),
+            ("decoding.method", "annealed"),
+        ),
+    ),
 )
 DECODINGS = (
     ("argmax", (("decoding.method", "argmax"),)),
@@ -74,9 +87,13 @@ def get_config(variant: str = "sample") -> ConfigDict:
         raise UserError(
             f"configs/reproduce.py has no variant {variant!r}, want {', '.join(VARIANTS)}"
         )
-    config = petals() if variant == "petals" else {
-        "sample": sample, "scenes": scenes, "paper": lambda: classify.get_config("paper"),
-    }[variant]()
+    config = (
+        petals()
+        if variant == "petals"
+        else {"sample": sample, "scenes": scenes, "paper": lambda: classify.get_config("paper")}[
+            variant
+        ]()
+    )
     config.mode = "reproduce"
     config.experiments = MODELS if variant == "petals" else MODELS + ALTERNATIVES
     config.decodings = DECODINGS

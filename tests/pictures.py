@@ -36,8 +36,9 @@ def png_that_claims(width, height) -> bytes:
 
 def gray_steps(rgb_u8):
     """The gray of a picture's luminance in 8-bit steps, in float64."""
-    linear = np.where(rgb_u8 / 255 > 0.04045, ((rgb_u8 / 255 + 0.055) / 1.055) ** 2.4,
-                      rgb_u8 / 255 / 12.92)  # fmt: skip
+    linear = np.where(
+        rgb_u8 / 255 > 0.04045, ((rgb_u8 / 255 + 0.055) / 1.055) ** 2.4, rgb_u8 / 255 / 12.92
+    )
     y = linear @ relative_xyz_from_linear_rgb[1]
     return 255 * np.where(y > 0.0031308, 1.055 * y ** (1 / 2.4) - 0.055, 12.92 * y)
 

@@ -33,8 +33,12 @@ PARAMETERS = {
     "pools": PAPER - TAP_NORMS - UNITS + 2 * 960 - final_convs(512) + final_convs(960),
     "final_1": PAPER - final_convs(512) + 9 * 512 * 64 + 64,
     "final_2": PAPER - (9 * 64 * 64 + 64),
-    "final_wide": PAPER - final_convs(512)
-    + 9 * (512 * 256 + 256 * 128 + 128 * 64) + 256 + 128 + 64,
+    "final_wide": PAPER
+    - final_convs(512)
+    + 9 * (512 * 256 + 256 * 128 + 128 * 64)
+    + 256
+    + 128
+    + 64,
     "encoder_without_norm": PAPER - ENCODER_CHANNELS,
     "joint": JOINT,
     "zhang": JOINT,
@@ -68,9 +72,7 @@ def test_each_alternative_takes_a_training_step(name):
     counts = untold.statistics(untold.prepare(RGB))["counts"].sum(axis=0)
     task = build.build_task(config, {"counts": counts, "means": None})
     batch = {"rgb": RGB, "example": np.arange(4, dtype=np.int32)}
-    step = partial(
-        steps.train_step, axis_name=None, model=model, task=task, tx=tx, crop_size=16,
-    )
+    step = partial(steps.train_step, axis_name=None, model=model, task=task, tx=tx, crop_size=16)
     # Operation by operation: the alternatives have most of these in common, so that they are
     # compiled once, and whole programs would not be.
     with jax.disable_jit():
@@ -81,8 +83,11 @@ def test_each_alternative_takes_a_training_step(name):
     assert jax.tree.map(jnp.shape, (after, scalars)) == jax.tree.map(jnp.shape, shapes)
     assert scalars["skipped"] == 0 and np.isfinite(scalars["loss"]) and scalars["grad_norm"] > 0
     moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), state.params, after.params)
-    still = [jax.tree_util.keystr(p) for p, d in jax.tree_util.tree_leaves_with_path(moved)
-             if d == 0 and "kernel" in jax.tree_util.keystr(p)]
+    still = [
+        jax.tree_util.keystr(p)
+        for p, d in jax.tree_util.tree_leaves_with_path(moved)
+        if d == 0 and "kernel" in jax.tree_util.keystr(p)
+    ]
     assert not still
 
 

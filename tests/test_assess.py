@@ -85,17 +85,28 @@ def test_a_number_that_a_row_lacks_is_left_blank_and_a_column_that_all_lack_is_l
     rows = {"truth": {"top": 0.5}, "ours": {"psnr": 20.0, "top": None}}
     text = assess.table(rows, {"psnr": "PSNR", "ssim": "SSIM", "top": "top-1"})
     assert text.splitlines() == [
-        "| | PSNR | top-1 |", "|---|---:|---:|", "| truth |  | 0.5 |", "| ours | 20 |  |",
-    ]  # fmt: skip
+        "| | PSNR | top-1 |",
+        "|---|---:|---:|",
+        "| truth |  | 0.5 |",
+        "| ours | 20 |  |",
+    ]
 
 
 def test_the_command_prints_a_table_a_folder_and_writes_all_metrics(network, photos, tmp_path):
     run = save_run(tmp_path / "run", network)
     result = CliRunner().invoke(
         cli.main,
-        ["measure", str(photos), "--model", f"tiny={run}", "--size", "32",
-         "--json", str(tmp_path / "found.json")],
-    )  # fmt: skip
+        [
+            "measure",
+            str(photos),
+            "--model",
+            f"tiny={run}",
+            "--size",
+            "32",
+            "--json",
+            str(tmp_path / "found.json"),
+        ],
+    )
     assert result.exit_code == 0, result.stderr
     assert "| | PSNR, dB | SSIM |" in result.stdout and "\n| tiny | " in result.stdout
     found = json.loads((tmp_path / "found.json").read_text())
@@ -109,9 +120,18 @@ def test_a_gallery_shows_gray_result_and_truth_of_photos_that_have_colour(
     run = save_run(tmp_path / "run", network)
     result = CliRunner().invoke(
         cli.main,
-        ["gallery", str(photos), str(tmp_path / "gray.png"), "-o", str(tmp_path / "out"),
-         "--model", str(run), "--count", "7"],
-    )  # fmt: skip
+        [
+            "gallery",
+            str(photos),
+            str(tmp_path / "gray.png"),
+            "-o",
+            str(tmp_path / "out"),
+            "--model",
+            str(run),
+            "--count",
+            "7",
+        ],
+    )
     assert result.exit_code == 0, result.stderr
     names = (tmp_path / "out" / "names.txt").read_text().split()
     assert len(names) == 7

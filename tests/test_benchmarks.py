@@ -154,12 +154,21 @@ def test_operations_are_those_that_the_layers_come_to():
 def test_the_script_for_gpus_names_what_there_was_no_time_for(tmp_path):
     script = harness.ROOT / "launch" / "benchmark_gpu.sh"
     done = subprocess.run(
-        [script, tmp_path / "tables", "--repeats=1"], capture_output=True, text=True,
-        env={**os.environ, "COLORJAX_PYTHON": sys.executable, "COLORJAX_SECONDS": "0",
-             "COLORJAX_BATCHES": "6 32"},
-    )  # fmt: skip
+        [script, tmp_path / "tables", "--repeats=1"],
+        capture_output=True,
+        text=True,
+        env={
+            **os.environ,
+            "COLORJAX_PYTHON": sys.executable,
+            "COLORJAX_SECONDS": "0",
+            "COLORJAX_BATCHES": "6 32",
+        },
+    )
     assert done.returncode == 1
     assert "not finished in 0 s, or failed" in done.stderr
     assert done.stderr.split(":")[-1].split() == [
-        "batch6_bfloat16", "batch6_float32", "batch32_bfloat16", "batch32_float32",
-    ]  # fmt: skip
+        "batch6_bfloat16",
+        "batch6_float32",
+        "batch32_bfloat16",
+        "batch32_float32",
+    ]

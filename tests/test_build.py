@@ -54,18 +54,26 @@ def test_weights_without_gradient_do_not_decay():
         "encoder": {layer: {"kernel": jnp.ones(2)} for layer in layers},
         "unit1": {"kernel": jnp.ones(2)},
     }
-    tx = setup.build_optimizer(config(
-        model__encoder="efficientnet-lite0", model__train_depthwise=False, model__frozen_stages=2,
-        optimizer__weight_decay=0.1, batch_size=8,
-    ))  # fmt: skip
+    tx = setup.build_optimizer(
+        config(
+            model__encoder="efficientnet-lite0",
+            model__train_depthwise=False,
+            model__frozen_stages=2,
+            optimizer__weight_decay=0.1,
+            batch_size=8,
+        )
+    )
     nothing = jax.tree.map(jnp.zeros_like, params)
     update, _ = tx.update(nothing, tx.init(params), params)
     parts = {**update["encoder"], "unit1": update["unit1"]}
     moved = {layer: float(jnp.abs(part["kernel"]).max()) > 0 for layer, part in parts.items()}
     assert moved == {
-        "stem": False, "block2_project": False, "block3_expand": True, "block3_depthwise": False,
+        "stem": False,
+        "block2_project": False,
+        "block3_expand": True,
+        "block3_depthwise": False,
         "unit1": True,
-    }  # fmt: skip
+    }
 
 
 def test_the_encoder_learns_at_its_own_share_of_the_rate():
@@ -99,7 +107,10 @@ def test_the_papers_setting_is_the_papers():
     assert (paper.bins.low, paper.bins.high) == (-100, 100)
     settings = paper.optimizer
     assert (settings.name, settings.learning_rate, settings.b1, settings.b2) == (
-        "adam", 3e-4, 0.9, 0.999,
+        "adam",
+        3e-4,
+        0.9,
+        0.999,
     )
 
 
@@ -286,7 +297,9 @@ def test_an_average_starts_from_the_pretrained_encoder(tmp_path):
     path = tmp_path / "squeezenet.safetensors"
     store.save(squeezenet_weights.PUBLISHED, weights, path)
     settings = config(
-        model__encoder="squeezenet", model__encoder_weights=str(path), ema=0.9,
+        model__encoder="squeezenet",
+        model__encoder_weights=str(path),
+        ema=0.9,
         model__final_features=(8,),
     )
     model, tx = build.build_model(settings), setup.build_optimizer(settings)

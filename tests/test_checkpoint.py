@@ -99,11 +99,7 @@ def finish(child):
 @pytest.mark.parametrize(
     "mode, values, kept_after_each",
     [
-        (
-            "min",
-            [5.0, 2.0, None, 4.0, 3.0, float("nan")],
-            ["1", "2", "2 3", "2 4", "2 5", "2 6"],
-        ),
+        ("min", [5.0, 2.0, None, 4.0, 3.0, float("nan")], ["1", "2", "2 3", "2 4", "2 5", "2 6"]),
         ("max", [0.5, 0.9, 0.7, None, 0.95, 0.1], ["1", "2", "2 3", "2 4", "5", "5 6"]),
     ],
 )

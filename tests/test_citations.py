@@ -14,8 +14,14 @@ import pytest
 from configs import classify
 
 ROOT = Path(__file__).parent.parent
-PLACES = ("*.md", *(f"{d}/**/*.{e}" for e in ("py", "md")
-                    for d in ("colorjax", "configs", "tests", "benchmarks", "docs", "launch")))
+PLACES = (
+    "*.md",
+    *(
+        f"{d}/**/*.{e}"
+        for e in ("py", "md")
+        for d in ("colorjax", "configs", "tests", "benchmarks", "docs", "launch")
+    ),
+)
 SHORT_FORM = ("README.md", "docs/paper.md")
 
 # Section -> its subject. 3 and 5 are not among them: their parts are, and say more.
@@ -30,7 +36,7 @@ SUBJECTS = {
     "4": r"data sets?\b|preprocess",
     "5.1": r"metrics?\b|L_reg|\bAcc\.|Sat\. diff",
     "5.2": r"learning rates?|\bAdam\b|Nesterov|hold-out|holds? out|batches of|Xavier|Glorot|"
-           r"\b270\b|alternative|by heart|\bHSV\b|max-pool|set-up",
+    r"\b270\b|alternative|by heart|\bHSV\b|max-pool|set-up",
     "5.3": r"results?\b|Fig\. 5|desaturated|saturated|compared|gray, prediction",
 }
 GAP = r"\s+(?:#\s*)?"  # what may stand between two words, across lines of a comment too

@@ -198,15 +198,17 @@ def test_a_grid_shows_the_photo_and_what_settings_make_of_it(model, tmp_path):
 def test_a_pipe_gives_a_picture_and_nothing_else(model):
     done = subprocess.run(
         [sys.executable, "-m", "colorjax", "-", "--model", model],
-        input=encode(gray_picture(), "JPEG"), capture_output=True,
-    )  # fmt: skip
+        input=encode(gray_picture(), "JPEG"),
+        capture_output=True,
+    )
     assert done.returncode == 0, done.stderr
     with Image.open(io.BytesIO(done.stdout)) as image:
         assert image.format == "PNG" and image.size == (60, 48)
     failed = subprocess.run(
         [sys.executable, "-m", "colorjax", "-", "--model", model],
-        input=b"text", capture_output=True,
-    )  # fmt: skip
+        input=b"text",
+        capture_output=True,
+    )
     assert failed.returncode == 1 and failed.stdout == b""
     assert b"standard input: is no JPEG" in failed.stderr
 
@@ -216,10 +218,19 @@ def test_a_stopped_command_leaves_no_partial_file(model, number, tmp_path):
     for i in range(40):
         Image.fromarray(gray_picture(600, 800, seed=i)).save(tmp_path / f"{i:02}.png")
     process = subprocess.Popen(
-        [sys.executable, "-m", "colorjax", str(tmp_path), "--model", model,
-         "-o", str(tmp_path / "out")],
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "colorjax",
+            str(tmp_path),
+            "--model",
+            model,
+            "-o",
+            str(tmp_path / "out"),
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     while not list(tmp_path.glob("out/*_color.png")) and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(number)
@@ -249,9 +260,17 @@ def test_a_stop_that_a_callback_swallows_ends_the_batch_with_the_next_photo(numb
     monkeypatch.setattr(batch, "run", run)
     monkeypatch.setattr(cli, "painter_of", lambda options: None)
     options = dict.fromkeys(
-        ("samples", "decode", "temperature", "rebalance", "edges", "compare", "grid",
-         "allow_truncated"),
-    ) | {"seed": 0, "saturation": 1.0}  # fmt: skip
+        (
+            "samples",
+            "decode",
+            "temperature",
+            "rebalance",
+            "edges",
+            "compare",
+            "grid",
+            "allow_truncated",
+        )
+    ) | {"seed": 0, "saturation": 1.0}
     before = {which: signal.getsignal(which) for which in (signal.SIGINT, signal.SIGTERM)}
     try:
         with pytest.raises(KeyboardInterrupt):
@@ -292,8 +311,9 @@ def test_a_model_or_device_that_is_not_there_is_one_sentence(model, tmp_path):
 def test_help_shows_examples_without_loading_jax():
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "colorjax", "--help"],
-        capture_output=True, text=True,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0 and "colorjax photo.jpg --samples 4" in done.stdout
     assert "jaxlib" not in done.stderr
 
@@ -310,8 +330,13 @@ def test_choices_are_those_of_the_library():
 def test_arrays_images_paths_and_bytes_give_the_same_picture(colorizer, tmp_path):
     gray = gray_picture()
     (tmp_path / "old.png").write_bytes(encode(gray))
-    sources = [gray, np.repeat(gray[..., None], 3, -1), Image.fromarray(gray),
-               tmp_path / "old.png", encode(gray)]  # fmt: skip
+    sources = [
+        gray,
+        np.repeat(gray[..., None], 3, -1),
+        Image.fromarray(gray),
+        tmp_path / "old.png",
+        encode(gray),
+    ]
     first, *others = (np.asarray(colorizer.colorize(source)) for source in sources)
     for other in others:
         np.testing.assert_array_equal(first, other)
@@ -351,9 +376,12 @@ def test_an_error_is_raised_after_what_comes_before_it(colorizer, bad, error, op
 
 @pytest.mark.parametrize(
     "options, said",
-    [({"at_once": 0}, "at_once is 0"), ({"errors": "skip"}, "errors is 'skip', want one of"),
-     ({"saturation": -1}, "saturation")],
-)  # fmt: skip
+    [
+        ({"at_once": 0}, "at_once is 0"),
+        ({"errors": "skip"}, "errors is 'skip', want one of"),
+        ({"saturation": -1}, "saturation"),
+    ],
+)
 def test_wrong_settings_of_many_are_refused_at_once(colorizer, options, said):
     with pytest.raises(UserError, match=said):
         colorizer.colorize_many([], **options)
@@ -392,8 +420,12 @@ def test_what_is_no_picture_is_refused(colorizer):
 def test_an_exported_run_colours_as_the_run_does(tmp_path):
     network = tiny_network()
     groups, bins = 2, 50
-    statistics = {"counts": np.ones((groups, bins)).tolist(), "clipped": 0.0, "images": 1,
-                  "means": np.linspace(-98, 98, bins).reshape(1, bins, 1).repeat(2, 0).tolist()}
+    statistics = {
+        "counts": np.ones((groups, bins)).tolist(),
+        "clipped": 0.0,
+        "images": 1,
+        "means": np.linspace(-98, 98, bins).reshape(1, bins, 1).repeat(2, 0).tolist(),
+    }
     run = save_run(tmp_path / "run", network._replace(statistics=statistics))
     file = tmp_path / "model.safetensors"
     assert invoke("export", run, "-o", file).exit_code == 0

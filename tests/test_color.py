@@ -472,9 +472,7 @@ def test_fitted_colours_are_in_gamut_with_their_lightness_and_hue():
     fitted = color.fit_chroma(random_luv())
     rgb = np.asarray(color.luv_to_rgb(fitted))
     assert rgb.min() > -1e-4 and rgb.max() < 1 + 1e-5
-    assert_allclose(
-        color.rgb_to_luv(np.clip(rgb, 0, 1))[:, 0], random_luv()[:, 0], atol=1e-2
-    )
+    assert_allclose(color.rgb_to_luv(np.clip(rgb, 0, 1))[:, 0], random_luv()[:, 0], atol=1e-2)
     (u, v), (fitted_u, fitted_v) = random_luv()[:, 1:].T, np.asarray(fitted)[:, 1:].T
     assert_allclose(u * fitted_v, v * fitted_u, atol=1e-2)
     assert (u * fitted_u >= 0).all() and (v * fitted_v >= 0).all()

@@ -111,10 +111,14 @@ def test_a_regression_network_colours_and_has_nothing_to_decode():
 def test_settings_change_the_result_and_samples_follow_their_seed(painter):
     photo = picture(48, 64)
     first, again, second, mean, argmax = only(
-        painter, photo,
-        Settings("sample", seed=1), Settings("sample", seed=1), Settings("sample", seed=2),
-        Settings("mean"), Settings("argmax"),
-    )  # fmt: skip
+        painter,
+        photo,
+        Settings("sample", seed=1),
+        Settings("sample", seed=1),
+        Settings("sample", seed=2),
+        Settings("mean"),
+        Settings("argmax"),
+    )
     assert_array_equal(first, again)
     results = [first, second, mean, argmax]
     for i, one in enumerate(results):
@@ -125,9 +129,13 @@ def test_settings_change_the_result_and_samples_follow_their_seed(painter):
 def test_temperature_towards_zero_is_argmax_and_one_is_the_mean(painter):
     photo = picture(48, 64)
     cold, argmax, warm, mean = only(
-        painter, photo,
-        Settings("annealed", 1e-3), Settings("argmax"), Settings("annealed", 1.0), Settings("mean"),
-    )  # fmt: skip
+        painter,
+        photo,
+        Settings("annealed", 1e-3),
+        Settings("argmax"),
+        Settings("annealed", 1.0),
+        Settings("mean"),
+    )
     assert np.abs(cold.astype(int) - argmax).mean() < 0.1
     assert_allclose(warm, mean, atol=1)
 

@@ -19,9 +19,14 @@ HEADS = 2 * (64 * 50 + 50)
 
 
 REGRESSION = (
-    ENCODER_KERNELS + 2 * ENCODER_CHANNELS + TAP_NORMS
-    + 512 * 256 + 9 * (256 * 128 + 128 * 64) + 2 * (256 + 128 + 64)  # three units
-    + 9 * 64 * 2 + 2
+    ENCODER_KERNELS
+    + 2 * ENCODER_CHANNELS
+    + TAP_NORMS
+    + 512 * 256
+    + 9 * (256 * 128 + 128 * 64)
+    + 2 * (256 + 128 + 64)  # three units
+    + 9 * 64 * 2
+    + 2
 )
 
 
@@ -47,18 +52,12 @@ def count(tree):
         ({"upscaling": "bilinear"}, PAPER),
         ({"encoder_batch_norm": False}, PAPER - ENCODER_CHANNELS),  # a bias instead of two
         ({"final_batch_norm": True}, PAPER + 128 + 64 + 64),  # two instead of a bias
-        (
-            {"merge": "sum"},
-            PAPER - final_convs(512) + final_convs(64) + 64 * (256 + 128 + 64 + 64),
-        ),
+        ({"merge": "sum"}, PAPER - final_convs(512) + final_convs(64) + 64 * (256 + 128 + 64 + 64)),
         (
             {"residual_units": False},
             PAPER - TAP_NORMS - UNITS + 2 * 960 - final_convs(512) + final_convs(960),
         ),
-        (
-            {"final_features": (64,)},
-            PAPER - final_convs(512) + 9 * 512 * 64 + 64,
-        ),
+        ({"final_features": (64,)}, PAPER - final_convs(512) + 9 * 512 * 64 + 64),
         (
             {"decoder_features": (256, 128, 32, 64)},  # block1_conv2 is projected to 32
             PAPER - 9 * 32 * (128 + 64) - 2 * 32 + 64 * 32 - 9 * 32 * 128,
@@ -198,8 +197,14 @@ LIGHT_GRAY = GRAY[:, :, :16]
     [
         (
             {"final_features": (128,)},
-            SQUEEZENET + LIGHT_NORMS + 512 * 256 + 9 * (256 * 128 + 128 * 64) + 2 * (256 + 128 + 64)
-            + 9 * 448 * 128 + 128 + 2 * (128 * 50 + 50),
+            SQUEEZENET
+            + LIGHT_NORMS
+            + 512 * 256
+            + 9 * (256 * 128 + 128 * 64)
+            + 2 * (256 + 128 + 64)
+            + 9 * 448 * 128
+            + 128
+            + 2 * (128 * 50 + 50),
             4,
         ),
         (
@@ -209,8 +214,13 @@ LIGHT_GRAY = GRAY[:, :, :16]
         ),
         (
             {"num_bins": None},
-            SQUEEZENET + LIGHT_NORMS + 512 * 256 + 9 * 256 * 128 + 2 * (256 + 128)
-            + 9 * 128 * 2 + 2,
+            SQUEEZENET
+            + LIGHT_NORMS
+            + 512 * 256
+            + 9 * 256 * 128
+            + 2 * (256 + 128)
+            + 9 * 128 * 2
+            + 2,
             4,
         ),
         (
@@ -220,7 +230,7 @@ LIGHT_GRAY = GRAY[:, :, :16]
         ),
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_over_squeezenet_it_has_its_hand_counted_parameters_and_smaller_outputs(
     settings, parameters, side
 ):

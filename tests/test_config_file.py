@@ -112,8 +112,12 @@ def test_the_command_takes_a_config_in_a_folder_that_holds_none(tmp_path, config
     environment = {**os.environ, "XLA_FLAGS": xla_flags(1), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-m", "colorjax.main", f"--config={config}", "--config.batch_size=0"],
-        cwd=tmp_path, env=environment, text=True, capture_output=True, timeout=240,
-    )  # fmt: skip
+        cwd=tmp_path,
+        env=environment,
+        text=True,
+        capture_output=True,
+        timeout=240,
+    )
     assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
     assert "batch_size is 0, want a positive multiple" in done.stderr
 
@@ -130,7 +134,11 @@ def test_an_installed_package_holds_its_configs(tmp_path):
         "print(c.load_config('huber:paper').num_steps)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, text=True, capture_output=True, check=True,
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        text=True,
+        capture_output=True,
+        check=True,
         env={**os.environ, "PYTHONPATH": str(site.parent)},
-    )  # fmt: skip
+    )
     assert done.stdout.split() == [str(site / "configs" / "huber.py"), "20000"]

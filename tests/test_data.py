@@ -62,10 +62,18 @@ def test_the_sample_holds_out_the_tea_garden_on_every_machine():
     sample = sources.open_source("sample", holdout=0.1)
     assert keys(sample.holdout) == ["tea_garden.jpg"]
     assert keys(sample.train) == [
-        "astronaut.jpg", "cat.jpg", "coffee.jpg", "dandelions.jpg", "forget_me_nots.jpg",
-        "mountain_lake.jpg", "osprey.jpg", "otter.jpg", "sand_dune.jpg", "spices.jpg",
+        "astronaut.jpg",
+        "cat.jpg",
+        "coffee.jpg",
+        "dandelions.jpg",
+        "forget_me_nots.jpg",
+        "mountain_lake.jpg",
+        "osprey.jpg",
+        "otter.jpg",
+        "sand_dune.jpg",
+        "spices.jpg",
         "sunset_street.jpg",
-    ]  # fmt: skip
+    ]
     counts = {"found": 12, "unreadable": 0, "near_gray": 0, "train": 11, "holdout": 1}
     assert sample.notes == counts
 
@@ -332,8 +340,11 @@ def run_python(code: str, *arguments) -> str:
     environment = {**os.environ, "PYTHONPATH": root}
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)],
-        capture_output=True, text=True, env=environment, timeout=120,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=120,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -565,10 +576,13 @@ def test_evaluation_counts_every_picture_once(count, batch_size, processes):
     for p in range(processes):
         batches = list(
             loader.eval_batches(
-                numbered_items(count), size=4, batch_size=batch_size,
-                process_index=p, process_count=processes,
+                numbered_items(count),
+                size=4,
+                batch_size=batch_size,
+                process_index=p,
+                process_count=processes,
             )
-        )  # fmt: skip
+        )
         lengths.add(len(batches))
         for batch in batches:
             assert batch["rgb"].shape == (batch_size // processes, 4, 4, 3)

@@ -376,8 +376,11 @@ def run(code: str, *arguments) -> subprocess.CompletedProcess:
     root = str(Path(__file__).parent.parent)
     return subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)],
-        capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONPATH": root},
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": root},
+    )
 
 
 def test_the_command_needs_no_tensorflow_and_says_how_the_set_is_used(tmp_path, mirflickr):

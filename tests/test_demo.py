@@ -38,9 +38,16 @@ from colorjax.errors import UserError
 
 # Where Debian puts it.
 CHROMIUM = "/usr/bin/chromium"
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-         "--disable-background-networking", "--disable-component-update",
-         "--disable-sync"]  # fmt: skip
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 MOST_BYTES = 2_000_000
 RARE = "Rare colours (rebalance)"
 # The addresses of what the slider shows.
@@ -210,10 +217,18 @@ def test_no_file_of_the_machine_is_served(server, prefix, tmp_path):
     inside.exists() or inside.symlink_to("/etc/passwd")
     here = os.path.relpath("/etc/passwd")
     for path in (
-        "/etc/passwd", here, "setup.cfg", str(Path("setup.cfg").resolve()), folder,
-        str(tmp_path / "secret.jpg"), f"{folder}/../../etc/passwd", "file:///etc/passwd",
-        "/proc/self/environ", str(inside), layout.__file__,
-    ):  # fmt: skip
+        "/etc/passwd",
+        here,
+        "setup.cfg",
+        str(Path("setup.cfg").resolve()),
+        folder,
+        str(tmp_path / "secret.jpg"),
+        f"{folder}/../../etc/passwd",
+        "file:///etc/passwd",
+        "/proc/self/environ",
+        str(inside),
+        layout.__file__,
+    ):
         answer = httpx.get(f"{url}{prefix}{path}")
         assert answer.status_code in (403, 404), path
         assert b"root:" not in answer.content and b"nobody" not in answer.content
@@ -221,7 +236,11 @@ def test_no_file_of_the_machine_is_served(server, prefix, tmp_path):
 
 def test_nothing_is_fetched_from_other_machines_and_no_other_program_is_run(server):
     url = server.local_url
-    for path in ("file=http://127.0.0.1:1/a", "file=HTTPS://a.example/", "proxy=https://a.hf.space/"):
+    for path in (
+        "file=http://127.0.0.1:1/a",
+        "file=HTTPS://a.example/",
+        "proxy=https://a.hf.space/",
+    ):
         assert httpx.get(f"{url}gradio_api/{path}").status_code == 403
     for path in ("process_recording", "vibe-edit/", "undo-vibe-edit"):
         assert httpx.post(f"{url}gradio_api/{path}").status_code == 403
@@ -321,8 +340,17 @@ def test_old_uploads_and_results_are_deleted_and_the_page_itself_is_not(server, 
 def test_the_command_serves_until_it_is_ended_and_leaves_nothing(tmp_path):
     run = save_run(tmp_path, tiny_network())
     (tmp_path / "tmp").mkdir()
-    command = [sys.executable, "-m", "colorjax", "demo", "--no-open", "--model", str(run),
-               "--port", str(port := free_port())]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "colorjax",
+        "demo",
+        "--no-open",
+        "--model",
+        str(run),
+        "--port",
+        str(port := free_port()),
+    ]
     environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp"), "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
         lines = iter(process.stderr.readline, "")
@@ -372,9 +400,11 @@ def tab(request, server, tmp_path):
     asked, wrong = [], []
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch_persistent_context(
-            tmp_path / "profile", executable_path=chromium(), args=FLAGS,
+            tmp_path / "profile",
+            executable_path=chromium(),
+            args=FLAGS,
             viewport={"width": request.param, "height": 844},
-        )  # fmt: skip
+        )
         tab = browser.new_page()
         tab.on("request", lambda one: asked.append(one.url))
         tab.on("pageerror", lambda error: wrong.append(str(error)))

@@ -72,11 +72,14 @@ def summary(tap):
 
 
 def record():
-    np.savez_compressed(RECORD, **{
-        f"{name} of {height}x{width}": summary(tap)
-        for height, width in SIZES
-        for name, tap in published_taps(picture(height, width)).items()
-    })  # fmt: skip
+    np.savez_compressed(
+        RECORD,
+        **{
+            f"{name} of {height}x{width}": summary(tap)
+            for height, width in SIZES
+            for name, tap in published_taps(picture(height, width)).items()
+        },
+    )
 
 
 @pytest.fixture(scope="module")
@@ -98,9 +101,12 @@ def test_the_network_computes_what_the_published_one_was_recorded_to(network, he
         for name in [*STAGES, "logits"]:
             tap = np.asarray(taps[name])
             assert_allclose(
-                summary(tap), recorded[f"{name} of {height}x{width}"],
-                rtol=0, atol=2e-5 * np.abs(tap).max(), err_msg=name,
-            )  # fmt: skip
+                summary(tap),
+                recorded[f"{name} of {height}x{width}"],
+                rtol=0,
+                atol=2e-5 * np.abs(tap).max(),
+                err_msg=name,
+            )
 
 
 @pytest.mark.parametrize("height, width", SIZES)
@@ -207,9 +213,14 @@ def xla_conv(x, kernel, stride, groups=1):
     odd = [(0, n % 2 if stride == 2 else 0) for n in x.shape[1:3]]
     x = jnp.pad(x, ((0, 0), *odd, (0, 0)))
     return jax.lax.conv_general_dilated(
-        x, kernel, (stride, stride), "SAME", feature_group_count=groups,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"), precision="highest",
-    )  # fmt: skip
+        x,
+        kernel,
+        (stride, stride),
+        "SAME",
+        feature_group_count=groups,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        precision="highest",
+    )
 
 
 def assert_alike(function, reference, *arrays, seed=0):
@@ -234,8 +245,10 @@ def test_depthwise_is_the_grouped_convolution(side, stride, height, width):
     kernel = rng.normal(size=(side, side, 1, 4)).astype(np.float32)
     assert_alike(
         lambda x, kernel: efficientnet.depthwise(x, kernel, stride),
-        lambda x, kernel: xla_conv(x, kernel, stride, groups=4), x, kernel,
-    )  # fmt: skip
+        lambda x, kernel: xla_conv(x, kernel, stride, groups=4),
+        x,
+        kernel,
+    )
 
 
 @pytest.mark.parametrize("height, width", [(8, 12), (7, 5)])

@@ -339,8 +339,11 @@ def test_what_pickle_itself_would_run_is_refused_and_not_run():
 
 def test_a_file_spoilt_anywhere_is_read_or_refused():
     whole, rng = file_of(SOUND), np.random.default_rng(0)
-    spoilt = [whole[:i] + bytes([b]) + whole[i + 1 :] for i in range(len(whole) - 24)
-              for b in rng.integers(0, 256, 6)]  # fmt: skip
+    spoilt = [
+        whole[:i] + bytes([b]) + whole[i + 1 :]
+        for i in range(len(whole) - 24)
+        for b in rng.integers(0, 256, 6)
+    ]
     for _ in range(2000):
         data = bytearray(whole)
         for place in rng.integers(0, len(whole), 3):
@@ -366,8 +369,11 @@ def random_state():
 
     def add_norm(name, channels):
         for part, low, high in [
-            ("weight", 0.5, 2), ("bias", -1, 1), ("running_mean", -1, 1), ("running_var", 0, 2),
-        ]:  # fmt: skip
+            ("weight", 0.5, 2),
+            ("bias", -1, 1),
+            ("running_mean", -1, 1),
+            ("running_var", 0, 2),
+        ]:
             state[f"{name}.{part}"] = rng.uniform(low, high, channels).astype(np.float32)
         state[f"{name}.num_batches_tracked"] = np.int64(100)
 

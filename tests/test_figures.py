@@ -38,7 +38,8 @@ def test_curves_have_a_line_for_the_baseline_but_none_for_its_loss():
     measured = {"loss": 1.0, "acc_u": 0.1, "acc_v": 0.2, "sat_diff": 1.0}
     rows = [
         {"step": step, "split": split, **measured}
-        for step in (1, 2, 3) for split in ("train", "holdout")
+        for step in (1, 2, 3)
+        for split in ("train", "holdout")
     ]
 
     def curves(baseline):
@@ -52,9 +53,16 @@ def test_curves_have_a_line_for_the_baseline_but_none_for_its_loss():
 def test_a_sweep_is_drawn_with_a_line_for_each_choice_of_the_other_settings():
     def rows(spaces):
         return [
-            {"rate": rate, "space": space, "loss": i + rate, "acc_u": 0.1, "acc_v": 0.2,
-             "sat_diff": 0.5}
-            for rate in (1e-4, 1e-2) for i, space in enumerate(spaces)
+            {
+                "rate": rate,
+                "space": space,
+                "loss": i + rate,
+                "acc_u": 0.1,
+                "acc_v": 0.2,
+                "sat_diff": 0.5,
+            }
+            for rate in (1e-4, 1e-2)
+            for i, space in enumerate(spaces)
         ]
 
     one, two = (figures.plot_sweep(rows(s), "rate", ["space"]) for s in (["luv"], ["luv", "hsv"]))
@@ -69,9 +77,12 @@ def test_without_row_names_there_is_no_room_for_them():
 def test_losses_have_a_row_of_plots_for_each_panel_even_for_runs_cut_short():
     curves = {"train": [(8, 2.0), (16, 1.0)], "holdout": [(16, 1.5)]}
     one = figures.plot_losses({"structure": {"base": curves}})
-    two = figures.plot_losses({"structure": {"base": curves}, "space": {
-        "base": curves, "lab": {"train": [(8, 0.0)], "holdout": []},
-    }})
+    two = figures.plot_losses(
+        {
+            "structure": {"base": curves},
+            "space": {"base": curves, "lab": {"train": [(8, 0.0)], "holdout": []}},
+        }
+    )
     assert two.shape == (2 * one.shape[0], one.shape[1], 3) and one.dtype == np.uint8
     assert figures.plot_losses({}).shape == one.shape
 

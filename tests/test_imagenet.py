@@ -23,17 +23,26 @@ def test_the_classes_are_those_that_an_independent_package_lists():
 
 @pytest.mark.parametrize(
     ("index", "synset", "name"),
-    [(0, "n01440764", "tench"), (217, "n02102040", "English springer"),
-     (207, "n02099601", "golden retriever"), (574, "n03445777", "golf ball"),
-     (701, "n03888257", "parachute"), (999, "n15075141", "toilet tissue")],
-)  # fmt: skip
+    [
+        (0, "n01440764", "tench"),
+        (217, "n02102040", "English springer"),
+        (207, "n02099601", "golden retriever"),
+        (574, "n03445777", "golf ball"),
+        (701, "n03888257", "parachute"),
+        (999, "n15075141", "toilet tissue"),
+    ],
+)
 def test_well_known_classes_have_their_published_numbers(index, synset, name):
     assert imagenet.class_of(synset) == imagenet.class_of(name) == index
 
 
 def test_a_name_may_be_any_of_the_classs_in_any_case_with_spaces_or_underscores():
-    for name in ("English springer", "english_springer", "ENGLISH SPRINGER SPANIEL",
-                 "English springer, English springer spaniel"):  # fmt: skip
+    for name in (
+        "English springer",
+        "english_springer",
+        "ENGLISH SPRINGER SPANIEL",
+        "English springer, English springer spaniel",
+    ):
         assert imagenet.class_of(name) == 217
     assert imagenet.class_of("chain saw") == imagenet.class_of("Chainsaw") == 491
     assert imagenet.class_of("photos") is None

@@ -29,11 +29,13 @@ def test_each_measurement_is_a_line_of_json_and_a_scalar_of_tensorboard(tmp_path
     write(tmp_path, 0, [1, 2])
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert lines == [
-        {"step": 1, "split": "train", "loss": 0.5}, {"step": 2, "split": "train", "loss": 1.0},
+        {"step": 1, "split": "train", "loss": 0.5},
+        {"step": 2, "split": "train", "loss": 1.0},
     ]
     scalars = [
         (event.step, value.tag, value.simple_value)
-        for event in tensorboard_events(tmp_path) for value in event.summary.value
+        for event in tensorboard_events(tmp_path)
+        for value in event.summary.value
     ]
     assert scalars == [(1, "train/loss", 0.5), (2, "train/loss", 1.0)]
 

@@ -19,21 +19,34 @@ from test_train import newest_state, tiny_config
 
 ROOT = Path(__file__).parent.parent
 TINY = [
-    "--config=configs/classify.py", "--config.batch_size=8", "--config.num_steps=4",
-    "--config.log_every=1", "--config.eval_every=100", "--config.figure_images=2",
-    "--config.data.load_size=20", "--config.data.crop_size=16", "--config.model.width=0.0625",
-    "--config.model.encoder_weights=none", "--config.optimizer.name=nesterov",
+    "--config=configs/classify.py",
+    "--config.batch_size=8",
+    "--config.num_steps=4",
+    "--config.log_every=1",
+    "--config.eval_every=100",
+    "--config.figure_images=2",
+    "--config.data.load_size=20",
+    "--config.data.crop_size=16",
+    "--config.model.width=0.0625",
+    "--config.model.encoder_weights=none",
+    "--config.optimizer.name=nesterov",
 ]
 
 
 def start(*args, devices=1, before=()):
     environment = {
-        **os.environ, "XLA_FLAGS": xla_flags(devices),
-        "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1",
+        **os.environ,
+        "XLA_FLAGS": xla_flags(devices),
+        "PYTHONPATH": str(ROOT),
+        "PYTHONUNBUFFERED": "1",
     }
     return subprocess.Popen(
-        [*before, sys.executable, "-m", "colorjax.main", *args], cwd=ROOT, env=environment,
-        text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [*before, sys.executable, "-m", "colorjax.main", *args],
+        cwd=ROOT,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
 
 
@@ -141,7 +154,9 @@ def test_a_disk_that_fills_up_is_one_sentence(finished, tmp_path):
     # programs are those of the finished run: kept ones are read, and none is kept half written.
     limit = ["bash", "-c", 'ulimit -f 30; exec "$@"', "bash"]
     said = sentence(
-        *TINY, f"--workdir={tmp_path}", "--config.checkpoint_every=1",
+        *TINY,
+        f"--workdir={tmp_path}",
+        "--config.checkpoint_every=1",
         before=[*limit, "env", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=1e9"],
     )
     assert "the checkpoint of step 1 could not be saved" in said
@@ -149,9 +164,7 @@ def test_a_disk_that_fills_up_is_one_sentence(finished, tmp_path):
 
 
 def test_a_stopped_run_goes_on_with_other_devices_and_ends_the_same(tmp_path):
-    stopped = start(
-        *TINY, f"--workdir={tmp_path / 'stopped'}", "--config.num_steps=500", devices=2
-    )
+    stopped = start(*TINY, f"--workdir={tmp_path / 'stopped'}", "--config.num_steps=500", devices=2)
     metrics = tmp_path / "stopped" / "metrics.jsonl"
     deadline = time.monotonic() + 120
     while not (metrics.exists() and metrics.read_text().count("\n") > 3):
@@ -182,8 +195,14 @@ def start_two(*args, differing=((), ())):
         port = free.getsockname()[1]
     return [
         start(
-            *TINY, *args, *differing[i], "--multihost", f"--coordinator=127.0.0.1:{port}",
-            "--num_processes=2", f"--process_id={i}", devices=2,
+            *TINY,
+            *args,
+            *differing[i],
+            "--multihost",
+            f"--coordinator=127.0.0.1:{port}",
+            "--num_processes=2",
+            f"--process_id={i}",
+            devices=2,
         )
         for i in range(2)
     ]

@@ -60,9 +60,14 @@ ssim = jax.jit(metrics.ssim)  # one program a shape; op by op it is a hundred
 
 def skimage_ssim(rgb, true_rgb):
     return structural_similarity(
-        np.float64(true_rgb), np.float64(rgb), data_range=1.0, channel_axis=-1,
-        gaussian_weights=True, sigma=1.5, use_sample_covariance=False,
-    )  # fmt: skip
+        np.float64(true_rgb),
+        np.float64(rgb),
+        data_range=1.0,
+        channel_axis=-1,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+    )
 
 
 def smooth_rgb(low, high):

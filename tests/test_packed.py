@@ -38,8 +38,10 @@ def test_a_packed_folder_gives_back_every_square_under_its_own_name(folders, pac
     keys, digests, squares = packed.unpack(packed_folder)
     assert len(keys) == len(set(keys)) == len(digests) == len(squares) == 406
     assert sorted(f.name for f in packed_folder.iterdir()) == [
-        "mosaic_0000.avif", "mosaic_0001.avif", "packed.json",
-    ]  # fmt: skip
+        "mosaic_0000.avif",
+        "mosaic_0001.avif",
+        "packed.json",
+    ]
     for key, square in zip(keys, squares, strict=True):
         truth = image_io.read_square(folders[0].parent / key, SIDE)
         assert np.abs(square.astype(int) - truth).mean() < 8, key

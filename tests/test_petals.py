@@ -214,18 +214,22 @@ def outcomes(tmp_path_factory, request) -> dict[tuple[str, int], Outcome]:
     seeds = SEEDS if request.config.getoption("--slow") else SEEDS[:1]
     folder = tmp_path_factory.mktemp("petals")
     environment = {
-        **os.environ, "PYTHONPATH": str(ROOT),
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
         # Such small convolutions lose by being spread over devices.
         "XLA_FLAGS": xla_flags(devices=1),
-    }  # fmt: skip
+    }
     code = [sys.executable, "-c", textwrap.dedent(TRAIN), str(folder)]
     processes = [
         subprocess.Popen(
-            [*code, variant, *map(str, seeds)], env=environment, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            [*code, variant, *map(str, seeds)],
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
         for variant in config_file.OBJECTIVES
-    ]  # fmt: skip
+    ]
     for process in processes:
         _, err = process.communicate(timeout=900)
         assert process.returncode == 0, err

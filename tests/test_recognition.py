@@ -260,8 +260,12 @@ def classifier():
 
 
 def test_the_published_network_knows_what_bundled_photographs_show(classifier):
-    wanted = {"cat": "Egyptian cat", "otter": "otter", "coffee": "espresso",
-              "mountain_lake": "lakeside"}  # fmt: skip
+    wanted = {
+        "cat": "Egyptian cat",
+        "otter": "otter",
+        "coffee": "espresso",
+        "mountain_lake": "lakeside",
+    }
     photos = [image_io.read_rgb(places.SAMPLE_FOLDER / f"{name}.jpg") for name in wanted]
     seen = classifier(np.stack([recognition.square(one) for one in photos]))
     assert seen.classes.tolist() == [imagenet.class_of(name) for name in wanted.values()]

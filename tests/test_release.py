@@ -141,7 +141,10 @@ def test_values_of_another_type_or_not_finite_are_named(exported, tmp_path):
 @pytest.mark.parametrize(
     "metadata",
     [
-        {"config": "{"}, {"config": "{}"}, {"config": "[1]"}, {"statistics": "null"},
+        {"config": "{"},
+        {"config": "{}"},
+        {"config": "[1]"},
+        {"statistics": "null"},
         {"statistics": '{"counts": [[1, 2]], "means": []}'},
     ],
     ids=str,
@@ -175,7 +178,10 @@ def test_a_run_starts_from_a_released_file(run, exported, tmp_path):
     _, config = run
     train.train(
         tiny_config(
-            num_steps=1, eval_every=1, optimizer__learning_rate=1e-30, init_from=str(exported),
+            num_steps=1,
+            eval_every=1,
+            optimizer__learning_rate=1e-30,
+            init_from=str(exported),
             **LIGHT,
         ),
         tmp_path,

@@ -12,8 +12,14 @@ METRICS = {"loss": 7.25, "psnr": 20.0, "colorfulness": 30.0, "colorfulness_true"
 
 
 def row(run, outcome="step 4 of 4", metrics=METRICS, **settings):
-    return {"run": run, "settings": settings, "outcome": outcome, "minutes": 0.5,
-            "parameters": 1234, "metrics": metrics}
+    return {
+        "run": run,
+        "settings": settings,
+        "outcome": outcome,
+        "minutes": 0.5,
+        "parameters": 1234,
+        "metrics": metrics,
+    }
 
 
 def content(**changes):
@@ -40,8 +46,10 @@ def test_equal_numbers_hold_no_claim():
     assert judge(CLAIM, {"one": same, "two": same}).verdict == "did not hold"
 
 
-@pytest.mark.parametrize("results", [{}, {"one": {"psnr": 1.0, "l_reg": 1}},
-                                     {"one": {"psnr": 1.0}, "two": {"psnr": 1.0}}])
+@pytest.mark.parametrize(
+    "results",
+    [{}, {"one": {"psnr": 1.0, "l_reg": 1}}, {"one": {"psnr": 1.0}, "two": {"psnr": 1.0}}],
+)
 def test_a_claim_whose_numbers_are_missing_was_not_run(results):
     assert judge(CLAIM, results).verdict == "not run"
 
@@ -96,22 +104,32 @@ def test_claims_that_the_paper_does_not_make_are_told_as_ours():
     text = report.markdown(content())
     paper, ours, later = re.split(r"^### .*\n", text, flags=re.MULTILINE)[1:]
     assert "### Our own, of the paper's models" in text
-    for sentence in ("Regression has the lower L_reg", "Classification has the higher accuracies",
-                     "Batches of 6 do better than those of 8 and 12"):
+    for sentence in (
+        "Regression has the lower L_reg",
+        "Classification has the higher accuracies",
+        "Batches of 6 do better than those of 8 and 12",
+    ):
         assert sentence in ours and sentence not in paper + later
 
 
 def test_a_report_of_nothing_has_every_section():
     text = report.markdown(content())
     assert re.findall(r"^## (.*)", text, re.MULTILINE) == [
-        "Data", "Findings", "All experiments", "Decodings", "Figures", "How it was run",
+        "Data",
+        "Findings",
+        "All experiments",
+        "Decodings",
+        "Figures",
+        "How it was run",
     ]
     assert "✓" not in text and "– not run" in text
 
 
 def test_the_table_tells_failures_the_baseline_and_metrics_that_it_does_not_know():
-    rows = [row("good", metrics={**METRICS, "novel": 0.5}),
-            row("bad", "failed: a | b", metrics={}, space="lab")]
+    rows = [
+        row("good", metrics={**METRICS, "novel": 0.5}),
+        row("bad", "failed: a | b", metrics={}, space="lab"),
+    ]
     text = report.markdown(content(rows=rows, baseline=METRICS))
     assert "| **bad** | `space=lab` | failed: a \\| b | 1,234 | 0.5 |" in text
     assert "| **bad** | *failed* |  |  |  |" in text

@@ -159,8 +159,11 @@ def test_every_experiment_and_decoding_changes_real_settings_of_the_right_type(v
     for field in ("experiments", "decodings"):
         for settings in reproduce.named_settings(config, field).values():
             reproduce.changed(config, settings)
-            assert all(known[name] != value for name, value in settings.items()
-                       if field == "experiments" and name != "optimizer.momentum")
+            assert all(
+                known[name] != value
+                for name, value in settings.items()
+                if field == "experiments" and name != "optimizer.momentum"
+            )
 
 
 def test_every_claim_is_of_runs_that_the_config_has():

@@ -62,9 +62,16 @@ def outputs_and_gradients(conv, factors, maps, kernel, bias, weights):
 
 @pytest.mark.parametrize(
     "factors, channels",
-    [((1,), (5,)), ((2,), (3,)), ((4,), (3,)), ((8,), (1,)), ((8, 4, 2, 1), (5, 3, 1, 2)),
-     ((2, 8, 1, 8), (1, 3, 3, 2)), ((8, 4), (3, 5))],
-)  # fmt: skip
+    [
+        ((1,), (5,)),
+        ((2,), (3,)),
+        ((4,), (3,)),
+        ((8,), (1,)),
+        ((8, 4, 2, 1), (5, 3, 1, 2)),
+        ((2, 8, 1, 8), (1, 3, 3, 2)),
+        ((8, 4), (3, 5)),
+    ],
+)
 def test_convolving_before_upsampling_changes_neither_outputs_nor_gradients(factors, channels):
     with jax.enable_x64(True):
         case = random_case(factors, channels, jnp.float64)
@@ -149,11 +156,13 @@ def test_fits_are_those_of_least_squares_in_every_window():
         for c in range(2):
             values = chroma[(*window, c)].ravel()
             # Ridge regression of the slope, written as a system of equations.
-            a = np.array([[light @ light + light.size * smoothness**2, light.sum()],
-                          [light.sum(), light.size]])  # fmt: skip
-            slope[i, j, c], offset[i, j, c] = np.linalg.solve(
-                a, [light @ values, values.sum()]
+            a = np.array(
+                [
+                    [light @ light + light.size * smoothness**2, light.sum()],
+                    [light.sum(), light.size],
+                ]
             )
+            slope[i, j, c], offset[i, j, c] = np.linalg.solve(a, [light @ values, values.sum()])
     fits = resample.guide_chroma(
         jnp.asarray(chroma), jnp.asarray(lightness)[..., None], radius, smoothness
     )
@@ -181,9 +190,7 @@ def test_lightness_that_no_fit_has_seen_is_taken_as_the_nearest_that_it_has():
 @pytest.mark.parametrize("shape, size", [((5, 7), (23, 40)), ((1, 1), (3, 4)), ((6, 1), (12, 5))])
 def test_places_between_pixels_are_interpolated_as_jax_resizes(shape, size):
     x = np.random.default_rng(0).normal(size=(*shape, 2)).astype(np.float32)
-    rows, columns = (
-        (np.arange(n) + 0.5) * (m / n) - 0.5 for n, m in zip(size, shape, strict=True)
-    )
+    rows, columns = ((np.arange(n) + 0.5) * (m / n) - 0.5 for n, m in zip(size, shape, strict=True))
     want = jax.image.resize(x, (*size, 2), "bilinear")
     assert_allclose(resample.sample_bilinear(jnp.asarray(x), rows, columns), want, atol=1e-5)
 

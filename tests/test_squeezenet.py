@@ -63,8 +63,9 @@ def keras_taps(bgr):
     fresh = []
 
     def conv(x, name, size, **settings):
-        layer = layers.Conv2D(weights[name][0].shape[-1], size, padding="same", activation="relu",
-                              **settings)
+        layer = layers.Conv2D(
+            weights[name][0].shape[-1], size, padding="same", activation="relu", **settings
+        )
         fresh.append((layer, name))
         return layer(x)
 

@@ -37,9 +37,7 @@ def fresh_state(tx):
 
 
 def make_train_step(tx, devices, crop_size=16):
-    step = partial(
-        steps.train_step, model=MODEL, task=TASK, tx=tx, crop_size=crop_size
-    )
+    step = partial(steps.train_step, model=MODEL, task=TASK, tx=tx, crop_size=crop_size)
     return parallel.compile_step(step, donate=True, devices=devices)
 
 
@@ -112,7 +110,8 @@ def test_crops_are_parts_of_their_image_and_half_of_them_are_mirrored():
         rgb[0, i : i + 16, j : j + 16].tobytes(): False for i in range(5) for j in range(5)
     } | {
         np.ascontiguousarray(rgb[0, i : i + 16, j : j + 16][:, ::-1]).tobytes(): True
-        for i in range(5) for j in range(5)
+        for i in range(5)
+        for j in range(5)
     }
     mirrored = [parts[crop.tobytes()] for crop in crops]
     assert 20 < sum(mirrored) < 44
@@ -123,7 +122,8 @@ def test_padding_changes_no_measurement():
     measure = partial(
         steps.eval_step,
         measure=lambda v, example: {"mean": example.chroma.mean((1, 2, 3))},
-        task=TASK, crop_size=16,
+        task=TASK,
+        crop_size=16,
     )
     rgb = make_batch(size=6)["rgb"]
     whole = measure({}, {"rgb": rgb, "mask": np.ones(6, np.float32)}, None)
@@ -135,13 +135,13 @@ def test_padding_changes_no_measurement():
 
 def test_evaluation_sums_alike_on_one_device_and_four():
     step = partial(
-        steps.eval_step, measure=lambda v, example: TASK.statistics(example), task=TASK,
+        steps.eval_step,
+        measure=lambda v, example: TASK.statistics(example),
+        task=TASK,
         crop_size=16,
     )
     batch = {"rgb": make_batch()["rgb"], "mask": np.float32([1] * 7 + [0])}
-    one, four = (
-        parallel.compile_step(step, devices=jax.devices()[:n])(0.0, batch) for n in (1, 4)
-    )
+    one, four = (parallel.compile_step(step, devices=jax.devices()[:n])(0.0, batch) for n in (1, 4))
     assert one["count"] == four["count"] == 7
     assert_array_equal(one["counts"], four["counts"])
     assert_allclose(one["clipped"], four["clipped"], rtol=1e-6)
@@ -199,17 +199,16 @@ def test_the_average_is_that_of_its_recurrence_and_early_on_of_the_last_steps():
 
 def test_a_state_with_an_average_is_measured_by_it_and_skips_it_with_the_rest():
     tx = optax.sgd(0.1)
-    step = partial(
-        steps.train_step, model=MODEL, task=TASK, tx=tx, crop_size=16, average_decay=0.5
-    )
+    step = partial(steps.train_step, model=MODEL, task=TASK, tx=tx, crop_size=16, average_decay=0.5)
     train_step = parallel.compile_step(step, devices=jax.devices()[:1])
     start = jax.tree.map(np.array, steps.start_average(fresh_state(tx)))
     state, _ = train_step(start, make_batch())
     d = 2 / 11  # of the warm-up, which is below the decay
     want = jax.tree.map(
         lambda old, new: d * old + (1 - d) * new,
-        start.average, {"params": state.params, "batch_stats": state.batch_stats},
-    )  # fmt: skip
+        start.average,
+        {"params": state.params, "batch_stats": state.batch_stats},
+    )
     jax.tree.map(partial(assert_allclose, rtol=1e-5, atol=1e-6), state.average, want)
     assert steps.variables(state) is state.average
     start.params["unit2"]["kernel"][0, 0, 0, 0] = np.nan
@@ -237,9 +236,11 @@ def test_photographs_on_the_device_give_the_step_of_the_same_batch(count):
     devices = jax.devices()[:count]
     ordinary = make_train_step(tx, devices)(place(fresh_state(tx), devices), batch)
     resident = parallel.compile_step(
-        partial(steps.resident_step, **settings), donate=True, devices=devices,
+        partial(steps.resident_step, **settings),
+        donate=True,
+        devices=devices,
         constant=place(held, devices),
-    )(place(fresh_state(tx), devices), places)  # fmt: skip
+    )(place(fresh_state(tx), devices), places)
     jax.tree.map(partial(assert_allclose, rtol=0, atol=1e-6), ordinary[1], resident[1])
     jax.tree.map(
         partial(assert_allclose, rtol=0, atol=1e-5), ordinary[0].params, resident[0].params
@@ -256,8 +257,10 @@ def test_a_rate_in_the_batch_scales_the_update():
     )
     jax.tree.map(
         lambda a, b, c: assert_allclose(b - a, 2 * (c - a), rtol=1e-3, atol=2e-7),
-        start.params, whole.params, half.params,
-    )  # fmt: skip
+        start.params,
+        whole.params,
+        half.params,
+    )
 
 
 def test_scaled_crops_show_a_part_of_their_image_and_depend_on_its_number_alone():
@@ -271,8 +274,9 @@ def test_scaled_crops_show_a_part_of_their_image_and_depend_on_its_number_alone(
     assert_array_equal(crops[32:], again)
     flipped = np.arange(0, 240, 4, dtype=np.uint8)[None, :, None]
     sides = np.stack([np.broadcast_to(flipped, (60, 60, 3))] * 64)
-    slopes = np.diff(steps.augment_scaled(jax.random.key(0), sides, numbers, 40, 0.5)[:, 0, ::39, 0]
-                     .astype(int))  # fmt: skip
+    slopes = np.diff(
+        steps.augment_scaled(jax.random.key(0), sides, numbers, 40, 0.5)[:, 0, ::39, 0].astype(int)
+    )
     assert 16 < (slopes < 0).sum() < 48
 
 

@@ -21,7 +21,10 @@ def sweep_config(*grid, **changes):
 def test_the_grid_is_every_combination_and_the_last_varies_fastest():
     rows = sweep.grid(sweep_config(RATES, SPACES))
     assert [tuple(row.values()) for row in rows] == [
-        (1e-3, "luv"), (1e-3, "hsv"), (1e30, "luv"), (1e30, "hsv"),
+        (1e-3, "luv"),
+        (1e-3, "hsv"),
+        (1e30, "luv"),
+        (1e30, "hsv"),
     ]
     assert sweep.run_name(rows[1]) == "learning_rate=0.001,space=hsv"
 
@@ -71,8 +74,16 @@ def test_a_sweep_that_stopped_goes_on_and_a_failed_run_is_a_row(tmp_path, monkey
 def test_a_sweep_is_judged_by_the_metric_that_its_config_names(tmp_path):
     runs = [{"seed": seed} for seed in (0, 1)]
     for seed, loss, l_reg in ((0, 1.0, 900.0), (1, 2.0, 400.0)):
-        row = {"run": f"seed={seed}", "seed": seed, "status": "finished", "loss": loss,
-               "l_reg": l_reg, "acc_u": 0.1, "acc_v": 0.1, "sat_diff": 0.5}
+        row = {
+            "run": f"seed={seed}",
+            "seed": seed,
+            "status": "finished",
+            "loss": loss,
+            "l_reg": l_reg,
+            "acc_u": 0.1,
+            "acc_v": 0.1,
+            "sat_diff": 0.5,
+        }
         write_json(tmp_path / f"seed={seed}" / "result.json", row)
     for by, best in (("loss", "seed=0"), ("l_reg", "seed=1")):
         sweep.report(tmp_path, runs, by)

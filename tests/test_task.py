@@ -46,9 +46,7 @@ def test_decoding_perfect_scores_is_within_half_a_bin_where_nothing_is_clipped()
 
 def test_given_bin_values_are_what_decoding_returns():
     values = jnp.stack([jnp.arange(50.0), -jnp.arange(50.0)])[..., None]
-    decoded = task.classification(values=values).decode(
-        jax.nn.one_hot(jnp.array([[[[3, 7]]]]), 50)
-    )
+    decoded = task.classification(values=values).decode(jax.nn.one_hot(jnp.array([[[[3, 7]]]]), 50))
     assert_array_equal(decoded, [[[[3.0, -7.0]]]])
 
 
@@ -229,9 +227,13 @@ def test_a_sets_colorfulness_and_saturation_differ_by_its_means_and_not_by_its_i
     averages = {
         name: np.float64(value)
         for name, value in {
-            "loss": 1.0, "colorfulness": 20.0, "colorfulness_true": 33.0,
-            "colorfulness_absolute": 25.0, "colorfulness_absolute_true": 24.0,
-            "saturation": 0.3, "saturation_true": 0.4,
+            "loss": 1.0,
+            "colorfulness": 20.0,
+            "colorfulness_true": 33.0,
+            "colorfulness_absolute": 25.0,
+            "colorfulness_absolute_true": 24.0,
+            "saturation": 0.3,
+            "saturation_true": 0.4,
         }.items()
     }
     shares = {"color_pixels": np.array([4.0, 0, 12]), "color_areas": np.array([2.0, 0, 9])}
@@ -251,9 +253,22 @@ def test_every_objective_measures_the_same_names():
         outputs = objective.constant(counts, example)
         measured = objective.measure(outputs, example)
         assert set(measured) == {
-            "loss", "l_reg", "acc_u", "acc_v", "sat_diff", "psnr", "ssim", "auc", "colorfulness",
-            "colorfulness_true", "colorfulness_absolute", "colorfulness_absolute_true",
-            "color_pixels", "color_areas", "saturation", "saturation_true",
+            "loss",
+            "l_reg",
+            "acc_u",
+            "acc_v",
+            "sat_diff",
+            "psnr",
+            "ssim",
+            "auc",
+            "colorfulness",
+            "colorfulness_true",
+            "colorfulness_absolute",
+            "colorfulness_absolute_true",
+            "color_pixels",
+            "color_areas",
+            "saturation",
+            "saturation_true",
         }
         assert_allclose(measured["color_pixels"].sum(-1), 256)
         assert_allclose(measured["color_areas"].sum(-1) / 256, measured["auc"], rtol=1e-5)

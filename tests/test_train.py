@@ -18,28 +18,44 @@ from colorjax.weights import vgg16 as vgg16_weights
 from configs import classify
 
 METRICS = {
-    "loss", "l_reg", "acc_u", "acc_v", "sat_diff", "saturation", "saturation_true",
-    "delta_saturation", "psnr", "ssim", "auc", "auc_rebalanced",
-    "colorfulness", "colorfulness_true", "delta_colorfulness",
-    "colorfulness_absolute", "colorfulness_absolute_true", "delta_colorfulness_absolute",
+    "loss",
+    "l_reg",
+    "acc_u",
+    "acc_v",
+    "sat_diff",
+    "saturation",
+    "saturation_true",
+    "delta_saturation",
+    "psnr",
+    "ssim",
+    "auc",
+    "auc_rebalanced",
+    "colorfulness",
+    "colorfulness_true",
+    "delta_colorfulness",
+    "colorfulness_absolute",
+    "colorfulness_absolute_true",
+    "delta_colorfulness_absolute",
 }
 
 
 def tiny_config(**changes):
     config = classify.get_config()
-    config.update_from_flattened_dict({
-        "batch_size": 8,
-        "num_steps": 4,
-        "log_every": 1,
-        "eval_every": 4,
-        "checkpoint_every": 100,
-        "figure_images": 2,
-        "data.load_size": 20,
-        "data.crop_size": 16,
-        "model.width": 1 / 16,
-        "model.encoder_weights": "none",
-        **{name.replace("__", "."): value for name, value in changes.items()},
-    })
+    config.update_from_flattened_dict(
+        {
+            "batch_size": 8,
+            "num_steps": 4,
+            "log_every": 1,
+            "eval_every": 4,
+            "checkpoint_every": 100,
+            "figure_images": 2,
+            "data.load_size": 20,
+            "data.crop_size": 16,
+            "model.width": 1 / 16,
+            "model.encoder_weights": "none",
+            **{name.replace("__", "."): value for name, value in changes.items()},
+        }
+    )
     return config
 
 
@@ -63,7 +79,12 @@ def finished(tmp_path_factory):
 def test_a_run_leaves_config_record_metrics_figures_and_checkpoint(finished):
     workdir, metrics = finished
     assert {p.name for p in workdir.iterdir()} == {
-        "config.json", "record.json", "metrics.jsonl", "tensorboard", "figures", "checkpoints",
+        "config.json",
+        "record.json",
+        "metrics.jsonl",
+        "tensorboard",
+        "figures",
+        "checkpoints",
     }
     assert {p.name for p in (workdir / "figures").iterdir()} == {"curves.png", "step_000004.png"}
     record = runs.read_record(workdir)
@@ -150,7 +171,10 @@ def test_a_checkpoint_of_another_model_is_refused_with_both_shapes(finished):
 def test_an_uncalibrated_encoder_and_means_as_bin_values_train(tmp_path):
     store.save(vgg16_weights.PUBLISHED, random_weights(), tmp_path / "vgg16.safetensors")
     config = tiny_config(
-        model__width=1.0, model__calibrate_batch_norm=False, bins__value="mean", num_steps=1,
+        model__width=1.0,
+        model__calibrate_batch_norm=False,
+        bins__value="mean",
+        num_steps=1,
         model__encoder_weights=str(tmp_path / "vgg16.safetensors"),
     )
     assert np.isfinite(train.train(config, tmp_path / "run")["loss"])
@@ -213,8 +237,12 @@ def test_regression_runs_through_the_same_loop(tmp_path):
 
 def test_real_scenes_lower_the_loss(photo_folder, tmp_path):
     config = tiny_config(
-        data__source=f"folder:{photo_folder}", data__statistics_images=64,
-        num_steps=30, eval_every=30, log_every=10, optimizer__learning_rate=1e-2,
+        data__source=f"folder:{photo_folder}",
+        data__statistics_images=64,
+        num_steps=30,
+        eval_every=30,
+        log_every=10,
+        optimizer__learning_rate=1e-2,
     )
     train.train(config, tmp_path)
     losses = [r["loss"] for r in runs.read_metrics(tmp_path) if r["split"] == "train"]
@@ -222,10 +250,15 @@ def test_real_scenes_lower_the_loss(photo_folder, tmp_path):
 
 
 LIGHT = {
-    "model__encoder": "squeezenet", "model__decoder_features": (256, 128, 64), "ema": 0.9,
-    "ageing": 1.0, "bins__layout": "joint", "bins__softness": 5.0, "bins__value": "mean",
+    "model__encoder": "squeezenet",
+    "model__decoder_features": (256, 128, 64),
+    "ema": 0.9,
+    "ageing": 1.0,
+    "bins__layout": "joint",
+    "bins__softness": 5.0,
+    "bins__value": "mean",
     "rebalance__enabled": True,
-}  # fmt: skip
+}
 
 
 def test_a_light_aged_averaged_rebalanced_run_goes_on_bit_for_bit(tmp_path):
@@ -236,9 +269,7 @@ def test_a_light_aged_averaged_rebalanced_run_goes_on_bit_for_bit(tmp_path):
     train.train(whole, tmp_path / "parts")
     one, two = (newest_state(tmp_path / name, whole) for name in ("whole", "parts"))
     jax.tree.map(assert_array_equal, one.state, two.state)
-    step, variables = runs.load_variables(
-        whole, build.build_model(whole), tmp_path / "whole"
-    )
+    step, variables = runs.load_variables(whole, build.build_model(whole), tmp_path / "whole")
     jax.tree.map(assert_array_equal, variables, one.state.average)
     assert step == 6
 
@@ -246,11 +277,17 @@ def test_a_light_aged_averaged_rebalanced_run_goes_on_bit_for_bit(tmp_path):
 @pytest.mark.slow
 def test_a_run_over_photographs_that_the_device_holds_goes_on_bit_for_bit(tmp_path):
     changes = {
-        **LIGHT, "model__encoder": "efficientnet-lite0", "model__width": 1 / 8,
-        "model__train_depthwise": False, "model__frozen_stages": 2, "frames": 0.3,
-        "optimizer__encoder_rate": 0.2, "optimizer__weight_decay": 0.1,
-        "data__resident": True, "data__scale_jitter": 0.3,
-    }  # fmt: skip
+        **LIGHT,
+        "model__encoder": "efficientnet-lite0",
+        "model__width": 1 / 8,
+        "model__train_depthwise": False,
+        "model__frozen_stages": 2,
+        "frames": 0.3,
+        "optimizer__encoder_rate": 0.2,
+        "optimizer__weight_decay": 0.1,
+        "data__resident": True,
+        "data__scale_jitter": 0.3,
+    }
     whole = tiny_config(num_steps=4, eval_every=4, **changes)
     train.train(whole, tmp_path / "whole")
     train.train(tiny_config(num_steps=2, eval_every=2, **changes), tmp_path / "parts")

@@ -148,8 +148,11 @@ def test_uncalibrated_batch_norm_keeps_the_kernels_and_starts_as_a_fresh_norm():
     assert set(params["block1_conv1"]) == {"kernel"}
     norm = params["block1_conv1_bn"] | stats["block1_conv1_bn"]
     assert {name: set(np.asarray(x).tolist()) for name, x in norm.items()} == {
-        "scale": {1}, "bias": {0}, "mean": {0}, "var": {1}
-    }  # fmt: skip
+        "scale": {1},
+        "bias": {0},
+        "mean": {0},
+        "var": {1},
+    }
 
 
 def test_layer_shapes_are_those_of_the_published_network():
@@ -177,8 +180,13 @@ def test_layers_after_the_last_are_not_built():
         lambda: model.init_with_output(jax.random.key(0), random_images(7), train=False)
     )
     assert list(taps) == [
-        "block1_conv1", "block1_conv2", "block1_pool", "block2_conv1", "block2_conv2", "block2_pool"
-    ]  # fmt: skip
+        "block1_conv1",
+        "block1_conv2",
+        "block1_pool",
+        "block2_conv1",
+        "block2_conv2",
+        "block2_pool",
+    ]
     convs = {"block1_conv1", "block1_conv2", "block2_conv1", "block2_conv2"}
     assert set(variables["params"]) == convs | {f"{name}_bn" for name in convs}
     assert taps["block2_pool"].shape == (2, 8, 8, 12)
@@ -235,8 +243,9 @@ def test_statistics_over_named_axis_are_those_of_the_whole_batch():
     taps, stats = on_devices(rgb.reshape(2, 2, 8, 8, 3))
     jax.tree.map(
         lambda got, wanted: np.testing.assert_allclose(got[1], wanted, rtol=1e-4, atol=1e-4),
-        stats, want_stats,
-    )  # fmt: skip
+        stats,
+        want_stats,
+    )
     last = taps["block1_conv2"].reshape(want["block1_conv2"].shape)
     np.testing.assert_allclose(last, want["block1_conv2"], rtol=1e-3, atol=1e-3)
 

@@ -57,10 +57,7 @@ def random_keras_weights():
     """Layer name -> (kernel, bias) as Keras has them: block1_conv1's inputs are BGR."""
     rng = np.random.default_rng(0)
     return {
-        name: (
-            rng.standard_normal(shape, np.float32),
-            rng.standard_normal(shape[-1:], np.float32),
-        )
+        name: (rng.standard_normal(shape, np.float32), rng.standard_normal(shape[-1:], np.float32))
         for name, shape in vgg16.layer_shapes().items()
     }
 

@@ -1,12 +1,12 @@
 """The Python interface: `colorjax.Colorizer(model).colorize(photo)`.
 
-    from colorjax import Colorizer
+from colorjax import Colorizer
 
-    colorizer = Colorizer()                       # the model that colorjax comes with
-    colorizer.colorize("old.jpg").save("new.jpg")
-    first, second = colorizer.samples("old.jpg", 2)
-    for result in colorizer.colorize_many(paths, errors="return"):
-        ...                                       # an image, or the UserError in its place
+colorizer = Colorizer()                       # the model that colorjax comes with
+colorizer.colorize("old.jpg").save("new.jpg")
+first, second = colorizer.samples("old.jpg", 2)
+for result in colorizer.colorize_many(paths, errors="return"):
+    ...                                       # an image, or the UserError in its place
 """
 
 import os
@@ -60,9 +60,7 @@ class Colorizer:
         """
         # Another process may have another working folder.
         model = None if model is None else os.path.abspath(model)
-        self._arguments = {
-            "model": model, "size": size, "batch_size": batch_size, "device": device
-        }  # fmt: skip
+        self._arguments = {"model": model, "size": size, "batch_size": batch_size, "device": device}
         self._device = pick_device(device)
         with jax.default_device(self._device):
             self._painter = open_painter(load_network(model), size=size, batch_size=batch_size)
@@ -149,12 +147,7 @@ class Colorizer:
         return self._run([_photo(picture)], settings)[0]
 
     def colorize_many(
-        self,
-        pictures: Iterable[Picture],
-        *,
-        at_once: int = 16,
-        errors: str = "raise",
-        **settings,
+        self, pictures: Iterable[Picture], *, at_once: int = 16, errors: str = "raise", **settings
     ) -> Iterator[Image.Image | UserError]:
         """Colours many pictures, in their order; `settings` are those of `colorize`.
 
@@ -193,8 +186,9 @@ class Colorizer:
                         fault = error
                         break
                     photos.append(error)
-            good = iter(self._run([one for one in photos if isinstance(one, photo.Photo)],
-                                  [settings]))
+            good = iter(
+                self._run([one for one in photos if isinstance(one, photo.Photo)], [settings])
+            )
             for one in photos:
                 yield next(good)[0] if isinstance(one, photo.Photo) else one
             if fault is not None:
@@ -205,8 +199,10 @@ class Colorizer:
 
         The arrays may differ in size; `settings` are those of `colorize`.
         """
-        return [results[0] for results in self._results([_array(a) for a in arrays],
-                                                        [Settings(**settings)])]
+        return [
+            results[0]
+            for results in self._results([_array(a) for a in arrays], [Settings(**settings)])
+        ]
 
     def _run(
         self, photos: Sequence[photo.Photo], settings: Sequence[Settings]

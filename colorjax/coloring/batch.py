@@ -225,9 +225,7 @@ def _ahead(
             yield first, future.result()
 
 
-def _together(
-    reads: Iterator[tuple[Job, Photo | str]],
-) -> Iterator[list[tuple[Job, Photo | str]]]:
+def _together(reads: Iterator[tuple[Job, Photo | str]]) -> Iterator[list[tuple[Job, Photo | str]]]:
     """Groups of photos that are coloured together: many small ones, or one large one."""
     group, pixels = [], 0
     for job, one in reads:
@@ -272,5 +270,3 @@ def check_targets(
             taken.update(places)
             todo.append(job)
     return todo, skipped, faults
-
-

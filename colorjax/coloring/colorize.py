@@ -73,14 +73,16 @@ def open_painter(
     check_at_least("batch_size", batch_size, 1)
     model = build_model(network.config)
     return Painter(
-        network, size, batch_size,
+        network,
+        size,
+        batch_size,
         score=jax.jit(partial(_score, model, SPACES[network.config.space])),
         decode=jax.jit(
             partial(_decode, network.config, network.statistics),
             static_argnames=("method", "edges"),
         ),
         join=jax.jit(_join),
-    )  # fmt: skip
+    )
 
 
 def colorize(
@@ -140,8 +142,9 @@ def full_size(painter: Painter, fits: jax.Array, rgb_u8: np.ndarray) -> np.ndarr
 
     def settle():
         rows, columns, tile = under_way.pop(0)
-        result[rows, columns] = np.asarray(tile)[: rows.stop - rows.start,
-                                                 : columns.stop - columns.start]
+        result[rows, columns] = np.asarray(tile)[
+            : rows.stop - rows.start, : columns.stop - columns.start
+        ]
 
     for top, left in product(range(0, height, TILE), range(0, width, TILE)):
         rows = slice(top, min(top + TILE, height))
@@ -150,9 +153,8 @@ def full_size(painter: Painter, fits: jax.Array, rgb_u8: np.ndarray) -> np.ndarr
         part = rgb_u8[rows, columns]
         tile[: part.shape[0], : part.shape[1]] = part
         done = painter.join(
-            fits, tile,
-            _places(top, height, coarse_height), _places(left, width, coarse_width),
-        )  # fmt: skip
+            fits, tile, _places(top, height, coarse_height), _places(left, width, coarse_width)
+        )
         under_way.append((rows, columns, done))
         if len(under_way) == IN_FLIGHT:
             settle()
@@ -182,10 +184,14 @@ def _decoded(painter: Painter, scores: Scores, settings: Settings) -> jax.Array:
     own = own_decoding(painter.network) or Decoding()
     share = own.rebalance if settings.rebalance is None else settings.rebalance
     return painter.decode(
-        scores, jnp.float32(settings.temperature or own.temperature), jnp.float32(share),
-        jnp.float32(settings.saturation), jnp.uint32(settings.seed),
-        method=settings.decode or own.method, edges=settings.edges,
-    )  # fmt: skip
+        scores,
+        jnp.float32(settings.temperature or own.temperature),
+        jnp.float32(share),
+        jnp.float32(settings.saturation),
+        jnp.uint32(settings.seed),
+        method=settings.decode or own.method,
+        edges=settings.edges,
+    )
 
 
 def _score(model, space, variables, rgb_u8) -> Scores:
@@ -196,9 +202,16 @@ def _score(model, space, variables, rgb_u8) -> Scores:
 
 
 def _decode(
-    config, statistics, scores: Scores, temperature, rebalance, saturation, seed,
-    method: str, edges: str,
-) -> jax.Array:  # fmt: skip
+    config,
+    statistics,
+    scores: Scores,
+    temperature,
+    rebalance,
+    saturation,
+    seed,
+    method: str,
+    edges: str,
+) -> jax.Array:
     """CIELUV chroma, whatever the network's space, made ready to be enlarged."""
     task = build_task(config, statistics, Decoding(method, temperature, seed, rebalance))
     chroma = task.decode(scores.outputs)

@@ -1,6 +1,6 @@
 """Packs photographs small, as `colorjax.data.packed` describes.
 
-    python -m colorjax.data.pack FOLDER... -o DIR
+python -m colorjax.data.pack FOLDER... -o DIR
 """
 
 import argparse

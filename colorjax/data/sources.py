@@ -104,8 +104,7 @@ def open_source(
         look = look_by_key(items, thorough=min_chroma > 0)
     else:
         raise UserError(
-            f"source {source!r} is none of sample, petals, folder:PATH, packed:DIR and "
-            "tfds:NAME"
+            f"source {source!r} is none of sample, petals, folder:PATH, packed:DIR and tfds:NAME"
         )
     looks = _look_at_all(look, len(items))
     _report_faults(source, [one.fault for one in looks if one.fault], len(looks), max_unreadable)

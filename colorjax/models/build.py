@@ -93,9 +93,7 @@ def build_binning(config: ConfigDict) -> Binning:
 
 
 def build_task(
-    config: ConfigDict,
-    statistics: dict[str, Any] | None,
-    decode_by: task.Decoding | None = None,
+    config: ConfigDict, statistics: dict[str, Any] | None, decode_by: task.Decoding | None = None
 ) -> task.Task:
     """The objective.
 
@@ -121,7 +119,11 @@ def build_task(
             statistics["counts"], binning, space, rebalance.uniform, rebalance.sigma
         )
     return task.classification(
-        binning, space, values=values, weights=weights, softness=settings.softness,
+        binning,
+        space,
+        values=values,
+        weights=weights,
+        softness=settings.softness,
         decode_by=decode_by or build_decoding(config),
     )
 

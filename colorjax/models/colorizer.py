@@ -32,6 +32,7 @@ class Encoder(NamedTuple):
     residual: Taps  # what residual units add
     pools: Taps  # what is joined without residual units
 
+
 _SQUEEZENET = (("fire9", 16), ("fire5", 8), ("fire3", 4), ("conv1", 2))
 _EFFICIENTNET = (("stage7", 32), ("stage5", 16), ("stage3", 8), ("stage2", 4), ("stage1", 2))
 
@@ -239,6 +240,10 @@ class Colorizer(nn.Module):
 
     def _norm(self, x, train, name, use_bias=True):
         return nn.BatchNorm(
-            use_running_average=not train, use_bias=use_bias, dtype=self.dtype,
-            axis_name=self.axis_name, name=name, **BATCH_NORM,
+            use_running_average=not train,
+            use_bias=use_bias,
+            dtype=self.dtype,
+            axis_name=self.axis_name,
+            name=name,
+            **BATCH_NORM,
         )(x)

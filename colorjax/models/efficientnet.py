@@ -64,10 +64,18 @@ def blocks(width: float = 1.0) -> list[Block]:
     for stage, (repeats, side, stride, expansion, channels) in enumerate(_STAGES, start=1):
         for i in range(repeats):
             features = scale_width(channels, width)
-            found.append(Block(
-                f"block{len(found)}", stage, i == repeats - 1, side, stride if i == 0 else 1,
-                depth, depth * expansion, features,
-            ))  # fmt: skip
+            found.append(
+                Block(
+                    f"block{len(found)}",
+                    stage,
+                    i == repeats - 1,
+                    side,
+                    stride if i == 0 else 1,
+                    depth,
+                    depth * expansion,
+                    features,
+                )
+            )
             depth = features
     return found
 
@@ -228,9 +236,13 @@ def _shifted(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
 def _grouped(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     padding = [(before, after) for _, before, after in extents(x, kernel.shape[0], stride)]
     return jax.lax.conv_general_dilated(
-        x, kernel.astype(x.dtype), (stride, stride), padding,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=x.shape[-1],
-    )  # fmt: skip
+        x,
+        kernel.astype(x.dtype),
+        (stride, stride),
+        padding,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=x.shape[-1],
+    )
 
 
 def is_frozen(layer: str, train_depthwise: bool, frozen_stages: int) -> bool:

@@ -23,9 +23,15 @@ STRIDE = 16  # sides must divide by it
 
 # Fire module -> channels of its squeeze, and of each of its two expansions.
 _FIRES = {
-    "fire2": (16, 64), "fire3": (16, 64), "fire4": (32, 128), "fire5": (32, 128),
-    "fire6": (48, 192), "fire7": (48, 192), "fire8": (64, 256), "fire9": (64, 256),
-}  # fmt: skip
+    "fire2": (16, 64),
+    "fire3": (16, 64),
+    "fire4": (32, 128),
+    "fire5": (32, 128),
+    "fire6": (48, 192),
+    "fire7": (48, 192),
+    "fire8": (64, 256),
+    "fire9": (64, 256),
+}
 _FIRST = 64  # channels of conv1
 _POOLED = ("fire2", "fire4", "fire6")  # which begin with a max-pool
 

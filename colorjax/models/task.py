@@ -94,9 +94,7 @@ def classification(
         key = jax.random.key(decode_by.seed)
         if weights is not None:
             logits = decoding.unbalance(logits, weights, 1.0 - decode_by.rebalance)
-        return decoding.decode(
-            logits, values, space, decode_by.method, decode_by.temperature, key
-        )
+        return decoding.decode(logits, values, space, decode_by.method, decode_by.temperature, key)
 
     def constant(counts, example):
         # So sure of one bin that every decoding says that one.
@@ -226,9 +224,7 @@ def _task(
         predicted = enlarge(decode(outputs), example.chroma.shape[-2])
         rgb, chroma = _in_luv(space, example.lightness, predicted)
         true_rgb, true_chroma = _in_luv(space, example.lightness, example.chroma)
-        accuracy = metrics.bin_accuracy(
-            LUV_BINS.encode(chroma), LUV_BINS.encode(true_chroma)
-        )
+        accuracy = metrics.bin_accuracy(LUV_BINS.encode(chroma), LUV_BINS.encode(true_chroma))
         return {
             "loss": loss(outputs, example),
             "l_reg": metrics.l_reg(chroma, true_chroma),
@@ -239,9 +235,7 @@ def _task(
 
     def statistics(example):
         counts, sums = jax.vmap(lambda c: bins.bin_counts_and_sums(binning, c))(example.chroma)
-        clipped = bins.clipped_fraction(
-            example.chroma, binning.low, binning.high, axis=(-2, -1)
-        )
+        clipped = bins.clipped_fraction(example.chroma, binning.low, binning.high, axis=(-2, -1))
         return {"counts": counts, "sums": sums, "clipped": clipped}
 
     return Task(prepare, loss, decode, measure, space.join, statistics, constant)

@@ -81,8 +81,7 @@ def blur(x: jax.Array, weights: jax.Array) -> jax.Array:
         padding[axis] = (radius, radius)
         padded = jnp.pad(x, padding, mode="edge")
         x = sum(
-            w * jax.lax.dynamic_slice_in_dim(padded, i, length, axis)
-            for i, w in enumerate(weights)
+            w * jax.lax.dynamic_slice_in_dim(padded, i, length, axis) for i, w in enumerate(weights)
         )
         # Else a GPU's compiler would write out the second sum over all terms of the first.
         x = jax.lax.optimization_barrier(x)

@@ -17,11 +17,7 @@ from jax import Array
 
 # ITU-R BT.709 primaries and D65 white, to six digits, as in OpenCV and scikit-image.
 xyz_from_linear_rgb = np.array(
-    [
-        [0.412453, 0.357580, 0.180423],
-        [0.212671, 0.715160, 0.072169],
-        [0.019334, 0.119193, 0.950227],
-    ]
+    [[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]]
 )
 white_xyz = xyz_from_linear_rgb.sum(axis=1)
 

@@ -27,9 +27,7 @@ def upsample(x: jax.Array, factor: int, method: str = "nearest") -> jax.Array:
         return x
     *batch, height, width, channels = x.shape
     if method == "bilinear":
-        return jax.image.resize(
-            x, (*batch, height * factor, width * factor, channels), "bilinear"
-        )
+        return jax.image.resize(x, (*batch, height * factor, width * factor, channels), "bilinear")
     x = jnp.broadcast_to(
         x[..., :, None, :, None, :], (*batch, height, factor, width, factor, channels)
     )
@@ -77,9 +75,7 @@ def guide_chroma(
     size = (*[1] * (lightness.ndim - 3), 2 * radius + 1, 2 * radius + 1, 1)
 
     def extreme(initial, of):
-        return jax.lax.reduce_window(
-            lightness, initial, of, size, (1,) * lightness.ndim, "SAME"
-        )
+        return jax.lax.reduce_window(lightness, initial, of, size, (1,) * lightness.ndim, "SAME")
 
     low, high = extreme(jnp.inf, jax.lax.min), extreme(-jnp.inf, jax.lax.max)
     return jnp.concatenate([slope, offset - 50.0 * slope, low, high], axis=-1)
@@ -118,9 +114,7 @@ def sample_bilinear(x: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Ar
     return along(along(x, rows, 0), columns, 1)
 
 
-def conv_upsampled(
-    maps: Sequence[tuple[jax.Array, int]], kernel: jax.Array
-) -> jax.Array:
+def conv_upsampled(maps: Sequence[tuple[jax.Array, int]], kernel: jax.Array) -> jax.Array:
     """3x3 convolution, zero-padded to SAME, over nearest-upsampled maps joined along channels.
 
     `maps` holds (x [b, height // factor, width // factor, channels], factor), where a factor is a
@@ -136,11 +130,7 @@ def conv_upsampled(
     _check_maps(maps, kernel)
     ends = list(accumulate(x.shape[-1] for x, _ in maps))
     kernels = jnp.split(kernel, ends[:-1], axis=2)
-    parts = [
-        conv_same(x, k)
-        for (x, factor), k in zip(maps, kernels, strict=True)
-        if factor == 1
-    ]
+    parts = [conv_same(x, k) for (x, factor), k in zip(maps, kernels, strict=True) if factor == 1]
     coarse = [(*m, k) for m, k in zip(maps, kernels, strict=True) if m[1] > 1]
     if coarse:
         parts.append(_conv_coarse(coarse))
@@ -246,13 +236,17 @@ def _kernel_gradient(x: jax.Array, g: jax.Array, size: int) -> jax.Array:
     def band(i):
         xs = jax.lax.dynamic_slice_in_dim(x, i * rows, rows + 2 * margin, 1)
         gs = jax.lax.dynamic_slice_in_dim(g, i * rows, rows, 1)
-        return jnp.stack([
-            jnp.tensordot(
-                xs[:, r : r + rows, c : c + width], gs, ((0, 1, 2),) * 2,
-                preferred_element_type=jnp.promote_types(x.dtype, jnp.float32),
-            )
-            for r, c in product(range(size), repeat=2)
-        ])  # fmt: skip
+        return jnp.stack(
+            [
+                jnp.tensordot(
+                    xs[:, r : r + rows, c : c + width],
+                    gs,
+                    ((0, 1, 2),) * 2,
+                    preferred_element_type=jnp.promote_types(x.dtype, jnp.float32),
+                )
+                for r, c in product(range(size), repeat=2)
+            ]
+        )
 
     total, _ = jax.lax.scan(lambda acc, i: (acc + band(i), None), band(0), jnp.arange(1, bands))
     return total.reshape(size, size, depth, -1)

@@ -63,11 +63,7 @@ def read_metadata(image: Image.Image) -> tuple[Metadata, bytes | None, list[str]
     if found["XMP"]:
         pattern = rb'(tiff:Orientation(?:=["\']|>))[2-8]'
         found["XMP"] = re.sub(pattern, rb"\g<1>1", found["XMP"].rstrip(b"\0"))
-    return (
-        Metadata(found["EXIF"], found["XMP"], _dpi(image)),
-        found["colour profile"],
-        notices,
-    )
+    return (Metadata(found["EXIF"], found["XMP"], _dpi(image)), found["colour profile"], notices)
 
 
 def _exif(image: Image.Image) -> bytes | None:

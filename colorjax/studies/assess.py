@@ -94,11 +94,13 @@ def measure_constant(config: ConfigDict, items: Sequence, chroma: np.ndarray) ->
     """The metrics of one chroma [2] everywhere."""
     everywhere = task.regression(space=SPACES["luv"])
     average = evaluate.averager(
-        config, everywhere, items,
+        config,
+        everywhere,
+        items,
         lambda c, example: everywhere.measure(
             jnp.broadcast_to(c / task.CHROMA_SCALE, example.chroma.shape), example
         ),
-    )  # fmt: skip
+    )
     return task.summarize(average(np.float32(chroma)))
 
 

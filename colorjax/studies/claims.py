@@ -51,8 +51,10 @@ PAPER_CLAIMS = (
     # Of the two models' results (the paper, section 5.3) ...
     Claim(
         "Regression comes out less saturated than classification",
-        [("colorfulness", "regression", "<", "classification"),
-         ("sat_diff", "regression", ">", "classification")],
+        [
+            ("colorfulness", "regression", "<", "classification"),
+            ("sat_diff", "regression", ">", "classification"),
+        ],
     ),
     # ... of the regression's loss: l2 first, later Huber's, "ideal" (the paper, section 3.5) ...
     Claim("Huber's loss does better than l2", [("l_reg", "regression_huber", "<", "regression")]),
@@ -67,8 +69,11 @@ PAPER_CLAIMS = (
     chosen("Three final convolutions do better than one or two", "loss", "<", "final_1", "final_2"),
     Claim(
         "Classification does better in LUV than in HSV",
-        [("l_reg", "classification", "<", "hsv"), ("acc_u", "classification", ">", "hsv"),
-         ("acc_v", "classification", ">", "hsv")],
+        [
+            ("l_reg", "classification", "<", "hsv"),
+            ("acc_u", "classification", ">", "hsv"),
+            ("acc_v", "classification", ">", "hsv"),
+        ],
     ),
     chosen("Batches of 6 do better than those of 4", "loss", "<", "batch_4"),
     chosen("Adam's b2 of 0.999 does better than 0.99", "loss", "<", "adam_b2_0.99"),
@@ -80,16 +85,20 @@ OUR_CLAIMS = (
     Claim("Regression has the lower L_reg", [("l_reg", "regression", "<", "classification")]),
     Claim(
         "Classification has the higher accuracies",
-        [("acc_u", "classification", ">", "regression"),
-         ("acc_v", "classification", ">", "regression")],
+        [
+            ("acc_u", "classification", ">", "regression"),
+            ("acc_v", "classification", ">", "regression"),
+        ],
     ),
     chosen("Batches of 6 do better than those of 8 and 12", "loss", "<", "batch_8", "batch_12"),
 )
 LATER_CLAIMS = (
     Claim(
         "Rebalancing brings colorfulness up towards the photographs'",
-        [("colorfulness", "channels_rebalanced", ">", "classification"),
-         ("delta_colorfulness", "channels_rebalanced", "<", "classification")],
+        [
+            ("colorfulness", "channels_rebalanced", ">", "classification"),
+            ("delta_colorfulness", "channels_rebalanced", "<", "classification"),
+        ],
         shown=("psnr",),
     ),
     Claim(
@@ -99,14 +108,18 @@ LATER_CLAIMS = (
     ),
     Claim(
         "The annealed mean brings colorfulness up towards the photographs', from the mean's",
-        [("colorfulness", "classification, annealed 0.38", ">", "classification, mean"),
-         ("delta_colorfulness", "classification, annealed 0.38", "<", "classification, mean")],
+        [
+            ("colorfulness", "classification, annealed 0.38", ">", "classification, mean"),
+            ("delta_colorfulness", "classification, annealed 0.38", "<", "classification, mean"),
+        ],
         shown=("psnr",),
     ),
     Claim(
         "The mean has the higher PSNR than argmax, at less colorfulness",
-        [("psnr", "classification, mean", ">", "classification, argmax"),
-         ("colorfulness", "classification, mean", "<", "classification, argmax")],
+        [
+            ("psnr", "classification, mean", ">", "classification, argmax"),
+            ("colorfulness", "classification, mean", "<", "classification, argmax"),
+        ],
     ),
 )
 

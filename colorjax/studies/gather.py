@@ -12,20 +12,20 @@ from ml_collections import ConfigDict
 from colorjax.studies import report
 from colorjax.studies.sweep import Settings
 from colorjax.training import figures
-from colorjax.weights.runs import (
-    flatten,
-    read_json,
-    read_metrics,
-    read_record,
-)
+from colorjax.weights.runs import flatten, read_json, read_metrics, read_record
 
 OWN = "own"  # the decoding that a run's config names
 # Of a run, by the first setting that it changes: what its losses are drawn with.
 THEMES = {
-    "objective": "regression", "model": "structure", "space": "colour space",
-    "optimizer": "optimizer, batch and seed", "batch_size": "optimizer, batch and seed",
-    "seed": "optimizer, batch and seed", "bins": "bins and weights",
-    "rebalance": "bins and weights", "decoding": "bins and weights",
+    "objective": "regression",
+    "model": "structure",
+    "space": "colour space",
+    "optimizer": "optimizer, batch and seed",
+    "batch_size": "optimizer, batch and seed",
+    "seed": "optimizer, batch and seed",
+    "bins": "bins and weights",
+    "rebalance": "bins and weights",
+    "decoding": "bins and weights",
 }
 BASE = "classification"  # the run that the others, regression apart, are compared with
 
@@ -42,8 +42,14 @@ def run_config(folder: Path) -> ConfigDict:
 
 def read_row(folder: Path, settings: Settings) -> dict[str, Any]:
     """An experiment's row, from what its folder holds."""
-    row = {"run": folder.name, "settings": settings, "outcome": "unfinished", "minutes": None,
-           "parameters": None, "metrics": {}}
+    row = {
+        "run": folder.name,
+        "settings": settings,
+        "outcome": "unfinished",
+        "minutes": None,
+        "parameters": None,
+        "metrics": {},
+    }
     if (folder / "record.json").exists():
         row["parameters"] = read_record(folder)["parameters"]
     if (folder / "seconds.json").exists():
@@ -63,11 +69,14 @@ def gather(config: ConfigDict, workdir: Path, rows: Sequence[dict[str, Any]]) ->
     measured = {run: read_json(workdir / run / "measured.json") for run in done}
     records = {
         row["run"]: read_record(workdir / row["run"])
-        for row in rows if (workdir / row["run"] / "record.json").exists()
+        for row in rows
+        if (workdir / row["run"] / "record.json").exists()
     }
     decodings = [
         {"run": run, "decoding": name, "metrics": metrics}
-        for run in done for name, metrics in measured[run]["metrics"].items() if name != OWN
+        for run in done
+        for name, metrics in measured[run]["metrics"].items()
+        if name != OWN
     ]
     base = BASE if BASE in done else next(iter(done), None)
     return report.Content(
@@ -111,13 +120,18 @@ def data_sets(workdir: Path, records: dict[str, dict]) -> list[dict[str, Any]]:
         of_paper = config.space == "luv" and config.bins.layout == "channels"
         if of_paper or record["source"] not in rows:
             rows[record["source"]] = {
-                "source": record["source"], **record["data"], "clipped": record["bins"]["clipped"],
+                "source": record["source"],
+                **record["data"],
+                "clipped": record["bins"]["clipped"],
             }
     return list(rows.values())
 
 
 def draw_all(
-    config: ConfigDict, workdir: Path, rows: Sequence[dict], decodings: Sequence[dict],
+    config: ConfigDict,
+    workdir: Path,
+    rows: Sequence[dict],
+    decodings: Sequence[dict],
     measured: dict[str, dict],
 ) -> dict[str, tuple[np.ndarray, str]]:
     """The report's figures with their captions; those that nothing is there for are left out."""
@@ -125,25 +139,35 @@ def draw_all(
     pictures = {}
     panels = loss_panels(config, workdir, rows)
     if panels:
-        pictures["losses"] = figures.plot_losses(panels), (
-            "Losses by photographs seen. Those of other objectives, spaces, bins or weights are "
-            "not comparable; early ones may lie above the frame."
+        pictures["losses"] = (
+            figures.plot_losses(panels),
+            (
+                "Losses by photographs seen. Those of other objectives, spaces, bins or weights "
+                "are not comparable; early ones may lie above the frame."
+            ),
         )
     if shown:
         shares = {"truth": measured[shown[0]]["saturation"]["truth"]}
         shares |= {run: measured[run]["saturation"]["prediction"] for run in shown}
-        pictures["saturation"] = figures.plot_saturation(shares), (
-            "HSV saturation of the hold-out's pixels; dark ones may have any."
+        pictures["saturation"] = (
+            figures.plot_saturation(shares),
+            ("HSV saturation of the hold-out's pixels; dark ones may have any."),
         )
     if measured:
-        pictures["colorfulness"] = draw_colorfulness(rows, decodings), (
-            "Colorfulness against PSNR on the hold-out: a prediction that dares more colour pays "
-            "for it where the colour is wrong."
+        pictures["colorfulness"] = (
+            draw_colorfulness(rows, decodings),
+            (
+                "Colorfulness against PSNR on the hold-out: a prediction that dares more colour "
+                "pays for it where the colour is wrong."
+            ),
         )
     if shown:
-        pictures["photographs"] = figures.image_grid(photographs(workdir, shown), []), (
-            "Photographs of the hold-out: what the networks are given, what each run makes of it, "
-            "and the truth."
+        pictures["photographs"] = (
+            figures.image_grid(photographs(workdir, shown), []),
+            (
+                "Photographs of the hold-out: what the networks are given, what each run makes of "
+                "it, and the truth."
+            ),
         )
     return pictures
 
@@ -154,8 +178,9 @@ def loss_panels(
     """{theme: {run: {split: points}}} for `figures.plot_losses`; BASE stands first in each."""
     panels: dict[str, dict] = {}
     for row in rows:
-        curves = loss_curves(workdir / row["run"], row["settings"].get("batch_size",
-                                                                      config.batch_size))
+        curves = loss_curves(
+            workdir / row["run"], row["settings"].get("batch_size", config.batch_size)
+        )
         if any(curves.values()):
             panels.setdefault(theme(row["settings"]), {})[row["run"]] = curves
     base = panels.pop("", {})

@@ -35,20 +35,32 @@ def prior(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     source, binning = opening.open_source(config), build_binning(config)
     statistics = evaluate.measure_bins(config, build_task(config, None), source.train)
     blurred, weights = (
-        np.asarray(x) for x in task.rebalancing(
-            statistics["counts"], binning, SPACES[config.space],
-            config.rebalance.uniform, config.rebalance.sigma,
+        np.asarray(x)
+        for x in task.rebalancing(
+            statistics["counts"],
+            binning,
+            SPACES[config.space],
+            config.rebalance.uniform,
+            config.rebalance.sigma,
         )
     )
     result = {
-        "source": source.name, "data": source.notes, "images": statistics["images"],
-        "clipped": statistics["clipped"], "counts": statistics["counts"],
-        "centers": binning.centers.tolist(), "prior": blurred.tolist(), "weights": weights.tolist(),
+        "source": source.name,
+        "data": source.notes,
+        "images": statistics["images"],
+        "clipped": statistics["clipped"],
+        "counts": statistics["counts"],
+        "centers": binning.centers.tolist(),
+        "prior": blurred.tolist(),
+        "weights": weights.tolist(),
     }
     runs.write_json(workdir / "prior.json", result)
     runs.write_json(workdir / "config.json", config.to_dict())
     picture = figures.plot_prior(
-        binning.centers, np.array(statistics["counts"]), blurred, weights,
+        binning.centers,
+        np.array(statistics["counts"]),
+        blurred,
+        weights,
         colors(SPACES[config.space], binning),
     )
     image_io.write(workdir / "prior.png", picture)

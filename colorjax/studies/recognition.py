@@ -228,8 +228,11 @@ def note(labels: Sequence[int | None] | None, count: int) -> str:
     ]
     if labels is not None:
         known = sum(label is not None for label in labels)
-        lines.insert(0, (
-            f"top-1: share of {known} photographs that {NETWORK} recognises at {SIDE} pixels; "
-            f"{count - known} of {count} ({(count - known) / count:.0%}) are of no known class."
-        ))  # fmt: skip
+        lines.insert(
+            0,
+            (
+                f"top-1: share of {known} photographs that {NETWORK} recognises at {SIDE} pixels; "
+                f"{count - known} of {count} ({(count - known) / count:.0%}) are of no known class."
+            ),
+        )
     return "\n".join(lines)

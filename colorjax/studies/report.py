@@ -39,8 +39,13 @@ hold-out at its best checkpoint, the one with the lowest hold-out loss; whatever
 predicts in, L_reg and the accuracies are those of CIELUV.
 """
 DATA_COLUMNS = {
-    "source": "Data set", "found": "Found", "train": "Training", "holdout": "Hold-out",
-    "unreadable": "Unreadable", "near_gray": "Near gray", "clipped": "Pixels outside ±100",
+    "source": "Data set",
+    "found": "Found",
+    "train": "Training",
+    "holdout": "Hold-out",
+    "unreadable": "Unreadable",
+    "near_gray": "Near gray",
+    "clipped": "Pixels outside ±100",
 }
 FEW = 100  # photographs held out, of which a verdict says little
 
@@ -86,8 +91,10 @@ def markdown(content: Content) -> str:
         ),
     }
     body = "".join(f"\n## {title}\n\n{text}\n" for title, text in sections.items())
-    return f"# Colorization: regression, classification and their alternatives\n\n" \
+    return (
+        f"# Colorization: regression, classification and their alternatives\n\n"
         f"{content.summary}\n{body}"
+    )
 
 
 def results_of(content: Content) -> Results:
@@ -185,8 +192,11 @@ def decodings_table(decodings: Sequence[dict[str, Any]]) -> str:
         return "No run has been decoded in several ways yet."
     columns = [c for c in metric_columns([row["metrics"] for row in decodings]) if c != "loss"]
     lines = [
-        [f"**{row['run']}**", row["decoding"].replace(" ", NO_BREAK),
-         *(number(c, row["metrics"].get(c)) for c in columns)]
+        [
+            f"**{row['run']}**",
+            row["decoding"].replace(" ", NO_BREAK),
+            *(number(c, row["metrics"].get(c)) for c in columns),
+        ]
         for row in decodings
     ]
     truth = decodings[0]["metrics"]

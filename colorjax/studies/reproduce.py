@@ -147,9 +147,7 @@ def measure(folder: Path, decodings: dict[str, Settings]) -> None:
     averages = split_names(average(variables))
     saturation = {name: shares.tolist() for name, shares in averages.pop("saturation").items()}
     metrics = {name: summarize(averages[name]) for name in tasks}  # jax has sorted the names
-    write_json(
-        path, {"step": step, "asked": asked, "metrics": metrics, "saturation": saturation}
-    )
+    write_json(path, {"step": step, "asked": asked, "metrics": metrics, "saturation": saturation})
 
 
 def changed(config: ConfigDict, settings: Settings) -> ConfigDict:
@@ -196,7 +194,11 @@ def split_names(averages: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def draw(
-    config: ConfigDict, model: nn.Module, task: Task, holdout: Sequence, variables: Any,
+    config: ConfigDict,
+    model: nn.Module,
+    task: Task,
+    holdout: Sequence,
+    variables: Any,
     folder: Path,
 ) -> None:
     """Writes `pictures.npz`, at most `config.figure_images` of the hold-out."""

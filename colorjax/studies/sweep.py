@@ -16,9 +16,7 @@ from colorjax.weights.runs import flatten, read_json, write_json, write_text
 
 Settings = dict[str, Any]  # dotted name -> value
 # Metrics that a sweep may be judged by.
-LOWER_IS_BETTER = (
-    "loss", "l_reg", "sat_diff", "delta_colorfulness", "delta_colorfulness_absolute",
-)
+LOWER_IS_BETTER = ("loss", "l_reg", "sat_diff", "delta_colorfulness", "delta_colorfulness_absolute")
 
 
 def sweep(config: ConfigDict, workdir: Path) -> list[dict[str, Any]]:

@@ -63,13 +63,24 @@ def open_run(
     state, first_example, record = begin(config, workdir, source, model, tx, manager)
     task = build_task(config, record["bins"])
     settings = {
-        "model": model, "task": task, "tx": tx, "crop_size": config.data.crop_size,
-        "scale_jitter": config.data.get("scale_jitter", 0.0), "frames": config.get("frames", 0.0),
-        "ageing": config.get("ageing", 0.0), "average_decay": config.get("ema", 0.0),
-    }  # fmt: skip
+        "model": model,
+        "task": task,
+        "tx": tx,
+        "crop_size": config.data.crop_size,
+        "scale_jitter": config.data.get("scale_jitter", 0.0),
+        "frames": config.get("frames", 0.0),
+        "ageing": config.get("ageing", 0.0),
+        "average_decay": config.get("ema", 0.0),
+    }
     batches, step = open_stream(config, source, first_example, settings)
     run = Run(
-        config, workdir, manager, int(state.step), first_example, clock.paced(batches), step,
+        config,
+        workdir,
+        manager,
+        int(state.step),
+        first_example,
+        clock.paced(batches),
+        step,
         measure=evaluate.evaluator(config, model, task, source.holdout),
         draw=evaluate.drawer(config, model, task, source),
         clock=clock,
@@ -89,8 +100,11 @@ def open_stream(
     data = config.data
     weights = loader.folder_weights(source.train, dict(data.get("weights", ())))
     order = {
-        "batch_size": config.batch_size, "seed": config.seed, "weights": weights, "start": start,
-    }  # fmt: skip
+        "batch_size": config.batch_size,
+        "seed": config.seed,
+        "weights": weights,
+        "start": start,
+    }
     if data.get("resident"):
         if jax.process_count() > 1:
             raise UserError("data.resident is True with several processes, want one")
@@ -100,14 +114,22 @@ def open_stream(
         )
         return loader.train_indices(len(source.train), **order), step
     batches = loader.train_batches(
-        source.train, size=data.load_size, process_index=jax.process_index(),
-        process_count=jax.process_count(), num_threads=data.num_threads, **order,
-    )  # fmt: skip
+        source.train,
+        size=data.load_size,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        num_threads=data.num_threads,
+        **order,
+    )
     return batches, parallel.compile_step(partial(steps.train_step, **settings), donate=True)
 
 
 def begin(
-    config: ConfigDict, workdir: Path, source: Source, model: Colorizer, tx: Any,
+    config: ConfigDict,
+    workdir: Path,
+    source: Source,
+    model: Colorizer,
+    tx: Any,
     manager: checkpoint.Manager,
 ) -> tuple[TrainState, int, dict[str, Any]]:
     """The state to start or go on from, the images consumed before it, and the run's record."""
@@ -158,8 +180,12 @@ def surroundings() -> dict[str, Any]:
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "devices": [device.device_kind for device in jax.devices()],
         "processes": jax.process_count(),
-        "versions": {"python": platform.python_version(), "jax": jax.__version__,
-                     "jaxlib": jaxlib.__version__, "flax": flax.__version__},
+        "versions": {
+            "python": platform.python_version(),
+            "jax": jax.__version__,
+            "jaxlib": jaxlib.__version__,
+            "flax": flax.__version__,
+        },
     }
 
 

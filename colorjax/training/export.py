@@ -23,9 +23,12 @@ MAX_BYTES = 25_000_000
 
 # Settings that name places of the machine that trained, and what stands in the file for them.
 _PLACES = {
-    "data.source": "sample", "data.cache_dir": "", "data.tfds_dir": "",
-    "model.encoder_weights": "auto", "init_from": "",
-}  # fmt: skip
+    "data.source": "sample",
+    "data.cache_dir": "",
+    "data.tfds_dir": "",
+    "model.encoder_weights": "auto",
+    "init_from": "",
+}
 
 
 def export(workdir: str | os.PathLike, file: str | os.PathLike, licence: str = LICENCE) -> Path:

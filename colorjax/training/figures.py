@@ -107,7 +107,9 @@ def plot_losses(panels: dict[str, dict[str, dict[str, Sequence[Point]]]]) -> np.
             for run, points in lines.items():
                 first = run == next(iter(runs))
                 axes.plot(
-                    *zip(*points, strict=True), label=run, marker="." * (len(points) < 30),
+                    *zip(*points, strict=True),
+                    label=run,
+                    marker="." * (len(points) < 30),
                     **{"color": "black", "linewidth": 2.2, "zorder": 3} if first else {},
                 )
             _frame_losses(axes, [y for points in lines.values() for _, y in points])
@@ -133,7 +135,10 @@ def plot_saturation(shares: dict[str, np.ndarray]) -> np.ndarray:
         mean = float(np.sum(share * (edges[:-1] + edges[1:]) / 2))
         truth = name == "truth"
         axes.stairs(
-            100 * np.asarray(share), edges, label=f"{name}, mean {mean:.2f}", fill=truth,
+            100 * np.asarray(share),
+            edges,
+            label=f"{name}, mean {mean:.2f}",
+            fill=truth,
             **{"color": _TRUTH, "alpha": 0.5} if truth else {"linewidth": 2},
         )
     axes.set(xlabel="HSV saturation", ylabel="share of the hold-out's pixels, %", xlim=(0, 1))
@@ -161,8 +166,13 @@ def plot_colorfulness(
     if truth is not None:
         axes.axvline(truth, color=_TRUTH, linestyle="--", label="the photographs themselves")
     for (run, points), color in zip(paths.items(), itertools.cycle(_PATHS), strict=False):
-        axes.plot(*zip(*points.values(), strict=True), color=color, marker=".", linewidth=1,
-                  label=f"{run}, decoded in several ways")
+        axes.plot(
+            *zip(*points.values(), strict=True),
+            color=color,
+            marker=".",
+            linewidth=1,
+            label=f"{run}, decoded in several ways",
+        )
         labels += [(name, point, color) for name, point in points.items()]
     for (group, points), marker in zip(groups.items(), itertools.cycle("osD^vPX*"), strict=False):
         axes.scatter(*zip(*points.values(), strict=True), marker=marker, s=45, label=group)
@@ -186,13 +196,31 @@ def _label_points(axes, labels: Sequence[tuple[str, Point, str]]) -> None:
     for text, point, color in labels:
         x, y = axes.transData.transform(point)
         half = 3.5 * len(text)  # of the width of the text, nearly
-        for dx, dy in ((half + 8, 0), (-half - 8, 0), (0, 12), (0, -12), (half + 6, 10),
-                       (-half - 6, 10), (half + 6, -10), (-half - 6, -10), (0, 24), (0, -24)):
+        for dx, dy in (
+            (half + 8, 0),
+            (-half - 8, 0),
+            (0, 12),
+            (0, -12),
+            (half + 6, 10),
+            (-half - 6, 10),
+            (half + 6, -10),
+            (-half - 6, -10),
+            (0, 24),
+            (0, -24),
+        ):
             box = (x + dx - half, y + dy - 6, x + dx + half, y + dy + 6)
             if _inside(box, axes.bbox) and not any(_overlap(box, other) for other in taken):
                 taken.append(box)
-                axes.annotate(text, point, (dx * 0.72, dy * 0.72), textcoords="offset points",
-                              fontsize=8, color=color, ha="center", va="center")
+                axes.annotate(
+                    text,
+                    point,
+                    (dx * 0.72, dy * 0.72),
+                    textcoords="offset points",
+                    fontsize=8,
+                    color=color,
+                    ha="center",
+                    va="center",
+                )
                 break
 
 
@@ -205,7 +233,10 @@ def _overlap(one: tuple, two: tuple) -> bool:
 
 
 def plot_prior(
-    centers: np.ndarray, counts: np.ndarray, prior: np.ndarray, weights: np.ndarray,
+    centers: np.ndarray,
+    counts: np.ndarray,
+    prior: np.ndarray,
+    weights: np.ndarray,
     colors: np.ndarray,
 ) -> np.ndarray:
     """How often each bin occurs, before and after blurring, and what a pixel in it weighs.

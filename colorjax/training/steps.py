@@ -81,9 +81,14 @@ def augment_scaled(
         corner = (size - side) * jax.random.uniform(keys[1], (2,))
         scale = crop_size / side
         crop = jax.image.scale_and_translate(
-            image.astype(jnp.float32), (crop_size, crop_size, 3), (0, 1), jnp.full(2, scale),
-            -corner * scale, "cubic", precision=jax.lax.Precision.HIGHEST,
-        )  # fmt: skip
+            image.astype(jnp.float32),
+            (crop_size, crop_size, 3),
+            (0, 1),
+            jnp.full(2, scale),
+            -corner * scale,
+            "cubic",
+            precision=jax.lax.Precision.HIGHEST,
+        )
         crop = jnp.round(jnp.clip(crop, 0, 255)).astype(jnp.uint8)
         return jnp.where(jax.random.bernoulli(keys[2]), crop[:, ::-1], crop)
 
@@ -160,7 +165,9 @@ def train_step(
     def loss_fn(params):
         outputs, updates = model.apply(
             {"params": params, "batch_stats": state.batch_stats},
-            gray, train=True, mutable=["batch_stats"],
+            gray,
+            train=True,
+            mutable=["batch_stats"],
         )
         return jnp.mean(task.loss(outputs, example)), updates["batch_stats"]
 
@@ -230,12 +237,7 @@ def eval_step(
 
 
 def predict_step(
-    variables: Any,
-    batch: Batch,
-    axis_name: None,
-    *,
-    model: nn.Module,
-    task: Task,
+    variables: Any, batch: Batch, axis_name: None, *, model: nn.Module, task: Task
 ) -> dict[str, jax.Array]:
     """What a figure shows of {"rgb": uint8 [b, h, w, 3]}: `gray`, `prediction`, `truth`.
 

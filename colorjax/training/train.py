@@ -107,8 +107,12 @@ def measure_and_draw(run: Run, log: logs.Logs, step: int, variables: Any) -> dic
 def save(run: Run, step: int, state: TrainState, metrics: dict[str, float]) -> None:
     examples = run.first_example + (step - run.start) * run.config.batch_size
     checkpoint.save(
-        run.manager, step, state, config=runs.as_json(run.config.to_dict()),
-        position={"examples": examples}, metrics=metrics,
+        run.manager,
+        step,
+        state,
+        config=runs.as_json(run.config.to_dict()),
+        position={"examples": examples},
+        metrics=metrics,
     )
 
 

@@ -36,9 +36,15 @@ _PUBLISHED_SHA256 = "9360d174d0e5ab34b335c07d34c416af88d5d15c9ef2484a8d785c8a82a
 
 # What `zipfile` raises of a damaged file.
 _ZIP_FAULTS = (
-    zipfile.BadZipFile, zlib.error, struct.error, OSError, ValueError, RuntimeError, EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    OSError,
+    ValueError,
+    RuntimeError,
+    EOFError,
     OverflowError,
-)  # fmt: skip
+)
 
 _EPSILON = 1e-3  # of the batch norms
 _STATISTICS = ("weight", "bias", "running_mean", "running_var")  # of a batch norm

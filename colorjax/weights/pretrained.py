@@ -82,9 +82,7 @@ def _unwritable(error: Exception) -> UserError:
 def _download(published: Published, folder: str) -> str:
     pooch.get_logger().setLevel("WARNING")  # the progress bar says it all
     downloader = pooch.HTTPDownloader(
-        progressbar=sys.stderr.isatty(),
-        chunk_size=2**18,
-        timeout=(ANSWER_SECONDS, STALL_SECONDS),
+        progressbar=sys.stderr.isatty(), chunk_size=2**18, timeout=(ANSWER_SECONDS, STALL_SECONDS)
     )
     name = published.url.rpartition("/")[2]
     md5 = f"md5:{published.md5}"

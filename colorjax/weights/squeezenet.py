@@ -7,8 +7,6 @@ They are those of SqueezeNet 1.1 for Caffe (https://github.com/forresti/SqueezeN
 https://github.com/rcmalli/keras-squeezenet (MIT) brought to Keras: trained on BGR pictures.
 """
 
-
-
 from colorjax.models.squeezenet import layer_shapes
 from colorjax.weights import keras_file, store
 from colorjax.weights.store import Published, Weights
@@ -18,7 +16,7 @@ URL = (
     "squeezenet_weights_tf_dim_ordering_tf_kernels_notop.h5"
 )
 PUBLISHED_MD5 = {
-    "80b66c92d79d4310e07fb60a297bf0d1": "squeezenet_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    "80b66c92d79d4310e07fb60a297bf0d1": "squeezenet_weights_tf_dim_ordering_tf_kernels_notop.h5"
 }
 # Of all arrays in the order of their names, float32, the inputs of conv1 in RGB order.
 _PUBLISHED_SHA256 = "31b66f6e4595ec9b63a9a595d6d4d3cc2d485df9cd71e91b519be889d2a5ac93"

@@ -108,9 +108,11 @@ def load(published: Published, path: str | Path) -> Weights:
 def open_weights(published: Published, path: Path) -> safe_open:
     # Another program's arrays may be BGR, or laid out otherwise.
     return open_safetensors(
-        path, published.format, f"{published.network} weights in safetensors",
+        path,
+        published.format,
+        f"{published.network} weights in safetensors",
         f"make it with `python -m {published.module} FILE`",
-    )  # fmt: skip
+    )
 
 
 def open_safetensors(path: Path, format: str, what: str, hint: str) -> safe_open:

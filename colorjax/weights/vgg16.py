@@ -1,7 +1,7 @@
 """The published ImageNet weights of VGG16.
 
-    python -m colorjax.vgg16_weights FILE      ports a Keras file into the cache
-    python -m colorjax.vgg16_weights --fetch   downloads the published one (59 MB) and ports it
+python -m colorjax.vgg16_weights FILE      ports a Keras file into the cache
+python -m colorjax.vgg16_weights --fetch   downloads the published one (59 MB) and ports it
 """
 
 import hashlib

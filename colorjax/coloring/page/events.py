@@ -83,21 +83,56 @@ def wire(events: Events) -> None:
     decoder, _, _, _, seed, _ = controls
     shown = [page.view, page.slider, page.caption, page.message]
     on = functools.partial(_on, page.message)
-    on(page.upload.upload, events.choose, [page.upload, *controls], [*shown, page.gallery],
-       show_progress_on=page.slider, api_name="colorize", api_visibility="public")  # fmt: skip
-    on(page.examples.click, events.take_example, [page.examples, *controls],
-       [*shown, page.gallery, page.upload], show_progress_on=page.slider)  # fmt: skip
+    on(
+        page.upload.upload,
+        events.choose,
+        [page.upload, *controls],
+        [*shown, page.gallery],
+        show_progress_on=page.slider,
+        api_name="colorize",
+        api_visibility="public",
+    )
+    on(
+        page.examples.click,
+        events.take_example,
+        [page.examples, *controls],
+        [*shown, page.gallery, page.upload],
+        show_progress_on=page.slider,
+    )
     any_control = functools.partial(gr.on, [part.input for part in controls])
-    on(any_control, events.change, [page.view, *controls], shown, show_progress_on=page.slider,
-       show_progress="minimal", trigger_mode="always_last")  # fmt: skip
-    on(page.gallery.select, events.take_draw, [page.view, page.drawn, *controls],
-       [*shown, decoder, seed], show_progress_on=page.slider)  # fmt: skip
+    on(
+        any_control,
+        events.change,
+        [page.view, *controls],
+        shown,
+        show_progress_on=page.slider,
+        show_progress="minimal",
+        trigger_mode="always_last",
+    )
+    on(
+        page.gallery.select,
+        events.take_draw,
+        [page.view, page.drawn, *controls],
+        [*shown, decoder, seed],
+        show_progress_on=page.slider,
+    )
     gr.on([page.examples.click, page.gallery.select], None, js=SHOW_RESULT)
-    on(_busy(page.draw), events.draw, [page.view, page.count, *controls],
-       [page.gallery, page.drawn, page.message], show_progress="hidden",
-    ).then(lambda: gr.Button(DRAW, interactive=True), None, page.draw, **ASIDE)  # fmt: skip
-    ready = on(_busy(page.download), events.prepare, page.view, [page.file, page.message],
-               show_progress="hidden", api_name="download", api_visibility="public")  # fmt: skip
+    on(
+        _busy(page.draw),
+        events.draw,
+        [page.view, page.count, *controls],
+        [page.gallery, page.drawn, page.message],
+        show_progress="hidden",
+    ).then(lambda: gr.Button(DRAW, interactive=True), None, page.draw, **ASIDE)
+    ready = on(
+        _busy(page.download),
+        events.prepare,
+        page.view,
+        [page.file, page.message],
+        show_progress="hidden",
+        api_name="download",
+        api_visibility="public",
+    )
     ready.then(lambda: gr.Button(SAVE, interactive=True), None, page.download, **ASIDE)
     ready.then(None, [page.file, page.message], None, js=DOWNLOAD)
 
@@ -118,9 +153,7 @@ def _on(message: gr.HTML, listen: Callable, act: Callable[..., dict], inputs, ou
             return {message: f'<p role="alert">{html.escape(str(error))}</p>'}
 
     settings = {"api_visibility": "private"} | more
-    return listen(
-        told, inputs, outputs, concurrency_limit=1, concurrency_id="network", **settings
-    )
+    return listen(told, inputs, outputs, concurrency_limit=1, concurrency_id="network", **settings)
 
 
 def settings_of(
@@ -133,6 +166,10 @@ def settings_of(
 ) -> Settings:
     """What the controls say."""
     return Settings(
-        decode, temperature, rebalance, saturation, int(seed or 0),
+        decode,
+        temperature,
+        rebalance,
+        saturation,
+        int(seed or 0),
         "guided" if edges else "bilinear",
-    )  # fmt: skip
+    )

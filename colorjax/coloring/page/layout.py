@@ -67,9 +67,14 @@ def naming(examples: list[str]) -> str:
 
 def result(pictures: tuple[str, str], words: str) -> tuple:
     slider = gr.ImageSlider(
-        pictures, label="Before and after", show_label=False, interactive=False, max_height=640,
-        buttons=["fullscreen"], elem_id="result",
-    )  # fmt: skip
+        pictures,
+        label="Before and after",
+        show_label=False,
+        interactive=False,
+        max_height=640,
+        buttons=["fullscreen"],
+        elem_id="result",
+    )
     with gr.Row(elem_id="below"):
         words = gr.HTML(words, padding=False, elem_id="caption")
         download = gr.Button(SAVE, variant="primary", elem_id="download")
@@ -77,14 +82,16 @@ def result(pictures: tuple[str, str], words: str) -> tuple:
 
 
 def chooser(examples: list[str]) -> tuple:
-    upload = gr.File(
-        file_types=["image"], label="Your photo", height=130, elem_id="upload",
-    )  # fmt: skip
+    upload = gr.File(file_types=["image"], label="Your photo", height=130, elem_id="upload")
     message = gr.HTML(padding=False, elem_id="message")
     dataset = gr.Dataset(
-        components=[gr.Image(visible=False)], samples=[[path] for path in examples], type="index",
-        label="Or one of these", samples_per_page=len(examples), elem_id="examples",
-    )  # fmt: skip
+        components=[gr.Image(visible=False)],
+        samples=[[path] for path in examples],
+        type="index",
+        label="Or one of these",
+        samples_per_page=len(examples),
+        elem_id="examples",
+    )
     return upload, message, dataset
 
 
@@ -93,30 +100,48 @@ def controls(colorizer: Colorizer) -> tuple:
     choice = colorizer.decode is not None
     with gr.Accordion("How it is coloured", open=True, elem_id="settings"):
         decoder = gr.Radio(
-            DECODERS, value=colorizer.decode, label="Which colour is taken", visible=choice,
+            DECODERS,
+            value=colorizer.decode,
+            label="Which colour is taken",
+            visible=choice,
             elem_id="decoder",
             info="Where several are possible. Most likely is vivid, and may be patchy; Average is "
             "calm and pale; One draw takes any, by its chance.",
-        )  # fmt: skip
+        )
         rare = _rare_colours(colorizer.rebalance)
         saturation = gr.Slider(
-            0.0, 2.0, 1.0, step=0.05, label="Strength", buttons=[],
+            0.0,
+            2.0,
+            1.0,
+            step=0.05,
+            label="Strength",
+            buttons=[],
             info="0 is gray, 1 as the network has it.",
-        )  # fmt: skip
+        )
         daring = gr.Slider(
-            0.05, 1.5, colorizer.temperature or 1.0, step=0.01, label="Daring (temperature)",
-            visible=choice, buttons=[],
+            0.05,
+            1.5,
+            colorizer.temperature or 1.0,
+            step=0.01,
+            label="Daring (temperature)",
+            visible=choice,
+            buttons=[],
             info="Of In between and of draws: low keeps to likely colours, high tries others.",
-        )  # fmt: skip
+        )
         seed = gr.Number(
-            0, minimum=0, maximum=2**31 - 1, precision=0, label="Number of the draw (seed)",
+            0,
+            minimum=0,
+            maximum=2**31 - 1,
+            precision=0,
+            label="Number of the draw (seed)",
             visible=choice,
             info="The same number always gives the same colours. Several draws begin with it.",
-        )  # fmt: skip
+        )
         edges = gr.Checkbox(
-            True, label="Keep colours inside outlines",
+            True,
+            label="Keep colours inside outlines",
             info="Lets colour end where the photo has an edge.",
-        )  # fmt: skip
+        )
     return decoder, daring, rare, saturation, seed, edges
 
 
@@ -124,8 +149,14 @@ def _rare_colours(rebalance: float | None) -> gr.components.Component:
     if rebalance is None:
         return gr.Number(None, visible=False)
     return gr.Slider(
-        0.0, 1.0, rebalance, step=0.05, label="Rare colours (rebalance)", buttons=[],
-        elem_id="rare", info="0 keeps to what is usual, 1 is vivid and errs more often.",
+        0.0,
+        1.0,
+        rebalance,
+        step=0.05,
+        label="Rare colours (rebalance)",
+        buttons=[],
+        elem_id="rare",
+        info="0 keeps to what is usual, 1 is vivid and errs more often.",
     )
 
 
@@ -142,7 +173,13 @@ def samples(visible: bool) -> tuple:
             )
             draw = gr.Button(DRAW, elem_id="draw")
         gallery = gr.Gallery(
-            visible=False, columns=4, height="auto", allow_preview=False, show_label=False,
-            buttons=[], interactive=False, elem_id="gallery",
-        )  # fmt: skip
+            visible=False,
+            columns=4,
+            height="auto",
+            allow_preview=False,
+            show_label=False,
+            buttons=[],
+            interactive=False,
+            elem_id="gallery",
+        )
     return count, draw, gallery, gr.State(0)

@@ -28,17 +28,23 @@ WAITING = 100  # visitors in the queue, more are told to come back
 LOOPBACK = ("127.0.0.1", "localhost")
 
 # Of what gradio serves beside the page: what fetches from other machines, or runs programs.
-REFUSED = ("file=http", "proxy=", "process_recording", "vibe", "undo-vibe", "deep_link",
-           "run-history")  # fmt: skip
+REFUSED = (
+    "file=http",
+    "proxy=",
+    "process_recording",
+    "vibe",
+    "undo-vibe",
+    "deep_link",
+    "run-history",
+)
 POLICY = (
     "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; "
     "frame-ancestors 'self'; form-action 'self'; object-src 'none'"
 )
 # In place of gradio's own words.
-WORDS = gr.I18n(en={
-    "upload_text.drop_file": "Drop a photo here",
-    "upload_text.click_to_upload": "Choose one",
-})  # fmt: skip
+WORDS = gr.I18n(
+    en={"upload_text.drop_file": "Drop a photo here", "upload_text.click_to_upload": "Choose one"}
+)
 
 
 def build_page(colorizer: Colorizer, folder: Path) -> gr.Blocks:
@@ -128,17 +134,32 @@ def running(
         blocks = build_page(colorizer, folder)
         try:
             blocks.launch(
-                server_name=host, server_port=port, prevent_thread_lock=True, quiet=True,
-                share=False, inbrowser=False, show_error=False, footer_links=[], run_history=False,
-                max_file_size=MAX_UPLOAD_BYTES, enable_monitoring=False, mcp_server=False,
-                ssr_mode=False, pwa=False, num_workers=None, theme=_theme(), i18n=WORDS,
+                server_name=host,
+                server_port=port,
+                prevent_thread_lock=True,
+                quiet=True,
+                share=False,
+                inbrowser=False,
+                show_error=False,
+                footer_links=[],
+                run_history=False,
+                max_file_size=MAX_UPLOAD_BYTES,
+                enable_monitoring=False,
+                mcp_server=False,
+                ssr_mode=False,
+                pwa=False,
+                num_workers=None,
+                theme=_theme(),
+                i18n=WORDS,
                 css=resources.files("colorjax.coloring.page").joinpath("demo.css").read_text(),
-                app_kwargs={"middleware": [
-                    # Else a page elsewhere whose name leads to this machine could read this one.
-                    Middleware(TrustedHostMiddleware, allowed_hosts=hosts),
-                    Middleware(Guard),
-                ]},
-            )  # fmt: skip
+                app_kwargs={
+                    "middleware": [
+                        # Else a page elsewhere whose name leads here could read this one.
+                        Middleware(TrustedHostMiddleware, allowed_hosts=hosts),
+                        Middleware(Guard),
+                    ]
+                },
+            )
         except OSError as error:
             raise UserError(
                 f"cannot listen on {host}, port {port}: {error}; want another --port or --host"
@@ -152,14 +173,19 @@ def running(
 def _theme() -> gr.themes.Base:
     """Grays, so that no colour of the page vies with those of the photo; the system's own fonts."""
     return gr.themes.Base(
-        primary_hue="stone", secondary_hue="stone", neutral_hue="stone",
-        font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"],
+        primary_hue="stone",
+        secondary_hue="stone",
+        neutral_hue="stone",
+        font=["system-ui", "sans-serif"],
+        font_mono=["ui-monospace", "monospace"],
         radius_size="lg",
     ).set(
-        block_info_text_color="*neutral_600", block_info_text_color_dark="*neutral_300",
-        body_text_color_subdued="*neutral_600", body_text_color_subdued_dark="*neutral_300",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
         block_label_text_color="*neutral_600",
-    )  # fmt: skip
+    )
 
 
 def serve(
