@@ -17,6 +17,7 @@ from PIL import Image
 
 from colorjax import cli
 from colorjax.coloring import api, batch
+from colorjax.commands import colorize as command
 from colorjax.errors import UserError
 from colorjax.ops import color
 
@@ -258,7 +259,7 @@ def test_a_stop_that_a_callback_swallows_ends_the_batch_with_the_next_photo(numb
             yield batch.Outcome(f"{i}.png")
 
     monkeypatch.setattr(batch, "run", run)
-    monkeypatch.setattr(cli, "painter_of", lambda options: None)
+    monkeypatch.setattr(command, "painter_of", lambda options: None)
     options = dict.fromkeys(
         (
             "samples",
@@ -274,7 +275,7 @@ def test_a_stop_that_a_callback_swallows_ends_the_batch_with_the_next_photo(numb
     before = {which: signal.getsignal(which) for which in (signal.SIGINT, signal.SIGTERM)}
     try:
         with pytest.raises(KeyboardInterrupt):
-            list(cli.work([None] * 3, options))
+            list(command.work([None] * 3, options))
     finally:
         for which, handler in before.items():
             signal.signal(which, handler)
@@ -323,8 +324,8 @@ def test_choices_are_those_of_the_library():
     from colorjax.ops import decoding
     from colorjax.pictures import writing
 
-    assert cli.METHODS == decoding.METHODS and cli.EDGES == settings.EDGES
-    assert {f".{name}" for name in cli.FORMATS} <= set(writing.SUFFIXES)
+    assert command.METHODS == decoding.METHODS and command.EDGES == settings.EDGES
+    assert {f".{name}" for name in command.FORMATS} <= set(writing.SUFFIXES)
 
 
 def test_arrays_images_paths_and_bytes_give_the_same_picture(colorizer, tmp_path):

@@ -8,7 +8,9 @@ from pathlib import Path
 import colorjax
 
 PACKAGE = Path(colorjax.__file__).parent
-FLOORS = "errors|ops|pictures|models data|weights|training coloring|studies|cli main".split("|")
+FLOORS = (
+    "errors|ops|pictures|models data|weights|training coloring|studies|commands|cli main".split("|")
+)
 HEIGHT = {name: i for i, floor in enumerate(FLOORS) for name in floor.split()}
 
 

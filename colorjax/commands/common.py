@@ -1,0 +1,46 @@
+"""What several commands have in common: options that load a network, and how they speak."""
+
+from typing import Any
+
+import click
+
+
+def model_options(command):
+    """The options of every command that loads a network."""
+    for option in (
+        click.option("--device", metavar="NAME", help="cpu, gpu or gpu:1; the best unless given."),
+        click.option(
+            "--size",
+            type=click.IntRange(16),
+            metavar="PIXELS",
+            help="Side of the square with as many pixels as the network sees; that of its "
+            "training unless given.",
+        ),
+        click.option(
+            "--model",
+            metavar="PATH",
+            help="Folder of a training run, or a released file; the one that colorjax "
+            "comes with unless given.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def painter_of(options: dict[str, Any]) -> Any:
+    """The network of the `model_options`, ready to colour."""
+    import jax
+
+    from colorjax.coloring.colorize import open_painter
+    from colorjax.weights import devices
+    from colorjax.weights.devices import pick_device
+    from colorjax.weights.released import load_network
+
+    jax.config.update("jax_default_device", pick_device(options["device"]))
+    devices.keep_compiled_programs()
+    return open_painter(load_network(options["model"]), size=options["size"])
+
+
+def say(text: str) -> None:
+    """To the user, and not into a picture on standard output."""
+    click.echo(f"colorjax: {text}", err=True)
