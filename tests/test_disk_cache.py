@@ -17,6 +17,7 @@ from PIL import Image
 from colorjax.data import disk_cache, loader, opening, places, sources
 from colorjax.errors import UserError
 from colorjax.pictures import image_io
+from colorjax.settings import complete
 from configs import classify
 
 SIZE = 8
@@ -323,14 +324,18 @@ def config_of(photos: Path, **data):
     return config
 
 
+def opened(config):
+    return opening.open_source(complete(config).data)
+
+
 def test_cache_dir_has_both_sides_of_the_split_decoded_once_and_changes_no_pixel(
     photos, tmp_path, decodes
 ):
-    plain = opening.open_source(config_of(photos))
+    plain = opened(config_of(photos))
     assert isinstance(plain.train[0].data, Path)
     config = config_of(photos, cache_dir=str(tmp_path / "cache"))
     for _ in range(2):
-        source = opening.open_source(config)
+        source = opened(config)
     assert len(decodes) == len(plain.train) + len(plain.holdout) == 24
     assert (source.name, source.notes) == (plain.name, plain.notes)
     assert_array_equal(pixels(source.train), decoded(plain.train))
@@ -341,4 +346,4 @@ def test_cache_dir_has_both_sides_of_the_split_decoded_once_and_changes_no_pixel
 def test_settings_that_were_saved_before_there_was_a_cache_still_open(photos):
     config = config_of(photos)
     del config.data.cache_dir
-    assert isinstance(opening.open_source(config.lock()).train[0].data, Path)
+    assert isinstance(opened(config.lock()).train[0].data, Path)

@@ -15,12 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from colorjax.coloring.settings import Settings, check_settings, own_decoding
+from colorjax.coloring.settings import Settings, check_settings
 from colorjax.errors import check_at_least
 from colorjax.models.build import build_model, build_task
-from colorjax.models.task import Decoding, cell_means
+from colorjax.models.task import Task, cell_means
 from colorjax.ops import color, resample
 from colorjax.ops.spaces import SPACES
+from colorjax.settings import Decoding
 from colorjax.weights.released import Network
 
 # Sides of the network's input are multiples of this, as every encoder here wants.
@@ -78,7 +79,7 @@ def open_painter(
         batch_size,
         score=jax.jit(partial(_score, model, SPACES[network.config.space])),
         decode=jax.jit(
-            partial(_decode, network.config, network.statistics),
+            partial(_decode, build_task(network.config, network.statistics), network.config.space),
             static_argnames=("method", "edges"),
         ),
         join=jax.jit(_join),
@@ -181,7 +182,7 @@ def _padded(small: np.ndarray, batch_size: int) -> np.ndarray:
 
 
 def _decoded(painter: Painter, scores: Scores, settings: Settings) -> jax.Array:
-    own = own_decoding(painter.network) or Decoding()
+    own = painter.network.config.decoding
     share = own.rebalance if settings.rebalance is None else settings.rebalance
     return painter.decode(
         scores,
@@ -202,8 +203,8 @@ def _score(model, space, variables, rgb_u8) -> Scores:
 
 
 def _decode(
-    config,
-    statistics,
+    task: Task,
+    space: str,
     scores: Scores,
     temperature,
     rebalance,
@@ -213,9 +214,9 @@ def _decode(
     edges: str,
 ) -> jax.Array:
     """CIELUV chroma, whatever the network's space, made ready to be enlarged."""
-    task = build_task(config, statistics, Decoding(method, temperature, seed, rebalance))
-    chroma = task.decode(scores.outputs)
-    if config.space != "luv":
+    how = Decoding(method=method, temperature=temperature, seed=seed, rebalance=rebalance)
+    chroma = task.decode(scores.outputs, how)
+    if space != "luv":
         chroma = color.rgb_to_luv(task.colors(scores.space_lightness, chroma))[..., 1:]
     chroma = chroma * saturation
     if edges == "bilinear":

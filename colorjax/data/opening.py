@@ -1,29 +1,27 @@
-"""From a config's fields to the photographs of a run."""
+"""From settings to the photographs of a run."""
 
 from collections.abc import Sequence
 
-from ml_collections import ConfigDict
-
 from colorjax.data import disk_cache, sources
 from colorjax.errors import UserError
+from colorjax.settings import Data
 
 
-def open_source(config: ConfigDict) -> sources.Source:
-    """The photographs that `config.data` names, split into training and hold-out.
+def open_source(data: Data) -> sources.Source:
+    """The photographs that the settings name, split into training and hold-out.
 
-    With `data.cache_dir`, which runs of older versions lack, their squares are decoded already.
+    With a `cache_dir`, their squares are decoded already.
     """
-    data = config.data
     source = sources.open_source(
         data.source,
         holdout=data.holdout,
-        holdout_folders=data.get("holdout_folders", ()),
+        holdout_folders=data.holdout_folders,
         min_chroma=data.min_chroma,
         max_unreadable=data.max_unreadable,
         data_dir=data.tfds_dir or None,
     )
     source = limited(source, data.max_images) if data.max_images else source
-    if not data.get("cache_dir"):
+    if not data.cache_dir:
         return source
     train, holdout = (
         disk_cache.cached(items, data.load_size, data.cache_dir)

@@ -6,18 +6,18 @@ convolution already: the outputs then have half the picture's sides, or a quarte
 unit less, as in Zhang, Isola and Efros 2016: the eye sees colour no finer.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from colorjax.models.efficientnet import EfficientNetLite
+from colorjax.models import efficientnet, squeezenet, vgg16
 from colorjax.models.layers import Conv, ConvParams, add_bias, scale_width
-from colorjax.models.squeezenet import SqueezeNet
-from colorjax.models.vgg16 import BATCH_NORM, VGG16
+from colorjax.models.vgg16 import BATCH_NORM
 from colorjax.ops.resample import conv_same, upsample
+from colorjax.settings import Model
 
 MERGES = ("concat", "sum")
 LEAST_UNITS = 3  # that a decoder may have
@@ -26,11 +26,38 @@ Taps = tuple[tuple[str, int], ...]  # activations, and how much smaller than the
 
 
 class Encoder(NamedTuple):
-    """What a decoder takes from an encoder, from coarse to fine."""
+    """An encoder: all that tells one from another. Taps are listed from coarse to fine."""
 
     stride: int  # the sides of an image must divide by it
     residual: Taps  # what residual units add
     pools: Taps  # what is joined without residual units
+    # The colorizer, gray [b, h, w, 1], whether it is training, and width, dtype and name of the
+    # module -> {activation: [b, ., ., c]}
+    apply: Callable[..., dict[str, jax.Array]]
+    # Published weights, the settings, gray pictures to calibrate on -> (params, batch_stats)
+    from_pretrained: Callable[[Mapping[str, Any], Model, jax.Array], tuple[dict, dict]]
+    # A layer's name, train_depthwise, frozen_stages -> whether it has no gradient; None: all have.
+    is_frozen: Callable[[str, bool, int], bool] | None = None
+
+
+def _apply_vgg16(colorizer, gray, train, **common):
+    normed = {"batch_norm": colorizer.encoder_batch_norm, "axis_name": colorizer.axis_name}
+    return vgg16.VGG16(**normed, **common)(gray, train)
+
+
+def _apply_squeezenet(colorizer, gray, train, **common):
+    return squeezenet.SqueezeNet(**common)(gray)
+
+
+def _apply_efficientnet(colorizer, gray, train, **common):
+    trained = {name: getattr(colorizer, name) for name in ("train_depthwise", "frozen_stages")}
+    return efficientnet.EfficientNetLite(**trained, **common)(gray)
+
+
+def _pretrained_vgg16(weights, settings, gray):
+    if settings.encoder_batch_norm and settings.calibrate_batch_norm:
+        return vgg16.batch_norm_from_pretrained(weights, gray)
+    return vgg16.from_pretrained(weights, settings.encoder_batch_norm)
 
 
 _SQUEEZENET = (("fire9", 16), ("fire5", 8), ("fire3", 4), ("conv1", 2))
@@ -42,10 +69,25 @@ ENCODERS = {
         8,
         (("block4_conv3", 8), ("block3_conv3", 4), ("block2_conv2", 2), ("block1_conv2", 1)),
         (("block4_conv3", 8), ("block3_pool", 8), ("block2_pool", 4), ("block1_pool", 2)),
+        _apply_vgg16,
+        _pretrained_vgg16,
     ),
     # Their pools, or strides, come right after activations that are joined instead.
-    "squeezenet": Encoder(16, _SQUEEZENET, _SQUEEZENET),
-    "efficientnet-lite0": Encoder(16, _EFFICIENTNET, _EFFICIENTNET),
+    "squeezenet": Encoder(
+        16,
+        _SQUEEZENET,
+        _SQUEEZENET,
+        _apply_squeezenet,
+        lambda weights, settings, gray: (squeezenet.from_pretrained(weights), {}),
+    ),
+    "efficientnet-lite0": Encoder(
+        16,
+        _EFFICIENTNET,
+        _EFFICIENTNET,
+        _apply_efficientnet,
+        lambda weights, settings, gray: (efficientnet.from_pretrained(weights), {}),
+        efficientnet.is_frozen,
+    ),
 }
 
 
@@ -124,7 +166,8 @@ class Colorizer(nn.Module):
             raise ValueError(f"image is {height}x{width}, want multiples of {stride(self.encoder)}")
         if self.merge not in MERGES:
             raise ValueError(f"merge is {self.merge!r}, want one of {MERGES}")
-        taps = self._encode(gray, train)
+        common = {"width": self.width, "dtype": self.dtype, "name": "encoder"}
+        taps = ENCODERS[self.encoder].apply(self, gray, train, **common)
         if self.num_bins is None:
             return self._regress(taps, train)
         maps = self._maps(taps, train)
@@ -132,17 +175,6 @@ class Colorizer(nn.Module):
         for i, features in enumerate(self.final_features, start=1):
             x = self._conv(x, features, 3, train, f"final{i}", norm=self.final_batch_norm)
         return self._score(x)
-
-    def _encode(self, gray: jax.Array, train: bool) -> dict:
-        settings = {"width": self.width, "dtype": self.dtype, "name": "encoder"}
-        if self.encoder == "squeezenet":
-            return SqueezeNet(**settings)(gray)
-        if self.encoder == "efficientnet-lite0":
-            trained = {n: getattr(self, n) for n in ("train_depthwise", "frozen_stages")}
-            return EfficientNetLite(**trained, **settings)(gray)
-        return VGG16(batch_norm=self.encoder_batch_norm, axis_name=self.axis_name, **settings)(
-            gray, train
-        )
 
     def _score(self, x: jax.Array) -> jax.Array:
         """[b, h, w, c] -> [b, h, w, len(heads), num_bins]: a 1x1 convolution for each head."""

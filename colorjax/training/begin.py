@@ -13,13 +13,13 @@ import jax
 import jaxlib
 import numpy as np
 from absl import logging
-from ml_collections import ConfigDict
 
 from colorjax.data import loader, opening
 from colorjax.data.sources import Source
 from colorjax.errors import UserError
 from colorjax.models.build import build_model, build_task
 from colorjax.models.colorizer import Colorizer
+from colorjax.settings import Settings, as_dict, complete
 from colorjax.training import evaluate, parallel, steps
 from colorjax.training.console import say
 from colorjax.training.meter import Clock
@@ -40,7 +40,7 @@ CALIBRATION_IMAGES = 16
 class Run(NamedTuple):
     """What the loop needs besides the state that it changes."""
 
-    config: ConfigDict
+    settings: Settings
     workdir: Path
     manager: checkpoint.Manager
     start: int  # steps done before
@@ -54,35 +54,36 @@ class Run(NamedTuple):
 
 
 def open_run(
-    config: ConfigDict, workdir: Path, manager: checkpoint.Manager, clock: Clock
+    settings: Settings, workdir: Path, manager: checkpoint.Manager, clock: Clock
 ) -> tuple[Run, TrainState]:
     """Opens data and compiled functions, and the state to go on from."""
-    source = opening.open_source(config)
-    parallel.check_same("settings or photographs", json.dumps([config.to_dict(), source.notes]))
-    model, tx = build_model(config), build_optimizer(config)
-    state, first_example, record = begin(config, workdir, source, model, tx, manager)
-    task = build_task(config, record["bins"])
-    settings = {
+    source = opening.open_source(settings.data)
+    parallel.check_same("settings or photographs", json.dumps([as_dict(settings), source.notes]))
+    model, tx = build_model(settings), build_optimizer(settings)
+    state, first_example, record = begin(settings, workdir, source, model, tx, manager)
+    task = build_task(settings, runs.as_statistics(record["bins"]))
+    of_step = {
         "model": model,
         "task": task,
         "tx": tx,
-        "crop_size": config.data.crop_size,
-        "scale_jitter": config.data.get("scale_jitter", 0.0),
-        "frames": config.get("frames", 0.0),
-        "ageing": config.get("ageing", 0.0),
-        "average_decay": config.get("ema", 0.0),
+        "crop_size": settings.data.crop_size,
+        "scale_jitter": settings.data.scale_jitter,
+        "frames": settings.frames,
+        "ageing": settings.ageing,
+        "average_decay": settings.ema,
     }
-    batches, step = open_stream(config, source, first_example, settings)
+    batches, step = open_stream(settings, source, first_example, of_step)
+    squares = evaluate.squares_of(settings)
     run = Run(
-        config,
+        settings,
         workdir,
         manager,
         int(state.step),
         first_example,
         clock.paced(batches),
         step,
-        measure=evaluate.evaluator(config, model, task, source.holdout),
-        draw=evaluate.drawer(config, model, task, source),
+        measure=evaluate.evaluator(squares, model, task, source.holdout, settings.decoding),
+        draw=evaluate.drawer(settings, model, task, source),
         clock=clock,
         baseline=record["constant"],
     )
@@ -90,27 +91,27 @@ def open_run(
 
 
 def open_stream(
-    config: ConfigDict, source: Source, start: int, settings: dict[str, Any]
+    settings: Settings, source: Source, start: int, of_step: dict[str, Any]
 ) -> tuple[Iterator[steps.Batch], Callable]:
     """The batches from example `start` on, and the compiled step that they are for.
 
-    `settings` are those of `steps.train_step`. With `data.resident` the devices hold all
+    `of_step` are the arguments of `steps.train_step`. With `data.resident` the devices hold all
     photographs, and batches only say which: nothing else has to reach them.
     """
-    data = config.data
-    weights = loader.folder_weights(source.train, dict(data.get("weights", ())))
+    data = settings.data
+    weights = loader.folder_weights(source.train, dict(data.weights))
     order = {
-        "batch_size": config.batch_size,
-        "seed": config.seed,
+        "batch_size": settings.batch_size,
+        "seed": settings.seed,
         "weights": weights,
         "start": start,
     }
-    if data.get("resident"):
+    if data.resident:
         if jax.process_count() > 1:
             raise UserError("data.resident is True with several processes, want one")
         squares = devices.place(loader.stacked(source.train, data.load_size))
         step = parallel.compile_step(
-            partial(steps.resident_step, **settings), donate=True, constant=squares
+            partial(steps.resident_step, **of_step), donate=True, constant=squares
         )
         return loader.train_indices(len(source.train), **order), step
     batches = loader.train_batches(
@@ -121,11 +122,11 @@ def open_stream(
         num_threads=data.num_threads,
         **order,
     )
-    return batches, parallel.compile_step(partial(steps.train_step, **settings), donate=True)
+    return batches, parallel.compile_step(partial(steps.train_step, **of_step), donate=True)
 
 
 def begin(
-    config: ConfigDict,
+    settings: Settings,
     workdir: Path,
     source: Source,
     model: Colorizer,
@@ -134,41 +135,41 @@ def begin(
 ) -> tuple[TrainState, int, dict[str, Any]]:
     """The state to start or go on from, the images consumed before it, and the run's record."""
     if checkpoint.newest_step(manager) is None:
-        state, first_example, record = begin_afresh(config, source, model, tx)
+        state, first_example, record = begin_afresh(settings, source, model, tx)
     else:
-        like = state_shapes(config, model, tx)
+        like = state_shapes(settings, model, tx)
         restored, record = checkpoint.restore(manager, like), runs.read_record(workdir)
-        warn_of_changes(config, restored.config, source.notes, record["data"])
+        warn_of_changes(settings, complete(restored.config), source.notes, record["data"])
         state, first_example = restored.state, restored.position["examples"]
         say(f"goes on from step {restored.step} in {workdir}")
     record["sessions"] = [*record.get("sessions", []), {"step": int(state.step), **surroundings()}]
     if is_writer():
-        runs.write_json(workdir / "config.json", config.to_dict())
+        runs.write_settings(workdir, settings)
         runs.write_json(workdir / "record.json", record)
     # Hosts may have found other pretrained weights, or none.
     return parallel.from_writer(state), first_example, record
 
 
 def begin_afresh(
-    config: ConfigDict, source: Source, model: Colorizer, tx: Any
+    settings: Settings, source: Source, model: Colorizer, tx: Any
 ) -> tuple[TrainState, int, dict[str, Any]]:
     """As `begin`, for a run without a checkpoint."""
-    task = build_task(config, None)
-    calibration = evaluate.load_rgb(config, opening.spread(source.train, CALIBRATION_IMAGES))
-    state = init_state(config, model, tx)
-    if config.get("init_from"):
-        state, encoder = start_from(config.init_from, state)
+    task, squares = build_task(settings, None), evaluate.squares_of(settings)
+    calibration = evaluate.load_rgb(squares, opening.spread(source.train, CALIBRATION_IMAGES))
+    state = init_state(settings, model, tx)
+    if settings.init_from:
+        state, encoder = start_from(settings.init_from, state)
     else:
-        state, encoder = load_encoder(config, state, task.prepare(calibration).gray)
-    some = opening.spread(source.train, config.data.statistics_images)
-    statistics = evaluate.measure_bins(config, task, some)
+        state, encoder = load_encoder(settings.model, state, task.prepare(calibration).gray)
+    some = opening.spread(source.train, settings.data.statistics_images)
+    statistics = evaluate.measure_bins(squares, task, some)
     record = {
         "source": source.name,
         "data": source.notes,
         "encoder": encoder,
         "parameters": sum(x.size for x in jax.tree.leaves(state.params)),
-        "bins": statistics,
-        "constant": evaluate.measure_baseline(config, task, source.holdout, statistics["counts"]),
+        "bins": runs.statistics_as_json(statistics),
+        "constant": evaluate.measure_baseline(squares, task, source.holdout, statistics.counts),
     }
     say(summary(record))
     return state, 0, record
@@ -190,15 +191,15 @@ def surroundings() -> dict[str, Any]:
 
 
 def warn_of_changes(
-    config: ConfigDict, old_config: dict[str, Any], notes: dict[str, int], old_notes: dict[str, int]
+    settings: Settings, old_settings: Settings, notes: dict[str, int], old_notes: dict[str, int]
 ) -> None:
     """One line for each thing that is not what it was when the run was saved."""
     if not is_writer():
         return
-    old, new = runs.flatten(old_config), runs.flatten(runs.as_json(config.to_dict()))
-    for name in sorted(old.keys() | new.keys()):
-        if old.get(name) != new.get(name):
-            logging.warning("%s was %r in this run, is %r now", name, old.get(name), new.get(name))
+    old, new = (runs.flatten(as_dict(one)) for one in (old_settings, settings))
+    for name in sorted(new):
+        if old[name] != new[name]:
+            logging.warning("%s was %r in this run, is %r now", name, old[name], new[name])
     if notes != old_notes:
         logging.warning("the photographs have changed: %s then, %s now", old_notes, notes)
 

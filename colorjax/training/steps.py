@@ -14,6 +14,7 @@ import optax
 
 from colorjax.models.task import Example, Task, enlarge
 from colorjax.ops.ageing import age
+from colorjax.settings import Decoding
 
 Batch = dict[str, jax.Array]
 
@@ -237,14 +238,15 @@ def eval_step(
 
 
 def predict_step(
-    variables: Any, batch: Batch, axis_name: None, *, model: nn.Module, task: Task
+    variables: Any, batch: Batch, axis_name: None, *, model: nn.Module, task: Task, how: Decoding
 ) -> dict[str, jax.Array]:
     """What a figure shows of {"rgb": uint8 [b, h, w, 3]}: `gray`, `prediction`, `truth`.
 
     Each is sRGB float [b, h, w, 3] in [0, 1]. Runs on one device: figures are small.
     """
     example = task.prepare(batch["rgb"])
-    chroma = enlarge(task.decode(model.apply(variables, example.gray)), example.gray.shape[-2])
+    outputs = model.apply(variables, example.gray)
+    chroma = enlarge(task.decode(outputs, how), example.gray.shape[-2])
     return {
         # Not chroma 0, which is gray in some spaces only.
         "gray": jnp.repeat(example.gray / 255.0, 3, axis=-1),
