@@ -22,6 +22,7 @@ OBJECTIVES = ("classification", "regression")
 REGRESSION_LOSSES = ("l2", "huber")
 BIN_LAYOUTS = ("channels", "joint")
 BIN_VALUES = ("center", "mean")
+FITS = ("crop", "scale")
 SCHEDULES = ("constant", "cosine")
 OPTIMIZERS = ("adam", "nesterov")
 DTYPES = ("float32", "bfloat16")
@@ -48,6 +49,16 @@ class Data:
     weights: tuple = ()
     scale_jitter: float = 0.0
     resident: bool = False
+    fit: str = "crop"
+    test: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augment:
+    """What is done at random to photographs in training."""
+
+    crop: bool = True
+    flip: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +129,7 @@ class Model:
     encoder: str = "vgg16"
     train_depthwise: bool = True
     frozen_stages: int = 0
+    skip_batch_norm: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +169,8 @@ class Settings:
     ema: float = 0.0
     frames: float = 0.0
     ageing: float = 0.0
+    accumulate: int = 1
+    augment: Augment = Augment()
     objective: str = "classification"
     space: str = "luv"
     regression: Regression = Regression()
@@ -264,7 +278,14 @@ def check(settings: Settings) -> None:
     where training begins.
     """
     check_seed("seed", settings.seed)
-    for name in ("num_steps", "log_every", "eval_every", "checkpoint_every", "max_skipped"):
+    for name in (
+        "num_steps",
+        "log_every",
+        "eval_every",
+        "checkpoint_every",
+        "max_skipped",
+        "accumulate",
+    ):
         check_at_least(name, getattr(settings, name), 1)
     check_at_least("num_seconds", settings.num_seconds, 0)
     check_at_least("figure_images", settings.figure_images, 0)
@@ -276,6 +297,10 @@ def check(settings: Settings) -> None:
     check_at_least("rebalance.sigma", settings.rebalance.sigma, 0)
     check_share("rebalance.uniform", settings.rebalance.uniform)
     _check_data(settings.data)
+    if settings.data.scale_jitter and not settings.augment.crop:
+        raise UserError(
+            f"data.scale_jitter is {settings.data.scale_jitter} with augment.crop False, want 0"
+        )
     _check_bins(settings.bins)
     _check_decoding(settings.decoding)
     _check_model(settings.model)
@@ -295,6 +320,8 @@ def _check_data(data: Data) -> None:
     check_at_least("data.statistics_images", data.statistics_images, 1)
     check_at_least("data.num_threads", data.num_threads, 1)
     check_share("data.max_unreadable", data.max_unreadable)
+    check_choice("data.fit", data.fit, FITS)
+    check_share("data.test", data.test)
     if not 0 <= data.scale_jitter < 1:
         raise UserError(f"data.scale_jitter is {data.scale_jitter}, want a share below 1")
     for pair in data.weights:

@@ -38,10 +38,10 @@ def decodes(monkeypatch) -> list[str]:
     """The names of the pictures that are decoded from here on, thumbnails apart."""
     names, read_square = [], image_io.read_square
 
-    def read(data, size, *, name=None):
+    def read(data, size, *, fit="crop", name=None):
         if size == SIZE:
             names.append(name)
-        return read_square(data, size, name=name)
+        return read_square(data, size, fit=fit, name=name)
 
     monkeypatch.setattr(image_io, "read_square", read)
     return names
@@ -130,7 +130,7 @@ def test_a_cache_in_a_folder_that_cannot_be_written_is_read(photos, tmp_path, mo
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, UserError, RuntimeError])
 def test_an_interrupted_build_leaves_nothing(photos, tmp_path, monkeypatch, stop):
-    def interrupted(items, size):
+    def interrupted(items, size, fit):
         for index in range(3):
             yield image_io.read_square(items[index].data, size)
         raise stop("in the middle")
@@ -347,3 +347,12 @@ def test_settings_that_were_saved_before_there_was_a_cache_still_open(photos):
     config = config_of(photos)
     del config.data.cache_dir
     assert isinstance(opened(config.lock()).train[0].data, Path)
+
+
+def test_squares_that_were_made_another_way_are_not_taken_for_these(photos, tmp_path):
+    cache = str(tmp_path / "cache")
+    crop, scale = (opened(config_of(photos, cache_dir=cache, fit=fit)) for fit in ("crop", "scale"))
+    for source, fit in ((crop, "crop"), (scale, "scale")):
+        item = opened(config_of(photos)).train[0]
+        assert_array_equal(source.train[0].data, image_io.read_square(item.data, SIZE, fit=fit))
+    assert len(files(tmp_path / "cache")) == 4

@@ -9,6 +9,7 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 from test_build import random_weights
 
+from colorjax.data import opening
 from colorjax.errors import UserError
 from colorjax.models import build
 from colorjax.settings import as_dict, changed, complete
@@ -366,3 +367,19 @@ def test_a_checkpoint_from_before_there_was_an_average_is_restored(tmp_path):
     jax.tree.map(assert_array_equal, restored.state, state)
     with pytest.raises(UserError, match="average/.* is absent in the checkpoint"):
         newest_state(tmp_path, tiny_config(ema=0.9))
+
+
+def test_the_part_to_test_on_is_measured_by_evaluation_alone(tmp_path):
+    settings = tiny_config(num_steps=1, eval_every=1, data__holdout=0.3, data__test=0.3)
+    trained = train.train(settings, tmp_path)
+    tested = evaluate.evaluate(settings, tmp_path)
+    evaluated = runs.read_json(tmp_path / "eval.json")
+    assert evaluated["part"] == "test" and evaluated["model"] == tested != trained
+    source = opening.open_source(settings.data)
+    model = build.build_model(settings)
+    _, variables = runs.load_variables(tmp_path, model, averaged=False)
+    task = build.build_task(settings, runs.read_statistics(tmp_path))
+    measure = evaluate.evaluator(
+        evaluate.squares_of(settings), model, task, source.test, settings.decoding
+    )
+    assert tested == pytest.approx(measure(variables), rel=1e-5)

@@ -52,6 +52,7 @@ def build_model(settings: Settings) -> colorizer.Colorizer:
         train_depthwise=model.train_depthwise,
         frozen_stages=model.frozen_stages,
         final_batch_norm=model.final_batch_norm,
+        skip_batch_norm=model.skip_batch_norm,
         width=model.width,
         dtype=jnp.dtype(model.dtype),
     )

@@ -125,6 +125,8 @@ class Colorizer(nn.Module):
       train_depthwise, frozen_stages: what of EfficientNet has gradients.
       final_batch_norm: batch norm in the final convolutions, which the paper leaves out of "the
         last few layers".
+      skip_batch_norm: batch norm on the encoder's maps before they are added or joined; with False
+        they come as they are.
       width: scales every depth but the scores; 1 is the paper's network.
       fused: compute the first final convolution at the sizes of the maps where upscaling is
         `nearest`, so that the full-size maps are never joined. The same function and parameters up
@@ -145,6 +147,7 @@ class Colorizer(nn.Module):
     train_depthwise: bool = True
     frozen_stages: int = 0
     final_batch_norm: bool = False
+    skip_batch_norm: bool = True
     width: float = 1.0
     fused: bool = True
     dtype: jnp.dtype = jnp.float32
@@ -198,7 +201,7 @@ class Colorizer(nn.Module):
         depth, *finer_depths = self.decoder_features[:units]
         tap, factor = encoder.residual[0]
         # Its bias would be cancelled by the next batch norm, and drift on rounding errors.
-        x = self._norm(taps[tap], train, f"{tap}_norm", use_bias=False)
+        x = self._skip(taps, tap, train, use_bias=False)
         x = self._conv(x, depth, 1, train, "unit1")
         maps = [self._at_stride(x, factor, taps)]
         x, factor = maps[0]
@@ -223,7 +226,7 @@ class Colorizer(nn.Module):
     def _upscale_and_add(self, x, factor: int, taps: dict, unit: int, train: bool) -> jax.Array:
         """Brings `x`, which is `factor` smaller than the image, to the size of a unit's tap."""
         tap, finer = ENCODERS[self.encoder].residual[unit]
-        skip = self._norm(taps[tap], train, f"{tap}_norm")
+        skip = self._skip(taps, tap, train)
         if skip.shape[-1] != x.shape[-1]:  # only with depths other than the paper's
             skip = self._project(skip, x.shape[-1], f"{tap}_project")
         return upsample(x, factor // finer, self.upscaling) + skip
@@ -235,7 +238,7 @@ class Colorizer(nn.Module):
             maps = self._residual_maps(taps, train, units)
         else:
             pools = ENCODERS[self.encoder].pools[:units]
-            normed = [(self._norm(taps[tap], train, f"{tap}_norm"), f) for tap, f in pools]
+            normed = [(self._skip(taps, tap, train), factor) for tap, factor in pools]
             maps = [self._at_stride(x, factor, taps) for x, factor in normed]
         return [(x, factor // output_factor(self.encoder, units)) for x, factor in maps]
 
@@ -269,6 +272,11 @@ class Colorizer(nn.Module):
         features = scale_width(features, self.width)
         x = Conv(features, (size, size), not norm, self.dtype, name=name)(x)
         return nn.relu(self._norm(x, train, f"{name}_bn") if norm else x)
+
+    def _skip(self, taps: dict, tap: str, train: bool, use_bias: bool = True) -> jax.Array:
+        """An encoder's map as the decoder takes it."""
+        x = taps[tap]
+        return self._norm(x, train, f"{tap}_norm", use_bias) if self.skip_batch_norm else x
 
     def _norm(self, x, train, name, use_bias=True):
         return nn.BatchNorm(

@@ -78,13 +78,14 @@ def read_rgb(
 
 
 def read_square(
-    source: str | os.PathLike | bytes, size: int, *, name: str | None = None
+    source: str | os.PathLike | bytes, size: int, *, fit: str = "crop", name: str | None = None
 ) -> np.ndarray:
-    """Reads the centre square of a picture at a given size; smaller pictures are enlarged.
+    """Reads a picture as a square of a given size; smaller pictures are enlarged.
 
     Args:
       source: path of the file, or its bytes.
       size: side of the result in pixels.
+      fit: `crop`, the centre square; `scale`, all of the picture, its sides brought to one length.
       name: what error messages call the picture; the path by default.
 
     Returns:
@@ -100,10 +101,11 @@ def read_square(
         width, height = image_rgb.size
         side = min(width, height)
         left, top = (width - side) / 2, (height - side) / 2
+        middle, whole = (left, top, left + side, top + side), (0, 0, width, height)
         square = image_rgb.resize(
             (size, size),
             Image.Resampling.BICUBIC,
-            box=(left, top, left + side, top + side),
+            box=whole if fit == "scale" else middle,
             reducing_gap=2.0,
         )
         # Turning keeps the centre square where it is, and a small picture turns faster.

@@ -67,6 +67,8 @@ def open_run(
         "task": task,
         "tx": tx,
         "crop_size": settings.data.crop_size,
+        "crop": settings.augment.crop,
+        "flip": settings.augment.flip,
         "scale_jitter": settings.data.scale_jitter,
         "frames": settings.frames,
         "ageing": settings.ageing,
@@ -109,7 +111,7 @@ def open_stream(
     if data.resident:
         if jax.process_count() > 1:
             raise UserError("data.resident is True with several processes, want one")
-        squares = devices.place(loader.stacked(source.train, data.load_size))
+        squares = devices.place(loader.stacked(source.train, data.load_size, data.fit))
         step = parallel.compile_step(
             partial(steps.resident_step, **of_step), donate=True, constant=squares
         )
@@ -117,6 +119,7 @@ def open_stream(
     batches = loader.train_batches(
         source.train,
         size=data.load_size,
+        fit=data.fit,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
         num_threads=data.num_threads,

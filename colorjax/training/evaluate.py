@@ -32,12 +32,14 @@ class Squares(NamedTuple):
     crop_size: int  # ... and side of the middle of those, which is measured
     batch_size: int  # over all devices
     num_threads: int
+    fit: str = "crop"  # how they are made square, as in `image_io.read_square`
 
 
 def squares_of(settings: Settings) -> Squares:
     """As in training, but for the random crops."""
     data, most = settings.data, MOST_PER_DEVICE * jax.device_count()
-    return Squares(data.load_size, data.crop_size, min(settings.batch_size, most), data.num_threads)
+    batch_size = min(settings.batch_size, most)
+    return Squares(data.load_size, data.crop_size, batch_size, data.num_threads, data.fit)
 
 
 def averager(
@@ -115,9 +117,11 @@ def drawer(
 
 
 def evaluate(config: Any, workdir: Path) -> dict[str, float]:
-    """Measures a run's best checkpoint on its hold-out and draws it; needs only its folder.
+    """Measures a run's best checkpoint and draws it; needs only its folder.
 
-    Writes `eval.json` and `figures/eval.png`, and returns the metrics.
+    On the photographs to test on where `data.test` asks for such, of which the choice of the
+    checkpoint knows nothing, else on the hold-out. Writes `eval.json` and `figures/eval.png`, and
+    returns the metrics.
     """
     settings = complete(config)
     check_training(settings)
@@ -125,23 +129,27 @@ def evaluate(config: Any, workdir: Path) -> dict[str, float]:
     model, task = build_model(settings), build_task(settings, statistics)
     step, variables = runs.load_variables(workdir, model, averaged=settings.ema > 0)
     source, squares = open_source(settings.data), squares_of(settings)
-    metrics = evaluator(squares, model, task, source.holdout, settings.decoding)(variables)
-    baseline = measure_baseline(squares, task, source.holdout, statistics.counts)
+    part, items = ("test", source.test) if source.test else ("hold-out", source.holdout)
+    metrics = evaluator(squares, model, task, items, settings.decoding)(variables)
+    baseline = measure_baseline(squares, task, items, statistics.counts)
     if parallel.is_writer():
         (workdir / "figures").mkdir(exist_ok=True)
         picture = drawer(settings, model, task, source)(variables)
         image_io.write(workdir / "figures" / "eval.png", picture)
         runs.write_json(
-            workdir / "eval.json", {"step": step, "model": metrics, "constant": baseline}
+            workdir / "eval.json",
+            {"step": step, "part": part, "model": metrics, "constant": baseline},
         )
         print(f"step {step}, the checkpoint with the lowest {runs.BEST_METRIC}")
-        print(comparison(metrics, baseline))
+        print(comparison(metrics, baseline, part))
     return metrics
 
 
-def comparison(metrics: dict[str, float], baseline: dict[str, float]) -> str:
+def comparison(
+    metrics: dict[str, float], baseline: dict[str, float], part: str = "hold-out"
+) -> str:
     """A small table of the model's metrics beside the constant predictor's."""
-    lines = [f"{'hold-out':<10} {'model':>10} {'constant bin':>14}"]
+    lines = [f"{part:<10} {'model':>10} {'constant bin':>14}"]
     for name, value in metrics.items():
         if name != "loss":  # a constant without probabilities has no cross-entropy
             lines.append(f"{name:<10} {value:10.4g} {baseline[name]:14.4g}")
@@ -158,6 +166,7 @@ def _eval_batches(squares: Squares, items: Sequence, process_index: int, process
     return loader.eval_batches(
         items,
         size=squares.load_size,
+        fit=squares.fit,
         batch_size=squares.batch_size,
         process_index=process_index,
         process_count=process_count,

@@ -51,7 +51,8 @@ def check_training(settings: Settings) -> None:
 def build_schedule(settings: Settings) -> optax.Schedule:
     """Learning rate by step: linear warm-up, then constant or cosine down to zero.
 
-    Under `num_seconds` the cosine is of the time, and not in here: see `meter.Clock`.
+    A step is a batch, as everywhere in the settings. Under `num_seconds` the cosine is of the time,
+    and not in here: see `meter.Clock`.
     """
     optimizer = settings.optimizer
     steps = max(settings.num_steps - optimizer.warmup_steps, 1)
@@ -70,7 +71,9 @@ def build_optimizer(settings: Settings) -> optax.GradientTransformation:
     """Adam, or Nesterov's momentum, which is tried too (the paper, section 5.2).
 
     The gradient is clipped by its global norm, and weights decay as in AdamW, where not 0. With
-    `optimizer.encoder_rate` the encoder learns at that share of the rate.
+    `optimizer.encoder_rate` the encoder learns at that share of the rate. With `accumulate`, the
+    gradients of so many batches are averaged and make one update, as those of one large batch do;
+    only batch norm sees one batch at a time.
     """
     optimizer, model = settings.optimizer, settings.model
     parts = [optax.clip_by_global_norm(optimizer.clip_norm)] if optimizer.clip_norm else []
@@ -84,7 +87,11 @@ def build_optimizer(settings: Settings) -> optax.GradientTransformation:
         parts.append(optax.add_decayed_weights(optimizer.weight_decay, mask))
     if optimizer.encoder_rate != 1.0:
         parts.append(optax.masked(optax.scale(optimizer.encoder_rate), _is_encoder))
-    return optax.chain(*parts, optax.scale_by_learning_rate(build_schedule(settings)))
+    schedule, every = build_schedule(settings), settings.accumulate
+    parts.append(optax.scale_by_learning_rate(lambda update: schedule(update * every)))
+    if every == 1:
+        return optax.chain(*parts)
+    return optax.MultiSteps(optax.chain(*parts), every).gradient_transformation()
 
 
 def _is_encoder(params: Any) -> Any:
