@@ -78,7 +78,7 @@ def gather(settings: Settings, workdir: Path, rows: Sequence[dict[str, Any]]) ->
         summary=summary(settings, rows, records),
         data=data_sets(workdir, records),
         rows=rows,
-        baseline=records[base]["constant"] if base else {},
+        baseline=measured[base].get("constant", records[base]["constant"]) if base else {},
         decodings=decodings,
         pictures=draw_all(settings, workdir, rows, decodings, measured),
         how=how(settings, records),
@@ -146,13 +146,13 @@ def draw_all(
         shares |= {run: measured[run]["saturation"]["prediction"] for run in shown}
         pictures["saturation"] = (
             figures.plot_saturation(shares),
-            ("HSV saturation of the hold-out's pixels; dark ones may have any."),
+            ("HSV saturation of the measured pixels; dark ones may have any."),
         )
     if measured:
         pictures["colorfulness"] = (
             draw_colorfulness(rows, decodings),
             (
-                "Colorfulness against PSNR on the hold-out: a prediction that dares more colour "
+                "Colorfulness against PSNR: a prediction that dares more colour "
                 "pays for it where the colour is wrong."
             ),
         )
@@ -160,8 +160,8 @@ def draw_all(
         pictures["photographs"] = (
             figures.image_grid(photographs(workdir, shown), []),
             (
-                "Photographs of the hold-out: what the networks are given, what each run makes of "
-                "it, and the truth."
+                "Photographs that no network was trained on: what the networks are given, what "
+                "each run makes of it, and the truth."
             ),
         )
     return pictures

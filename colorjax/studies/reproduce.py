@@ -2,7 +2,8 @@
 
 In the workdir: `report.md`, `report.html`, `figures/`, and a folder for each experiment with, next
 to what every run leaves, `result.json` (how its training ended), `measured.json` and
-`pictures.npz` (its best checkpoint on the hold-out). Only what is missing of these is made.
+`pictures.npz` (its best checkpoint on the test part, or on the hold-out where `data.test` is 0).
+Only what is missing of these is made.
 """
 
 import re
@@ -49,9 +50,9 @@ def reproduce(config: Any, workdir: Path) -> list[dict[str, Any]]:
 
     A run that has finished or failed is not repeated (delete its folder to do so); one that was
     stopped goes on and stops the whole until then. Returns a row an experiment: `run`, `settings`,
-    `outcome`, `minutes`, `parameters`, and the hold-out's `metrics` at its best checkpoint, empty
-    unless it has finished. Raises UserError for experiments or decodings that the config does not
-    have or that name no setting.
+    `outcome`, `minutes`, `parameters`, and the `metrics` of its best checkpoint, empty unless it
+    has finished. Raises UserError for experiments or decodings that the config does not have or
+    that name no setting.
     """
     if jax.process_count() > 1:
         raise UserError("a reproduction runs in one process")
@@ -140,29 +141,36 @@ def measure(folder: Path, decodings: dict[str, Changes]) -> None:
     """Measures and draws a run's best checkpoint, unless that has been done.
 
     Writes `measured.json` {"step", "asked": the decodings, "metrics": {decoding: metrics},
-    "saturation": {"prediction" | "truth": [SATURATION_BINS] shares}} and, uint8 [n, h, w, 3] each,
-    `pictures.npz`: gray, prediction and truth of a few photographs of the hold-out.
+    "constant": metrics of the constant bin, "saturation": {"prediction" | "truth":
+    [SATURATION_BINS] shares}} and, uint8 [n, h, w, 3] each, `pictures.npz`: gray, prediction and
+    truth of a few of the photographs.
     """
     path, asked = folder / "measured.json", as_json(decodings)
     if path.exists() and read_json(path)["asked"] == asked:
         return
     settings = read_settings(folder)
-    model, task = build_model(settings), build_task(settings, read_statistics(folder))
+    statistics = read_statistics(folder)
+    model, task = build_model(settings), build_task(settings, statistics)
     ways = {OWN: settings.decoding}
     ways |= {name: changed(settings, changes).decoding for name, changes in decodings.items()}
     step, variables = load_variables(folder, model, averaged=settings.ema > 0)
-    holdout = opening.open_source(settings.data).holdout
-    draw(settings, model, task, holdout, variables, folder)
+    source, squares = opening.open_source(settings.data), evaluate.squares_of(settings)
+    items = source.test or source.holdout
+    draw(settings, model, task, items, variables, folder)
     average = evaluate.averager(
-        evaluate.squares_of(settings),
-        task,
-        holdout,
-        partial(measure_all, model=model, task=task, ways=ways),
+        squares, task, items, partial(measure_all, model=model, task=task, ways=ways)
     )
     averages = split_names(average(variables))
     saturation = {name: shares.tolist() for name, shares in averages.pop("saturation").items()}
     metrics = {name: summarize(averages[name]) for name in ways}  # jax has sorted the names
-    write_json(path, {"step": step, "asked": asked, "metrics": metrics, "saturation": saturation})
+    measured = {
+        "step": step,
+        "asked": asked,
+        "metrics": metrics,
+        "constant": evaluate.measure_baseline(squares, task, items, statistics.counts),
+        "saturation": saturation,
+    }
+    write_json(path, measured)
 
 
 def measure_all(
@@ -203,15 +211,10 @@ def split_names(averages: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def draw(
-    settings: Settings,
-    model: nn.Module,
-    task: Task,
-    holdout: Sequence,
-    variables: Any,
-    folder: Path,
+    settings: Settings, model: nn.Module, task: Task, items: Sequence, variables: Any, folder: Path
 ) -> None:
-    """Writes `pictures.npz`, at most `figure_images` of the hold-out."""
-    shown = opening.spread(holdout, settings.figure_images)
+    """Writes `pictures.npz`, at most `figure_images` of the items."""
+    shown = opening.spread(items, settings.figure_images)
     batch = {"rgb": evaluate.load_rgb(evaluate.squares_of(settings), shown)}
     step = parallel.compile_step(
         partial(steps.predict_step, model=model, task=task, how=settings.decoding),
