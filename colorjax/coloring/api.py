@@ -103,7 +103,7 @@ class Colorizer:
         """Colours one picture.
 
         Args:
-          picture: path or bytes of a JPEG, PNG, TIFF, WebP, BMP or GIF, a Pillow image, or uint8
+          picture: path or bytes of a file of `pictures.photo.FORMATS`, a Pillow image, or uint8
             [height, width] or [height, width, 3] (sRGB).
           decode: argmax, mean, annealed or sample; the model's own unless given.
           temperature: of annealed and sample, > 0; lower is more sure of itself.

@@ -4,7 +4,7 @@ import contextlib
 import glob
 import os
 import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -16,12 +16,11 @@ from colorjax.coloring.colorize import Painter, colorize
 from colorjax.coloring.settings import Settings
 from colorjax.errors import UserError
 from colorjax.pictures import image_io, photo, writing
+from colorjax.pictures.formats import PHOTO_SUFFIXES
 from colorjax.pictures.photo import Photo
 
 STDIN = "-"
 MARK = "_color"  # in the name of a result
-# What a folder is searched for; files that are named may have any suffix.
-SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif")
 # Photos are read ahead, and taken together, up to so many and so many pixels.
 AHEAD, TOGETHER, TOGETHER_PIXELS = 2, 16, 32_000_000
 
@@ -85,14 +84,31 @@ def _find(name: str, recursive: bool) -> Iterator[Found]:
 
 def _search(folder: Path, recursive: bool) -> Iterator[Found]:
     count = 0
-    for path in sorted(folder.rglob("*") if recursive else folder.iterdir()):
-        is_picture = path.suffix.lower() in SUFFIXES and path.is_file()
-        if is_picture and not path.name.startswith(".") and not _is_result(path):
+    for path in _files(folder, recursive):
+        if path.suffix.lower() in PHOTO_SUFFIXES:
             count += 1
             yield Found(str(path), path.parent.relative_to(folder))
     if not count:
         hint = "" if recursive else "; --recursive looks into the folders in it"
         yield Found(str(folder), fault=f"{folder}: holds no pictures{hint}")
+
+
+def _files(folder: Path, recursive: bool) -> Iterator[Path]:
+    """The files of a folder by name, but for hidden ones and results of ours."""
+    for path in sorted(folder.rglob("*") if recursive else folder.iterdir()):
+        if path.is_file() and not path.name.startswith(".") and not _is_result(path):
+            yield path
+
+
+def left_out(names: Sequence[str], recursive: bool = False) -> Counter[str]:
+    """How many files of the named folders are no photo by their suffix: count by suffix.
+
+    Hidden files and results of ours are not counted; a file without a suffix is "no suffix".
+    """
+    folders = {os.path.realpath(name) for name in names if name != STDIN and os.path.isdir(name)}
+    files = {file for folder in folders for file in _files(Path(folder), recursive)}
+    suffixes = (file.suffix.lower() for file in files)
+    return Counter(one or "no suffix" for one in suffixes if one not in PHOTO_SUFFIXES)
 
 
 def _is_result(path: Path) -> bool:

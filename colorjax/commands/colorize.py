@@ -3,7 +3,8 @@
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import click
@@ -94,8 +95,10 @@ Examples:
 def colorize(**options: Any) -> None:
     """Colours photographs, whose lightness stays as it is.
 
-    PHOTO is a JPEG, PNG, TIFF, WebP, BMP or GIF file, a folder of them, a pattern, or - for
-    standard input. Transparency, orientation, EXIF, XMP, resolution and colour profile are kept.
+    PHOTO is a JPEG, PNG, TIFF, WebP, HEIC, AVIF, JPEG 2000, BMP or GIF file, a folder of them, a
+    pattern, or - for standard input. JPEG XL is read too, after pip install 'colorjax[jxl]'.
+
+    Transparency, orientation, EXIF, XMP, resolution and colour profile are kept.
     """
     check_together(options)
     run(options)
@@ -124,9 +127,17 @@ def run(options: dict[str, Any]) -> None:
     except KeyboardInterrupt:
         say("stopped; what is not done yet is as it was")
         sys.exit(INTERRUPTED)
-    say(summary(done, len(skipped), faults, time.monotonic() - start))
+    passed_over = left_out(options)
+    say(summary(done, len(skipped), faults, time.monotonic() - start, passed_over))
     if faults:
         sys.exit(1)
+
+
+def left_out(options: dict[str, Any]) -> dict[str, int]:
+    """How many files of the folders are no photo by their suffix: count by suffix."""
+    from colorjax.coloring import batch
+
+    return batch.left_out(options["photos"], options["recursive"])
 
 
 def plan(options: dict[str, Any]) -> tuple[list, list[str], list]:
@@ -231,7 +242,13 @@ def settings_of(options: dict[str, Any]) -> list:
     ]
 
 
-def summary(done: int, skipped: int, faults: Sequence, seconds: float) -> str:
+def summary(
+    done: int,
+    skipped: int,
+    faults: Sequence,
+    seconds: float,
+    passed_over: Mapping[str, int] = MappingProxyType({}),
+) -> str:
     """One line, and another for each photo that failed."""
     photos = "photo" if done == 1 else "photos"
     line = f"{done} {photos} coloured in {seconds:.1f} s"
@@ -239,6 +256,9 @@ def summary(done: int, skipped: int, faults: Sequence, seconds: float) -> str:
         line += f", {done / seconds:.2g} a second"
     if skipped:
         line += f"; {skipped} left out, as the results are there"
+    if passed_over:
+        counts = ", ".join(f"{count} {suffix}" for suffix, count in sorted(passed_over.items()))
+        line += f"; of no kind that is read: {counts}"
     if faults:
         line += f"; {len(faults)} failed:"
     return "\n".join([line, *(f"  {one.fault}" for one in faults)])

@@ -16,25 +16,15 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from colorjax.errors import UserError
-from colorjax.pictures import files
+from colorjax.pictures import files, formats
+from colorjax.pictures.formats import FORMATS
 
-# Pillow knows dozens of formats; parsers that nobody needs are only a way in for hostile files.
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
 # A file of a few kilobytes may claim any size; this one is 450 MB when decoded.
 MAX_PIXELS = 150_000_000
 # Pillow warns from 89 million pixels on, which are welcome here.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 # Goes up with any change to what read_square gives, as squares are kept on disk.
 DECODER_VERSION = 2
-_NAMES = {"WEBP": "WebP"}
-# By how a file begins, the formats whose damaged files are worth a sentence of their own.
-_SIGNATURES = {
-    b"\xff\xd8\xff": "JPEG",
-    b"\x89PNG": "PNG",
-    b"II*\0": "TIFF",
-    b"MM\0*": "TIFF",
-    b"GIF8": "GIF",
-}
 _WRITERS = {
     # Colour is the point here, so its resolution is not halved.
     ".jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
@@ -69,7 +59,7 @@ def read_rgb(
       uint8 [height, width, 3].
 
     Raises:
-      UserError: the file is missing, empty, damaged, too large, or no JPEG, PNG, WebP, TIFF or BMP.
+      UserError: the file is missing, empty, damaged, too large, or of none of `FORMATS`.
     """
     with opened(source, name) as image:
         if min_side is not None:
@@ -148,14 +138,14 @@ def check_rgb_u8(rgb_u8: np.ndarray) -> None:
 
 @contextlib.contextmanager
 def opened(
-    source: str | os.PathLike | bytes, name: str | None = None, formats: tuple[str, ...] = FORMATS
+    source: str | os.PathLike | bytes, name: str | None = None, wanted: tuple[str, ...] = FORMATS
 ) -> Iterator[Image.Image]:
     """Opens a picture without decoding it; whatever fails inside the block is the file's fault.
 
     Args:
       source: path of the file, or its bytes.
       name: what error messages call the picture; the path by default.
-      formats: those that are let in, as Pillow calls them.
+      wanted: formats that are let in, as Pillow calls them.
 
     Yields:
       A Pillow image of at most MAX_PIXELS pixels, not yet decoded.
@@ -169,7 +159,7 @@ def opened(
         if (len(source) if isinstance(source, bytes) else os.stat(source).st_size) == 0:
             raise UserError(f"{name}: is empty (0 bytes)")
         file = io.BytesIO(source) if isinstance(source, bytes) else source
-        with Image.open(file, formats=formats) as image:
+        with Image.open(file, formats=_let_in(source, wanted, name)) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise UserError(
                     f"{name}: has {image.width} x {image.height} pixels, "
@@ -180,7 +170,7 @@ def opened(
     except UserError:
         raise
     except Image.UnidentifiedImageError as error:
-        raise UserError(f"{name}: {_unidentified(source, formats)}") from error
+        raise UserError(f"{name}: {_unidentified(source, wanted)}") from error
     except Image.DecompressionBombError as error:
         raise UserError(f"{name}: has more than the {MAX_PIXELS} pixels that are read") from error
     # Pillow's parsers raise nearly every kind of exception when a file is damaged.
@@ -221,13 +211,25 @@ def _head(source: str | os.PathLike | bytes) -> bytes:
         return file.read(12)
 
 
-def _unidentified(source: str | os.PathLike | bytes, formats: tuple[str, ...]) -> str:
+def _let_in(
+    source: str | os.PathLike | bytes, wanted: tuple[str, ...], name: str
+) -> tuple[str, ...]:
+    """The formats that Pillow is to try: one if the file begins like it, else the plainest."""
+    found = formats.by_signature(_head(source))
+    if found in wanted:
+        formats.made_ready(found, name)
+        return (found,)
+    # The others have a beginning that is unmistakable, and loading their decoders takes time.
+    return tuple(format for format in wanted if format in ("JPEG", "PNG", "WEBP", "TIFF", "BMP"))
+
+
+def _unidentified(source: str | os.PathLike | bytes, wanted: tuple[str, ...]) -> str:
     """What to say of a file that no format wants: it may only look like one of them."""
-    head = _head(source)
-    for signature, format in _SIGNATURES.items():
-        if format in formats and head.startswith(signature):
-            return f"is a {format} file, but a damaged one or of a kind that is not read"
-    *others, last = (_NAMES.get(format, format) for format in formats)
+    found = formats.by_signature(_head(source))
+    if found in wanted:
+        kind = formats.name_of_format(found)
+        return f"is a {kind} file, but a damaged one or of a kind that is not read"
+    *others, last = (formats.name_of_format(format) for format in wanted)
     return f"is no {', '.join(others)} or {last} picture"
 
 

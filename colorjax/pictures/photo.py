@@ -37,7 +37,7 @@ class Photo(NamedTuple):
 def read_photo(
     source: str | os.PathLike | bytes, *, allow_truncated: bool = False, name: str | None = None
 ) -> Photo:
-    """Reads a photograph: JPEG, PNG, WebP, TIFF, BMP, or the first frame of a GIF.
+    """Reads a photograph of any of `FORMATS`, of several frames the first.
 
     Colours are converted to sRGB by the embedded profile (relative colorimetric, black point kept);
     a profile that cannot be used is ignored with a notice, CMYK without one is taken as plain ink,

@@ -18,6 +18,8 @@ from colorjax.pictures.photo import Photo, with_alpha
 SUFFIXES = {
     ".jpg": "JPEG",
     ".jpeg": "JPEG",
+    ".jpe": "JPEG",
+    ".jfif": "JPEG",
     ".png": "PNG",
     ".tif": "TIFF",
     ".tiff": "TIFF",
@@ -42,7 +44,7 @@ def write_photo(
     everything at once, or nothing if the picture cannot be encoded; it need not seek.
 
     Args:
-      target: path that ends in .jpg, .jpeg, .png, .tif, .tiff or .webp, or a binary stream. An
+      target: path that ends in one of `SUFFIXES`, or a binary stream. An
         existing file is replaced.
       rgb_u8: uint8 [height, width, 3], sRGB.
       photo: where alpha and metadata come from; None for neither.
