@@ -38,7 +38,11 @@ class CutShortError(UserError):
 
     def __init__(self, name: str, reason: str):
         super().__init__(f"{name}: cannot be read: {reason}")
-        self.reason = reason
+        self.name, self.reason = name, reason
+
+    def __reduce__(self) -> tuple:
+        # An exception is pickled by its message alone, and a pool of processes waits for it.
+        return type(self), (self.name, self.reason)
 
 
 def read_rgb(

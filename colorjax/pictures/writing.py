@@ -13,7 +13,7 @@ from PIL import Image, PngImagePlugin, TiffTags
 from colorjax.errors import UserError
 from colorjax.pictures import image_io
 from colorjax.pictures.metadata import Metadata, tiff_tags
-from colorjax.pictures.photo import Photo, with_alpha
+from colorjax.pictures.photo import Photo, from_image, with_alpha
 
 SUFFIXES = {
     ".jpg": "JPEG",
@@ -60,8 +60,7 @@ def write_photo(
       ValueError: rgb_u8 is no such array, or not of the size of the alpha.
     """
     is_stream = hasattr(target, "write")
-    name = str(getattr(target, "name", "output")) if is_stream else os.fspath(target)
-    kind = _kind(name, format)
+    name, kind = check_target(target, format)
     photo = photo or Photo(rgb_u8)
     image_io.check_rgb_u8(rgb_u8)
     if photo.alpha is not None and photo.alpha.shape != rgb_u8.shape[:2]:
@@ -81,15 +80,41 @@ def write_photo(
     return notices
 
 
-def _kind(name: str, format: str | None) -> str:
-    """The Pillow name of the format to write."""
+def save(
+    image: Image.Image, target: str | os.PathLike | BinaryIO, *, format: str | None = None
+) -> tuple[str, ...]:
+    """Writes what `Colorizer.colorize` gave as the command does: with all that `image.info` holds.
+
+    Args:
+      image: a Pillow image; of any mode, but written in 8-bit sRGB.
+      target, format: as in `write_photo`.
+
+    Returns:
+      Sentences for the user: what could not be kept.
+
+    Raises:
+      UserError: as `write_photo`, and where Pillow fails to decode the image.
+    """
+    check_target(target, format)
+    photo = from_image(image)
+    return photo.notices + write_photo(target, photo.rgb, photo, format=format)
+
+
+def check_target(target: str | os.PathLike | BinaryIO, format: str | None) -> tuple[str, str]:
+    """What messages call a target, and the Pillow name of the format to write.
+
+    Raises:
+      UserError: no format, or one that is not written.
+    """
+    is_stream = hasattr(target, "write")
+    name = str(getattr(target, "name", "output")) if is_stream else os.fspath(target)
     suffix = Path(name).suffix if format is None else "." + format.removeprefix(".")
     if suffix.lower() not in SUFFIXES:
         *others, last = SUFFIXES
         raise UserError(
             f"{name}: photos are written as {', '.join(others)} or {last}, not {suffix!r}"
         )
-    return SUFFIXES[suffix.lower()]
+    return name, SUFFIXES[suffix.lower()]
 
 
 def _encode(
