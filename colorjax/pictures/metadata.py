@@ -1,4 +1,4 @@
-"""What a photograph's file carries besides pixels: EXIF, XMP, resolution and colour profile."""
+"""What a photograph's file carries besides pixels: EXIF, XMP, captions, resolution, profile."""
 
 import re
 import struct
@@ -6,7 +6,10 @@ from typing import NamedTuple
 
 from PIL import Image, TiffImagePlugin
 
-# No camera or editor comes near; more is not worth its memory, in any of EXIF, XMP and profile.
+from colorjax.pictures import captions
+from colorjax.pictures.captions import Texts
+
+# No camera or editor comes near; more is not worth its memory, in any one of what is kept.
 MAX_METADATA_BYTES = 16 * 2**20
 
 _ORIENTATION = 0x0112
@@ -26,12 +29,16 @@ class Metadata(NamedTuple):
       xmp: an XMP packet, its orientation 1.
       dpi: horizontal and vertical resolution in dots per inch.
       icc_profile: a profile that is true of the pixels: that of sRGB, where the photo had one.
+      iptc: IPTC records, as they are in the file.
+      texts: keyword and text of the comments of a JPEG or GIF and of the texts of a PNG.
     """
 
     exif: bytes | None = None
     xmp: bytes | None = None
     dpi: tuple[float, float] | None = None
     icc_profile: bytes | None = None
+    iptc: bytes | None = None
+    texts: Texts = ()
 
 
 def read_metadata(image: Image.Image) -> tuple[Metadata, bytes | None, list[str]]:
@@ -43,6 +50,7 @@ def read_metadata(image: Image.Image) -> tuple[Metadata, bytes | None, list[str]
         "EXIF": _exif(image),
         "XMP": image.info.get("xmp"),
         "colour profile": image.info.get("icc_profile"),
+        "IPTC": captions.read_iptc(image),
     }
     notices = []
     for kind, data in found.items():
@@ -63,7 +71,8 @@ def read_metadata(image: Image.Image) -> tuple[Metadata, bytes | None, list[str]
     if found["XMP"]:
         pattern = rb'(tiff:Orientation(?:=["\']|>))[2-8]'
         found["XMP"] = re.sub(pattern, rb"\g<1>1", found["XMP"].rstrip(b"\0"))
-    return (Metadata(found["EXIF"], found["XMP"], _dpi(image)), found["colour profile"], notices)
+    kept = Metadata(found["EXIF"], found["XMP"], _dpi(image), None, found["IPTC"])
+    return kept._replace(texts=captions.read_texts(image)), found["colour profile"], notices
 
 
 def _exif(image: Image.Image) -> bytes | None:

@@ -1,4 +1,4 @@
-"""Photographs in, with their transparency, colour profile, EXIF, XMP and resolution.
+"""Photographs in, with their transparency, colour profile, EXIF, XMP, captions and resolution.
 
 A photo may come in any mode that Pillow decodes and is given as 8-bit sRGB, upright.
 """
@@ -12,6 +12,7 @@ from PIL import Image
 
 from colorjax.errors import UserError
 from colorjax.pictures import image_io, srgb
+from colorjax.pictures.captions import read_iptc, read_texts
 from colorjax.pictures.metadata import Metadata, read_metadata
 
 FORMATS = (*image_io.FORMATS, "GIF")
@@ -82,7 +83,9 @@ def from_image(image: Image.Image) -> Photo:
     name = getattr(image, "filename", "") or "picture"
     try:
         # Loading and turning leave their traces in an image, and it is not ours.
-        return _taken_apart(image.copy(), name)
+        copied = image.copy()
+        copied.info |= {"iptc": read_iptc(image), "texts": read_texts(image)}
+        return _taken_apart(copied, name)
     except OSError as error:
         raise UserError(f"{name}: cannot be read: {error}") from error
 
