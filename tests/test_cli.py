@@ -274,7 +274,7 @@ def test_a_stop_that_a_callback_swallows_ends_the_batch_with_the_next_photo(numb
             "grid",
             "allow_truncated",
         )
-    ) | {"seed": 0, "saturation": 1.0}
+    ) | {"seed": 0, "saturation": 1.0, "bits": "16"}
     before = {which: signal.getsignal(which) for which in (signal.SIGINT, signal.SIGTERM)}
     try:
         with pytest.raises(KeyboardInterrupt):

@@ -143,6 +143,8 @@ class Colorizer:
     ) -> tuple[str, ...]:
         """Colours one picture and writes it as the command does, with all that its file carries.
 
+        A PNG or TIFF has 16 bits a channel where the picture's file has.
+
         Args:
           picture: as for `colorize`.
           target: path, whose suffix says the format, or a binary stream. An existing file is
@@ -158,8 +160,8 @@ class Colorizer:
             wrong.
           TypeError, ValueError: the picture is no such thing.
         """
-        writing.check_target(target, format)
-        one = _photo(picture)
+        _, kind = writing.check_target(target, format)
+        one = _photo(picture, 16 if kind in writing.DEEP else 8)
         ((rgb,),) = self._results([one.rgb], [Settings(**settings)])
         return one.notices + writing.write_photo(target, rgb, one, format=format)
 
@@ -272,19 +274,19 @@ def _refuse_forked() -> None:
         )
 
 
-def _photo(picture: Picture) -> photo.Photo:
+def _photo(picture: Picture, bits: int = 8) -> photo.Photo:
     if isinstance(picture, Image.Image):
         return photo.from_image(picture)
     if isinstance(picture, np.ndarray):
         return photo.Photo(_array(picture))
     if isinstance(picture, bytearray | memoryview):
-        return photo.read_photo(bytes(picture))
+        return photo.read_photo(bytes(picture), bits=bits)
     if hasattr(picture, "read"):
-        return _from_file(picture)
-    return photo.read_photo(picture)
+        return _from_file(picture, bits)
+    return photo.read_photo(picture, bits=bits)
 
 
-def _from_file(file: BinaryIO) -> photo.Photo:
+def _from_file(file: BinaryIO, bits: int) -> photo.Photo:
     """The photo in an open file, from its beginning if it can go there."""
     name = getattr(file, "name", None)
     name = name if isinstance(name, str) else "picture"
@@ -294,7 +296,7 @@ def _from_file(file: BinaryIO) -> photo.Photo:
     data = file.read()
     if not isinstance(data, bytes):
         raise UserError(f"{name}: is open for reading text, want it opened in mode 'rb'")
-    return photo.read_photo(data, name=name)
+    return photo.read_photo(data, name=name, bits=bits)
 
 
 def _array(array: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from colorjax.coloring.settings import Settings
 from colorjax.errors import UserError
 from colorjax.pictures import image_io, photo, writing
 from colorjax.pictures.formats import PHOTO_SUFFIXES
+from colorjax.pictures.metadata import Metadata
 from colorjax.pictures.photo import Photo
 
 STDIN = "-"
@@ -158,6 +159,7 @@ def run(
     allow_truncated: bool = False,
     most_side: int | None = None,
     arrange: Callable[[np.ndarray, list[np.ndarray]], list[np.ndarray]] | None = None,
+    bits: int = 16,
 ) -> Iterator[Outcome]:
     """Colours photos and writes them, telling of each as soon as it is done.
 
@@ -171,10 +173,14 @@ def run(
       allow_truncated: take what there is of files that were cut short.
       most_side: larger photos are made this small in pixels, and lose their transparency.
       arrange: makes the pictures that are written of a photo and its results; they may be of
-        another size, and are then written without transparency.
+        another size, and are written without transparency and of the metadata with the profile
+        alone.
+      bits: most bits a channel; a photo of 16 is coloured in 8 where the format of its result, or
+        `arrange`, has no more.
     """
+    bits = 8 if arrange is not None or most_side is not None else bits
     with ThreadPoolExecutor(2) as readers, ThreadPoolExecutor(2) as writers:
-        reads = _ahead(readers, jobs, lambda job: _read(job, allow_truncated, most_side))
+        reads = _ahead(readers, jobs, lambda job: _read(job, allow_truncated, most_side, bits))
         for chunk in _together(reads):
             writes = []
             good = [(job, one) for job, one in chunk if isinstance(one, Photo)]
@@ -185,6 +191,9 @@ def run(
                 job, one = good[i]
                 if arrange is not None:
                     results = arrange(one.rgb, results)
+                    # What describes the photograph's pixels is not true of theirs.
+                    kept = Metadata(icc_profile=one.metadata.icc_profile)
+                    one = one._replace(alpha=None, metadata=kept)
                 writes.append(writers.submit(_write, job, one, results))
                 # Memory holds the results of two photos, and no more.
                 if len(writes) > 1:
@@ -192,13 +201,15 @@ def run(
             yield from (write.result() for write in writes)
 
 
-def _read(job: Job, allow_truncated: bool, most_side: int | None) -> Photo | str:
+def _read(job: Job, allow_truncated: bool, most_side: int | None, bits: int) -> Photo | str:
     """The photo, or the sentence that says why there is none."""
     source, name = job.source, None
     if source == STDIN:
         source, name = sys.stdin.buffer.read(), "standard input"
+    is_deep = any(writing.holds_16_bits(target, job.format) for target in job.targets)
+    bits = bits if is_deep else 8
     try:
-        one = photo.read_photo(source, allow_truncated=allow_truncated, name=name)
+        one = photo.read_photo(source, allow_truncated=allow_truncated, name=name, bits=bits)
     except UserError as error:
         return str(error)
     if most_side is not None and max(one.rgb.shape) > most_side:
@@ -208,14 +219,12 @@ def _read(job: Job, allow_truncated: bool, most_side: int | None) -> Photo | str
 
 def _write(job: Job, one: Photo, results: Sequence[np.ndarray]) -> Outcome:
     notices = list(one.notices)
-    for target, rgb_u8 in zip(job.targets, results, strict=True):
-        if one.alpha is not None and one.alpha.shape != rgb_u8.shape[:2]:
-            one = one._replace(alpha=None)
+    for target, rgb in zip(job.targets, results, strict=True):
         try:
             place: str | BinaryIO = sys.stdout.buffer if target == STDIN else target
             if target != STDIN:
                 os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
-            notices += writing.write_photo(place, rgb_u8, one, format=job.format)
+            notices += writing.write_photo(place, rgb, one, format=job.format)
         except UserError as error:
             return Outcome(job.source, fault=str(error), notices=tuple(notices))
         except OSError as error:

@@ -43,6 +43,13 @@ Examples:
 @click.option("--skip-existing", is_flag=True, help="Leave out photos whose results are there.")
 @click.option("--format", type=click.Choice(FORMATS), help="The photo's own unless given.")
 @click.option(
+    "--bits",
+    type=click.Choice(("8", "16")),
+    default="16",
+    show_default=True,
+    help="Most bits a channel of a PNG or TIFF; a photo of 8 stays one of 8.",
+)
+@click.option(
     "--decode",
     type=click.Choice(METHODS),
     help="How scores of colours become a colour; the model's own unless given.",
@@ -195,6 +202,7 @@ def work(jobs: Sequence, options: dict[str, Any]) -> Iterator:
         allow_truncated=options["allow_truncated"],
         most_side=most_side,
         arrange=arrange,
+        bits=int(options["bits"]),
     )
     # One photo's bar would stand still, and then be gone.
     hidden = True if len(jobs) == 1 else None

@@ -24,7 +24,7 @@ MAX_PIXELS = 150_000_000
 # Pillow warns from 89 million pixels on, which are welcome here.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 # Goes up with any change to what read_square gives, as squares are kept on disk.
-DECODER_VERSION = 2
+DECODER_VERSION = 3
 _WRITERS = {
     # Colour is the point here, so its resolution is not halved.
     ".jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
@@ -207,7 +207,7 @@ def name_of(source: str | os.PathLike | bytes, name: str | None = None) -> str:
     return name or ("picture" if isinstance(source, bytes) else os.fspath(source))
 
 
-def _head(source: str | os.PathLike | bytes) -> bytes:
+def head(source: str | os.PathLike | bytes) -> bytes:
     """The first 12 bytes."""
     if isinstance(source, bytes):
         return source[:12]
@@ -219,7 +219,7 @@ def _let_in(
     source: str | os.PathLike | bytes, wanted: tuple[str, ...], name: str
 ) -> tuple[str, ...]:
     """The formats that Pillow is to try: one if the file begins like it, else the plainest."""
-    found = formats.by_signature(_head(source))
+    found = formats.by_signature(head(source))
     if found in wanted:
         formats.made_ready(found, name)
         return (found,)
@@ -229,7 +229,7 @@ def _let_in(
 
 def _unidentified(source: str | os.PathLike | bytes, wanted: tuple[str, ...]) -> str:
     """What to say of a file that no format wants: it may only look like one of them."""
-    found = formats.by_signature(_head(source))
+    found = formats.by_signature(head(source))
     if found in wanted:
         kind = formats.name_of_format(found)
         return f"is a {kind} file, but a damaged one or of a kind that is not read"
@@ -240,12 +240,12 @@ def _unidentified(source: str | os.PathLike | bytes, wanted: tuple[str, ...]) ->
 def _is_short_webp(source: str | os.PathLike | bytes) -> bool:
     """Whether a WebP file has fewer bytes than it says; its decoder does not tell why it fails."""
     try:
-        head = _head(source)
+        start = head(source)
         size = len(source) if isinstance(source, bytes) else os.stat(source).st_size
     except OSError:
         return False
-    is_webp = head[:4] == b"RIFF" and head[8:] == b"WEBP"
-    return is_webp and size < 8 + int.from_bytes(head[4:8], "little")
+    is_webp = start[:4] == b"RIFF" and start[8:] == b"WEBP"
+    return is_webp and size < 8 + int.from_bytes(start[4:8], "little")
 
 
 def upright(image: Image.Image) -> Image.Image:
@@ -269,7 +269,9 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         return _with_info(Image.fromarray(eight_bits), image).convert("RGB")
     if image.mode in ("I", "F"):
         raise ValueError("its pixels are 32-bit numbers, whose white is unknown")
-    if image.has_transparency_data:
+    # Pillow takes any fourth sample for transparency, that of an infrared scan too.
+    is_undeclared = image.format == "TIFF" and image.mode == "RGBA" and 338 not in image.tag_v2
+    if image.has_transparency_data and not is_undeclared:
         return _with_info(on_white(image.convert("RGBA")), image)
     return image.convert("RGB")
 
@@ -292,9 +294,25 @@ def sixteen_to_eight_bits(values: np.ndarray) -> np.ndarray:
     return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
+def eight_bits(values: np.ndarray) -> np.ndarray:
+    """An array of 16 bits rounded to 8, and one of 8 as it is."""
+    return values if values.dtype == np.uint8 else sixteen_to_eight_bits(values)
+
+
 def is_white_zero(image: Image.Image) -> bool:
     """Whether it is a TIFF that counts from white to black, which Pillow turns up to 8 bits."""
     return image.format == "TIFF" and image.tag_v2.get(262) == 0
+
+
+def turned(values: np.ndarray, orientation: int) -> np.ndarray:
+    """Applies an EXIF orientation, 1 to 8, to an array [height, width, ...]; others do nothing."""
+    if orientation in (5, 6, 7, 8):
+        values = values.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        values = values[::-1]
+    if orientation in (2, 3, 6, 7):
+        values = values[:, ::-1]
+    return np.ascontiguousarray(values)
 
 
 def _with_info(image: Image.Image, origin: Image.Image) -> Image.Image:

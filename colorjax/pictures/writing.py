@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, TiffImagePlugin, TiffTags
 
 from colorjax.errors import UserError
-from colorjax.pictures import captions, image_io
+from colorjax.pictures import captions, image_io, png_file
 from colorjax.pictures.formats import name_of_format
 from colorjax.pictures.metadata import Metadata, tiff_tags
 from colorjax.pictures.photo import Photo, from_image, with_alpha
@@ -27,6 +27,7 @@ SUFFIXES = {
     ".tiff": "TIFF",
     ".webp": "WEBP",
 }
+DEEP = ("PNG", "TIFF")  # what 16 bits a channel are written as
 _MAX_SIDE = {"JPEG": 65500, "WEBP": 16383}
 # One JPEG segment: 64 KiB less the length field and the XMP namespace.
 _JPEG_ROOM = {"EXIF": 65533, "XMP": 65504, "IPTC": 65506}
@@ -35,7 +36,7 @@ _JPEG_COMMENT_ROOM = 65533
 
 def write_photo(
     target: str | os.PathLike | BinaryIO,
-    rgb_u8: np.ndarray,
+    rgb: np.ndarray,
     photo: Photo | None = None,
     *,
     format: str | None = None,
@@ -49,7 +50,8 @@ def write_photo(
     Args:
       target: path that ends in one of `SUFFIXES`, or a binary stream. An
         existing file is replaced.
-      rgb_u8: uint8 [height, width, 3], sRGB.
+      rgb: uint8 or uint16 [height, width, 3], sRGB. 16 bits are written as PNG and TIFF, and
+        rounded to 8 for other formats.
       photo: where alpha and metadata come from; None for neither.
       format: one of the suffixes, with or without the dot; goes before the suffix of a path, and
         must be given for a stream.
@@ -60,21 +62,20 @@ def write_photo(
     Raises:
       UserError: an unknown suffix, a picture too large for the format, a folder that is missing or
         cannot be written to, a full disk, a broken stream.
-      ValueError: rgb_u8 is no such array, or not of the size of the alpha.
+      ValueError: rgb is no such array, or not of the size of the alpha.
     """
     is_stream = hasattr(target, "write")
     name, kind = check_target(target, format)
-    photo = photo or Photo(rgb_u8)
-    image_io.check_rgb_u8(rgb_u8)
-    if photo.alpha is not None and photo.alpha.shape != rgb_u8.shape[:2]:
-        raise ValueError(f"alpha is {photo.alpha.shape}, the picture {rgb_u8.shape[:2]}")
-    if max(rgb_u8.shape) > _MAX_SIDE.get(kind, math.inf):
-        height, width, _ = rgb_u8.shape
+    photo = photo or Photo(rgb)
+    rgb = rgb if kind in DEEP and rgb.dtype == np.uint16 else image_io.eight_bits(rgb)
+    _check(rgb, photo.alpha)
+    if max(rgb.shape) > _MAX_SIDE.get(kind, math.inf):
+        height, width, _ = rgb.shape
         raise UserError(
             f"{name}: has {width} x {height} pixels, more than the {_MAX_SIDE[kind]} a side that "
             f"{kind} holds; want .png or .tif"
         )
-    data, notices = _encode(kind, name, rgb_u8, photo)
+    data, notices = _encode(kind, name, rgb, photo)
     if is_stream:
         _write_stream(target, data, name)
     else:
@@ -120,18 +121,30 @@ def check_target(target: str | os.PathLike | BinaryIO, format: str | None) -> tu
     return name, SUFFIXES[suffix.lower()]
 
 
-def _encode(
-    kind: str, name: str, rgb_u8: np.ndarray, photo: Photo
-) -> tuple[bytes, tuple[str, ...]]:
+def holds_16_bits(name: str, format: str | None) -> bool:
+    """Whether a target of this name or format is written with 16 bits a channel, if there are."""
+    suffix = Path(name).suffix if format is None else "." + format.removeprefix(".")
+    return SUFFIXES.get(suffix.lower()) in DEEP
+
+
+def _check(rgb: np.ndarray, alpha: np.ndarray | None) -> None:
+    """Raises ValueError unless they are a picture and its transparency."""
+    if rgb.dtype not in (np.uint8, np.uint16) or rgb.ndim != 3 or rgb.shape[2] != 3:
+        raise ValueError(f"want uint8 or uint16 [height, width, 3], got {rgb.dtype} {rgb.shape}")
+    if alpha is not None and alpha.shape != rgb.shape[:2]:
+        raise ValueError(f"alpha is {alpha.shape}, the picture {rgb.shape[:2]}")
+
+
+def _encode(kind: str, name: str, rgb: np.ndarray, photo: Photo) -> tuple[bytes, tuple[str, ...]]:
     """The bytes of the file, and notices of what it does not keep."""
     alpha, metadata, notices = photo.alpha, *_fitting(kind, photo.metadata)
     if kind == "JPEG":
         if alpha is not None and alpha.min() < 255:
             notices.append("a JPEG has no transparency, so the photo is laid on white")
-            rgba = Image.fromarray(with_alpha(rgb_u8, alpha))
-            rgb_u8 = np.asarray(image_io.on_white(rgba))
+            rgba = Image.fromarray(with_alpha(rgb, alpha))
+            rgb = np.asarray(image_io.on_white(rgba))
         alpha = None
-    pixels = with_alpha(rgb_u8, alpha)
+    pixels = with_alpha(rgb, alpha)
     encode = _encode_tiff if kind == "TIFF" else _encode_by_pillow
     data, left_out = encode(kind, pixels, metadata)
     return data, tuple(f"{name}: {notice}" for notice in (*notices, *left_out))
@@ -173,7 +186,7 @@ def _comment(texts: Sequence[tuple[str, str]]) -> bytes:
 def _encode_by_pillow(
     kind: str, pixels: np.ndarray, metadata: Metadata
 ) -> tuple[bytes, Sequence[str]]:
-    """JPEG, WebP or PNG: uint8 [height, width, 3 or 4] -> bytes, and no notices."""
+    """JPEG, WebP or PNG: [height, width, 3 or 4] -> bytes, and no notices."""
     options = {"icc_profile": metadata.icc_profile, "dpi": metadata.dpi, "exif": metadata.exif}
     if kind == "JPEG":
         options |= {"quality": 95, "subsampling": 0, "xmp": metadata.xmp}
@@ -186,24 +199,26 @@ def _encode_by_pillow(
         if metadata.xmp:
             text = metadata.xmp.decode("utf-8", "replace")
             options["pnginfo"].add_itxt("XML:com.adobe.xmp", text)
-    buffer = io.BytesIO()
     given = {key: value for key, value in options.items() if value is not None}
+    if pixels.dtype == np.uint16:
+        return png_file.encode_deep(pixels, **given), ()
+    buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, kind, **given)
     return buffer.getvalue(), ()
 
 
 def _encode_tiff(kind: str, pixels: np.ndarray, metadata: Metadata) -> tuple[bytes, Sequence[str]]:
-    """A deflated TIFF: uint8 [height, width, 3 or 4] -> bytes, and notices of what is left out.
+    """A deflated TIFF: [height, width, 3 or 4] -> bytes, and notices of what is left out.
 
     Pillow writes compressed TIFFs through libtiff, which loses the EXIF and GPS blocks; its tables
     of tags, written here, keep them.
     """
     height, width, channels = pixels.shape
-    rows = max(1, 2**18 // (width * channels))
+    rows = max(1, 2**18 // (width * channels * pixels.itemsize))
     strips = [_deflated(pixels[top : top + rows]) for top in range(0, height, rows)]
     tags, notices = _tiff_tags(kind, metadata)
     tags[256], tags[257], tags[277], tags[278] = width, height, channels, rows
-    tags[258], tags[262], tags[284] = (8,) * channels, 2, 1
+    tags[258], tags[262], tags[284] = (8 * pixels.itemsize,) * channels, 2, 1
     # Deflate, of differences to the pixel on the left.
     tags[259], tags[317] = 8, 2
     if channels == 4:
@@ -236,8 +251,8 @@ def _tiff_tags(
 
 
 def _deflated(rows: np.ndarray) -> bytes:
-    """Horizontal differences, modulo 256, compressed: uint8 [rows, width, channels] -> bytes."""
-    differences = rows.copy()
+    """Horizontal differences, modulo 256 or 65536, compressed: [rows, width, channels] -> bytes."""
+    differences = rows.astype(rows.dtype.newbyteorder("<"))
     differences[:, 1:] -= rows[:, :-1]
     return zlib.compress(differences.tobytes(), 6)
 
