@@ -12,6 +12,9 @@ SUFFIXES = tuple(
 )
 PHOTO_SUFFIXES = (*SUFFIXES, ".gif")
 
+# No camera or editor comes near; more is not worth its memory, in any one of what is kept.
+MAX_METADATA_BYTES = 16 * 2**20
+
 _NAMES = {"WEBP": "WebP", "JPEG2000": "JPEG 2000", "JXL": "JPEG XL"}
 # By how a file begins, the formats whose damaged files are worth a sentence of their own.
 _SIGNATURES = {

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin
 
 from colorjax.errors import UserError
 from colorjax.pictures import files, formats
@@ -23,6 +23,8 @@ from colorjax.pictures.formats import FORMATS
 MAX_PIXELS = 150_000_000
 # Pillow warns from 89 million pixels on, which are welcome here.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# From 1 MB on Pillow takes a PNG's profile or text for an attack, and refuses the picture.
+PngImagePlugin.MAX_TEXT_CHUNK = formats.MAX_METADATA_BYTES
 # Goes up with any change to what read_square gives, as squares are kept on disk.
 DECODER_VERSION = 3
 _WRITERS = {

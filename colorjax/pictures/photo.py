@@ -14,7 +14,7 @@ from PIL import Image
 from colorjax.errors import UserError
 from colorjax.pictures import image_io, png_file, scan, srgb
 from colorjax.pictures.captions import read_iptc, read_texts
-from colorjax.pictures.metadata import Metadata, read_metadata
+from colorjax.pictures.metadata import Metadata, note_orientation, read_metadata
 
 FORMATS = (*image_io.FORMATS, "GIF")
 _JPEG_END = b"\xff\xd9"
@@ -91,6 +91,7 @@ def from_image(image: Image.Image) -> Photo:
     name = getattr(image, "filename", "") or "picture"
     try:
         # Loading and turning leave their traces in an image, and it is not ours.
+        note_orientation(image)
         copied = image.copy()
         copied.info |= {"iptc": read_iptc(image), "texts": read_texts(image)}
         return _taken_apart(copied, name)
@@ -112,6 +113,7 @@ def _read(
     source, layout, pages = scan.chosen(source, name)
     with image_io.opened(scan.openable(source, layout), name, FORMATS) as image:
         frames = _count_frames(image) if pages is None else pages
+        note_orientation(image)
         if layout is not None:
             return _finished(
                 scan.of_tiff(source, layout, image, cut_short), image, name, frames, bits

@@ -67,8 +67,8 @@ def write_photo(
     is_stream = hasattr(target, "write")
     name, kind = check_target(target, format)
     photo = photo or Photo(rgb)
-    rgb = rgb if kind in DEEP and rgb.dtype == np.uint16 else image_io.eight_bits(rgb)
     _check(rgb, photo.alpha)
+    rgb = rgb if kind in DEEP else image_io.eight_bits(rgb)
     if max(rgb.shape) > _MAX_SIDE.get(kind, math.inf):
         height, width, _ = rgb.shape
         raise UserError(
