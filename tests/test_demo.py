@@ -305,7 +305,10 @@ def test_bad_files_are_one_sentence_and_the_next_photo_is_coloured(server, tmp_p
     header = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
     bomb = data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:]
     cases = {
-        "notes.jpg": (b"once upon a time", "is no JPEG, PNG, WebP, TIFF, BMP or GIF picture"),
+        "notes.jpg": (
+            b"once upon a time",
+            "is no JPEG, PNG, WebP, TIFF, BMP, HEIF, AVIF, JPEG 2000, JPEG XL or GIF picture",
+        ),
         "bomb.png": (bomb, "has more than the 150000000 pixels"),
         "cut.webp": (webp.getvalue()[:300], "is cut short"),
         "empty.jpg": (b"", "is empty"),
@@ -479,7 +482,9 @@ def test_a_file_that_is_no_photo_is_told_and_the_page_goes_on(tab, tmp_path):
     before = shown(tab)
     upload(tab, tmp_path / "notes.jpg")
     tab.wait_for_selector("#message [role=alert]")
-    sentence = "notes.jpg: is no JPEG, PNG, WebP, TIFF, BMP or GIF picture"
+    sentence = (
+        "notes.jpg: is no JPEG, PNG, WebP, TIFF, BMP, HEIF, AVIF, JPEG 2000, JPEG XL or GIF picture"
+    )
     assert tab.inner_text("#message").strip() == sentence
     assert shown(tab) == before and overflow(tab) <= 0
     tab.click("#examples button >> nth=1")

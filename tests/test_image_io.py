@@ -146,8 +146,14 @@ def test_a_damaged_exif_block_does_not_hide_the_pixels():
     ("data", "reason"),
     [
         (b"", "empty"),
-        (b"once upon a time " * 20, "no JPEG, PNG, WebP, TIFF or BMP"),
-        (encode(noise(8, 8), "GIF"), "no JPEG, PNG, WebP, TIFF or BMP"),
+        (
+            b"once upon a time " * 20,
+            "no JPEG, PNG, WebP, TIFF, BMP, HEIF, AVIF, JPEG 2000 or JPEG XL",
+        ),
+        (
+            encode(noise(8, 8), "GIF"),
+            "no JPEG, PNG, WebP, TIFF, BMP, HEIF, AVIF, JPEG 2000 or JPEG XL",
+        ),
         (encode(noise(300, 300), "JPEG")[:9000], "truncated"),
         (encode(noise(300, 300), "PNG")[:9000], "truncated"),
         (encode(np.ones((4, 4), np.float32), "TIFF"), "32-bit"),

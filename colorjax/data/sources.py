@@ -66,7 +66,7 @@ def open_source(
     Args:
       source: one of
         `sample`: twelve photographs that come with the package;
-        `folder:PATH`: every JPEG, PNG, WebP, TIFF and BMP under PATH, hidden ones apart;
+        `folder:PATH`: every picture under PATH (`pictures.formats.SUFFIXES`), hidden ones apart;
         `folder:PATH1,PATH2,...`: those of several folders, none of which lies in another. A path
         with a comma in it can be given alone only;
         `tfds:NAME`, as `tfds:imagenette/320px`: the `train` split of a TFDS data set that has been
