@@ -10,13 +10,9 @@
   };
 
   const line = () => find("#result [data-testid=slider]");
-  // The picture that the line is drawn over, and how far to the right the line is in it.
+  // The picture that the line is drawn over, and what share of its width is left of the line.
   const frame = () => find("#result img").getBoundingClientRect();
-  const share = () => {
-    const { left, width } = frame();
-    const box = line().querySelector(".inner").getBoundingClientRect();
-    return (box.left + box.width / 2 - left) / width;
-  };
+  const share = () => parseFloat(find("#result img.fixed").style.clipPath.split(" ").at(-1)) / 100;
 
   const say = () => {
     const value = Math.round(100 * Math.min(1, Math.max(0, share())));
@@ -33,11 +29,13 @@
   };
 
   const keyed = (event) => {
+    // A screen has whole pixels, whose errors are not to add up.
+    const now = STEP * Math.round(share() / STEP);
     const to = {
-      ArrowLeft: share() - STEP,
-      ArrowDown: share() - STEP,
-      ArrowRight: share() + STEP,
-      ArrowUp: share() + STEP,
+      ArrowLeft: now - STEP,
+      ArrowDown: now - STEP,
+      ArrowRight: now + STEP,
+      ArrowUp: now + STEP,
       Home: 0,
       End: 1,
     }[event.key];
