@@ -10,18 +10,24 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
+from jax import Array
+from jax.typing import DTypeLike
+from jaxtyping import Float
 
 from colorjax.models.efficientnet import EfficientNetLite
 from colorjax.models.layers import Conv, ConvParams, add_bias, scale_width
 from colorjax.models.squeezenet import SqueezeNet
 from colorjax.models.vgg16 import BATCH_NORM, VGG16
+from colorjax.ops.arrays import AnyArray
 from colorjax.ops.resample import conv_same, upsample
 
 MERGES = ("concat", "sum")
 LEAST_UNITS = 3  # that a decoder may have
 
+Map = Float[AnyArray, "b _ _ _"]
+Maps = list[tuple[Map, int]]  # maps, and by how much each is smaller than what is asked for
+Activations = dict[str, Map]  # of an encoder, by name
 Taps = tuple[tuple[str, int], ...]  # activations, and how much smaller than the image each is
 
 
@@ -105,11 +111,13 @@ class Colorizer(nn.Module):
     final_batch_norm: bool = False
     width: float = 1.0
     fused: bool = True
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, gray: jax.Array, train: bool = False) -> jax.Array:
+    def __call__(
+        self, gray: Float[AnyArray, "b h w 1"], train: bool = False
+    ) -> Float[Array, "b _ _ ..."]:
         """`gray` [b, h, w, 1] in [0, 255] -> logits [b, h / f, w / f, len(heads), num_bins].
 
         f is the `output_factor`, 1 for the paper's network. The regression network gives chroma
@@ -133,7 +141,7 @@ class Colorizer(nn.Module):
             x = self._conv(x, features, 3, train, f"final{i}", norm=self.final_batch_norm)
         return self._score(x)
 
-    def _encode(self, gray: jax.Array, train: bool) -> dict:
+    def _encode(self, gray: Float[AnyArray, "b h w 1"], train: bool) -> Activations:
         settings = {"width": self.width, "dtype": self.dtype, "name": "encoder"}
         if self.encoder == "squeezenet":
             return SqueezeNet(**settings)(gray)
@@ -144,7 +152,7 @@ class Colorizer(nn.Module):
             gray, train
         )
 
-    def _score(self, x: jax.Array) -> jax.Array:
+    def _score(self, x: Map) -> Float[Array, "b h w heads num_bins"]:
         """[b, h, w, c] -> [b, h, w, len(heads), num_bins]: a 1x1 convolution for each head."""
         shape = (1, 1, x.shape[-1], self.num_bins)
         heads = [ConvParams(shape, name=f"{head}_logits")() for head in self.heads]
@@ -153,14 +161,14 @@ class Colorizer(nn.Module):
         logits = add_bias(conv_same(x, kernel.astype(self.dtype)), bias)
         return logits.reshape(*x.shape[:-1], len(self.heads), self.num_bins)
 
-    def _regress(self, taps: dict, train: bool) -> jax.Array:
+    def _regress(self, taps: Activations, train: bool) -> Float[Array, "b h w 2"]:
         """Fig. 2: the last unit is a linear convolution to two channels."""
         units = len(self.decoder_features) - 1
         x, factor = self._residual_maps(taps, train, units)[-1]
         x = self._upscale_and_add(x, factor, taps, units, train)
         return Conv(2, (3, 3), dtype=self.dtype, name="chroma")(x)
 
-    def _residual_maps(self, taps: dict, train: bool, units: int) -> list:
+    def _residual_maps(self, taps: Activations, train: bool, units: int) -> Maps:
         """Upscale, add the encoder's map of that size, convolve; and again: (map, factor) each."""
         encoder = ENCODERS[self.encoder]
         depth, *finer_depths = self.decoder_features[:units]
@@ -176,7 +184,7 @@ class Colorizer(nn.Module):
             maps.append((x, factor))
         return maps
 
-    def _at_stride(self, x: jax.Array, factor: int, taps: dict) -> tuple[jax.Array, int]:
+    def _at_stride(self, x: Map, factor: int, taps: Activations) -> tuple[Map, int]:
         """A map that is coarser than the encoder's stride, enlarged to that; others as they are.
 
         Where the sides of the image do not divide by `factor`, its last cells reach beyond them.
@@ -188,7 +196,9 @@ class Colorizer(nn.Module):
         x = upsample(x, factor // encoder.stride, self.upscaling)
         return x[:, :height, :width], encoder.stride
 
-    def _upscale_and_add(self, x, factor: int, taps: dict, unit: int, train: bool) -> jax.Array:
+    def _upscale_and_add(
+        self, x: Map, factor: int, taps: Activations, unit: int, train: bool
+    ) -> Map:
         """Brings `x`, which is `factor` smaller than the image, to the size of a unit's tap."""
         tap, finer = ENCODERS[self.encoder].residual[unit]
         skip = self._norm(taps[tap], train, f"{tap}_norm")
@@ -196,7 +206,7 @@ class Colorizer(nn.Module):
             skip = self._project(skip, x.shape[-1], f"{tap}_project")
         return upsample(x, factor // finer, self.upscaling) + skip
 
-    def _maps(self, taps: dict, train: bool) -> list:
+    def _maps(self, taps: Activations, train: bool) -> Maps:
         """What is joined: (map, factor) each, by which the map is smaller than the outputs."""
         units = len(self.decoder_features)
         if self.residual_units:
@@ -210,7 +220,7 @@ class Colorizer(nn.Module):
     def _is_fused(self) -> bool:
         return self.fused and self.upscaling == "nearest" and len(self.final_features) > 0
 
-    def _merge(self, maps: list) -> list:
+    def _merge(self, maps: Maps) -> Maps:
         """The maps to be upscaled and joined, (map, factor) each: a single one for `sum`."""
         if self.merge == "concat":
             return maps
@@ -223,13 +233,15 @@ class Colorizer(nn.Module):
         )
         return [(sum(projected), finest)]
 
-    def _join(self, maps: list) -> jax.Array:
+    def _join(self, maps: Maps) -> Map:
         return jnp.concatenate([upsample(x, f, self.upscaling) for x, f in maps], axis=-1)
 
-    def _project(self, x: jax.Array, depth: int, name: str) -> jax.Array:
+    def _project(self, x: Map, depth: int, name: str) -> Float[Array, "b h w {depth}"]:
         return Conv(depth, (1, 1), use_bias=False, dtype=self.dtype, name=name)(x)
 
-    def _conv(self, x, features, size, train, name, norm=True):
+    def _conv(
+        self, x: Map | Maps, features: int, size: int, train: bool, name: str, norm: bool = True
+    ) -> Map:
         """Convolution, batch norm, ReLU; the bias is left out where batch norm would cancel it.
 
         `x` is an array, or a list of maps (map, factor) to be upscaled and joined.
@@ -238,7 +250,7 @@ class Colorizer(nn.Module):
         x = Conv(features, (size, size), not norm, self.dtype, name=name)(x)
         return nn.relu(self._norm(x, train, f"{name}_bn") if norm else x)
 
-    def _norm(self, x, train, name, use_bias=True):
+    def _norm(self, x: Map, train: bool, name: str, use_bias: bool = True) -> Map:
         return nn.BatchNorm(
             use_running_average=not train,
             use_bias=use_bias,
