@@ -6,8 +6,10 @@ convolution already: the outputs then have half the picture's sides, or a quarte
 unit less, as in Zhang, Isola and Efros 2016: the eye sees colour no finer.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import functools
+import operator
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -25,9 +27,9 @@ from colorjax.ops.resample import conv_same, upsample
 MERGES = ("concat", "sum")
 LEAST_UNITS = 3  # that a decoder may have
 
-Map = Float[AnyArray, "b _ _ _"]
+Map = Float[Array, "b _ _ _"]
 Maps = list[tuple[Map, int]]  # maps, and by how much each is smaller than what is asked for
-Activations = dict[str, Map]  # of an encoder, by name
+Activations = Mapping[str, Map]  # of an encoder, by name
 Taps = tuple[tuple[str, int], ...]  # activations, and how much smaller than the image each is
 
 
@@ -136,13 +138,15 @@ class Colorizer(nn.Module):
         if self.num_bins is None:
             return self._regress(taps, train)
         maps = self._maps(taps, train)
-        x = self._merge(maps) if self._is_fused() else self._join(self._merge(maps))
+        merged = self._merge(maps)
+        x: Map | Maps = merged if self._is_fused() else self._join(merged)
         for i, features in enumerate(self.final_features, start=1):
             x = self._conv(x, features, 3, train, f"final{i}", norm=self.final_batch_norm)
-        return self._score(x)
+        assert not isinstance(x, list)  # maps are left apart for a convolution alone
+        return self._score(x, self.num_bins)
 
     def _encode(self, gray: Float[AnyArray, "b h w 1"], train: bool) -> Activations:
-        settings = {"width": self.width, "dtype": self.dtype, "name": "encoder"}
+        settings: dict[str, Any] = {"width": self.width, "dtype": self.dtype, "name": "encoder"}
         if self.encoder == "squeezenet":
             return SqueezeNet(**settings)(gray)
         if self.encoder == "efficientnet-lite0":
@@ -152,14 +156,14 @@ class Colorizer(nn.Module):
             gray, train
         )
 
-    def _score(self, x: Map) -> Float[Array, "b h w heads num_bins"]:
+    def _score(self, x: Map, num_bins: int) -> Float[Array, "b h w heads num_bins"]:
         """[b, h, w, c] -> [b, h, w, len(heads), num_bins]: a 1x1 convolution for each head."""
-        shape = (1, 1, x.shape[-1], self.num_bins)
+        shape = (1, 1, x.shape[-1], num_bins)
         heads = [ConvParams(shape, name=f"{head}_logits")() for head in self.heads]
         # Computed as one, because logits are the largest of all maps, and dear to put together.
         kernel, bias = (jnp.concatenate(parts, axis=-1) for parts in zip(*heads, strict=True))
         logits = add_bias(conv_same(x, kernel.astype(self.dtype)), bias)
-        return logits.reshape(*x.shape[:-1], len(self.heads), self.num_bins)
+        return logits.reshape(*x.shape[:-1], len(self.heads), num_bins)
 
     def _regress(self, taps: Activations, train: bool) -> Float[Array, "b h w 2"]:
         """Fig. 2: the last unit is a linear convolution to two channels."""
@@ -231,7 +235,7 @@ class Colorizer(nn.Module):
             upsample(self._project(x, depth, f"merge{i}"), factor // finest, self.upscaling)
             for i, (x, factor) in enumerate(maps, start=1)
         )
-        return [(sum(projected), finest)]
+        return [(functools.reduce(operator.add, projected), finest)]
 
     def _join(self, maps: Maps) -> Map:
         return jnp.concatenate([upsample(x, f, self.upscaling) for x, f in maps], axis=-1)

@@ -46,7 +46,7 @@ class ConvParams(nn.Module):
         return _params(self, self.shape, self.use_bias)
 
 
-Map = Float[AnyArray, "b _ _ _"]
+Map = Float[Array, "b _ _ _"]
 
 
 class Conv(nn.Module):
@@ -93,7 +93,7 @@ def three_channels(gray_or_rgb: Num[AnyArray, "b h w _"]) -> Float32[Array, "b h
 
 
 def pointwise(
-    x: Float[AnyArray, "*batch in"], kernel: Float[AnyArray, "in out"]
+    x: Float[Array, "*batch in"], kernel: Float[AnyArray, "in out"]
 ) -> Float[Array, "*batch out"]:
     """1x1 convolution of `x` [b, h, w, in] with `kernel` [in, out].
 

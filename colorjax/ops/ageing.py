@@ -86,15 +86,15 @@ def gaussian(sigma: float | Float[AnyArray, ""]) -> Float[Array, " taps"]:
 
 def blur(x: Float[AnyArray, "h w c"], weights: Float[AnyArray, " taps"]) -> Float[Array, "h w c"]:
     """`x` [h, w, c] under odd `weights`, along rows and columns; the border is repeated."""
-    x = widen(x)
+    blurred = widen(x)
     for axis in (0, 1):
-        radius, length = len(weights) // 2, x.shape[axis]
-        padding = [(0, 0)] * x.ndim
+        radius, length = len(weights) // 2, blurred.shape[axis]
+        padding = [(0, 0)] * blurred.ndim
         padding[axis] = (radius, radius)
-        padded = jnp.pad(x, padding, mode="edge")
-        x = sum(
+        padded = jnp.pad(blurred, padding, mode="edge")
+        blurred = sum(
             w * jax.lax.dynamic_slice_in_dim(padded, i, length, axis) for i, w in enumerate(weights)
         )
         # Else a GPU's compiler would write out the second sum over all terms of the first.
-        x = jax.lax.optimization_barrier(x)
-    return x
+        blurred = jax.lax.optimization_barrier(blurred)
+    return blurred

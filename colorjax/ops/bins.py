@@ -53,8 +53,8 @@ def channel_bins(num_bins: int = _NUM_BINS, low: float = _LOW, high: float = _HI
     return Binning(
         encode=lambda chroma: bin_chroma(chroma, num_bins=num_bins, low=low, high=high),
         centers=np.stack([middles, middles])[..., None],
-        low=np.float32([low, low]),
-        high=np.float32([high, high]),
+        low=np.array([low, low], np.float32),
+        high=np.array([high, high], np.float32),
     )
 
 
@@ -86,9 +86,9 @@ def joint_bins(colors: Float[np.ndarray, "n 2"], width: float) -> Binning:
 
     return Binning(
         encode=encode,
-        centers=np.float32((occupied + first + 0.5) * width)[None],
-        low=np.float32(first * width),
-        high=np.float32((first + [rows, columns]) * width),
+        centers=((occupied + first + 0.5) * width).astype(np.float32)[None],
+        low=(first * width).astype(np.float32),
+        high=((first + [rows, columns]) * width).astype(np.float32),
     )
 
 
@@ -276,7 +276,7 @@ def rebalancing_weights(prior: Float[AnyArray, "G Q"], uniform: float) -> Float3
 def _middles(num_bins: int, low: float, high: float) -> Float32[np.ndarray, " num_bins"]:
     """In numpy, so that a module may make bins before jax is told of the devices."""
     width = _width(num_bins, low, high)
-    return np.float32(low + width * (np.arange(num_bins) + 0.5))
+    return (low + width * (np.arange(num_bins) + 0.5)).astype(np.float32)
 
 
 def _width(num_bins: int, low: float, high: float) -> float:

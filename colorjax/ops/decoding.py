@@ -41,7 +41,7 @@ def decode(
     Raises:
       ValueError: for another method, or `sample` without a key.
     """
-    logits = logits.astype(jnp.float32)
+    logits = jnp.asarray(logits, jnp.float32)
     values = jnp.asarray(values, jnp.float32)
     if method == "argmax":
         return bins.unbin_chroma(jnp.argmax(logits, axis=-1), values)
@@ -75,7 +75,7 @@ def unbalance(
     """
     weights = jnp.asarray(weights, jnp.float32)
     learned = jnp.log(jnp.where(weights > 0, weights, 1.0))
-    return logits.astype(jnp.float32) - share * learned
+    return jnp.asarray(logits, jnp.float32) - share * learned
 
 
 def expectation(

@@ -1,5 +1,7 @@
 """Upsampling of feature maps and chroma, channel last, and convolution with it and without."""
 
+import functools
+import operator
 from collections.abc import Sequence
 from itertools import accumulate, product
 
@@ -46,15 +48,15 @@ def upsample(
 
 def box_mean(x: Float[AnyArray, "*batch h w c"], radius: int) -> Float[Array, "*batch h w c"]:
     """Means over squares of side 2 radius + 1, of what lies inside the image: [..., h, w, c]."""
-    x = widen(x)
+    means = widen(x)
     for axis in (-3, -2):
-        size = [1] * x.ndim
+        size = [1] * means.ndim
         size[axis] = 2 * radius + 1
-        total = jax.lax.reduce_window(x, 0.0, jax.lax.add, size, (1,) * x.ndim, "SAME")
-        place = np.arange(x.shape[axis])
+        total = jax.lax.reduce_window(means, 0.0, jax.lax.add, size, (1,) * means.ndim, "SAME")
+        place = np.arange(means.shape[axis])
         inside = np.minimum(place + radius, place[-1]) - np.maximum(place - radius, 0) + 1
-        x = total / inside.astype(np.float32).reshape(-1, *[1] * (-1 - axis))
-    return x
+        means = total / inside.astype(np.float32).reshape(-1, *[1] * (-1 - axis))
+    return means
 
 
 def guide_chroma(
@@ -157,7 +159,7 @@ def conv_upsampled(
     coarse = [(*m, k) for m, k in zip(maps, kernels, strict=True) if m[1] > 1]
     if coarse:
         parts.append(_conv_coarse(coarse))
-    return sum(parts)
+    return functools.reduce(operator.add, parts)
 
 
 def _check_maps(maps: Sequence[tuple[Map, int]], kernel: Float[AnyArray, "..."]) -> None:
@@ -181,7 +183,8 @@ def _conv_coarse(
     def tap(row: int, column: int) -> Float[Array, "b h w features"]:
         # Nine small products rather than one with nine times the channels: cutting that apart
         # costs more on a CPU, in the backward pass above all, than the larger product saves.
-        return sum(upsample(x @ k[row, column], factor // finest) for x, factor, k in coarse)
+        products = (upsample(x @ k[row, column], factor // finest) for x, factor, k in coarse)
+        return functools.reduce(operator.add, products)
 
     rows = [_spread([tap(i, j) for j in range(3)], 2, finest) for i in range(3)]
     return _spread(rows, 1, finest)

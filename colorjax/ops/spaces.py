@@ -19,9 +19,11 @@ _YUV_REACH = (0.436, 0.615)  # of U and V for colours in the gamut
 
 
 Rgb8 = UInt8[AnyArray, "*batch 3"]
-Rgb = Float[AnyArray, "*batch 3"]
-Channel = Float[AnyArray, "*batch 1"]
-Chroma = Float[AnyArray, "*batch 2"]
+Rgb = Float[Array, "*batch 3"]
+Channel = Float[Array, "*batch 1"]
+Chroma = Float[Array, "*batch 2"]
+AnyChannel = Float[AnyArray, "*batch 1"]
+AnyChroma = Float[AnyArray, "*batch 2"]
 
 
 class Space(NamedTuple):
@@ -30,11 +32,11 @@ class Space(NamedTuple):
     # uint8 RGB -> gray in [0, 255], lightness, chroma
     split: Callable[[Rgb8], tuple[Channel, Channel, Chroma]]
     # lightness, any chroma -> sRGB in [0, 1]
-    join: Callable[[Channel, Chroma], Rgb]
+    join: Callable[[AnyChannel, AnyChroma], Rgb]
     circular: tuple[bool, bool] = (False, False)  # is -100 the same as 100?
 
 
-def difference(space: Space, chroma: Chroma, true_chroma: Chroma) -> Float[Array, "*batch 2"]:
+def difference(space: Space, chroma: AnyChroma, true_chroma: AnyChroma) -> Float[Array, "*batch 2"]:
     """`chroma - true_chroma`, [..., 2]; the short way round where a channel is a circle."""
     return wrap(widen(chroma) - widen(true_chroma), jnp.array(space.circular))
 
@@ -54,7 +56,7 @@ def _split_luv(rgb_u8: Rgb8) -> tuple[Channel, Channel, Chroma]:
     return color.gray_from_lightness(luv[..., :1]), luv[..., :1], luv[..., 1:]
 
 
-def _join_luv(lightness: Channel, chroma: Chroma) -> Rgb:
+def _join_luv(lightness: AnyChannel, chroma: AnyChroma) -> Rgb:
     """Chroma outside the gamut is reduced at constant lightness and hue."""
     luv = color.fit_chroma(jnp.concatenate([lightness, chroma], axis=-1))
     return jnp.clip(color.luv_to_rgb(luv), 0.0, 1.0)
@@ -65,7 +67,7 @@ def _split_lab(rgb_u8: Rgb8) -> tuple[Channel, Channel, Chroma]:
     return color.gray_from_lightness(lab[..., :1]), lab[..., :1], lab[..., 1:]
 
 
-def _join_lab(lightness: Channel, chroma: Chroma) -> Rgb:
+def _join_lab(lightness: AnyChannel, chroma: AnyChroma) -> Rgb:
     lab = jnp.concatenate([lightness, chroma], axis=-1)
     return jnp.clip(color.lab_to_rgb(lab), 0.0, 1.0)
 
@@ -76,7 +78,7 @@ def _split_yuv(rgb_u8: Rgb8) -> tuple[Channel, Channel, Chroma]:
     return 255.0 * yuv[..., :1], yuv[..., :1], chroma
 
 
-def _join_yuv(lightness: Channel, chroma: Chroma) -> Rgb:
+def _join_yuv(lightness: AnyChannel, chroma: AnyChroma) -> Rgb:
     uv = chroma * (jnp.array(_YUV_REACH) / FULL_SCALE)
     return jnp.clip(color.yuv_to_rgb(jnp.concatenate([lightness, uv], axis=-1)), 0.0, 1.0)
 
@@ -86,7 +88,7 @@ def _split_hsv(rgb_u8: Rgb8) -> tuple[Channel, Channel, Chroma]:
     return 255.0 * hsv[..., 2:], hsv[..., 2:], (2.0 * hsv[..., :2] - 1.0) * FULL_SCALE
 
 
-def _join_hsv(lightness: Channel, chroma: Chroma) -> Rgb:
+def _join_hsv(lightness: AnyChannel, chroma: AnyChroma) -> Rgb:
     hue, saturation = jnp.split(0.5 + chroma / (2.0 * FULL_SCALE), 2, axis=-1)
     hsv = jnp.concatenate([hue, jnp.clip(saturation, 0.0, 1.0), lightness], axis=-1)
     return color.hsv_to_rgb(hsv)
