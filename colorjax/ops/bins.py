@@ -162,7 +162,8 @@ def clipped_fraction(
 
     Args:
         chroma: [..., channels], not empty.
-        low, high: one number each, or [channels].
+        low: the least chroma that is not outside, one number or [channels].
+        high: likewise the greatest.
         axis: axes of `chroma[..., 0]` to average over, all by default: (1, 2) on a batch of images
             gives one share an image.
     Returns:
@@ -212,7 +213,8 @@ def bin_means(
 
     Args:
         counts: [G, Q], as from `bin_counts_and_sums`, of any numeric dtype.
-        sums, centers: [G, Q, D].
+        sums: [G, Q, D], of the chroma in each bin.
+        centers: [G, Q, D], of the bins.
     Returns:
         [G, Q, D] float32. An end bin's mean may lie outside the range of the bins.
     """

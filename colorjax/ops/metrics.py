@@ -213,7 +213,8 @@ def balanced_auc(pixels: Float[AnyArray, " classes"], areas: Float[AnyArray, " c
     The published figures take the probabilities of ImageNet's training set.
 
     Args:
-        pixels, areas: [484], the sums of `auc_by_color` over the set, at any common scale.
+        pixels: [484], the sum of the first of `auc_by_color` over the set.
+        areas: [484], likewise of the second, at the same scale.
     """
     pixels, areas = np.asarray(pixels), np.asarray(areas)
     seen = pixels > 0
