@@ -9,8 +9,8 @@ import colorjax
 
 PACKAGE = Path(colorjax.__file__).parent
 FLOORS = (
-    "errors|ops|pictures|models data|weights|training coloring|studies|commands|cli main".split("|")
-)
+    "errors stopping|ops|pictures|models data|weights|training coloring|studies|commands|cli main"
+).split("|")
 HEIGHT = {name: i for i, floor in enumerate(FLOORS) for name in floor.split()}
 
 

@@ -20,7 +20,8 @@ from colorjax.data.sources import Source
 from colorjax.errors import UserError
 from colorjax.models.build import build_model, build_task
 from colorjax.models.colorizer import Colorizer
-from colorjax.training import evaluate, parallel, steps
+from colorjax.models.task import Task
+from colorjax.training import evaluate, going_on, parallel, steps
 from colorjax.training.console import say
 from colorjax.training.meter import Clock
 from colorjax.training.parallel import is_writer
@@ -45,6 +46,7 @@ class Run(NamedTuple):
     manager: checkpoint.Manager
     start: int  # steps done before
     first_example: int  # images consumed before
+    metered: dict[str, Any]  # `Meter.keep` of the steps before
     batches: Iterator[steps.Batch]
     train_step: Callable[[TrainState, steps.Batch], tuple[TrainState, dict[str, jax.Array]]]
     measure: Callable[[Any], dict[str, float]]  # variables -> metrics of the hold-out
@@ -60,7 +62,8 @@ def open_run(
     source = opening.open_source(config)
     parallel.check_same("settings or photographs", json.dumps([config.to_dict(), source.notes]))
     model, tx = build_model(config), build_optimizer(config)
-    state, first_example, record = begin(config, workdir, source, model, tx, manager)
+    state, position, record = begin(config, workdir, source, model, tx, manager)
+    first_example = position["examples"]
     task = build_task(config, record["bins"])
     settings = {
         "model": model,
@@ -79,6 +82,7 @@ def open_run(
         manager,
         int(state.step),
         first_example,
+        position.get("meter", {}),
         clock.paced(batches),
         step,
         measure=evaluate.evaluator(config, model, task, source.holdout),
@@ -131,28 +135,33 @@ def begin(
     model: Colorizer,
     tx: Any,
     manager: checkpoint.Manager,
-) -> tuple[TrainState, int, dict[str, Any]]:
-    """The state to start or go on from, the images consumed before it, and the run's record."""
+) -> tuple[TrainState, dict[str, Any], dict[str, Any]]:
+    """The state to start or go on from, its position in the data, and the run's record."""
     if checkpoint.newest_step(manager) is None:
-        state, first_example, record = begin_afresh(config, source, model, tx)
+        state, record = begin_afresh(config, source, model, tx)
+        position = {"examples": 0}
     else:
         like = state_shapes(config, model, tx)
         restored, record = checkpoint.restore(manager, like), runs.read_record(workdir)
         warn_of_changes(config, restored.config, source.notes, record["data"])
-        state, first_example = restored.state, restored.position["examples"]
+        going_on.check_same_targets(workdir, restored.config, config.to_dict())
+        state, position = restored.state, restored.position
+        if record["data"] != source.notes:
+            task = build_task(config, record["bins"])
+            record |= measure_data(config, task, source, record["bins"]["counts"])
         say(f"goes on from step {restored.step} in {workdir}")
     record["sessions"] = [*record.get("sessions", []), {"step": int(state.step), **surroundings()}]
     if is_writer():
         runs.write_json(workdir / "config.json", config.to_dict())
         runs.write_json(workdir / "record.json", record)
     # Hosts may have found other pretrained weights, or none.
-    return parallel.from_writer(state), first_example, record
+    return parallel.from_writer(state), position, record
 
 
 def begin_afresh(
     config: ConfigDict, source: Source, model: Colorizer, tx: Any
-) -> tuple[TrainState, int, dict[str, Any]]:
-    """As `begin`, for a run without a checkpoint."""
+) -> tuple[TrainState, dict[str, Any]]:
+    """The state and the record of a run without a checkpoint."""
     task = build_task(config, None)
     calibration = evaluate.load_rgb(config, opening.spread(source.train, CALIBRATION_IMAGES))
     state = init_state(config, model, tx)
@@ -163,15 +172,22 @@ def begin_afresh(
     some = opening.spread(source.train, config.data.statistics_images)
     statistics = evaluate.measure_bins(config, task, some)
     record = {
-        "source": source.name,
-        "data": source.notes,
+        **measure_data(config, task, source, statistics["counts"]),
         "encoder": encoder,
         "parameters": sum(x.size for x in jax.tree.leaves(state.params)),
         "bins": statistics,
-        "constant": evaluate.measure_baseline(config, task, source.holdout, statistics["counts"]),
     }
     say(summary(record))
-    return state, 0, record
+    return state, record
+
+
+def measure_data(config: ConfigDict, task: Task, source: Source, counts: Any) -> dict[str, Any]:
+    """What a record says of the photographs; `counts` [G][Q] are the training set's bins."""
+    return {
+        "source": source.name,
+        "data": source.notes,
+        "constant": evaluate.measure_baseline(config, task, source.holdout, counts),
+    }
 
 
 def surroundings() -> dict[str, Any]:

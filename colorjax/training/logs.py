@@ -44,9 +44,9 @@ def open_logs(workdir: Path, start: int, writes: bool) -> Iterator[Logs]:
     folder = workdir / "tensorboard"
     folder.mkdir(exist_ok=True)
     with (
-        open(workdir / METRICS, "a", buffering=1) as jsonl,
+        _closed(open(workdir / METRICS, "a", buffering=1)) as jsonl,
         # The name has the second in it: a run that is started again within it has another suffix.
-        contextlib.closing(EventsWriter(str(folder / "events"), f".{os.getpid()}")) as tensorboard,
+        _closed(EventsWriter(str(folder / "events"), f".{os.getpid()}")) as tensorboard,
     ):
         # TensorBoard then leaves out what an earlier start had written of later steps.
         _write_event(tensorboard, start + 1, session_log=SessionLog(status=SessionLog.START))
@@ -82,6 +82,18 @@ def flush(logs: Logs) -> None:
     if logs.jsonl is not None:
         logs.jsonl.flush()
         logs.tensorboard.flush()
+
+
+@contextlib.contextmanager
+def _closed(file: Any) -> Iterator[Any]:
+    """Closes `file` on the way out; what could not be written is told once."""
+    try:
+        yield file
+    except BaseException:
+        with contextlib.suppress(OSError):
+            file.close()
+        raise
+    file.close()
 
 
 def _write_event(tensorboard: EventsWriter, step: int, **content: Any) -> None:
