@@ -214,7 +214,8 @@ def test_the_second_stage_goes_on_with_the_run_of_the_first_and_ends_by_the_cloc
         setup.check_config(config)
     one, two = (runs.flatten(config.to_dict()) for config in (first, second))
     changed = {name for name in one if one[name] != two[name]}
-    assert changed <= {"num_steps", "num_seconds", "optimizer.schedule"}
+    assert changed <= {"num_steps", "steps_before", "num_seconds", "optimizer.schedule"}
+    assert two["steps_before"] == one["num_steps"]
     assert two["num_seconds"] > 0 and two["optimizer.schedule"] == "cosine"
     assert recipe.get_config(variant).to_dict() == first.to_dict()
 
