@@ -11,6 +11,7 @@ from colorjax.errors import UserError, check_choice
 from colorjax.pictures import image_io
 from colorjax.training import figures
 from colorjax.training.console import say
+from colorjax.training.going_on import InUse
 from colorjax.training.train import train
 from colorjax.weights.runs import flatten, read_json, write_json, write_text
 
@@ -71,6 +72,8 @@ def run_one(config: ConfigDict, settings: Settings, workdir: Path) -> dict[str, 
         config.mode = "train"  # what the run's own folder is to go on with
         config.update_from_flattened_dict(settings)
         metrics = train(config, workdir)
+    except InUse:  # that run's own row is to come
+        raise
     except (UserError, TypeError, jax.errors.JaxRuntimeError) as error:
         # A setting of another type, a loss that diverged, too little memory: others may do.
         reason = str(error).splitlines()[0]
