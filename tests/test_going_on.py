@@ -8,7 +8,8 @@ import pytest
 from test_train import tiny_config
 
 from colorjax.errors import UserError
-from colorjax.training import going_on
+from colorjax.studies import sweep
+from colorjax.training import going_on, train
 from colorjax.weights import runs
 
 HOLDER = """
@@ -44,6 +45,14 @@ def test_a_folder_that_another_process_trains_in_is_refused_and_left_as_it_is(he
         "or that to end first"
     )
     assert part.exists() and process.poll() is None
+
+
+def test_training_is_refused_there_and_a_sweep_makes_no_row_of_it(held):
+    workdir, _ = held
+    for refused in (train.train, lambda config, folder: sweep.run_one(config, {}, folder)):
+        with pytest.raises(going_on.InUse):
+            refused(tiny_config(), workdir)
+    assert {path.name for path in workdir.iterdir()} == {going_on.LOCK}
 
 
 def test_the_lock_of_a_killed_process_is_gone_with_it(held):

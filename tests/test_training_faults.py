@@ -3,6 +3,7 @@
 import errno
 import os
 import resource
+import signal
 import time
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from test_train import tiny_config
 
 from colorjax.errors import UserError
 from colorjax.training import begin, logs, train
-from colorjax.training.console import progress
+from colorjax.training.console import progress, stop_signals
 from colorjax.training.meter import Clock, Meter
 from colorjax.weights import checkpoint, runs
 
@@ -185,3 +186,16 @@ def test_steps_that_failed_in_a_row_are_counted_over_a_restart():
         meter.add({"loss": np.float32(np.nan), "skipped": np.float32(1.0)})
     again = Meter(8, runs.as_json(meter.keep()))
     assert again.skipped_in_row == 3 and np.isnan(again.average()["loss"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_no_program_listens_for_stops_no_run(number):
+    seen = []
+    before = signal.signal(number, lambda *_: seen.append(number))
+    try:
+        with stop_signals() as stop_requested:
+            signal.raise_signal(number)
+            assert not stop_requested(1)
+    finally:
+        signal.signal(number, before)
+    assert seen == [number]

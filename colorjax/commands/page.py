@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from colorjax.commands.common import model_options, say
+from colorjax.errors import UserError
 
 
 @click.command()
@@ -33,7 +34,7 @@ def demo(host: str, port: int, open_browser: bool, **options: Any) -> None:
     except ModuleNotFoundError as error:
         if error.name != "gradio":
             raise
-        raise click.ClickException("the page needs gradio: pip install 'colorjax[demo]'") from error
+        raise UserError("the page needs gradio: pip install 'colorjax[demo]'") from error
     from colorjax.coloring.api import Colorizer
     from colorjax.weights import devices
 

@@ -141,10 +141,10 @@ def begin(
         state, record = begin_afresh(config, source, model, tx)
         position = {"examples": 0}
     else:
+        going_on.check_same_targets(workdir, runs.read_config(workdir), config.to_dict())
         like = state_shapes(config, model, tx)
         restored, record = checkpoint.restore(manager, like), runs.read_record(workdir)
         warn_of_changes(config, restored.config, source.notes, record["data"])
-        going_on.check_same_targets(workdir, restored.config, config.to_dict())
         state, position = restored.state, restored.position
         if record["data"] != source.notes:
             task = build_task(config, record["bins"])
