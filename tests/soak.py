@@ -17,6 +17,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+# A killed run compiles nothing again, however small.
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 import conftest  # noqa: E402, F401  (the environment of the tests, before jax is imported)
 import jax  # noqa: E402
