@@ -79,6 +79,7 @@ def get_config(choice: str = "classify,first") -> ConfigDict:
     if variant == "regress":
         config.objective = "regression"
     if variant == "gpu":
+        config.steps_before = 0  # has one stage alone
         config.data.resident = True
         config.data.crop_size = 144
         config.batch_size = 256
