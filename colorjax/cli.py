@@ -8,7 +8,7 @@ from colorjax.commands.colorize import EXAMPLES, colorize
 from colorjax.commands.measure import measure
 from colorjax.commands.model import export, gallery
 from colorjax.commands.page import demo
-from colorjax.errors import UserError
+from colorjax.errors import MISTAKE, UserError
 
 
 class Command(click.Group):
@@ -24,7 +24,9 @@ class Command(click.Group):
         try:
             return super().invoke(ctx)
         except UserError as error:
-            raise click.ClickException(str(error)) from error
+            refusal = click.ClickException(str(error))
+            refusal.exit_code = MISTAKE
+            raise refusal from error
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write_usage("colorjax", "[OPTIONS] PHOTO... | COMMAND")

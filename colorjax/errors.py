@@ -3,11 +3,16 @@
 from collections.abc import Sequence
 from typing import Any
 
+# What programs exit with, besides 0: a defect of the program, or some photographs of a batch that
+# failed, as the last lines say; a mistake of the user's. A stopped one exits with 128 and the
+# number of the signal: 130 after Ctrl-C, 143 after SIGTERM.
+DEFECT, MISTAKE = 1, 2
+
 
 class UserError(Exception):
     """Bad input, told in one sentence: what was found, where, and what was wanted instead.
 
-    Entry points print the sentence and exit with status 2; anything else that is raised is a
+    Entry points print the sentence and exit with MISTAKE; anything else that is raised is a
     defect of the program and keeps its traceback.
     """
 

@@ -5,6 +5,11 @@ comes with colorjax; `--config.NAME=VALUE` overrides any of its fields. Without 
 that `--workdir` holds is taken with its own config.
 """
 
+if __name__ == "__main__":
+    from colorjax import stopping
+
+    stopping.listen()  # before the imports below, which take seconds
+
 import difflib
 import os
 import re
@@ -16,6 +21,7 @@ import jax
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
+from colorjax import errors, stopping
 from colorjax.errors import UserError
 from colorjax.settings import as_dict, complete
 from colorjax.studies.prior import prior
@@ -37,7 +43,8 @@ flags.DEFINE_integer("num_processes", None, "with --multihost: how many processe
 flags.DEFINE_integer("process_id", None, "with --multihost: which one this is, from 0")
 
 
-def main(argv: list[str]) -> None:
+def main(argv: list[str]) -> int:
+    """Runs the mode that was asked for; returns the status to exit with."""
     if len(argv) > 1:
         raise UserError(f"{argv[1]!r} is no flag, want --name=value")
     settings = complete(FLAGS.config)
@@ -47,6 +54,7 @@ def main(argv: list[str]) -> None:
     devices.keep_compiled_programs()
     connect_processes()
     MODES[mode](settings, Path(FLAGS.workdir))
+    return stopping.status()
 
 
 def parse_flags(argv: list[str]) -> list[str]:
@@ -116,16 +124,20 @@ def connect_processes() -> None:
 
 
 def run() -> None:
-    """The entry point: a user's mistake is one line and status 2, without a traceback."""
+    """The entry point: what ends a program, and how it exits then, is as `errors` says."""
+    stopping.unwinding()
     logging.get_absl_handler().setFormatter(None)
     try:
         app.run(main, flags_parser=parse_flags)
     except UserError as error:
         print(f"colorjax: {error}", file=sys.stderr, flush=True)
-        leave(2)
+        leave(errors.MISTAKE)
+    except stopping.Stopped:
+        print("colorjax: stopped", file=sys.stderr, flush=True)
+        leave(stopping.status())
     except Exception:
         traceback.print_exc()
-        leave(1)
+        leave(errors.DEFECT)
 
 
 def leave(status: int) -> None:

@@ -166,6 +166,7 @@ class Settings:
     max_skipped: int = 20
     num_seconds: float = 0.0
     init_from: str = ""
+    steps_before: int = 0
     ema: float = 0.0
     frames: float = 0.0
     ageing: float = 0.0
@@ -287,6 +288,7 @@ def check(settings: Settings) -> None:
         "accumulate",
     ):
         check_at_least(name, getattr(settings, name), 1)
+    check_at_least("steps_before", settings.steps_before, 0)
     check_at_least("num_seconds", settings.num_seconds, 0)
     check_at_least("figure_images", settings.figure_images, 0)
     for name in ("ageing", "frames", "ema"):

@@ -28,6 +28,7 @@ def get_config(variant: str = "sample") -> ConfigDict:
     config.batch_size = 6  # over all devices together
     config.accumulate = 1  # batches whose gradients make one update
     config.num_steps = 150
+    config.steps_before = 0  # steps that the run must have done already: the stage before this one
     config.num_seconds = 0.0  # if not 0, end after this time, the rate falling to zero by then
     config.log_every = 10
     config.eval_every = 50

@@ -30,7 +30,7 @@ def get_config(choice: str = "classify,first") -> ConfigDict:
 
     `classify`: the released model, on a CPU. `gpu`: the same on a GPU, in one stage, from a packed
     folder. `regress`: the paper's regression under the budget of `classify`. `second` goes on in
-    the folder of `first` and ends it.
+    the folder of `first` and ends it; it refuses a first stage that has not finished.
     """
     variant, _, stage = choice.partition(",")
     if variant not in VARIANTS or stage not in ("", *STAGES):
@@ -72,12 +72,14 @@ def get_config(choice: str = "classify,first") -> ConfigDict:
     config.optimizer.clip_norm = 5.0
     config.optimizer.weight_decay = 1e-2
     if stage == "second":
+        config.steps_before = config.num_steps
         config.num_steps = 1_000_000  # as many as there is time for
         config.num_seconds = 1_800.0
         config.optimizer.schedule = "cosine"
     if variant == "regress":
         config.objective = "regression"
     if variant == "gpu":
+        config.steps_before = 0  # has one stage alone
         config.data.resident = True
         config.data.crop_size = 144
         config.batch_size = 256

@@ -36,10 +36,11 @@ stage() {
         --config.data.source="$source_setting" --workdir="$workdir" "$@"
 }
 
+# A stage that was stopped, or failed, ends the script here.
 stage first ${RELEASE_STEPS:+--config.num_steps="$RELEASE_STEPS"} "$@"
 # How long the second stage takes is up to the clock, so that nothing else tells that it is done.
 if [ ! -e "$workdir/finished" ]; then
-    stage second "$@"
+    stage second ${RELEASE_STEPS:+--config.steps_before="$RELEASE_STEPS"} "$@"
     touch "$workdir/finished"
 fi
 echo "colorjax export $workdir -o FILE makes one file of it"

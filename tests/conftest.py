@@ -1,6 +1,7 @@
 """The environment and fixtures that the tests share."""
 
 import os
+import signal
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -30,6 +31,12 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes minutes, and is run with --slow alone")
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        # A worker that is slow to end is sent SIGINT by execnet, and what has a time limit passes
+        # SIGTERM on to its group: neither is meant for what a test does. A handler, unlike SIG_IGN,
+        # does not reach the processes that tests start.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: None)
 
 
 def pytest_collection_modifyitems(config, items):

@@ -301,5 +301,5 @@ def test_the_command_says_what_to_install_where_gradio_is_missing(monkeypatch):
     monkeypatch.delitem(sys.modules, "colorjax.coloring.page.server")
     monkeypatch.delattr("colorjax.coloring.page.server")
     result = click.testing.CliRunner().invoke(cli.main, ["demo"])
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert result.output == "Error: the page needs gradio: pip install 'colorjax[demo]'\n"

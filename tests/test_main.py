@@ -172,7 +172,7 @@ def test_a_stopped_run_goes_on_with_other_devices_and_ends_the_same(tmp_path):
         time.sleep(0.05)
     stopped.send_signal(signal.SIGTERM)
     out, err = ended(stopped)
-    assert stopped.returncode == 0, err
+    assert stopped.returncode == 128 + signal.SIGTERM, err
     assert "saved: the same command goes on" in out
     step = json.loads(metrics.read_text().splitlines()[-1])["step"]
     assert step < 490

@@ -224,7 +224,7 @@ def test_the_command_gives_the_distance_of_photos_of_no_known_class(
 ):
     monkeypatch.setattr(recognition, "recognise", seeing(seen := []))
     refused = measure(folder / "others", network, tmp_path, "--recognise")
-    assert refused.exit_code == 1 and "--frechet alone needs none" in refused.stderr
+    assert refused.exit_code == 2 and "--frechet alone needs none" in refused.stderr
     result = measure(folder / "others", network, tmp_path, "--frechet")
     assert result.exit_code == 0, result.stderr
     assert seen == [None]
@@ -240,7 +240,7 @@ def test_the_command_says_in_a_sentence_that_the_weights_cannot_be_had(
     monkeypatch.setenv("COLORJAX_HOME", str(tmp_path))
     monkeypatch.setattr(pretrained, "fetch", fail)
     result = measure(folder, network, tmp_path, "--recognise")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert result.stderr == (
         "Error: The ImageNet weights are not cached: example.org could not be reached\n"
     )

@@ -215,7 +215,8 @@ def test_the_second_stage_goes_on_with_the_run_of_the_first_and_ends_by_the_cloc
         setup.check_training(settings)
     one, two = (runs.flatten(as_dict(settings)) for settings in stages)
     changed = {name for name in one if one[name] != two[name]}
-    assert changed <= {"num_steps", "num_seconds", "optimizer.schedule"}
+    assert changed <= {"num_steps", "steps_before", "num_seconds", "optimizer.schedule"}
+    assert two["steps_before"] == (0 if variant == "gpu" else one["num_steps"])
     assert two["num_seconds"] > 0 and two["optimizer.schedule"] == "cosine"
     assert complete(recipe.get_config(variant)) == stages[0]
 

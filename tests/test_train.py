@@ -124,7 +124,8 @@ TWENTY = tiny_config(num_steps=20, eval_every=20)
 def test_twenty_steps_equal_ten_and_a_restart_and_ten_bit_for_bit(whole_and_parts):
     one, two = (newest_state(folder, TWENTY) for folder in whole_and_parts)
     assert one.step == two.step == 20
-    assert one.position == two.position == {"examples": 160}
+    meter = {"rows": [], "skipped_in_row": 0}
+    assert one.position == two.position == {"examples": 160, "meter": meter}
     jax.tree.map(assert_array_equal, one.state, two.state)
     losses = [
         [row["loss"] for row in runs.read_metrics(folder) if row["split"] == "train"]
@@ -345,6 +346,27 @@ def test_runs_of_older_versions_lack_the_new_settings_and_go_on(copied):
     assert set(train.train(config, workdir)) == METRICS
     restored = newest_state(workdir, complete(config))
     assert restored.step == 5 and restored.state.average == ()
+
+
+def test_a_run_over_other_photographs_has_its_baseline_measured_anew(copied):
+    workdir, _ = copied
+    before = runs.read_record(workdir)
+    train.train(tiny_config(num_steps=5, eval_every=5, data__holdout=0.5), workdir)
+    after = runs.read_record(workdir)
+    assert after["data"]["holdout"] > before["data"]["holdout"] == 1
+    assert after["constant"].keys() == before["constant"].keys()
+    assert after["constant"]["psnr"] != before["constant"]["psnr"]
+    assert after["bins"] == before["bins"]
+
+
+def test_a_run_in_another_space_is_refused_before_anything_is_changed(copied):
+    workdir, _ = copied
+    before = {path: path.read_bytes() for path in workdir.glob("*.json*")}
+    with pytest.raises(UserError, match="was trained with space 'luv' and cannot go on with 'lab'"):
+        train.train(tiny_config(num_steps=5, space="lab"), workdir)
+    with pytest.raises(UserError, match="was trained with bins.num_bins 50 and cannot go on with"):
+        train.train(tiny_config(num_steps=5, bins__num_bins=40), workdir)
+    assert {path: path.read_bytes() for path in workdir.glob("*.json*")} == before
 
 
 def test_a_checkpoint_from_before_there_was_an_average_is_restored(tmp_path):

@@ -14,7 +14,6 @@ from colorjax.commands.common import model_options, painter_of, say
 METHODS = ("argmax", "mean", "annealed", "sample")
 EDGES = ("guided", "bilinear")
 FORMATS = ("jpg", "png", "tif", "webp")
-INTERRUPTED = 130  # as a shell has it for a program that Ctrl-C ended
 
 EXAMPLES = """\b
 Examples:
@@ -131,9 +130,9 @@ def run(options: dict[str, Any]) -> None:
             if outcome.fault:
                 faults.append(outcome)
             done += not outcome.fault
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         say("stopped; what is not done yet is as it was")
-        sys.exit(INTERRUPTED)
+        sys.exit(128 + (stop.args or (signal.SIGINT,))[0])
     passed_over = left_out(options)
     say(summary(done, len(skipped), faults, time.monotonic() - start, passed_over))
     if faults:
@@ -208,7 +207,7 @@ def work(jobs: Sequence, options: dict[str, Any]) -> Iterator:
     hidden = True if len(jobs) == 1 else None
     for outcome in tqdm(outcomes, total=len(jobs), unit="photo", disable=hidden):
         if asked_to_stop:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(asked_to_stop[0])
         for notice in outcome.notices:
             tqdm.write(f"colorjax: {notice}", file=sys.stderr)
         yield outcome
@@ -217,14 +216,15 @@ def work(jobs: Sequence, options: dict[str, Any]) -> Iterator:
 def stop_signals() -> list[int]:
     """Has SIGTERM stop the program as Ctrl-C does; returns the list that they will be put into.
 
-    Either raises KeyboardInterrupt, so that what is half written is taken away. Raised within a
-    callback, such as JAX's of the garbage collector, it is lost: then the list has it.
+    Either raises KeyboardInterrupt with its number, so that what is half written is taken away.
+    Raised within a callback, such as JAX's of the garbage collector, it is lost: then the list has
+    it.
     """
     asked: list[int] = []
 
     def stop(number, frame):
         asked.append(number)
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(number)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)

@@ -41,9 +41,22 @@ import click
     help="Also the Frechet distance between results and photos as they were, of that "
     "network's features; not FID. Wants hundreds of photos, and no classes.",
 )
+@click.option(
+    "--max-unreadable",
+    type=click.FloatRange(0, 1),
+    default=0.1,
+    show_default=True,
+    metavar="SHARE",
+    help="Share of a folder's files that may be left out, and named, as they cannot be read.",
+)
 @click.option("--json", "json_file", metavar="FILE", help="Write all metrics there too.")
 def measure(
-    folders: Sequence[str], models: Sequence[str], size: int, json_file: str, **options: Any
+    folders: Sequence[str],
+    models: Sequence[str],
+    size: int,
+    max_unreadable: float,
+    json_file: str,
+    **options: Any,
 ) -> None:
     """Measures models on colour photographs, beside baselines that know nothing.
 
@@ -61,7 +74,7 @@ def measure(
     devices.keep_compiled_programs()
     named = [m.partition("=") if "=" in m else (m, "=", m) for m in models] or [("ours", "", None)]
     networks = {name: load_network(path) for name, _, path in named}
-    photos = {folder: sources.open_folders(folder) for folder in folders}
+    photos = {folder: sources.open_folders(folder, max_unreadable) for folder in folders}
     recogniser = recogniser_of(photos, **options)
     found = {}
     for folder in folders:

@@ -7,6 +7,7 @@ counts of what was left out on the way. A tenth is the hold-out (the paper, sect
 import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
+from math import floor
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import NamedTuple
@@ -122,13 +123,7 @@ def open_source(
     opened = _split(source, items, looks, (holdout, test), min_chroma)
     _logger.info("source %s: %s", source, opened.notes)
     if not opened.train or not opened.holdout:
-        raise UserError(
-            f"{source}: of {len(opened.train) + len(opened.holdout)} usable pictures "
-            f"({opened.notes['unreadable']} more are unreadable and {opened.notes['near_gray']} "
-            "nearly gray) "
-            f"{len(opened.holdout)} fall into the hold-out of {holdout:g} and {len(opened.train)} "
-            "into training, and each needs one: add pictures or change the hold-out share"
-        )
+        raise UserError(f"{source}: {_why_empty(opened, looks, holdout, min_chroma)}")
     if test and not opened.test:
         raise UserError(f"{source}: no picture falls into the test share of {test:g}, want one")
     return opened
@@ -226,6 +221,39 @@ def _split(
     return Source(name, train, held_out, notes, tested)
 
 
+def _why_empty(opened: Source, looks: Sequence[Look], holdout: float, min_chroma: float) -> str:
+    """What leaves a part of the split without pictures, and what would help."""
+    notes, usable = opened.notes, len(opened.train) + len(opened.holdout)
+    readable = [one for one in looks if not one.fault]
+    if readable and not usable:
+        most = max(one.chroma for one in readable)
+        return (
+            f"all {len(readable)} readable pictures are nearly gray, the most colourful has a "
+            f"chroma of {most:.2g} where data.min_chroma is {min_chroma:g}: want pictures in "
+            "colour, or a lower data.min_chroma"
+        )
+    kept = [one.share for one in readable if one.chroma >= min_chroma]
+    share = _share_that_splits(kept, holdout)
+    return (
+        f"of {usable} usable pictures "
+        f"({notes['unreadable']} more are unreadable and {notes['near_gray']} nearly gray) "
+        f"{len(opened.holdout)} fall into the hold-out of {holdout:g} and {len(opened.train)} "
+        "into training, and each needs one: "
+        + (f"want data.holdout={share}, or more pictures" if share else "want more pictures")
+    )
+
+
+def _share_that_splits(shares: Sequence[float], wanted: float) -> float | None:
+    """The roundest hold-out share near `wanted` with pictures on both sides; None without one."""
+    least, most = min(shares, default=1.0), max(shares, default=1.0)
+    for digits in range(1, 16):
+        unit = 10**digits
+        near = (floor(least * unit) + 1 if wanted <= least else floor(most * unit)) / unit
+        if least < near <= most and near < 1:
+            return near
+    return None
+
+
 def _look_at_all(look: Callable[[int], Look], count: int) -> list[Look]:
     """Looks at every picture, in threads: Pillow decodes outside Python's lock."""
     # ThreadPool, since leaving it drops what is still queued: Ctrl-C ends a long scan at once.
@@ -235,10 +263,10 @@ def _look_at_all(look: Callable[[int], Look], count: int) -> list[Look]:
 
 
 def _report_faults(name: str, faults: list[str], found: int, max_unreadable: float) -> None:
-    if len(faults) > max_unreadable * found:
+    if len(faults) > max_unreadable * found or (faults and len(faults) == found):
         raise UserError(
             f"{name}: {len(faults)} of {found} pictures cannot be used, more than the share of "
-            f"{max_unreadable:g} that may be left out; the first is {faults[0]}"
+            f"{max_unreadable:g} that may be left out (max_unreadable); the first is {faults[0]}"
         )
     if faults:
         listed = faults[:_MOST_FAULTS_LISTED]

@@ -11,6 +11,7 @@ from colorjax.pictures import image_io
 from colorjax.settings import Settings, as_dict, changed, complete
 from colorjax.training import figures
 from colorjax.training.console import say
+from colorjax.training.going_on import InUse
 from colorjax.training.train import train
 from colorjax.weights.runs import flatten, read_json, write_json, write_text
 
@@ -70,6 +71,8 @@ def run_one(settings: Settings, changes: Changes, workdir: Path) -> dict[str, An
     of_train = {"mode": "train"}  # what the run's own folder is to go on with
     try:
         metrics = train(changed(settings, of_train | changes), workdir)
+    except InUse:  # that run's own row is to come
+        raise
     except (UserError, jax.errors.JaxRuntimeError) as error:
         # A setting of another type, a loss that diverged, too little memory: others may do.
         reason = str(error).splitlines()[0]

@@ -19,8 +19,9 @@ from colorjax.data.sources import Source
 from colorjax.errors import UserError
 from colorjax.models.build import build_model, build_task
 from colorjax.models.colorizer import Colorizer
+from colorjax.models.task import Task
 from colorjax.settings import Settings, as_dict, complete
-from colorjax.training import evaluate, parallel, steps
+from colorjax.training import evaluate, going_on, parallel, steps
 from colorjax.training.console import say
 from colorjax.training.meter import Clock
 from colorjax.training.parallel import is_writer
@@ -45,6 +46,7 @@ class Run(NamedTuple):
     manager: checkpoint.Manager
     start: int  # steps done before
     first_example: int  # images consumed before
+    metered: dict[str, Any]  # `Meter.keep` of the steps before
     batches: Iterator[steps.Batch]
     train_step: Callable[[TrainState, steps.Batch], tuple[TrainState, dict[str, jax.Array]]]
     measure: Callable[[Any], dict[str, float]]  # variables -> metrics of the hold-out
@@ -60,7 +62,8 @@ def open_run(
     source = opening.open_source(settings.data)
     parallel.check_same("settings or photographs", json.dumps([as_dict(settings), source.notes]))
     model, tx = build_model(settings), build_optimizer(settings)
-    state, first_example, record = begin(settings, workdir, source, model, tx, manager)
+    state, position, record = begin(settings, workdir, source, model, tx, manager)
+    first_example = position["examples"]
     task = build_task(settings, runs.as_statistics(record["bins"]))
     of_step = {
         "model": model,
@@ -82,6 +85,7 @@ def open_run(
         manager,
         int(state.step),
         first_example,
+        position.get("meter", {}),
         clock.paced(batches),
         step,
         measure=evaluate.evaluator(squares, model, task, source.holdout, settings.decoding),
@@ -135,28 +139,34 @@ def begin(
     model: Colorizer,
     tx: Any,
     manager: checkpoint.Manager,
-) -> tuple[TrainState, int, dict[str, Any]]:
-    """The state to start or go on from, the images consumed before it, and the run's record."""
+) -> tuple[TrainState, dict[str, Any], dict[str, Any]]:
+    """The state to start or go on from, its position in the data, and the run's record."""
     if checkpoint.newest_step(manager) is None:
-        state, first_example, record = begin_afresh(settings, source, model, tx)
+        state, record = begin_afresh(settings, source, model, tx)
+        position = {"examples": 0}
     else:
+        going_on.check_same_targets(workdir, runs.read_settings(workdir), settings)
         like = state_shapes(settings, model, tx)
         restored, record = checkpoint.restore(manager, like), runs.read_record(workdir)
         warn_of_changes(settings, complete(restored.config), source.notes, record["data"])
-        state, first_example = restored.state, restored.position["examples"]
+        state, position = restored.state, restored.position
+        if record["data"] != source.notes:
+            task = build_task(settings, None)
+            counts = runs.as_statistics(record["bins"]).counts
+            record |= measure_data(evaluate.squares_of(settings), task, source, counts)
         say(f"goes on from step {restored.step} in {workdir}")
     record["sessions"] = [*record.get("sessions", []), {"step": int(state.step), **surroundings()}]
     if is_writer():
         runs.write_settings(workdir, settings)
         runs.write_json(workdir / "record.json", record)
     # Hosts may have found other pretrained weights, or none.
-    return parallel.from_writer(state), first_example, record
+    return parallel.from_writer(state), position, record
 
 
 def begin_afresh(
     settings: Settings, source: Source, model: Colorizer, tx: Any
-) -> tuple[TrainState, int, dict[str, Any]]:
-    """As `begin`, for a run without a checkpoint."""
+) -> tuple[TrainState, dict[str, Any]]:
+    """The state and the record of a run without a checkpoint."""
     task, squares = build_task(settings, None), evaluate.squares_of(settings)
     calibration = evaluate.load_rgb(squares, opening.spread(source.train, CALIBRATION_IMAGES))
     state = init_state(settings, model, tx)
@@ -167,15 +177,24 @@ def begin_afresh(
     some = opening.spread(source.train, settings.data.statistics_images)
     statistics = evaluate.measure_bins(squares, task, some)
     record = {
-        "source": source.name,
-        "data": source.notes,
+        **measure_data(squares, task, source, statistics.counts),
         "encoder": encoder,
         "parameters": sum(x.size for x in jax.tree.leaves(state.params)),
         "bins": runs.statistics_as_json(statistics),
-        "constant": evaluate.measure_baseline(squares, task, source.holdout, statistics.counts),
     }
     say(summary(record))
-    return state, 0, record
+    return state, record
+
+
+def measure_data(
+    squares: evaluate.Squares, task: Task, source: Source, counts: np.ndarray
+) -> dict[str, Any]:
+    """What a record says of the photographs; `counts` [G, Q] are the training set's bins."""
+    return {
+        "source": source.name,
+        "data": source.notes,
+        "constant": evaluate.measure_baseline(squares, task, source.holdout, counts),
+    }
 
 
 def surroundings() -> dict[str, Any]:

@@ -8,6 +8,7 @@ import jax
 from jax.experimental import multihost_utils
 from tqdm import tqdm
 
+from colorjax import stopping
 from colorjax.training.parallel import is_writer
 
 
@@ -19,27 +20,23 @@ def progress(num_steps: int, start: int) -> tqdm:
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[Callable[[int], bool]]:
-    """Turns the first SIGINT or SIGTERM into a request that is asked for once a step.
+    """Makes of SIGINT and SIGTERM a request that is asked for once a step, if a program listens.
 
-    A second one does what it always does. Several processes agree on a step to stop at, through
+    A second one ends the program at once. Several processes agree on a step to stop at, through
     the service that `jax.distributed` starts; only SIGTERM reaches it.
     """
     if jax.process_count() > 1:
-        yield multihost_utils.reached_preemption_sync_point
+        yield _agreed_stop
         return
-    received = []
+    with stopping.held(lambda: say("stopping after this step; once more to stop at once")):
+        yield lambda step: stopping.is_wished()
 
-    def request(number, frame):
-        received.append(number)
-        signal.signal(number, previous[number])
-        say("stopping after this step; once more to stop at once")
 
-    previous = {n: signal.signal(n, request) for n in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda step: bool(received)
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+def _agreed_stop(step: int) -> bool:
+    stops = multihost_utils.reached_preemption_sync_point(step)
+    if stops:
+        stopping.note(signal.SIGTERM)
+    return stops
 
 
 def say(text: str) -> None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import numpy as np
@@ -38,15 +39,24 @@ class Clock:
 
 
 class Meter:
-    """Averages the scalars of the steps since it was last read, and counts images a second."""
+    """Averages the scalars of the steps since it was last read, and counts images a second.
 
-    def __init__(self, batch_size: int):
+    `kept` is what another meter's `keep` returned, whose average is to be gone on with.
+    """
+
+    def __init__(self, batch_size: int, kept: dict[str, Any] | None = None):
+        kept = kept or {}
         self.batch_size = batch_size
-        self.rows: list[dict[str, float]] = []
+        self.rows: list[dict[str, float]] = list(kept.get("rows", ()))
         self.in_flight: dict[str, jax.Array] | None = None
         self.since: float | None = None
         self.timed = 0
-        self.skipped_in_row = 0
+        self.skipped_in_row: int = kept.get("skipped_in_row", 0)
+
+    def keep(self) -> dict[str, Any]:
+        """The scalars that no average has had yet, ready for JSON."""
+        self._settle()
+        return {"rows": self.rows, "skipped_in_row": self.skipped_in_row}
 
     def add(self, scalars: dict[str, jax.Array]) -> None:
         """Takes a step's scalars and waits for those of the step before.
@@ -80,7 +90,8 @@ class Meter:
 
     def _settle(self) -> None:
         if self.in_flight is not None:
-            row = jax.device_get(self.in_flight)
+            # JSON keeps a float64 to the bit, and an average is the same after a restart.
+            row = {name: float(x) for name, x in jax.device_get(self.in_flight).items()}
             self.rows.append(row)
             self.skipped_in_row = self.skipped_in_row + 1 if row["skipped"] else 0
             self.in_flight = None

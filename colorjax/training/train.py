@@ -4,12 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 from tqdm import tqdm
 
 from colorjax.errors import UserError
 from colorjax.pictures import image_io
 from colorjax.settings import Settings, as_dict, complete
-from colorjax.training import evaluate, figures, logs, steps
+from colorjax.training import evaluate, figures, going_on, logs, steps
 from colorjax.training.begin import Run, open_run
 from colorjax.training.console import progress, say, stop_signals
 from colorjax.training.meter import Clock, Meter
@@ -24,23 +25,32 @@ def train(config: Any, workdir: Path) -> dict[str, float]:
 
     Leaves config, record, metrics, figures and checkpoints in `workdir` and returns the hold-out's
     metrics at the last step; those of the best checkpoint where there is nothing left to train.
-    Stopped by SIGINT or SIGTERM, it saves and returns an empty dict. Raises UserError for settings,
-    data or a workdir that do not fit, and for a disk that cannot be written.
+    Told to stop (`colorjax.stopping`), it saves and returns an empty dict. Raises UserError for
+    settings, data or a workdir that do not fit or that another run is at, and for a disk that
+    cannot be written.
     """
     settings = complete(config)
     check_training(settings)
     clock = Clock(settings.num_seconds, settings.optimizer.schedule)
     try:
-        with checkpoint.closing(
-            checkpoint.open_manager(workdir, best_metric=runs.BEST_METRIC)
-        ) as manager:
+        with (
+            going_on.locked(workdir),
+            checkpoint.closing(
+                checkpoint.open_manager(workdir, best_metric=runs.BEST_METRIC)
+            ) as manager,
+        ):
             done = checkpoint.newest_step(manager)
+            going_on.check_steps_before(workdir, done, settings.steps_before)
             if done is None or done < settings.num_steps:
                 return go_on(settings, workdir, manager, clock)
         say(f"{workdir} has its {done} steps already: a larger num_steps goes on")
         return evaluate.evaluate(settings, workdir)
     except OSError as error:
-        raise UserError(f"{error.filename or workdir}: {error.strerror or error}") from error
+        raise UserError(sentence(workdir, error)) from error
+
+
+def sentence(workdir: Path, error: OSError) -> str:
+    return f"{error.filename or workdir}: {error.strerror or error}"
 
 
 def go_on(
@@ -62,33 +72,59 @@ def loop(
     run: Run, state: TrainState, log: logs.Logs, bar: tqdm, stop_requested: Callable[[int], bool]
 ) -> tuple[dict[str, float], int]:
     """The steps themselves; returns the hold-out's metrics, if all are done, and the last step."""
-    settings, meter = run.settings, Meter(run.settings.batch_size)
-    for step in range(run.start + 1, settings.num_steps + 1):
-        state, scalars = run.train_step(state, next(run.batches))
-        meter.add(scalars)
-        bar.update()
-        diverged = meter.skipped_in_row >= settings.max_skipped
-        final = step == settings.num_steps or run.clock.is_over()
-        stop = (stop_requested(step) or diverged) and not final
-        evaluates = final or (step % settings.eval_every == 0 and not stop)
-        if evaluates or stop or step % settings.log_every == 0:
-            averages = meter.average()
-            logs.write_scalars(log, step, "train", averages)
-            shown = [name for name in ("loss", "images/s") if name in averages]
-            bar.set_postfix({name: f"{averages[name]:.3g}" for name in shown})
-        metrics = measure_and_draw(run, log, step, steps.variables(state)) if evaluates else {}
-        if evaluates or stop or step % settings.checkpoint_every == 0:
-            save(run, step, state, metrics)
-            meter.restart()
-        if diverged:
-            raise UserError(
-                f"the loss was not finite for {settings.max_skipped} steps in a row: step {step} "
-                f"has the last good parameters, saved in {run.workdir}; want a lower learning rate "
-                f"({settings.optimizer.learning_rate}), or optimizer.clip_norm"
-            )
-        if stop or final:
-            break
+    settings, meter = run.settings, Meter(run.settings.batch_size, run.metered)
+    step, metrics, stop, final = run.start, {}, False, run.start >= settings.num_steps
+    try:
+        while not stop and not final:
+            state, scalars = run.train_step(state, next(run.batches))
+            step += 1
+            meter.add(scalars)
+            bar.update()
+            diverged = meter.skipped_in_row >= settings.max_skipped
+            final = step == settings.num_steps or run.clock.is_over()
+            stop = (stop_requested(step) or diverged) and not final
+            evaluates = final or (step % settings.eval_every == 0 and not stop)
+            # What a stop cuts off is kept in the checkpoint, for the row that it belongs to.
+            if evaluates or diverged or step % settings.log_every == 0:
+                averages = meter.average()
+                logs.write_scalars(log, step, "train", averages)
+                shown = [name for name in ("loss", "images/s") if name in averages]
+                bar.set_postfix({name: f"{averages[name]:.3g}" for name in shown})
+            metrics = measure_and_draw(run, log, step, steps.variables(state)) if evaluates else {}
+            if evaluates or stop or step % settings.checkpoint_every == 0:
+                save(run, step, state, metrics, meter, log)
+                meter.restart()
+            if diverged:
+                raise UserError(diverged_sentence(run, step))
+    except (OSError, UserError) as error:
+        raise UserError(rescued(run, step, state, meter, error)) from error
     return metrics, step
+
+
+def diverged_sentence(run: Run, step: int) -> str:
+    return (
+        f"the loss was not finite for {run.settings.max_skipped} steps in a row: step {step} has "
+        f"the last good parameters, saved in {run.workdir}; want a lower learning rate "
+        f"({run.settings.optimizer.learning_rate}), or optimizer.clip_norm"
+    )
+
+
+def rescued(run: Run, step: int, state: TrainState, meter: Meter, error: Exception) -> str:
+    """What ended the loop after `step`, as a sentence; the steps that were done are saved first.
+
+    Not with several processes, which would wait for those that the error has not reached.
+    """
+    told = sentence(run.workdir, error) if isinstance(error, OSError) else str(error)
+    if jax.process_count() > 1:
+        return told
+    try:
+        if step == run.start or checkpoint.newest_step(run.manager) == step:
+            return told
+        save(run, step, state, {}, meter, None)
+        checkpoint.wait(run.manager)
+    except UserError as unsaved:
+        return f"{told}; {unsaved}"
+    return f"{told}; step {step} is saved, and the same command goes on from it"
 
 
 def measure_and_draw(run: Run, log: logs.Logs, step: int, variables: Any) -> dict[str, float]:
@@ -105,14 +141,24 @@ def measure_and_draw(run: Run, log: logs.Logs, step: int, variables: Any) -> dic
     return metrics
 
 
-def save(run: Run, step: int, state: TrainState, metrics: dict[str, float]) -> None:
+def save(
+    run: Run,
+    step: int,
+    state: TrainState,
+    metrics: dict[str, float],
+    meter: Meter,
+    log: logs.Logs | None,
+) -> None:
+    """Saves a checkpoint, and what has been logged so far, if there is a log to write to."""
+    if log is not None:
+        logs.flush(log)
     examples = run.first_example + (step - run.start) * run.settings.batch_size
     checkpoint.save(
         run.manager,
         step,
         state,
         config=runs.as_json(as_dict(run.settings)),
-        position={"examples": examples},
+        position={"examples": examples, "meter": meter.keep()},
         metrics=metrics,
     )
 

@@ -1,21 +1,19 @@
 """Orbax checkpoints of a training run, in `<workdir>/checkpoints`.
 
 A checkpoint is the state (any pytree of arrays, no device axis) and a JSON record of the run:
-its config, its position in the data and its metrics. The newest and the best are kept.
+its config, its position in the data and its metrics. The newest and the best are kept. One whose
+files are not what was written is passed over, with a warning (`weights.passing_over`).
 Every process calls every function here; process 0 alone writes, the others hear how it went.
 """
 
 import contextlib
 import dataclasses
 import errno
-import functools
 import json
-import logging
 import math
 import os
 import re
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,10 +21,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from absl import logging as absl_logging
 from jax.experimental import multihost_utils
 
 from colorjax.errors import UserError
+from colorjax.weights import digests, quiet_orbax
+from colorjax.weights.passing_over import SoundSteps
 
 
 @dataclasses.dataclass
@@ -36,8 +35,13 @@ class Manager:
     orbax: ocp.CheckpointManager
     folder: Path
     best_metric: str | None
+    seen: SoundSteps
     step: int | None = None
     num_bytes: int = 0
+
+
+class Unreadable(UserError):
+    """A checkpoint is there and cannot be read."""
 
 
 class Restored(NamedTuple):
@@ -65,23 +69,33 @@ def open_manager(
     (`best_mode="min"`) or highest ("max") `best_metric`. A checkpoint without that metric, or
     where it is not finite, is never a best one.
 
-    Raises UserError if the folder cannot be made or written to or, with `read_only`, is not there.
+    Damaged steps are passed over, and moved aside unless `read_only`.
+
+    Raises UserError if the folder cannot be made or written to or, with `read_only`, is not there,
+    or if all of its steps are damaged.
     """
-    _silence_orbax()
+    quiet_orbax.silence()
     folder = _usable_folder(workdir, read_only)
     process = jax.process_index()
+    seen = SoundSteps(folder, moves=not read_only and process == 0)
+    seen.pass_over_damaged()
     options = ocp.CheckpointManagerOptions(
         create=False,
         read_only=read_only or process > 0,
         # In the calling thread a folder that cannot be made is an error of `save` itself.
-        async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
+        async_options=ocp.AsyncOptions(
+            create_directories_asynchronously=False,
+            post_finalization_callback=lambda: _sign(manager),
+        ),
+        step_name_format=seen,
         # Every process by itself: with Orbax's barriers all wait ten minutes if one cannot write.
         multiprocessing_options=ocp.options.MultiprocessingOptions(
             primary_host=process, active_processes={process}
         ),
         **_keeping(best_metric, best_mode, keep_newest, keep_best),
     )
-    return Manager(ocp.CheckpointManager(folder, options=options), folder, best_metric)
+    manager = Manager(ocp.CheckpointManager(folder, options=options), folder, best_metric, seen)
+    return manager
 
 
 def save(
@@ -166,7 +180,7 @@ def best_step(manager: Manager) -> int | None:
 
 
 def restore(manager: Manager, like: Any, step: int | None = None) -> Restored:
-    """Restores the checkpoint `step`, or the newest, into the structure of `like`.
+    """Restores the checkpoint `step`, or the newest that can be read, as `like` is structured.
 
     `like` is a pytree of arrays or `jax.ShapeDtypeStruct`s with the wanted shapes and dtypes.
     Neither devices nor processes need be those of the save.
@@ -174,7 +188,16 @@ def restore(manager: Manager, like: Any, step: int | None = None) -> Restored:
     Raises UserError if there is no such checkpoint, if it cannot be read, or if a parameter is
     missing, is not wanted, or has another shape or dtype; the sentence has the parameter's path.
     """
-    return _restore(manager, like, step, partial=False)
+    while True:
+        at = _existing_step(manager, step)
+        try:
+            return _restore(manager, like, at, partial=False)
+        except Unreadable as error:
+            older = [other for other in manager.orbax.all_steps() if other != at]
+            if step is not None or not older or jax.process_count() > 1:
+                raise
+            manager.seen.pass_over(at, str(error), max(older))
+            manager.orbax.reload()
 
 
 def restore_variables(manager: Manager, like: dict, step: int | None = None) -> Restored:
@@ -183,7 +206,7 @@ def restore_variables(manager: Manager, like: dict, step: int | None = None) -> 
     With `like = {"params": ..., "batch_stats": ...}` (the shapes of `model.init`, say) nothing
     need be known of the optimizer. `Restored.state` is then a dict like `like`.
     """
-    return _restore(manager, like, step, partial=True)
+    return _restore(manager, like, _existing_step(manager, step), partial=True)
 
 
 def read_record(workdir: str | os.PathLike, step: int | None = None) -> tuple[dict, dict, dict]:
@@ -200,8 +223,7 @@ def read_record(workdir: str | os.PathLike, step: int | None = None) -> tuple[di
     return record["config"], record["position"], record["metrics"]
 
 
-def _restore(manager: Manager, like: Any, step: int | None, partial: bool) -> Restored:
-    step = _existing_step(manager, step)
+def _restore(manager: Manager, like: Any, step: int, partial: bool) -> Restored:
     with _read_errors_told(manager, step):
         folder = manager.orbax.directory / str(step) / "state"
         saved = ocp.PyTreeCheckpointHandler().metadata(folder).tree
@@ -284,6 +306,12 @@ def _check_same(saved: dict[str, Any], wanted: dict[str, Any], checkpoint: Path)
         )
 
 
+def _sign(manager: Manager) -> None:
+    # Orbax calls this when all is written, before it gives the folder its name.
+    (unnamed,) = manager.folder.glob(f"{manager.step}{ocp.utils.TMP_DIR_SUFFIX}*")
+    digests.sign(unnamed)
+
+
 def _remove_leftovers(manager: Manager) -> None:
     for leftover in manager.folder.glob(f"*{ocp.utils.TMP_DIR_SUFFIX}*"):
         # Right after a failure TensorStore may still be writing: then the next save removes it.
@@ -329,7 +357,7 @@ def _read_errors_told(manager: Manager, step: int) -> Iterator[None]:
         yield
     except (OSError, ValueError, KeyError) as error:
         reason = re.split(r"\n| \[tensorstore_spec", str(error))[0]
-        raise UserError(f"{manager.folder / str(step)} cannot be read: {reason}") from error
+        raise Unreadable(f"{manager.folder / str(step)} cannot be read: {reason}") from error
 
 
 def _system_error(error: BaseException | None) -> str | None:
@@ -342,21 +370,3 @@ def _system_error(error: BaseException | None) -> str | None:
             return error.strerror
         error = error.__cause__ or error.__context__
     return None
-
-
-def _silence_orbax() -> None:
-    """Orbax logs every failure several times over, and what is no failure; errors are raised."""
-    logging.getLogger("absl").addFilter(_is_not_from_orbax)
-    if getattr(sys.unraisablehook, "func", None) is not _skip_closed_loop:
-        sys.unraisablehook = functools.partial(_skip_closed_loop, sys.unraisablehook)
-
-
-def _is_not_from_orbax(record: logging.LogRecord) -> bool:
-    asked_for = absl_logging.get_verbosity() >= absl_logging.DEBUG
-    return asked_for or "orbax" not in Path(record.pathname).parts
-
-
-def _skip_closed_loop(hook, unraisable) -> None:
-    # After one failed write TensorStore prints a traceback for every other array in flight.
-    if str(unraisable.exc_value) != "Event loop is closed":
-        hook(unraisable)

@@ -1,0 +1,157 @@
+"""What is not what was written is passed over, with a sentence; nothing whole is given up."""
+
+import shutil
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from colorjax.errors import UserError
+from colorjax.weights import checkpoint, digests
+
+STATE = {"params": np.arange(40, dtype=np.float32), "more": np.ones((3, 3), np.float32)}
+
+
+@pytest.fixture(scope="module")
+def two_steps(tmp_path_factory):
+    """A run's folder with steps 1 and 2."""
+    workdir = tmp_path_factory.mktemp("two")
+    manager = checkpoint.open_manager(workdir, best_metric="loss", keep_newest=2)
+    with checkpoint.closing(manager):
+        for step in (1, 2):
+            state = {name: x + step for name, x in STATE.items()}
+            record = {"config": {"seed": step}, "position": {}, "metrics": {"loss": 1.0 / step}}
+            checkpoint.save(manager, step, state, **record)
+    return workdir
+
+
+@pytest.fixture
+def copied(two_steps, tmp_path):
+    return shutil.copytree(two_steps, tmp_path / "run")
+
+
+def flip(path, bit=0):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1 << bit
+    path.write_bytes(content)
+
+
+def without_digests(workdir):
+    """As an older version would have left the folder."""
+    for path in workdir.glob("checkpoints/*/sha256.json"):
+        path.unlink()
+
+
+def newest(workdir, read_only=True):
+    """The newest step, by its number and by its content."""
+    manager = checkpoint.open_manager(workdir, best_metric="loss", read_only=read_only)
+    with checkpoint.closing(manager):
+        restored = checkpoint.restore(manager, STATE)
+        assert_array_equal(restored.state["params"], STATE["params"] + restored.step)
+        assert restored.config == {"seed": restored.step}
+        assert checkpoint.newest_step(manager) == restored.step
+    return restored.step
+
+
+def test_every_file_of_a_step_has_its_digest_but_what_orbax_writes_last(two_steps):
+    step = two_steps / "checkpoints" / "2"
+    every = {path.relative_to(step).as_posix() for path in step.rglob("*") if path.is_file()}
+    unsigned = []
+    for name in sorted(every):
+        flip(step / name)
+        found = digests.fault(step)
+        if found is None:
+            unsigned.append(name)
+        flip(step / name)
+        assert digests.fault(step) is None
+    assert "record/metadata" in every and "metrics/metrics" in every and len(every) > 8
+    assert set(unsigned) <= {"_CHECKPOINT_METADATA", "commit_success.txt"}
+
+
+@pytest.mark.parametrize("bit", range(8))
+def test_a_flipped_bit_in_an_array_is_never_used(copied, bit, caplog):
+    arrays = [p for p in (copied / "checkpoints" / "2" / "state").rglob("d/*") if p.is_file()]
+    flip(max(arrays, key=lambda path: path.stat().st_size), bit)
+    assert newest(copied) == 1
+    (told,) = caplog.messages
+    assert f"{copied}/checkpoints/2 is damaged: state/" in told
+    assert "is not what was written; step 1 is used instead" in told
+
+
+def test_a_flip_in_the_config_within_is_never_used(copied, caplog):
+    path = copied / "checkpoints" / "2" / "record" / "metadata"
+    path.write_text(path.read_text().replace('"seed": 2', '"seed": 3'))
+    assert newest(copied) == 1
+    assert "record/metadata is not what was written; step 1 is used instead" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "name, signed",
+    [
+        ("metrics/metrics", True),
+        ("metrics/metrics", False),
+        ("record/metadata", False),
+        ("sha256.json", True),
+    ],
+)
+def test_json_that_is_cut_short_is_passed_over_with_and_without_digests(
+    copied, name, signed, caplog
+):
+    if not signed:
+        without_digests(copied)
+    (copied / "checkpoints" / "2" / name).write_text("{")
+    assert newest(copied) == 1
+    assert f"checkpoints/2 is damaged: {name} is" in caplog.text
+
+
+def test_an_empty_step_is_passed_over(copied, caplog):
+    (copied / "checkpoints" / "9999").mkdir()
+    assert newest(copied, read_only=False) == 2
+    assert "9999 is damaged: _CHECKPOINT_METADATA is missing; step 2 is used" in caplog.text
+
+
+def test_a_reader_moves_nothing_and_a_run_keeps_what_is_damaged_aside(copied, caplog):
+    folder = copied / "checkpoints"
+    flip(folder / "2" / "record" / "metadata")
+    assert newest(copied) == 1 and {p.name for p in folder.iterdir()} == {"1", "2"}
+    assert newest(copied, read_only=False) == 1
+    assert "it is kept as damaged-2-1" in caplog.text
+    with checkpoint.closing(checkpoint.open_manager(copied)) as manager:
+        state = {name: x + 2 for name, x in STATE.items()}
+        record = {"config": {"seed": 2}, "position": {}, "metrics": {}}
+        assert checkpoint.save(manager, 2, state, **record)
+    assert newest(copied) == 2
+    assert {p.name for p in folder.iterdir()} == {"2", "damaged-2-1"}
+
+
+def test_where_nothing_is_whole_the_sentence_says_so_and_nothing_is_moved(copied):
+    for step in ("1", "2"):
+        flip(copied / "checkpoints" / step / "record" / "metadata")
+    for read_only in (True, False):
+        with pytest.raises(UserError, match="checkpoints/1 is damaged .* is no other checkpoint"):
+            checkpoint.open_manager(copied, read_only=read_only)
+    assert {p.name for p in (copied / "checkpoints").iterdir()} == {"1", "2"}
+
+
+def test_checkpoints_of_older_versions_open(copied, caplog):
+    without_digests(copied)
+    assert newest(copied) == 2 and not caplog.messages
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+def test_an_old_checkpoint_whose_arrays_cannot_be_read_is_passed_over(copied, read_only, caplog):
+    without_digests(copied)
+    for path in (copied / "checkpoints" / "2" / "state").rglob("d/*"):
+        path.write_bytes(path.read_bytes()[:10])
+    assert newest(copied, read_only) == 1
+    assert "checkpoints/2 cannot be read" in caplog.text
+    assert "step 1 is used instead" in caplog.text
+
+
+def test_a_step_that_is_asked_for_by_its_number_is_not_replaced(copied):
+    without_digests(copied)
+    for path in (copied / "checkpoints" / "2" / "state").rglob("d/*"):
+        path.write_bytes(b"")
+    with checkpoint.closing(checkpoint.open_manager(copied, read_only=True)) as manager:
+        with pytest.raises(UserError, match="checkpoints/2 cannot be read"):
+            checkpoint.restore(manager, STATE, step=2)
