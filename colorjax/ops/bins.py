@@ -236,12 +236,13 @@ def most_frequent(counts: Num[AnyArray, "G Q"]) -> Int32[Array, " G"]:
 
 
 def smooth_prior(
-    counts: Num[AnyArray, "G Q"], squared_distances: Float[AnyArray, "G Q Q"], sigma: float
+    counts: Num[AnyArray, "G Q"] | list, squared_distances: Float[AnyArray, "G Q Q"], sigma: float
 ) -> Float32[Array, "G Q"]:
     """The frequencies of the bins, blurred by a Gaussian (Zhang, Isola and Efros, section 2.2).
 
     Args:
-        counts: [G, Q], of pixels, of any numeric dtype; a group without any is uniform.
+        counts: [G, Q], of pixels, of any numeric dtype, or lists of lists as in a run's record; a
+            group without any is uniform.
         squared_distances: [G, Q, Q], between the bins' centres.
         sigma: of the Gaussian, in units of chroma; 0 leaves the frequencies as they are.
     Returns:
