@@ -13,7 +13,6 @@ import numpy as np
 from benchmarks import harness, jax_peer, programs
 from benchmarks.report import Table
 from benchmarks.settings import Settings
-from colorjax.models.build import DTYPES
 from colorjax.training import parallel
 from colorjax.weights.devices import place
 
@@ -49,7 +48,7 @@ def measure(settings: Settings) -> list[Table]:
 
 def multiplier(side: int, dtype: str) -> Callable[[], None]:
     """A function that multiplies two random matrices, as the network's products are computed."""
-    x = jax.random.normal(jax.random.key(0), (side, side), DTYPES[dtype])
+    x = jax.random.normal(jax.random.key(0), (side, side), jnp.dtype(dtype))
     compiled = jax.jit(jnp.matmul)
     return lambda: jax.block_until_ready(compiled(x, x))
 

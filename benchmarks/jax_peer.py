@@ -11,7 +11,6 @@ import optax
 
 from benchmarks.contender import Contender
 from benchmarks.settings import NUM_BINS, Settings, examples
-from colorjax.models.build import DTYPES
 from colorjax.models.colorizer import Colorizer
 from colorjax.ops import losses
 from colorjax.training import parallel
@@ -108,7 +107,7 @@ def enlarge(x, factor):
 def network(settings: Settings, objective: str, plain: bool) -> nn.Module:
     num_bins = NUM_BINS if objective == "classification" else None
     network_type = PlainColorizer if plain else Colorizer
-    return network_type(num_bins=num_bins, width=settings.width, dtype=DTYPES[settings.dtype])
+    return network_type(num_bins=num_bins, width=settings.width, dtype=jnp.dtype(settings.dtype))
 
 
 def random_variables(settings: Settings, objective: str) -> dict:

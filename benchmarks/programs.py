@@ -9,6 +9,7 @@ import numpy as np
 from benchmarks.harness import ROOT
 from benchmarks.settings import Settings
 from colorjax.models import build
+from colorjax.settings import complete
 from colorjax.training import setup, steps
 
 
@@ -23,15 +24,16 @@ def training(settings: Settings) -> tuple[Callable, steps.TrainState]:
     config.data.load_size, config.data.crop_size = load_size(settings), settings.size
     config.batch_size = settings.batch
     config.model.width, config.model.dtype = settings.width, settings.dtype
-    model, tx = build.build_model(config), setup.build_optimizer(config)
+    run = complete(config)
+    model, tx = build.build_model(run), setup.build_optimizer(run)
     step = partial(
         steps.train_step,
         model=model,
-        task=build.build_task(config, None),
+        task=build.build_task(run, None),
         tx=tx,
         crop_size=settings.size,
     )
-    return step, setup.init_state(config, model, tx)
+    return step, setup.init_state(run, model, tx)
 
 
 def random_batch(settings: Settings) -> dict[str, np.ndarray]:

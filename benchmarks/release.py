@@ -109,6 +109,8 @@ def main(trained: str, repeats: int) -> dict[str, Any]:
     import jax
 
     from colorjax.models import build
+    from colorjax.models.task import Statistics
+    from colorjax.settings import complete
     from colorjax.training import parallel, setup, steps
     from colorjax.weights.devices import place
     from configs import release
@@ -117,27 +119,27 @@ def main(trained: str, repeats: int) -> dict[str, Any]:
     config.model.encoder_weights = "none"
     if trained == "all":
         config.model.train_depthwise, config.model.frozen_stages = True, 0
-    model, tx = build.build_model(config), setup.build_optimizer(config)
-    bins = build.build_binning(config).centers.shape[1]
-    statistics = {"counts": np.ones((1, bins)).tolist()}
+    settings = complete(config)
+    model, tx = build.build_model(settings), setup.build_optimizer(settings)
+    uniform = Statistics(np.ones((1, model.num_bins)), None)
     compiled = parallel.compile_step(
         partial(
             steps.train_step,
             model=model,
-            task=build.build_task(config, statistics),
+            task=build.build_task(settings, uniform),
             tx=tx,
             crop_size=CROP,
-            scale_jitter=config.data.scale_jitter,
-            frames=config.frames,
-            ageing=config.ageing,
-            average_decay=config.ema,
+            scale_jitter=settings.data.scale_jitter,
+            frames=settings.frames,
+            ageing=settings.ageing,
+            average_decay=settings.ema,
         ),
         donate=True,
     )
-    side = config.data.load_size
+    side = settings.data.load_size
     rgb = np.random.default_rng(0).integers(0, 256, (BATCH, side, side, 3), np.uint8)
     batch = {"rgb": rgb, "example": np.arange(BATCH, dtype=np.int32)}
-    state = [place(setup.init_state(config, model, tx))]
+    state = [place(setup.init_state(settings, model, tx))]
 
     def train():
         state[0], scalars = jax.block_until_ready(compiled(state[0], batch))

@@ -2,9 +2,10 @@
 
     from colorjax import Colorizer
 
-    Colorizer().colorize("old.jpg").save("new.jpg")
+    Colorizer().colorize_file("old.jpg", "new.jpg")
 
-What is in `__all__` is for programs of others: `Colorizer`; `UserError`, which tells of bad input;
+What is in `__all__` is for programs of others: `Colorizer`; `save`, which writes its pictures with
+all that the photograph's file carried; `UserError`, which tells of bad input;
 `load_network`, which gives the trained network itself, its config, statistics and variables; and
 `__version__`.
 """
@@ -15,11 +16,12 @@ from colorjax.errors import UserError
 
 if TYPE_CHECKING:
     from colorjax.coloring.api import Colorizer
+    from colorjax.pictures.writing import save
     from colorjax.weights.released import load_network
 
     __version__: str
 
-__all__ = ["Colorizer", "UserError", "__version__", "load_network"]
+__all__ = ["Colorizer", "UserError", "__version__", "load_network", "save"]
 
 
 def __getattr__(name: str) -> Any:
@@ -28,6 +30,10 @@ def __getattr__(name: str) -> Any:
         from colorjax.coloring.api import Colorizer
 
         return Colorizer
+    if name == "save":
+        from colorjax.pictures.writing import save
+
+        return save
     if name == "load_network":
         from colorjax.weights.released import load_network
 

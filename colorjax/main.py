@@ -23,6 +23,7 @@ from ml_collections import ConfigDict, config_flags
 
 from colorjax import errors, stopping
 from colorjax.errors import UserError
+from colorjax.settings import as_dict, complete
 from colorjax.studies.prior import prior
 from colorjax.studies.reproduce import reproduce
 from colorjax.studies.sweep import sweep
@@ -46,13 +47,13 @@ def main(argv: list[str]) -> int:
     """Runs the mode that was asked for; returns the status to exit with."""
     if len(argv) > 1:
         raise UserError(f"{argv[1]!r} is no flag, want --name=value")
-    config = FLAGS.config.lock()
-    mode = FLAGS.mode or config.mode
+    settings = complete(FLAGS.config)
+    mode = FLAGS.mode or settings.mode
     if mode not in MODES:
         raise UserError(f"mode is {mode!r}, want one of {', '.join(MODES)}")
     devices.keep_compiled_programs()
     connect_processes()
-    MODES[mode](config, Path(FLAGS.workdir))
+    MODES[mode](settings, Path(FLAGS.workdir))
     return stopping.status()
 
 
@@ -67,7 +68,8 @@ def parse_flags(argv: list[str]) -> list[str]:
     else:
         FLAGS(argv, known_only=True)
         if FLAGS.workdir is not None:
-            define_config(ConfigDict(runs.read_config(Path(FLAGS.workdir))), argv)
+            settings = runs.read_settings(Path(FLAGS.workdir))
+            define_config(ConfigDict(as_dict(settings)), argv)
         FLAGS.unparse_flags()
     rest = app.parse_flags_with_usage(argv)
     if "config" not in FLAGS:

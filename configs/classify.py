@@ -26,6 +26,7 @@ def get_config(variant: str = "sample") -> ConfigDict:
     config.sweep_index = -1  # of the one run of the sweep to do; -1: all
     config.seed = 0
     config.batch_size = 6  # over all devices together
+    config.accumulate = 1  # batches whose gradients make one update
     config.num_steps = 150
     config.steps_before = 0  # steps that the run must have done already: the stage before this one
     config.num_seconds = 0.0  # if not 0, end after this time, the rate falling to zero by then
@@ -41,11 +42,13 @@ def get_config(variant: str = "sample") -> ConfigDict:
 
     config.data = ConfigDict()
     config.data.source = "sample"  # or folder:PATH[,PATH...], packed:DIR or tfds:NAME
-    config.data.holdout = 0.1
+    config.data.holdout = 0.1  # share that training is watched on, and the best checkpoint chosen
+    config.data.test = 0.0  # share that only evaluation sees; 0: it takes the hold-out
     config.data.holdout_folders = ()  # names of folders to hold out of, ("coco",); (): of all
     config.data.weights = ()  # how often photographs are shown, by folder: (("scenes", 0.5),)
     config.data.max_images = 0  # use so many, evenly spread over the source; 0: all
-    config.data.load_size = 72  # photographs are cut square and brought to this side ...
+    config.data.fit = "crop"  # to the middle square; or scale, as the paper does, to a square
+    config.data.load_size = 72  # photographs are made square and brought to this side ...
     config.data.crop_size = 64  # ... and cropped at random to this one in training
     config.data.scale_jitter = 0.0  # crops show a side up to this share smaller, resized; 0: as is
     config.data.resident = False  # keep all photographs in the devices' memory, for a GPU
@@ -55,6 +58,10 @@ def get_config(variant: str = "sample") -> ConfigDict:
     config.data.cache_dir = ""  # keep decoded squares here (old ones may be deleted); "": nowhere
     config.data.num_threads = 2
     config.data.statistics_images = 1000  # over which the bins' frequencies are counted
+
+    config.augment = ConfigDict()
+    config.augment.crop = True  # False: the middle
+    config.augment.flip = True
 
     config.objective = "classification"  # or regression
     config.space = "luv"  # or lab, yuv, hsv
@@ -92,6 +99,7 @@ def get_config(variant: str = "sample") -> ConfigDict:
     config.model.train_depthwise = True  # kernels of efficientnet-lite0, which are dear on a CPU
     config.model.frozen_stages = 0  # of its first stages, which then stay as they are
     config.model.final_batch_norm = False
+    config.model.skip_batch_norm = True  # on the encoder's maps before they are added
     config.model.residual_units = True
     config.model.merge = "concat"  # or sum
     config.model.decoder_features = (256, 128, 64, 64)
@@ -113,8 +121,12 @@ def get_config(variant: str = "sample") -> ConfigDict:
     config.optimizer.weight_decay = 0.0
 
     if variant == "paper":
-        config.data.load_size = 256
+        config.data.fit = "scale"
+        config.data.load_size = 224
         config.data.crop_size = 224
+        config.augment.crop = False
+        config.augment.flip = False
+        config.bins.value = "mean"
         config.optimizer.learning_rate = 3e-4
         config.num_steps = 20_000
         config.log_every = 50

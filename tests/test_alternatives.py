@@ -18,6 +18,8 @@ from test_colorizer import (
 )
 
 from colorjax.models import build
+from colorjax.models.task import Statistics
+from colorjax.settings import changed, complete
 from colorjax.training import setup, steps
 from configs import reproduce
 
@@ -48,9 +50,7 @@ RGB = np.random.default_rng(0).integers(0, 256, (4, 20, 20, 3), dtype=np.uint8)
 
 
 def config_of(name, **changes):
-    config = reproduce.get_config()
-    config.update_from_flattened_dict({**EXPERIMENTS[name], **changes})
-    return config
+    return changed(complete(reproduce.get_config()), {**EXPERIMENTS[name], **changes})
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -70,7 +70,7 @@ def test_each_alternative_takes_a_training_step(name):
     model, tx = build.build_model(config), setup.build_optimizer(config)
     untold = build.build_task(config, None)
     counts = untold.statistics(untold.prepare(RGB))["counts"].sum(axis=0)
-    task = build.build_task(config, {"counts": counts, "means": None})
+    task = build.build_task(config, Statistics(counts, None))
     batch = {"rgb": RGB, "example": np.arange(4, dtype=np.int32)}
     step = partial(steps.train_step, axis_name=None, model=model, task=task, tx=tx, crop_size=16)
     # Operation by operation: the alternatives have most of these in common, so that they are
@@ -99,7 +99,7 @@ def test_rebalancing_and_soft_targets_change_the_loss_of_the_same_network():
         example = untold.prepare(RGB)
         counts = np.ones((2, 50))
         counts[:, 20:30] = 1000
-        task = build.build_task(config, {"counts": counts, "means": None})
+        task = build.build_task(config, Statistics(counts, None))
         logits = jnp.asarray(np.random.default_rng(1).normal(size=(4, 20, 20, 2, 50)), jnp.float32)
         losses[name] = float(task.loss(logits, example).mean())
     assert len({round(loss, 3) for loss in losses.values()}) == 3

@@ -11,15 +11,12 @@ from colorjax import cli
 from colorjax.coloring import gallery
 from colorjax.data import sources
 from colorjax.errors import UserError
+from colorjax.models.task import Statistics
 from colorjax.ops import color
 from colorjax.studies import assess
 
-STATISTICS = {
-    "counts": np.ones((2, 50)).tolist(),
-    "means": np.linspace(-98, 98, 50).reshape(1, 50, 1).repeat(2, 0).tolist(),
-    "clipped": 0.0,
-    "images": 1,
-}
+MEANS = np.linspace(-98, 98, 50).reshape(1, 50, 1).repeat(2, 0)
+STATISTICS = Statistics(np.ones((2, 50)), MEANS, images=1)
 
 
 @pytest.fixture(scope="module")
@@ -61,15 +58,15 @@ def test_gray_is_as_far_from_the_truth_as_an_independent_library_says(results, p
 def test_the_mean_chroma_is_weighted_by_how_often_each_bin_was_seen(network):
     counts = np.zeros((2, 50))
     counts[0, 10], counts[0, 20], counts[1, 30] = 3, 1, 5
-    told = {**STATISTICS, "counts": counts.tolist()}
-    means = np.asarray(STATISTICS["means"])[..., 0]
+    told = STATISTICS._replace(counts=counts)
+    means = MEANS[..., 0]
     chroma = assess.mean_chroma(network._replace(statistics=told))
     want = [(3 * means[0, 10] + means[0, 20]) / 4, means[1, 30]]
     np.testing.assert_allclose(chroma, want)
 
 
 def test_a_joint_binning_has_a_mean_of_both_channels(network):
-    told = {"counts": [[1, 3]], "means": [[[4.0, 8.0], [0.0, -8.0]]]}
+    told = Statistics(np.array([[1, 3]]), np.array([[[4.0, 8.0], [0.0, -8.0]]]))
     np.testing.assert_allclose(assess.mean_chroma(network._replace(statistics=told)), [1, -4])
 
 

@@ -9,15 +9,16 @@ from numpy.testing import assert_allclose
 
 from colorjax.errors import UserError
 from colorjax.models import build
+from colorjax.settings import complete
 from colorjax.training import setup
 from configs import classify, huber, regress
 
 
-def config(**changes):
+def settings_of(**changes):
     config = classify.get_config()
     for name, value in changes.items():
         config.update_from_flattened_dict({name.replace("__", "."): value})
-    return config
+    return complete(config)
 
 
 def updates(tx):
@@ -44,7 +45,7 @@ def updates(tx):
     ],
 )
 def test_each_update_rule_is_that_of_optax(changes, tx):
-    ours = setup.build_optimizer(config(**changes))
+    ours = setup.build_optimizer(settings_of(**changes))
     assert_allclose(updates(ours), updates(tx), rtol=1e-6)
 
 
@@ -55,7 +56,7 @@ def test_weights_without_gradient_do_not_decay():
         "unit1": {"kernel": jnp.ones(2)},
     }
     tx = setup.build_optimizer(
-        config(
+        settings_of(
             model__encoder="efficientnet-lite0",
             model__train_depthwise=False,
             model__frozen_stages=2,
@@ -80,7 +81,7 @@ def test_the_encoder_learns_at_its_own_share_of_the_rate():
     params = {name: {"kernel": jnp.ones(3)} for name in ("encoder", "unit1")}
     gradient = {"encoder": {"kernel": jnp.array([1.0, -2.0, 3.0])}, "unit1": params["unit1"]}
     plain, ours = (
-        setup.build_optimizer(config(optimizer__encoder_rate=rate)) for rate in (1.0, 0.2)
+        setup.build_optimizer(settings_of(optimizer__encoder_rate=rate)) for rate in (1.0, 0.2)
     )
     whole, _ = plain.update(gradient, plain.init(params), params)
     share, _ = ours.update(gradient, ours.init(params), params)
@@ -90,14 +91,14 @@ def test_the_encoder_learns_at_its_own_share_of_the_rate():
 
 def test_the_learning_rate_warms_up_and_falls_along_a_cosine():
     schedule = setup.build_schedule(
-        config(num_steps=30, optimizer__warmup_steps=10, optimizer__schedule="cosine")
+        settings_of(num_steps=30, optimizer__warmup_steps=10, optimizer__schedule="cosine")
     )
     rates = [float(schedule(step)) for step in (0, 5, 10, 20, 30)]
     assert_allclose(rates, [0, 5e-4, 1e-3, 5e-4, 0], atol=1e-9)
 
 
 def test_the_learning_rate_is_constant_by_default():
-    schedule = setup.build_schedule(config())
+    schedule = setup.build_schedule(settings_of())
     assert_allclose([schedule(step) for step in (0, 10, 10_000)], 1e-3)
 
 
@@ -114,10 +115,10 @@ def test_the_papers_setting_is_the_papers():
     )
 
 
-def loss_of(config, residual):
+def loss_of(settings, residual):
     """The objective's loss where U and V are both off by `residual`, in hundreds."""
     rgb = jnp.full((1, 8, 8, 3), 128, jnp.uint8)
-    objective = build.build_task(config, None)
+    objective = build.build_task(settings, None)
     return float(objective.loss(jnp.full((1, 8, 8, 2), residual), objective.prepare(rgb))[0])
 
 
@@ -127,9 +128,9 @@ def test_regression_is_trained_with_hubers_loss_and_with_l2_where_told(variant):
     assert config.objective == "regression"
     assert config.regression == huber.get_config(variant).regression
     m = config.regression.huber_m
-    assert_allclose(loss_of(config, 0.5), 2 * m * (2 * 0.5 - m), rtol=1e-5)
+    assert_allclose(loss_of(complete(config), 0.5), 2 * m * (2 * 0.5 - m), rtol=1e-5)
     config.regression.loss = "l2"  # as runs of older versions have it
-    assert_allclose(loss_of(config, 0.5), 2 * 0.5**2, rtol=1e-5)
+    assert_allclose(loss_of(complete(config), 0.5), 2 * 0.5**2, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +144,7 @@ def test_regression_is_trained_with_hubers_loss_and_with_l2_where_told(variant):
 )
 def test_an_unknown_structure_is_refused_by_name(changes, sentence):
     with pytest.raises(UserError, match=sentence):
-        build.build_model(config(**changes))
+        build.build_model(settings_of(**changes))
 
 
 @pytest.mark.parametrize(
@@ -159,13 +160,13 @@ def test_an_unknown_structure_is_refused_by_name(changes, sentence):
 )
 def test_numbers_that_fit_no_data_are_refused_by_name(changes, sentence):
     with pytest.raises(UserError, match=sentence):
-        setup.check_config(config(**{"batch_size": 8, **changes}))
+        setup.check_training(settings_of(**{"batch_size": 8, **changes}))
 
 
 @pytest.mark.parametrize("changes", [{"bins__low": 100.0}, {"bins__num_bins": 0}])
 def test_impossible_bins_are_refused(changes):
     with pytest.raises(UserError, match="bins are"):
-        build.build_task(config(**changes), None)
+        build.build_task(settings_of(**changes), None)
 
 
 @pytest.mark.parametrize(
@@ -183,13 +184,12 @@ def test_impossible_bins_are_refused(changes):
 )
 def test_an_unknown_objective_is_refused_by_name(changes, sentence):
     with pytest.raises(UserError, match=sentence):
-        build.build_task(config(**changes), None)
+        build.build_task(settings_of(**changes), None)
 
 
 def test_a_rebalancing_that_is_no_mixture_is_refused():
-    settings = config(rebalance__enabled=True, rebalance__uniform=1.5)
     with pytest.raises(UserError, match="rebalance.uniform is 1.5, want a share from 0 to 1"):
-        build.build_task(settings, {"counts": np.ones((2, 50)), "means": None})
+        settings_of(rebalance__enabled=True, rebalance__uniform=1.5)
 
 
 def random_weights():
@@ -213,13 +213,13 @@ def test_at_step_0_the_colorizers_encoder_computes_what_vgg16_computes(tmp_path,
 
     weights = random_weights()
     store.save(vgg16_weights.PUBLISHED, weights, tmp_path / "vgg16.safetensors")
-    settings = config(
+    settings = settings_of(
         model__encoder_weights=str(tmp_path / "vgg16.safetensors"),
         model__encoder_batch_norm=batch_norm,
     )
     gray = jnp.asarray(np.random.default_rng(1).uniform(0, 255, (2, 16, 16, 1)), jnp.float32)
     model, tx = build.build_model(settings), setup.build_optimizer(settings)
-    state, record = setup.load_encoder(settings, setup.init_state(settings, model, tx), gray)
+    state, record = setup.load_encoder(settings.model, setup.init_state(settings, model, tx), gray)
     assert "sha256" in record
     variables = {"params": state.params["encoder"]}
     if batch_norm:
@@ -237,13 +237,13 @@ def test_an_encoder_that_is_not_to_be_calibrated_takes_the_weights_as_they_are(t
 
     weights = random_weights()
     store.save(vgg16_weights.PUBLISHED, weights, tmp_path / "vgg16.safetensors")
-    settings = config(
+    settings = settings_of(
         model__encoder_weights=str(tmp_path / "vgg16.safetensors"),
         model__calibrate_batch_norm=False,
     )
     model, tx = build.build_model(settings), setup.build_optimizer(settings)
     fresh = setup.init_state(settings, model, tx)
-    state, _ = setup.load_encoder(settings, fresh, None)  # there is nothing to calibrate on
+    state, _ = setup.load_encoder(settings.model, fresh, None)  # there is nothing to calibrate on
     params, batch_stats = state.params["encoder"], state.batch_stats["encoder"]
     assert jax.tree.structure(state) == jax.tree.structure(fresh)
     assert_allclose(params["block4_conv3"]["kernel"], weights["block4_conv3"]["kernel"], rtol=0)
@@ -251,15 +251,15 @@ def test_an_encoder_that_is_not_to_be_calibrated_takes_the_weights_as_they_are(t
 
 
 def test_pretrained_weights_are_refused_for_another_width():
-    settings = config(model__width=0.5, model__encoder_weights="imagenet")
+    settings = settings_of(model__width=0.5, model__encoder_weights="imagenet")
     with pytest.raises(UserError, match="model.width is 0.5 .* fit width 1.0 only"):
-        setup.load_encoder(settings, None, None)
+        setup.load_encoder(settings.model, None, None)
 
 
 def test_hues_have_no_mean_for_outputs_smaller_than_the_picture():
     changes = {"space": "hsv", "model__encoder": "squeezenet"}
     with pytest.raises(UserError, match="space is 'hsv' with model.encoder 'squeezenet'"):
-        build.build_model(config(**changes))
+        build.build_model(settings_of(**changes))
 
 
 @pytest.mark.parametrize(
@@ -281,7 +281,7 @@ def test_hues_have_no_mean_for_outputs_smaller_than_the_picture():
 )
 def test_what_trains_no_model_to_release_is_refused_by_name(changes, sentence):
     with pytest.raises(UserError, match=sentence):
-        setup.check_config(config(batch_size=8, **changes))
+        setup.check_training(settings_of(batch_size=8, **changes))
 
 
 def test_an_average_starts_from_the_pretrained_encoder(tmp_path):
@@ -296,14 +296,14 @@ def test_an_average_starts_from_the_pretrained_encoder(tmp_path):
     }
     path = tmp_path / "squeezenet.safetensors"
     store.save(squeezenet_weights.PUBLISHED, weights, path)
-    settings = config(
+    settings = settings_of(
         model__encoder="squeezenet",
         model__encoder_weights=str(path),
         ema=0.9,
         model__final_features=(8,),
     )
     model, tx = build.build_model(settings), setup.build_optimizer(settings)
-    state, record = setup.load_encoder(settings, setup.init_state(settings, model, tx), None)
+    state, record = setup.load_encoder(settings.model, setup.init_state(settings, model, tx), None)
     assert "not the published arrays" in record
     for tree in (state.params, state.average["params"]):
         for name, parts in weights.items():

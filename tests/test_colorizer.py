@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from colorjax.models.colorizer import Colorizer
+from colorjax.models.colorizer import ENCODERS, Colorizer
 
 GRAY = jnp.asarray(np.random.default_rng(0).uniform(0, 255, (2, 16, 24, 1)), jnp.float32)
 
@@ -263,3 +263,14 @@ def test_what_squeezenet_cannot_take_is_refused():
         init(small(encoder="squeezenet"))
     with pytest.raises(ValueError, match="encoder is 'resnet', want one of"):
         init(small(encoder="resnet"))
+
+
+def test_the_encoders_maps_come_as_they_are_without_a_norm_on_them():
+    gray = jnp.zeros((1, 16, 16, 1))
+    shapes = [
+        jax.eval_shape(Colorizer(width=1 / 16, skip_batch_norm=norm).init, jax.random.key(0), gray)
+        for norm in (True, False)
+    ]
+    normed, plain = (set(tree["params"]) for tree in shapes)
+    assert normed - plain == {f"{tap}_norm" for tap, _ in ENCODERS["vgg16"].residual}
+    assert plain < normed

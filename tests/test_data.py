@@ -551,9 +551,9 @@ def test_small_sets_are_decoded_once(monkeypatch, cache_bytes, reads):
     seen = collections.Counter()
     read_square = image_io.read_square
 
-    def count(data, size, *, name):
+    def count(data, size, *, fit, name):
         seen[name.startswith("item ")] += 1
-        return read_square(data, size, name=name)
+        return read_square(data, size, fit=fit, name=name)
 
     monkeypatch.setattr(image_io, "read_square", count)
     batches = loader.train_batches(
@@ -605,3 +605,29 @@ def test_real_photographs_can_be_trained_on(photo_folder):
     opened = sources.open_source(f"folder:{photo_folder}", holdout=0.2)
     batch = next(loader.train_batches(opened.train, size=64, batch_size=4, seed=0))
     assert batch["rgb"].std() > 10
+
+
+def test_a_part_to_test_on_is_taken_from_training_and_never_from_the_hold_out(tmp_path):
+    place = f"folder:{fill(tmp_path, 60)}"
+    two = sources.open_source(place, holdout=0.25)
+    three = sources.open_source(place, holdout=0.25, test=0.3)
+    keys = {
+        name: {item.key for item in getattr(three, name)} for name in ("train", "holdout", "test")
+    }
+    assert keys["holdout"] == {item.key for item in two.holdout}
+    assert keys["train"] | keys["test"] == {item.key for item in two.train}
+    assert not keys["train"] & keys["test"] and keys["test"]
+    assert three.notes["test"] == len(three.test) and "test" not in two.notes
+
+
+@pytest.mark.parametrize("test", [-0.1, 0.75])
+def test_a_share_to_test_on_that_leaves_nothing_to_train_on_is_refused(test):
+    with pytest.raises(
+        UserError, match=f"the test share is {test}, want at least 0 and below 0.75"
+    ):
+        sources.open_source("sample", holdout=0.25, test=test)
+
+
+def test_a_share_to_test_on_that_no_picture_falls_into_is_refused():
+    with pytest.raises(UserError, match="no picture falls into the test share of 1e-09"):
+        sources.open_source("sample", holdout=0.3, test=1e-9)

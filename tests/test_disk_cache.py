@@ -17,6 +17,7 @@ from PIL import Image
 from colorjax.data import disk_cache, loader, opening, places, sources
 from colorjax.errors import UserError
 from colorjax.pictures import image_io
+from colorjax.settings import complete
 from configs import classify
 
 SIZE = 8
@@ -37,10 +38,10 @@ def decodes(monkeypatch) -> list[str]:
     """The names of the pictures that are decoded from here on, thumbnails apart."""
     names, read_square = [], image_io.read_square
 
-    def read(data, size, *, name=None):
+    def read(data, size, *, fit="crop", name=None):
         if size == SIZE:
             names.append(name)
-        return read_square(data, size, name=name)
+        return read_square(data, size, fit=fit, name=name)
 
     monkeypatch.setattr(image_io, "read_square", read)
     return names
@@ -129,7 +130,7 @@ def test_a_cache_in_a_folder_that_cannot_be_written_is_read(photos, tmp_path, mo
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, UserError, RuntimeError])
 def test_an_interrupted_build_leaves_nothing(photos, tmp_path, monkeypatch, stop):
-    def interrupted(items, size):
+    def interrupted(items, size, fit):
         for index in range(3):
             yield image_io.read_square(items[index].data, size)
         raise stop("in the middle")
@@ -323,14 +324,18 @@ def config_of(photos: Path, **data):
     return config
 
 
+def opened(config):
+    return opening.open_source(complete(config).data)
+
+
 def test_cache_dir_has_both_sides_of_the_split_decoded_once_and_changes_no_pixel(
     photos, tmp_path, decodes
 ):
-    plain = opening.open_source(config_of(photos))
+    plain = opened(config_of(photos))
     assert isinstance(plain.train[0].data, Path)
     config = config_of(photos, cache_dir=str(tmp_path / "cache"))
     for _ in range(2):
-        source = opening.open_source(config)
+        source = opened(config)
     assert len(decodes) == len(plain.train) + len(plain.holdout) == 24
     assert (source.name, source.notes) == (plain.name, plain.notes)
     assert_array_equal(pixels(source.train), decoded(plain.train))
@@ -341,4 +346,13 @@ def test_cache_dir_has_both_sides_of_the_split_decoded_once_and_changes_no_pixel
 def test_settings_that_were_saved_before_there_was_a_cache_still_open(photos):
     config = config_of(photos)
     del config.data.cache_dir
-    assert isinstance(opening.open_source(config.lock()).train[0].data, Path)
+    assert isinstance(opened(config.lock()).train[0].data, Path)
+
+
+def test_squares_that_were_made_another_way_are_not_taken_for_these(photos, tmp_path):
+    cache = str(tmp_path / "cache")
+    crop, scale = (opened(config_of(photos, cache_dir=cache, fit=fit)) for fit in ("crop", "scale"))
+    for source, fit in ((crop, "crop"), (scale, "scale")):
+        item = opened(config_of(photos)).train[0]
+        assert_array_equal(source.train[0].data, image_io.read_square(item.data, SIZE, fit=fit))
+    assert len(files(tmp_path / "cache")) == 4

@@ -146,8 +146,14 @@ def test_a_damaged_exif_block_does_not_hide_the_pixels():
     ("data", "reason"),
     [
         (b"", "empty"),
-        (b"once upon a time " * 20, "no JPEG, PNG, WebP, TIFF or BMP"),
-        (encode(noise(8, 8), "GIF"), "no JPEG, PNG, WebP, TIFF or BMP"),
+        (
+            b"once upon a time " * 20,
+            "no JPEG, PNG, WebP, TIFF, BMP, HEIF, AVIF, JPEG 2000 or JPEG XL",
+        ),
+        (
+            encode(noise(8, 8), "GIF"),
+            "no JPEG, PNG, WebP, TIFF, BMP, HEIF, AVIF, JPEG 2000 or JPEG XL",
+        ),
         (encode(noise(300, 300), "JPEG")[:9000], "truncated"),
         (encode(noise(300, 300), "PNG")[:9000], "truncated"),
         (encode(np.ones((4, 4), np.float32), "TIFF"), "32-bit"),
@@ -232,3 +238,21 @@ def test_tiffs_that_pillow_would_misread_are_refused():
     tifffile.imwrite(file, planes, photometric="rgb", planarconfig="separate")
     with pytest.raises(UserError, match="keeps its channels apart, want it interleaved"):
         image_io.read_square(file.getvalue(), 4)
+
+
+def test_a_scaled_square_shows_all_of_the_picture(tmp_path):
+    wide = np.zeros((40, 120, 3), np.uint8)
+    wide[:, :60], wide[:, 60:] = (200, 0, 0), (0, 0, 200)
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    whole = image_io.read_square(tmp_path / "wide.png", 30, fit="scale")
+    assert whole.shape == (30, 30, 3)
+    np.testing.assert_array_equal(
+        whole[:, [0, 29]], np.broadcast_to(wide[:30, [0, 119]], (30, 2, 3))
+    )
+    thirds = wide.copy()
+    thirds[:, :40], thirds[:, 80:] = 255, 255
+    Image.fromarray(thirds).save(tmp_path / "thirds.png")
+    assert (image_io.read_square(tmp_path / "thirds.png", 30)[5:-5, 5:-5] < 255).any(-1).all()
+    assert (image_io.read_square(tmp_path / "thirds.png", 30, fit="scale") == 255).all(
+        -1
+    ).mean() > 0.5

@@ -8,9 +8,11 @@ from pathlib import Path
 import colorjax
 
 PACKAGE = Path(colorjax.__file__).parent
-FLOORS = (
-    "errors stopping|ops|pictures|models data|weights|training coloring|studies|commands|cli main"
-).split("|")
+ORDER = (
+    "errors stopping|ops|settings|pictures|models data|weights|training coloring|studies|commands"
+    "|main cli"
+)
+FLOORS = ORDER.split("|")
 HEIGHT = {name: i for i, floor in enumerate(FLOORS) for name in floor.split()}
 
 

@@ -1,6 +1,5 @@
 import io
 import itertools
-import json
 import os
 import subprocess
 import sys
@@ -11,7 +10,6 @@ from typing import NamedTuple
 import jax
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 from processes import xla_flags
@@ -241,18 +239,18 @@ def outcomes(tmp_path_factory, request) -> dict[tuple[str, int], Outcome]:
 
 
 def outcome(workdir: Path) -> Outcome:
-    config = ConfigDict(json.loads((workdir / "config.json").read_text()))
-    model, task = build.build_model(config), build.build_task(config, None)
-    _, variables = runs.load_variables(config, model, workdir)
-    holdout = opening.open_source(config).holdout
-    margin = (config.data.load_size - config.data.crop_size) // 2
-    inside = slice(margin, margin + config.data.crop_size)
+    settings = runs.read_settings(workdir)
+    model, task = build.build_model(settings), build.build_task(settings, None)
+    _, variables = runs.load_variables(workdir, model, averaged=False)
+    holdout = opening.open_source(settings.data).holdout
+    margin = (settings.data.load_size - settings.data.crop_size) // 2
+    inside = slice(margin, margin + settings.data.crop_size)
     flowers = [petals.flower(int(item.key.removeprefix("petals#"))) for item in holdout]
     whole = np.stack([petals.coverage(one)[0][inside, inside] == 1 for one in flowers])
-    gray = task.prepare(evaluate.load_rgb(config, holdout)).gray
+    gray = task.prepare(evaluate.load_rgb(evaluate.squares_of(settings), holdout)).gray
     outputs = jax.jit(model.apply)(variables, gray)
     last = runs.read_metrics(workdir)[-1]
-    return Outcome(last["sat_diff"], np.asarray(task.decode(outputs))[whole])
+    return Outcome(last["sat_diff"], np.asarray(task.decode(outputs, settings.decoding))[whole])
 
 
 @each_seed

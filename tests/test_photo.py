@@ -202,10 +202,7 @@ def test_gray_tiffs_are_read_in_either_byte_order_and_polarity(
     if dtype == "bool":
         options["compression"] = None
     data = tiff(values, **options)
-    if (dtype, byteorder, photometric) == ("uint16", ">", "miniswhite"):
-        with pytest.raises(UserError, match="TIFF file, but a damaged one or of a kind that is"):
-            photo.read_photo(data)
-    elif (dtype, byteorder, compression) == ("float32", ">", "zlib"):
+    if (dtype, byteorder, compression) == ("float32", ">", "zlib"):
         with pytest.raises(
             UserError, match="compressed big-endian TIFF of 32-bit or signed numbers, want"
         ):
@@ -657,7 +654,10 @@ def test_written_twice_is_the_same_file():
     ("data", "reason"),
     [
         (b"", r"is empty \(0 bytes\)"),
-        (b"once upon a time " * 20, "is no JPEG, PNG, WebP, TIFF, BMP or GIF picture"),
+        (
+            b"once upon a time " * 20,
+            "is no JPEG, PNG, WebP, TIFF, BMP, HEIF, AVIF, JPEG 2000, JPEG XL or GIF picture",
+        ),
         (b"\xff\xd8\xff\xe0" + b"once upon a time " * 20, "is cut short: Truncated File Read$"),
         (encode(noise(9, 9), "PPM"), "is no JPEG"),
         (encode(noise(90, 90), "JPEG")[:3000], "is cut short: .*; --allow-truncated reads what is"),
@@ -770,7 +770,7 @@ def test_the_suffix_or_the_format_decides_and_others_are_refused(tmp_path):
         assert Image.open(tmp_path / name).format == kind
     writing.write_photo(tmp_path / "b", noise(5, 6), format=".png")
     assert Image.open(tmp_path / "b").format == "PNG"
-    wanted = r"a.gif: photos are written as .jpg, .jpeg, .png, .tif, .tiff or .webp, not '.gif'"
+    wanted = r"a.gif: photos are written as .jpg, .*, .tif, .tiff or .webp, not '.gif'"
     with pytest.raises(UserError, match=wanted):
         writing.write_photo(tmp_path / "a.gif", noise(5, 6))
     with pytest.raises(UserError, match="output: photos are written as"):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -54,9 +56,9 @@ def test_a_mixture_beyond_one_is_refused_before_anything_is_written(tmp_path):
 def test_a_limited_source_is_spread_over_all_of_it_and_keeps_its_hold_out_share(tmp_path):
     colors = np.random.default_rng(1).integers(0, 255, (40, 3))
     source = photos(tmp_path / "photos", colors)
-    whole = opening.open_source(tiny_config(data__source=source, data__holdout=0.25))
+    whole = opening.open_source(tiny_config(data__source=source, data__holdout=0.25).data)
     some = opening.open_source(
-        tiny_config(data__source=source, data__holdout=0.25, data__max_images=13)
+        tiny_config(data__source=source, data__holdout=0.25, data__max_images=13).data
     )
     assert len(some.train) + len(some.holdout) == 13
     share = len(whole.holdout) / (len(whole.train) + len(whole.holdout))
@@ -69,8 +71,8 @@ def test_a_limited_source_is_spread_over_all_of_it_and_keeps_its_hold_out_share(
 
 def test_a_limit_beyond_the_source_changes_nothing_and_of_one_is_refused(tmp_path):
     source = photos(tmp_path / "photos", [(200, 80, 60)] * 8)
-    config = {"data__source": source, "data__holdout": 0.3}
-    whole = opening.open_source(tiny_config(**config))
-    assert opening.open_source(tiny_config(**config, data__max_images=100)).notes == whole.notes
+    data = tiny_config(data__source=source, data__holdout=0.3).data
+    whole = opening.open_source(data)
+    assert opening.open_source(replace(data, max_images=100)).notes == whole.notes
     with pytest.raises(UserError, match="data.max_images is 1, want at least 2"):
-        opening.open_source(tiny_config(**config, data__max_images=1))
+        opening.open_source(replace(data, max_images=1))

@@ -14,6 +14,7 @@ from test_train import LIGHT, tiny_config
 
 from colorjax.errors import UserError
 from colorjax.models.build import build_model
+from colorjax.settings import as_dict, complete
 from colorjax.training import export, setup, steps, train
 from colorjax.weights import checkpoint, released, runs
 from configs import release as recipe
@@ -44,14 +45,14 @@ def flat(tree):
 
 def test_an_exported_model_loads_as_the_runs_average_to_half_precision(run, exported):
     workdir, config = run
-    _, want = runs.load_variables(config, build_model(config), workdir)
+    _, want = runs.load_variables(workdir, build_model(config), averaged=True)
     loaded_config, statistics, variables = released.load(exported)
     assert jax.tree.structure(variables) == jax.tree.structure(want)
     assert {x.dtype for x in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
     for name, x in flat(variables).items():
         exact = x.ndim == 1
         assert_allclose(x, flat(want)[name], rtol=0 if exact else 2**-10, atol=0 if exact else 1e-7)
-    assert statistics == runs.read_record(workdir)["bins"]
+    assert runs.statistics_as_json(statistics) == runs.read_record(workdir)["bins"]
     assert loaded_config.bins == config.bins and loaded_config.model.encoder == "squeezenet"
 
 
@@ -187,13 +188,13 @@ def test_a_run_starts_from_a_released_file(run, exported, tmp_path):
         tmp_path,
     )
     assert runs.read_record(tmp_path)["encoder"].startswith("m.safetensors (sha256 ")
-    kernels = flat(runs.load_variables(config, build_model(config), tmp_path)[1])
+    kernels = flat(runs.load_variables(tmp_path, build_model(config), averaged=True)[1])
     assert_array_equal(kernels[KERNEL], load_file(exported)[KERNEL].astype("f4"))
 
 
 def test_a_run_starts_from_another_run_and_from_the_model_that_colorjax_comes_with(run):
     workdir, config = run
-    _, variables = runs.load_variables(config, build_model(config), workdir)
+    _, variables = runs.load_variables(workdir, build_model(config), averaged=True)
     state = setup.init_state(config, build_model(config), optax.identity())
     started, line = setup.start_from(str(workdir), state)
     assert line == str(workdir)
@@ -209,15 +210,15 @@ def test_starting_from_the_file_of_another_network_is_refused(exported, tmp_path
 
 @pytest.mark.parametrize("variant", recipe.VARIANTS)
 def test_the_second_stage_goes_on_with_the_run_of_the_first_and_ends_by_the_clock(variant):
-    first, second = (recipe.get_config(f"{variant},{stage}") for stage in recipe.STAGES)
-    for config in (first, second):
-        setup.check_config(config)
-    one, two = (runs.flatten(config.to_dict()) for config in (first, second))
+    stages = [complete(recipe.get_config(f"{variant},{stage}")) for stage in recipe.STAGES]
+    for settings in stages:
+        setup.check_training(settings)
+    one, two = (runs.flatten(as_dict(settings)) for settings in stages)
     changed = {name for name in one if one[name] != two[name]}
     assert changed <= {"num_steps", "steps_before", "num_seconds", "optimizer.schedule"}
     assert two["steps_before"] == (0 if variant == "gpu" else one["num_steps"])
     assert two["num_seconds"] > 0 and two["optimizer.schedule"] == "cosine"
-    assert recipe.get_config(variant).to_dict() == first.to_dict()
+    assert complete(recipe.get_config(variant)) == stages[0]
 
 
 @pytest.mark.parametrize("choice", ["best", "classify,third", "first"])

@@ -7,9 +7,12 @@ from test_train import tiny_config
 
 from colorjax.data import opening
 from colorjax.errors import UserError
-from colorjax.studies import claims, gather, reproduce, sweep
+from colorjax.models import build
+from colorjax.settings import as_dict, changed, complete
+from colorjax.studies import claims, reproduce, sweep
 from colorjax.training import evaluate
 from colorjax.weights import runs
+from configs import classify
 from configs import reproduce as reproduce_config
 
 EXPERIMENTS = (
@@ -21,12 +24,17 @@ MEAN = ("mean", (("decoding.method", "mean"),))
 
 
 def three_experiments(**changes):
-    config = tiny_config(num_steps=3, eval_every=3)
-    config.mode = "reproduce"
-    config.experiments, config.decodings = EXPERIMENTS, (MEAN,)
-    config.decoded, config.pictured = ("classification",), ("regression", "classification")
-    config.update(changes)
-    return config
+    return changed(
+        tiny_config(num_steps=3, eval_every=3),
+        {
+            "mode": "reproduce",
+            "experiments": EXPERIMENTS,
+            "decodings": (MEAN,),
+            "decoded": ("classification",),
+            "pictured": ("regression", "classification"),
+            **changes,
+        },
+    )
 
 
 @pytest.fixture(scope="module")
@@ -91,17 +99,14 @@ def test_the_report_is_made_again_from_the_folders_alone(reproduced, monkeypatch
 
 def test_runs_are_measured_as_evaluation_measures_them(reproduced):
     workdir, _, rows, _ = reproduced
-    model, task, config = measured_run(workdir / "classification")
-    _, variables = runs.load_variables(config, model, workdir / "classification")
-    holdout = opening.open_source(config).holdout
-    metrics = evaluate.evaluator(config, model, task, holdout)(variables)
+    folder = workdir / "classification"
+    settings = runs.read_settings(folder)
+    model = build.build_model(settings)
+    task = build.build_task(settings, runs.read_statistics(folder))
+    _, variables = runs.load_variables(folder, model, averaged=False)
+    holdout, squares = opening.open_source(settings.data).holdout, evaluate.squares_of(settings)
+    metrics = evaluate.evaluator(squares, model, task, holdout, settings.decoding)(variables)
     assert rows[1]["metrics"] == pytest.approx(metrics, rel=1e-4)
-
-
-def measured_run(folder):
-    config = gather.run_config(folder)
-    model = reproduce.build_model(config)
-    return model, reproduce.build_task(config, runs.read_record(folder)["bins"]), config
 
 
 def test_a_decoding_that_is_asked_for_later_is_measured_then(reproduced):
@@ -139,6 +144,7 @@ def test_runs_with_other_batches_see_as_many_photographs(batch_size, num_steps):
         ({"experiments": (("a", ()), ("a", ()))}, "'a' twice"),
         ({"experiments": (("../a", ()),)}, "'../a', want letters"),
         ({"decoded": ("b",)}, "decoded names 'b', which is none of the experiments"),
+        ({"decodings": (("a", (("seed", 1),)),)}, "has 'seed' for 'a', want decoding.* alone"),
     ],
 )
 def test_experiments_that_cannot_be_run_are_refused(changes, sentence, tmp_path):
@@ -148,20 +154,20 @@ def test_experiments_that_cannot_be_run_are_refused(changes, sentence, tmp_path)
 
 def test_a_config_without_experiments_is_refused_though_it_is_locked(tmp_path):
     with pytest.raises(UserError, match="the config has no experiments"):
-        reproduce.reproduce(tiny_config().lock(), tmp_path)
+        reproduce.reproduce(classify.get_config().lock(), tmp_path)
 
 
 @pytest.mark.parametrize("variant", ["sample", "scenes", "paper", "petals"])
 def test_every_experiment_and_decoding_changes_real_settings_of_the_right_type(variant):
-    config = reproduce_config.get_config(variant)
-    assert config.mode == "reproduce"
-    known = runs.flatten(config.to_dict())
+    settings = complete(reproduce_config.get_config(variant))
+    assert settings.mode == "reproduce" and reproduce.named_decodings(settings)
+    known = runs.flatten(as_dict(settings))
     for field in ("experiments", "decodings"):
-        for settings in reproduce.named_settings(config, field).values():
-            reproduce.changed(config, settings)
+        for changes in reproduce.named_changes(settings, field).values():
+            changed(settings, changes)
             assert all(
                 known[name] != value
-                for name, value in settings.items()
+                for name, value in changes.items()
                 if field == "experiments" and name != "optimizer.momentum"
             )
 
@@ -177,8 +183,5 @@ def test_every_claim_is_of_runs_that_the_config_has():
 
 
 def test_experiments_survive_json():
-    config = reproduce_config.get_config()
-    again = reproduce.ConfigDict(runs.as_json(config.to_dict()))
-    for field in ("experiments", "decodings"):
-        one, two = (reproduce.named_settings(c, field) for c in (config, again))
-        assert runs.as_json(one) == two
+    settings = complete(reproduce_config.get_config())
+    assert complete(runs.as_json(as_dict(settings))) == settings

@@ -6,6 +6,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from colorjax.models import task
 from colorjax.ops import bins, spaces
+from colorjax.settings import ARGMAX
 
 RGB = np.random.default_rng(0).integers(0, 256, (2, 40, 50, 3), dtype=np.uint8)
 GRAY = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, -1)[None]
@@ -67,7 +68,7 @@ def test_perfect_scores_are_measured_alike_in_every_space(name):
     objective = task.classification(fine, spaces.SPACES[name])
     example = objective.prepare(RGB)
     index = fine.encode(example.chroma)
-    measured = objective.measure(100.0 * jax.nn.one_hot(index, 200), example)
+    measured = objective.measure(100.0 * jax.nn.one_hot(index, 200), example, ARGMAX)
     assert measured["psnr"].min() > (20 if name == "luv" else 35)  # luv clips 14% of random colours
     assert measured["acc_u"].min() > 0.7
     assert_allclose(measured["loss"], 0, atol=1e-3)
@@ -77,6 +78,6 @@ def test_perfect_scores_are_measured_alike_in_every_space(name):
 def test_regression_of_the_truth_has_no_loss_in_every_space(name):
     objective = task.regression(space=spaces.SPACES[name])
     example = objective.prepare(RGB)
-    measured = objective.measure(example.chroma / 100, example)
+    measured = objective.measure(example.chroma / 100, example, ARGMAX)
     assert_allclose(measured["loss"], 0, atol=1e-8)
     assert measured["psnr"].min() > 60

@@ -1,5 +1,6 @@
 from functools import cache, partial
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,10 +9,12 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from colorjax.models.colorizer import Colorizer
-from colorjax.models.task import classification
+from colorjax.models.task import classification, regression
 from colorjax.ops.spaces import SPACES
-from colorjax.training import parallel, steps
+from colorjax.settings import ARGMAX, changed, complete
+from colorjax.training import parallel, setup, steps
 from colorjax.weights.devices import place
+from configs import classify
 
 TASK = classification()
 MODEL = Colorizer(width=1 / 8)
@@ -153,7 +156,7 @@ def test_prediction_keeps_the_photographs_lightness():
     variables = steps.variables(fresh_state(optax.sgd(0.1)))
     rgb = np.full((1, 16, 16, 3), 128, np.uint8)
     predict = parallel.compile_step(
-        partial(steps.predict_step, model=MODEL, task=TASK), devices=jax.devices()[:1]
+        partial(steps.predict_step, model=MODEL, task=TASK, how=ARGMAX), devices=jax.devices()[:1]
     )
     pictures = predict(variables, {"rgb": rgb})
     assert {name: x.shape for name, x in pictures.items()} == dict.fromkeys(
@@ -170,7 +173,7 @@ def test_the_gray_of_a_figure_is_gray_in_every_space(name):
     task = classification(space=SPACES[name])
     variables = steps.variables(fresh_state(optax.sgd(0.1)))
     predict = parallel.compile_step(
-        partial(steps.predict_step, model=MODEL, task=task), devices=jax.devices()[:1]
+        partial(steps.predict_step, model=MODEL, task=task, how=ARGMAX), devices=jax.devices()[:1]
     )
     ramp = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, -1)
     assert_allclose(predict(variables, {"rgb": ramp})["gray"], ramp / 255.0, atol=1e-4)
@@ -289,3 +292,66 @@ def test_a_share_of_images_is_framed_in_black_or_white_and_the_rest_is_untouched
     for one in framed[changed]:
         margin = one[(one != images[0]).any(-1)]
         assert np.ptp(margin) == 0 and (margin[0, 0] <= 40 or margin[0, 0] >= 215)
+
+
+class Affine(nn.Module):
+    """A network without batch norm, so that a batch counts for as much as its parts."""
+
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, gray, train=False):
+        self.variable("batch_stats", "unused", lambda: jnp.zeros(()))
+        return nn.Conv(2, (1, 1))(gray / 255.0)
+
+
+@pytest.mark.parametrize("clip_norm", [0.0, 0.01])
+def test_accumulated_batches_make_the_update_of_one_large_batch(clip_norm):
+    model, objective = Affine(), regression()
+    rgb = np.random.default_rng(5).integers(0, 256, (12, 8, 8, 3), np.uint8)
+    variables = model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
+
+    def train(batch_size, accumulate):
+        changes = {"accumulate": accumulate, "optimizer.clip_norm": clip_norm}
+        tx = setup.build_optimizer(changed(complete(classify.get_config()), changes))
+        params = variables["params"]
+        state = steps.TrainState(jnp.int32(0), params, variables["batch_stats"], tx.init(params))
+        for first in range(0, len(rgb), batch_size):
+            places = np.arange(first, first + batch_size)
+            batch = {"rgb": rgb[places], "example": places.astype(np.int32)}
+            state, _ = steps.train_step(
+                state, batch, None, model=model, task=objective, tx=tx, crop_size=8
+            )
+        return state.params
+
+    jax.tree.map(partial(assert_allclose, rtol=1e-4, atol=1e-7), train(2, 3), train(6, 1))
+
+
+def test_the_rate_of_accumulated_batches_follows_the_batches():
+    changes = {
+        "accumulate": 4,
+        "num_steps": 40,
+        "optimizer.schedule": "cosine",
+        "optimizer.name": "nesterov",
+        "optimizer.momentum": 0.0,
+    }
+    settings = changed(complete(classify.get_config()), changes)
+    tx, schedule = setup.build_optimizer(settings), setup.build_schedule(settings)
+    params = {"w": jnp.ones(1)}
+    state, moved = tx.init(params), []
+    for _ in range(40):
+        update, state = tx.update({"w": jnp.ones(1)}, state, params)
+        moved.append(-float(update["w"][0]))
+    assert [i for i, x in enumerate(moved) if x] == list(range(3, 40, 4))
+    assert_allclose(moved[3::4], [schedule(step) for step in range(0, 40, 4)], rtol=1e-5)
+
+
+def test_without_crops_and_flips_the_middle_of_a_photograph_is_trained_on_as_it_is():
+    rgb = np.random.default_rng(6).integers(0, 256, (4, 12, 12, 3), np.uint8)
+    example = np.arange(4, dtype=np.int32)
+    still = steps.augment(jax.random.key(0), rgb, example, 8, crop=False, flip=False)
+    assert_array_equal(still, rgb[:, 2:10, 2:10])
+    flipped = steps.augment(jax.random.key(0), rgb, example, 8, crop=False)
+    middles = [rgb[:, 2:10, 2:10], rgb[:, 2:10, 9:1:-1]]
+    same = np.array([[(a == b).all() for a, b in zip(flipped, m, strict=True)] for m in middles])
+    assert same.any(0).all() and same.any(1).all()

@@ -4,6 +4,7 @@ import pytest
 from test_train import tiny_config
 
 from colorjax.errors import UserError
+from colorjax.settings import complete
 from colorjax.studies import sweep
 from colorjax.weights.runs import read_json, write_json
 from configs import learning_rate
@@ -13,9 +14,7 @@ SPACES = ("space", ("luv", "hsv"))
 
 
 def sweep_config(*grid, **changes):
-    config = tiny_config(num_steps=6, max_skipped=2, **changes)
-    config.sweep = grid
-    return config
+    return tiny_config(num_steps=6, max_skipped=2, sweep=grid, **changes)
 
 
 def test_the_grid_is_every_combination_and_the_last_varies_fastest():
@@ -30,7 +29,9 @@ def test_the_grid_is_every_combination_and_the_last_varies_fastest():
 
 
 def test_the_papers_rates_are_a_grid_on_a_logarithmic_scale():
-    rates = [row["optimizer.learning_rate"] for row in sweep.grid(learning_rate.get_config())]
+    rates = [
+        row["optimizer.learning_rate"] for row in sweep.grid(complete(learning_rate.get_config()))
+    ]
     assert rates == sorted(rates) and rates[-1] / rates[0] == pytest.approx(1000)
     assert {1e-3, 3e-4} <= set(rates)
 
@@ -88,17 +89,13 @@ def test_a_sweep_is_judged_by_the_metric_that_its_config_names(tmp_path):
     for by, best in (("loss", "seed=0"), ("l_reg", "seed=1")):
         sweep.report(tmp_path, runs, by)
         assert f"Best {by}: `{best}`" in (tmp_path / "sweep.md").read_text()
-    config = sweep_config(SPACES)
-    config.sweep_by = "psnr"
+    config = sweep_config(SPACES, sweep_by="psnr")
     with pytest.raises(UserError, match="sweep_by is 'psnr', want one of 'loss', 'l_reg'"):
         sweep.sweep(config, tmp_path)
 
 
 def test_one_index_runs_one_of_the_grid(tmp_path):
-    config = sweep_config(SPACES)
-    config.sweep_index = 1
-    rows = sweep.sweep(config, tmp_path)
+    rows = sweep.sweep(sweep_config(SPACES, sweep_index=1), tmp_path)
     assert [row["status"] for row in rows] == ["unfinished", "finished"]
-    config.sweep_index = 2
     with pytest.raises(UserError, match="sweep_index is 2, want 0 to 1"):
-        sweep.sweep(config, tmp_path)
+        sweep.sweep(sweep_config(SPACES, sweep_index=2), tmp_path)

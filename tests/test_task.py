@@ -7,6 +7,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from colorjax.models import task
 from colorjax.ops import bins, metrics
 from colorjax.ops.spaces import SPACES
+from colorjax.settings import ARGMAX, Decoding
 
 TASK = task.classification()
 RGB = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
@@ -25,7 +26,7 @@ def test_the_gray_input_of_a_colour_photograph_is_that_of_its_gray_print():
 
 def test_perfect_scores_have_no_loss_and_full_accuracy():
     example = TASK.prepare(RGB)
-    measured = TASK.measure(perfect_logits(example), example)
+    measured = TASK.measure(perfect_logits(example), example, ARGMAX)
     assert_allclose(measured["loss"], 0, atol=1e-6)
     assert_array_equal(measured["acc_u"], 1.0)
     assert_array_equal(measured["acc_v"], 1.0)
@@ -40,13 +41,14 @@ def test_the_loss_of_equal_scores_is_the_sum_of_both_channels():
 def test_decoding_perfect_scores_is_within_half_a_bin_where_nothing_is_clipped():
     example = TASK.prepare(RGB)
     inside = np.abs(example.chroma) < 100
-    error = np.abs(TASK.decode(perfect_logits(example)) - example.chroma)
+    error = np.abs(TASK.decode(perfect_logits(example), ARGMAX) - example.chroma)
     assert error[inside].max() <= 2.0 + 1e-4
 
 
 def test_given_bin_values_are_what_decoding_returns():
     values = jnp.stack([jnp.arange(50.0), -jnp.arange(50.0)])[..., None]
-    decoded = task.classification(values=values).decode(jax.nn.one_hot(jnp.array([[[[3, 7]]]]), 50))
+    scores = jax.nn.one_hot(jnp.array([[[[3, 7]]]]), 50)
+    decoded = task.classification(values=values).decode(scores, ARGMAX)
     assert_array_equal(decoded, [[[[3.0, -7.0]]]])
 
 
@@ -69,7 +71,7 @@ def test_statistics_count_every_pixel_of_each_channel():
 def test_perfect_regression_has_no_loss_and_full_accuracy():
     regression = task.regression()
     example = regression.prepare(RGB)
-    measured = regression.measure(example.chroma / 100, example)
+    measured = regression.measure(example.chroma / 100, example, ARGMAX)
     for name in ("loss", "l_reg", "sat_diff"):
         assert_allclose(measured[name], 0, atol=1e-4)
     assert_allclose(measured["acc_u"], 1.0, atol=0.02)  # a value on a bin's edge may round over
@@ -89,7 +91,7 @@ def test_the_constant_predictor_is_the_same_for_both_objectives():
     chromas = []
     for objective in (TASK, task.regression()):
         example = objective.prepare(RGB)
-        chromas.append(objective.decode(objective.constant(counts, example)))
+        chromas.append(objective.decode(objective.constant(counts, example), ARGMAX))
     assert_allclose(chromas[0], chromas[1], rtol=1e-6)
 
 
@@ -131,8 +133,8 @@ def test_perfect_scores_decode_alike_by_every_method(binning, space):
     index = binning.encode(example.chroma)
     expected = bins.unbin_chroma(index, binning.centers)
     for method in ("argmax", "mean", "annealed", "sample"):
-        objective = task.classification(binning, space, decode_by=task.Decoding(method))
-        assert_allclose(objective.decode(sure_of(index, binning)), expected, atol=1e-3)
+        how, objective = Decoding(method=method), task.classification(binning, space)
+        assert_allclose(objective.decode(sure_of(index, binning), how), expected, atol=1e-3)
 
 
 @each_layout
@@ -141,13 +143,12 @@ def test_decoding_takes_as_much_of_the_losss_weights_back_as_it_is_told(binning,
     rng = np.random.default_rng(3)
     weights = jnp.asarray(rng.uniform(0.2, 5.0, (groups, num_bins)), jnp.float32)
     logits = jnp.asarray(rng.normal(0, 2, (1, 4, 4, groups, num_bins)), jnp.float32)
-    plain = task.classification(binning, space, decode_by=task.Decoding("mean"))
+    plain = task.classification(binning, space).decode(logits, Decoding(method="mean"))
+    weighted = task.classification(binning, space, weights=weights)
     for share in (0.0, 0.3, 1.0):
-        weighted = task.classification(
-            binning, space, weights=weights, decode_by=task.Decoding("mean", rebalance=share)
-        )
         learned = logits + (1 - share) * jnp.log(weights)
-        assert_allclose(weighted.decode(learned), plain.decode(logits), atol=1e-3)
+        how = Decoding(method="mean", rebalance=share)
+        assert_allclose(weighted.decode(learned, how), plain, atol=1e-3)
 
 
 @each_layout
@@ -251,7 +252,7 @@ def test_every_objective_measures_the_same_names():
         example = objective.prepare(rgb)
         counts = objective.statistics(example)["counts"].sum(axis=0)
         outputs = objective.constant(counts, example)
-        measured = objective.measure(outputs, example)
+        measured = objective.measure(outputs, example, ARGMAX)
         assert set(measured) == {
             "loss",
             "l_reg",
@@ -272,7 +273,7 @@ def test_every_objective_measures_the_same_names():
         }
         assert_allclose(measured["color_pixels"].sum(-1), 256)
         assert_allclose(measured["color_areas"].sum(-1) / 256, measured["auc"], rtol=1e-5)
-        rgb_out = objective.colors(example.lightness, objective.decode(outputs))
+        rgb_out = objective.colors(example.lightness, objective.decode(outputs, ARGMAX))
         assert_allclose(measured["psnr"], metrics.psnr(rgb_out, rgb / 255.0), rtol=1e-3)
 
 
@@ -302,6 +303,6 @@ def test_smaller_outputs_are_measured_at_the_size_of_the_picture():
     rgb = np.full((1, 16, 16, 3), (200, 100, 50), np.uint8)
     example = regression.prepare(rgb)
     outputs = task.cell_means(example.chroma, 4) / task.CHROMA_SCALE
-    assert regression.decode(outputs).shape == (1, 4, 4, 2)
-    measured = regression.measure(outputs, example)
+    assert regression.decode(outputs, ARGMAX).shape == (1, 4, 4, 2)
+    measured = regression.measure(outputs, example, ARGMAX)
     assert float(measured["psnr"][0]) > 45 and float(measured["acc_u"][0]) == 1.0

@@ -9,8 +9,10 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 from test_build import random_weights
 
+from colorjax.data import opening
 from colorjax.errors import UserError
 from colorjax.models import build
+from colorjax.settings import as_dict, changed, complete
 from colorjax.training import begin, evaluate, setup, train
 from colorjax.training.meter import Clock, Meter
 from colorjax.weights import checkpoint, runs, store
@@ -40,8 +42,8 @@ METRICS = {
 
 
 def tiny_config(**changes):
-    config = classify.get_config()
-    config.update_from_flattened_dict(
+    return changed(
+        complete(classify.get_config()),
         {
             "batch_size": 8,
             "num_steps": 4,
@@ -54,9 +56,8 @@ def tiny_config(**changes):
             "model.width": 1 / 16,
             "model.encoder_weights": "none",
             **{name.replace("__", "."): value for name, value in changes.items()},
-        }
+        },
     )
-    return config
 
 
 def newest_state(workdir, config):
@@ -197,8 +198,7 @@ def test_the_meter_times_only_steps_and_leaves_out_skipped_ones():
 
 def test_changed_settings_are_told_when_a_run_goes_on(finished, caplog):
     config = tiny_config(optimizer__learning_rate=0.5)
-    saved = runs.as_json(tiny_config().to_dict())
-    begin.warn_of_changes(config, saved, {"train": 11}, {"train": 9})
+    begin.warn_of_changes(config, tiny_config(), {"train": 11}, {"train": 9})
     assert "optimizer.learning_rate was 0.001 in this run, is 0.5 now" in caplog.text
     assert "the photographs have changed" in caplog.text
     assert len(caplog.records) == 2
@@ -270,7 +270,9 @@ def test_a_light_aged_averaged_rebalanced_run_goes_on_bit_for_bit(tmp_path):
     train.train(whole, tmp_path / "parts")
     one, two = (newest_state(tmp_path / name, whole) for name in ("whole", "parts"))
     jax.tree.map(assert_array_equal, one.state, two.state)
-    step, variables = runs.load_variables(whole, build.build_model(whole), tmp_path / "whole")
+    step, variables = runs.load_variables(
+        tmp_path / "whole", build.build_model(whole), averaged=True
+    )
     jax.tree.map(assert_array_equal, variables, one.state.average)
     assert step == 6
 
@@ -332,18 +334,17 @@ def test_a_run_for_a_given_time_leaves_a_finished_run(tmp_path):
 
 def test_runs_of_older_versions_lack_the_new_settings_and_go_on(copied):
     workdir, _ = copied
-    config = tiny_config(num_steps=5, eval_every=5)
-    with config.unlocked():
-        for field in ("ema", "ageing", "init_from", "num_seconds", "frames"):
-            del config[field]
-        for field in ("holdout_folders", "weights", "scale_jitter", "resident"):
-            del config.data[field]
-        for field in ("encoder", "train_depthwise", "frozen_stages"):
-            del config.model[field]
-        del config.optimizer.encoder_rate
-    runs.write_json(workdir / "config.json", config.to_dict())
+    config = as_dict(tiny_config(num_steps=5, eval_every=5))
+    for field in ("ema", "ageing", "init_from", "num_seconds", "frames", "experiments"):
+        del config[field]
+    for field in ("holdout_folders", "weights", "scale_jitter", "resident", "cache_dir"):
+        del config["data"][field]
+    for field in ("encoder", "train_depthwise", "frozen_stages"):
+        del config["model"][field]
+    del config["optimizer"]["encoder_rate"], config["decoding"]["rebalance"]
+    runs.write_json(workdir / "config.json", config)
     assert set(train.train(config, workdir)) == METRICS
-    restored = newest_state(workdir, config)
+    restored = newest_state(workdir, complete(config))
     assert restored.step == 5 and restored.state.average == ()
 
 
@@ -388,3 +389,19 @@ def test_a_checkpoint_from_before_there_was_an_average_is_restored(tmp_path):
     jax.tree.map(assert_array_equal, restored.state, state)
     with pytest.raises(UserError, match="average/.* is absent in the checkpoint"):
         newest_state(tmp_path, tiny_config(ema=0.9))
+
+
+def test_the_part_to_test_on_is_measured_by_evaluation_alone(tmp_path):
+    settings = tiny_config(num_steps=1, eval_every=1, data__holdout=0.3, data__test=0.3)
+    trained = train.train(settings, tmp_path)
+    tested = evaluate.evaluate(settings, tmp_path)
+    evaluated = runs.read_json(tmp_path / "eval.json")
+    assert evaluated["part"] == "test" and evaluated["model"] == tested != trained
+    source = opening.open_source(settings.data)
+    model = build.build_model(settings)
+    _, variables = runs.load_variables(tmp_path, model, averaged=False)
+    task = build.build_task(settings, runs.read_statistics(tmp_path))
+    measure = evaluate.evaluator(
+        evaluate.squares_of(settings), model, task, source.test, settings.decoding
+    )
+    assert tested == pytest.approx(measure(variables), rel=1e-5)

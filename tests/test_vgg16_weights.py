@@ -171,6 +171,36 @@ def test_the_published_layout_ports_exactly(whole_file):
     assert_ported(read_keras_file(published(), whole_file), random_keras_weights())
 
 
+def write_within(path, layers):
+    """Keras 3's layout of a larger model that keeps the layers of VGG16 in one group a block."""
+    with h5py.File(path, "w") as file:
+        for i, (name, arrays) in enumerate(layers.items()):
+            variables = file.create_group(f"{name.partition('_')[0]}/layers/conv2d_{i}/vars")
+            variables.attrs["name"] = name
+            for place, array in enumerate(arrays):
+                variables[str(place)] = array
+        variables = file.create_group("head/vars")  # what the larger model adds
+        variables.attrs["name"] = "conv2d"
+        variables["0"], variables["1"] = np.zeros((1, 1, 64, 1), "f4"), np.zeros(1, "f4")
+    return path
+
+
+def test_the_layers_are_found_within_a_larger_model_and_are_told_from_the_published(
+    tmp_path, warnings
+):
+    path = write_within(tmp_path / "edges.weights.h5", random_keras_weights())
+    weights, record = pretrained.resolve(published(), str(path))
+    assert_ported(weights, random_keras_weights())
+    assert "0 of 26 arrays equal to the published ones" in record
+    (line,) = warnings
+    assert f"{path} is not the published file of VGG16" in line
+
+
+def test_a_larger_model_that_lacks_a_layer_is_refused_naming_it(tmp_path):
+    layers = {n: x for n, x in random_keras_weights().items() if n != "block3_conv2"}
+    assert "block3_conv2" in refusal(write_within(tmp_path / "edges.weights.h5", layers))
+
+
 def test_the_classifier_is_left_out(tmp_path):
     top = {name: (np.ones((2, 2)), np.ones(2)) for name in ("fc1", "fc2", "predictions")}
     path = write_legacy(tmp_path / "top.h5", random_keras_weights() | top)

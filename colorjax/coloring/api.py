@@ -1,9 +1,11 @@
 """The Python interface: `colorjax.Colorizer(model).colorize(photo)`.
 
-from colorjax import Colorizer
+from colorjax import Colorizer, save
 
 colorizer = Colorizer()                       # the model that colorjax comes with
-colorizer.colorize("old.jpg").save("new.jpg")
+colorizer.colorize_file("old.jpg", "new.jpg")  # what the command does
+image = colorizer.colorize("old.jpg")
+save(image, "new.jpg")                        # with what the photograph's file carried
 first, second = colorizer.samples("old.jpg", 2)
 for result in colorizer.colorize_many(paths, errors="return"):
     ...                                       # an image, or the UserError in its place
@@ -12,7 +14,7 @@ for result in colorizer.colorize_many(paths, errors="return"):
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, BinaryIO
 
 import jax
 import numpy as np
@@ -21,19 +23,22 @@ from PIL import Image
 from colorjax.coloring.colorize import colorize, open_painter
 from colorjax.coloring.settings import Settings, check_settings, own_decoding, rebalanced
 from colorjax.errors import UserError, check_at_least, check_choice
-from colorjax.pictures import image_io, photo
+from colorjax.pictures import image_io, photo, writing
 from colorjax.weights.devices import pick_device
 from colorjax.weights.released import load_network
 
-Picture = str | os.PathLike | bytes | Image.Image | np.ndarray
+Picture = str | os.PathLike | bytes | bytearray | memoryview | BinaryIO | Image.Image | np.ndarray
 ERRORS = ("raise", "return")
+# The process in which JAX was first used here; nothing until then.
+_at_home: list[int] = []
 
 
 class Colorizer:
     """A trained network, ready to colour; programs are compiled once and then used again.
 
     May be called from several threads. Pickled, it is its arguments: another process loads the
-    model again, and compiles its own programs.
+    model again, and compiles its own programs. Processes must be spawned: one that is forked from a
+    process that has used JAX raises a UserError, as JAX would wait forever there.
     """
 
     def __init__(
@@ -58,6 +63,7 @@ class Colorizer:
         Raises:
           UserError: there is no such model or device, or a number is too small.
         """
+        _refuse_forked()
         # Another process may have another working folder.
         model = None if model is None else os.path.abspath(model)
         self._arguments = {"model": model, "size": size, "batch_size": batch_size, "device": device}
@@ -103,8 +109,9 @@ class Colorizer:
         """Colours one picture.
 
         Args:
-          picture: path or bytes of a JPEG, PNG, TIFF, WebP, BMP or GIF, a Pillow image, or uint8
-            [height, width] or [height, width, 3] (sRGB).
+          picture: path or bytes of a file of `pictures.photo.FORMATS`, a file that is open for
+            reading bytes, a Pillow image, or uint8 [height, width] or [height, width, 1 or 3]
+            (sRGB).
           decode: argmax, mean, annealed or sample; the model's own unless given.
           temperature: of annealed and sample, > 0; lower is more sure of itself.
           rebalance: from 0, likely colours, to 1, rare and vivid ones; the model's own unless
@@ -116,7 +123,8 @@ class Colorizer:
         Returns:
           An image of mode RGB, RGBA where the picture has transparency, of the size of the picture
           (upright), whose luminance it keeps to within one 8-bit step. Its `info` holds EXIF, XMP,
-          resolution and an sRGB profile where the picture has them.
+          resolution and an sRGB profile where the picture has them. `colorjax.save` writes them
+          too; Pillow's own `save` drops most of them.
 
         Raises:
           UserError: the picture cannot be read, or a setting is wrong.
@@ -124,6 +132,38 @@ class Colorizer:
         """
         settings = Settings(decode, temperature, rebalance, saturation, seed, edges)
         return self._run([_photo(picture)], [settings])[0][0]
+
+    def colorize_file(
+        self,
+        picture: Picture,
+        target: str | os.PathLike | BinaryIO,
+        *,
+        format: str | None = None,
+        **settings,
+    ) -> tuple[str, ...]:
+        """Colours one picture and writes it as the command does, with all that its file carries.
+
+        A PNG or TIFF has 16 bits a channel where the picture's file has.
+
+        Args:
+          picture: as for `colorize`.
+          target: path, whose suffix says the format, or a binary stream. An existing file is
+            replaced.
+          format: a suffix such as "png", which goes before that of a path; needed for a stream.
+          settings: those of `colorize`.
+
+        Returns:
+          Sentences for the user: what could not be taken or kept as it was.
+
+        Raises:
+          UserError: the picture cannot be read, the target cannot be written, or a setting is
+            wrong.
+          TypeError, ValueError: the picture is no such thing.
+        """
+        _, kind = writing.check_target(target, format)
+        one = _photo(picture, 16 if kind in writing.DEEP else 8)
+        ((rgb,),) = self._results([one.rgb], [Settings(**settings)])
+        return one.notices + writing.write_photo(target, rgb, one, format=format)
 
     def samples(
         self,
@@ -195,9 +235,10 @@ class Colorizer:
                 raise fault
 
     def colorize_arrays(self, arrays: Sequence[np.ndarray], **settings) -> list[np.ndarray]:
-        """numpy in, numpy out: uint8 [height, width] or [height, width, 3] -> [height, width, 3].
+        """numpy in, numpy out: uint8 [height, width] or [height, width, 1 or 3] each.
 
-        The arrays may differ in size; `settings` are those of `colorize`.
+        Results are uint8 [height, width, 3]. The arrays may differ in size; `settings` are those
+        of `colorize`.
         """
         return [
             results[0]
@@ -216,20 +257,51 @@ class Colorizer:
     def _results(
         self, arrays: Sequence[np.ndarray], settings: Sequence[Settings]
     ) -> list[list[np.ndarray]]:
+        _refuse_forked()
         with jax.default_device(self._device):
             found = dict(colorize(self._painter, arrays, settings))
         return [found[i] for i in range(len(arrays))]
 
 
-def _photo(picture: Picture) -> photo.Photo:
+def _refuse_forked() -> None:
+    """Raises UserError in a process that was forked after JAX was used, where JAX would hang."""
+    if not _at_home:
+        _at_home.append(os.getpid())
+    if _at_home[0] != os.getpid():
+        raise UserError(
+            "this process was forked after colorjax had coloured, which JAX does not survive; want "
+            "it spawned: multiprocessing.get_context('spawn')"
+        )
+
+
+def _photo(picture: Picture, bits: int = 8) -> photo.Photo:
     if isinstance(picture, Image.Image):
         return photo.from_image(picture)
     if isinstance(picture, np.ndarray):
         return photo.Photo(_array(picture))
-    return photo.read_photo(picture)
+    if isinstance(picture, bytearray | memoryview):
+        return photo.read_photo(bytes(picture), bits=bits)
+    if hasattr(picture, "read"):
+        return _from_file(picture, bits)
+    return photo.read_photo(picture, bits=bits)
+
+
+def _from_file(file: BinaryIO, bits: int) -> photo.Photo:
+    """The photo in an open file, from its beginning if it can go there."""
+    name = getattr(file, "name", None)
+    name = name if isinstance(name, str) else "picture"
+    # What was just written to a BytesIO is meant to be read, as Pillow does it.
+    if file.seekable():
+        file.seek(0)
+    data = file.read()
+    if not isinstance(data, bytes):
+        raise UserError(f"{name}: is open for reading text, want it opened in mode 'rb'")
+    return photo.read_photo(data, name=name, bits=bits)
 
 
 def _array(array: np.ndarray) -> np.ndarray:
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
     if array.ndim == 2:
         array = np.repeat(array[..., None], 3, axis=-1)
     image_io.check_rgb_u8(array)

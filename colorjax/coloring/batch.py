@@ -4,7 +4,7 @@ import contextlib
 import glob
 import os
 import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -16,12 +16,12 @@ from colorjax.coloring.colorize import Painter, colorize
 from colorjax.coloring.settings import Settings
 from colorjax.errors import UserError
 from colorjax.pictures import image_io, photo, writing
+from colorjax.pictures.formats import PHOTO_SUFFIXES
+from colorjax.pictures.metadata import Metadata
 from colorjax.pictures.photo import Photo
 
 STDIN = "-"
 MARK = "_color"  # in the name of a result
-# What a folder is searched for; files that are named may have any suffix.
-SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif")
 # Photos are read ahead, and taken together, up to so many and so many pixels.
 AHEAD, TOGETHER, TOGETHER_PIXELS = 2, 16, 32_000_000
 
@@ -85,14 +85,31 @@ def _find(name: str, recursive: bool) -> Iterator[Found]:
 
 def _search(folder: Path, recursive: bool) -> Iterator[Found]:
     count = 0
-    for path in sorted(folder.rglob("*") if recursive else folder.iterdir()):
-        is_picture = path.suffix.lower() in SUFFIXES and path.is_file()
-        if is_picture and not path.name.startswith(".") and not _is_result(path):
+    for path in _files(folder, recursive):
+        if path.suffix.lower() in PHOTO_SUFFIXES:
             count += 1
             yield Found(str(path), path.parent.relative_to(folder))
     if not count:
         hint = "" if recursive else "; --recursive looks into the folders in it"
         yield Found(str(folder), fault=f"{folder}: holds no pictures{hint}")
+
+
+def _files(folder: Path, recursive: bool) -> Iterator[Path]:
+    """The files of a folder by name, but for hidden ones and results of ours."""
+    for path in sorted(folder.rglob("*") if recursive else folder.iterdir()):
+        if path.is_file() and not path.name.startswith(".") and not _is_result(path):
+            yield path
+
+
+def left_out(names: Sequence[str], recursive: bool = False) -> Counter[str]:
+    """How many files of the named folders are no photo by their suffix: count by suffix.
+
+    Hidden files and results of ours are not counted; a file without a suffix is "no suffix".
+    """
+    folders = {os.path.realpath(name) for name in names if name != STDIN and os.path.isdir(name)}
+    files = {file for folder in folders for file in _files(Path(folder), recursive)}
+    suffixes = (file.suffix.lower() for file in files)
+    return Counter(one or "no suffix" for one in suffixes if one not in PHOTO_SUFFIXES)
 
 
 def _is_result(path: Path) -> bool:
@@ -142,6 +159,7 @@ def run(
     allow_truncated: bool = False,
     most_side: int | None = None,
     arrange: Callable[[np.ndarray, list[np.ndarray]], list[np.ndarray]] | None = None,
+    bits: int = 16,
 ) -> Iterator[Outcome]:
     """Colours photos and writes them, telling of each as soon as it is done.
 
@@ -155,10 +173,14 @@ def run(
       allow_truncated: take what there is of files that were cut short.
       most_side: larger photos are made this small in pixels, and lose their transparency.
       arrange: makes the pictures that are written of a photo and its results; they may be of
-        another size, and are then written without transparency.
+        another size, and are written without transparency and of the metadata with the profile
+        alone.
+      bits: most bits a channel; a photo of 16 is coloured in 8 where the format of its result, or
+        `arrange`, has no more.
     """
+    bits = 8 if arrange is not None or most_side is not None else bits
     with ThreadPoolExecutor(2) as readers, ThreadPoolExecutor(2) as writers:
-        reads = _ahead(readers, jobs, lambda job: _read(job, allow_truncated, most_side))
+        reads = _ahead(readers, jobs, lambda job: _read(job, allow_truncated, most_side, bits))
         for chunk in _together(reads):
             writes = []
             good = [(job, one) for job, one in chunk if isinstance(one, Photo)]
@@ -169,6 +191,9 @@ def run(
                 job, one = good[i]
                 if arrange is not None:
                     results = arrange(one.rgb, results)
+                    # What describes the photograph's pixels is not true of theirs.
+                    kept = Metadata(icc_profile=one.metadata.icc_profile)
+                    one = one._replace(alpha=None, metadata=kept)
                 writes.append(writers.submit(_write, job, one, results))
                 # Memory holds the results of two photos, and no more.
                 if len(writes) > 1:
@@ -176,13 +201,15 @@ def run(
             yield from (write.result() for write in writes)
 
 
-def _read(job: Job, allow_truncated: bool, most_side: int | None) -> Photo | str:
+def _read(job: Job, allow_truncated: bool, most_side: int | None, bits: int) -> Photo | str:
     """The photo, or the sentence that says why there is none."""
     source, name = job.source, None
     if source == STDIN:
         source, name = sys.stdin.buffer.read(), "standard input"
+    is_deep = any(writing.holds_16_bits(target, job.format) for target in job.targets)
+    bits = bits if is_deep else 8
     try:
-        one = photo.read_photo(source, allow_truncated=allow_truncated, name=name)
+        one = photo.read_photo(source, allow_truncated=allow_truncated, name=name, bits=bits)
     except UserError as error:
         return str(error)
     if most_side is not None and max(one.rgb.shape) > most_side:
@@ -192,14 +219,12 @@ def _read(job: Job, allow_truncated: bool, most_side: int | None) -> Photo | str
 
 def _write(job: Job, one: Photo, results: Sequence[np.ndarray]) -> Outcome:
     notices = list(one.notices)
-    for target, rgb_u8 in zip(job.targets, results, strict=True):
-        if one.alpha is not None and one.alpha.shape != rgb_u8.shape[:2]:
-            one = one._replace(alpha=None)
+    for target, rgb in zip(job.targets, results, strict=True):
         try:
             place: str | BinaryIO = sys.stdout.buffer if target == STDIN else target
             if target != STDIN:
                 os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
-            notices += writing.write_photo(place, rgb_u8, one, format=job.format)
+            notices += writing.write_photo(place, rgb, one, format=job.format)
         except UserError as error:
             return Outcome(job.source, fault=str(error), notices=tuple(notices))
         except OSError as error:

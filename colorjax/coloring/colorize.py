@@ -15,12 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from colorjax.coloring.settings import Settings, check_settings, own_decoding
+from colorjax.coloring.settings import Settings, check_settings
 from colorjax.errors import check_at_least
 from colorjax.models.build import build_model, build_task
-from colorjax.models.task import Decoding, cell_means
+from colorjax.models.task import Task, cell_means
 from colorjax.ops import color, resample
 from colorjax.ops.spaces import SPACES
+from colorjax.pictures import image_io
+from colorjax.settings import Decoding
 from colorjax.weights.released import Network
 
 # Sides of the network's input are multiples of this, as every encoder here wants.
@@ -48,7 +50,7 @@ class Painter(NamedTuple):
     score: Any  # variables, uint8 [b, h, w, 3] -> Scores
     # Scores, temperature, rebalance, saturation, seed, method, edges -> fits [b, h, w, 6]
     decode: Any
-    join: Any  # fits of one picture, uint8 tile, rows, columns -> uint8 tile
+    join: Any  # fits of one picture, tile of 8 or 16 bits, rows, columns -> tile of as many
 
 
 def open_painter(
@@ -78,7 +80,7 @@ def open_painter(
         batch_size,
         score=jax.jit(partial(_score, model, SPACES[network.config.space])),
         decode=jax.jit(
-            partial(_decode, network.config, network.statistics),
+            partial(_decode, build_task(network.config, network.statistics), network.config.space),
             static_argnames=("method", "edges"),
         ),
         join=jax.jit(_join),
@@ -95,14 +97,14 @@ def colorize(
 
     Args:
       painter: from `open_painter`.
-      photos: uint8 [height, width, 3] sRGB each, of any size; what colour they have is not looked
-        at, only their luminance.
+      photos: uint8 or uint16 [height, width, 3] sRGB each, of any size; what colour they have is
+        not looked at, only their luminance.
       settings: at least one.
 
     Yields:
-      The index of a photo and its results, uint8 [height, width, 3] each, in the order of
-      `settings`; photos come in the order in which they are done. The luminance of a result is the
-      photo's, to within one 8-bit step of gray at every pixel.
+      The index of a photo and its results, [height, width, 3] each of as many bits as the photo,
+      in the order of `settings`; photos come in the order in which they are done. The luminance of
+      a result is the photo's, to within one step of gray at every pixel, of as many bits.
 
     Raises:
       UserError: a setting is wrong.
@@ -133,10 +135,13 @@ def network_shape(height: int, width: int, size: int) -> tuple[int, int]:
     return rows * QUANTUM, columns * QUANTUM
 
 
-def full_size(painter: Painter, fits: jax.Array, rgb_u8: np.ndarray) -> np.ndarray:
-    """Joins a photo's own luminance with chroma from fits [h, w, 6]: uint8 [height, width, 3]."""
-    height, width, _ = rgb_u8.shape
-    result = np.empty_like(rgb_u8)
+def full_size(painter: Painter, fits: jax.Array, rgb: np.ndarray) -> np.ndarray:
+    """Joins a photo's own luminance with chroma from fits [h, w, 6]: [height, width, 3] as it is.
+
+    Photo and result have 8 bits, or both 16.
+    """
+    height, width, _ = rgb.shape
+    result = np.empty_like(rgb)
     coarse_height, coarse_width, _ = fits.shape
     under_way = []
 
@@ -149,8 +154,8 @@ def full_size(painter: Painter, fits: jax.Array, rgb_u8: np.ndarray) -> np.ndarr
     for top, left in product(range(0, height, TILE), range(0, width, TILE)):
         rows = slice(top, min(top + TILE, height))
         columns = slice(left, min(left + TILE, width))
-        tile = np.zeros((TILE, TILE, 3), np.uint8)
-        part = rgb_u8[rows, columns]
+        tile = np.zeros((TILE, TILE, 3), rgb.dtype)
+        part = rgb[rows, columns]
         tile[: part.shape[0], : part.shape[1]] = part
         done = painter.join(
             fits, tile, _places(top, height, coarse_height), _places(left, width, coarse_width)
@@ -168,9 +173,9 @@ def _places(start: int, full: int, coarse: int) -> np.ndarray:
     return (((np.arange(start, start + TILE) + 0.5) * (coarse / full)) - 0.5).astype(np.float32)
 
 
-def _resized(rgb_u8: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """As training pictures are made small: bicubic, antialiased."""
-    image = Image.fromarray(rgb_u8)
+def _resized(rgb: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """As training pictures are made small, uint8: bicubic, antialiased."""
+    image = Image.fromarray(image_io.eight_bits(rgb))
     return np.asarray(image.resize(shape[::-1], Image.Resampling.BICUBIC, reducing_gap=2.0))
 
 
@@ -181,7 +186,7 @@ def _padded(small: np.ndarray, batch_size: int) -> np.ndarray:
 
 
 def _decoded(painter: Painter, scores: Scores, settings: Settings) -> jax.Array:
-    own = own_decoding(painter.network) or Decoding()
+    own = painter.network.config.decoding
     share = own.rebalance if settings.rebalance is None else settings.rebalance
     return painter.decode(
         scores,
@@ -202,8 +207,8 @@ def _score(model, space, variables, rgb_u8) -> Scores:
 
 
 def _decode(
-    config,
-    statistics,
+    task: Task,
+    space: str,
     scores: Scores,
     temperature,
     rebalance,
@@ -213,9 +218,9 @@ def _decode(
     edges: str,
 ) -> jax.Array:
     """CIELUV chroma, whatever the network's space, made ready to be enlarged."""
-    task = build_task(config, statistics, Decoding(method, temperature, seed, rebalance))
-    chroma = task.decode(scores.outputs)
-    if config.space != "luv":
+    how = Decoding(method=method, temperature=temperature, seed=seed, rebalance=rebalance)
+    chroma = task.decode(scores.outputs, how)
+    if space != "luv":
         chroma = color.rgb_to_luv(task.colors(scores.space_lightness, chroma))[..., 1:]
     chroma = chroma * saturation
     if edges == "bilinear":
@@ -223,14 +228,17 @@ def _decode(
     return resample.guide_chroma(chroma, scores.lightness)
 
 
-def _join(fits, rgb_u8, rows, columns) -> jax.Array:
-    """One tile, uint8 [t, t, 3]: chroma that leaves the gamut is reduced at constant L and hue.
+def _join(fits, rgb, rows, columns) -> jax.Array:
+    """One tile of 8 or 16 bits, [t, t, 3].
 
-    Rounding each channel by up to half a step moves the gray of the luminance by no more than that:
-    the slopes of sRGB's curve, averaged by the weights of luminance, are at most its slope at the
-    gray, as slope is a concave function of linear light.
+    Chroma that leaves the gamut is reduced at constant L and hue. Rounding each channel by up to
+    half a step moves the gray of the luminance by no more than that: the slopes of sRGB's curve,
+    averaged by the weights of luminance, are at most its slope at the gray, as slope is a concave
+    function of linear light.
     """
-    lightness = color.rgb_u8_to_luv(rgb_u8)[..., :1]
+    is_deep = rgb.dtype == jnp.uint16
+    luv = color.rgb_to_luv(rgb / jnp.float32(65535)) if is_deep else color.rgb_u8_to_luv(rgb)
+    lightness = luv[..., :1]
     chroma = resample.guided_chroma(resample.sample_bilinear(fits, rows, columns), lightness)
     luv = color.fit_chroma(jnp.concatenate([lightness, chroma], axis=-1))
-    return color.to_u8(color.luv_to_rgb(luv))
+    return (color.to_u16 if is_deep else color.to_u8)(color.luv_to_rgb(luv))

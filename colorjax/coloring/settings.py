@@ -3,9 +3,8 @@
 from typing import NamedTuple
 
 from colorjax.errors import UserError, check_at_least, check_choice, check_share
-from colorjax.models.build import build_decoding
-from colorjax.models.task import Decoding
 from colorjax.ops.decoding import METHODS
+from colorjax.settings import Decoding
 from colorjax.weights.released import Network
 
 EDGES = ("guided", "bilinear")
@@ -36,11 +35,7 @@ class Settings(NamedTuple):
 
 def own_decoding(network: Network) -> Decoding | None:
     """How the scores are decoded unless told; None of a network that predicts chroma itself."""
-    config = network.config
-    if config.objective == "regression":
-        return None
-    # Runs of older versions lack it.
-    return build_decoding(config) if "decoding" in config else Decoding()
+    return None if network.config.objective == "regression" else network.config.decoding
 
 
 def rebalanced(network: Network) -> bool:

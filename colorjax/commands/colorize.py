@@ -3,7 +3,8 @@
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import click
@@ -40,6 +41,13 @@ Examples:
 @click.option("--overwrite", is_flag=True, help="Replace results that are there.")
 @click.option("--skip-existing", is_flag=True, help="Leave out photos whose results are there.")
 @click.option("--format", type=click.Choice(FORMATS), help="The photo's own unless given.")
+@click.option(
+    "--bits",
+    type=click.Choice(("8", "16")),
+    default="16",
+    show_default=True,
+    help="Most bits a channel of a PNG or TIFF; a photo of 8 stays one of 8.",
+)
 @click.option(
     "--decode",
     type=click.Choice(METHODS),
@@ -93,8 +101,10 @@ Examples:
 def colorize(**options: Any) -> None:
     """Colours photographs, whose lightness stays as it is.
 
-    PHOTO is a JPEG, PNG, TIFF, WebP, BMP or GIF file, a folder of them, a pattern, or - for
-    standard input. Transparency, orientation, EXIF, XMP, resolution and colour profile are kept.
+    PHOTO is a JPEG, PNG, TIFF, WebP, HEIC, AVIF, JPEG 2000, BMP or GIF file, a folder of them, a
+    pattern, or - for standard input. JPEG XL is read too, after pip install 'colorjax[jxl]'.
+
+    Transparency, orientation, EXIF, XMP, resolution and colour profile are kept.
     """
     check_together(options)
     run(options)
@@ -123,9 +133,17 @@ def run(options: dict[str, Any]) -> None:
     except KeyboardInterrupt as stop:
         say("stopped; what is not done yet is as it was")
         sys.exit(128 + (stop.args or (signal.SIGINT,))[0])
-    say(summary(done, len(skipped), faults, time.monotonic() - start))
+    passed_over = left_out(options)
+    say(summary(done, len(skipped), faults, time.monotonic() - start, passed_over))
     if faults:
         sys.exit(1)
+
+
+def left_out(options: dict[str, Any]) -> dict[str, int]:
+    """How many files of the folders are no photo by their suffix: count by suffix."""
+    from colorjax.coloring import batch
+
+    return batch.left_out(options["photos"], options["recursive"])
 
 
 def plan(options: dict[str, Any]) -> tuple[list, list[str], list]:
@@ -183,6 +201,7 @@ def work(jobs: Sequence, options: dict[str, Any]) -> Iterator:
         allow_truncated=options["allow_truncated"],
         most_side=most_side,
         arrange=arrange,
+        bits=int(options["bits"]),
     )
     # One photo's bar would stand still, and then be gone.
     hidden = True if len(jobs) == 1 else None
@@ -231,7 +250,13 @@ def settings_of(options: dict[str, Any]) -> list:
     ]
 
 
-def summary(done: int, skipped: int, faults: Sequence, seconds: float) -> str:
+def summary(
+    done: int,
+    skipped: int,
+    faults: Sequence,
+    seconds: float,
+    passed_over: Mapping[str, int] = MappingProxyType({}),
+) -> str:
     """One line, and another for each photo that failed."""
     photos = "photo" if done == 1 else "photos"
     line = f"{done} {photos} coloured in {seconds:.1f} s"
@@ -239,6 +264,9 @@ def summary(done: int, skipped: int, faults: Sequence, seconds: float) -> str:
         line += f", {done / seconds:.2g} a second"
     if skipped:
         line += f"; {skipped} left out, as the results are there"
+    if passed_over:
+        counts = ", ".join(f"{count} {suffix}" for suffix, count in sorted(passed_over.items()))
+        line += f"; of no kind that is read: {counts}"
     if faults:
         line += f"; {len(faults)} failed:"
     return "\n".join([line, *(f"  {one.fault}" for one in faults)])

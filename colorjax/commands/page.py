@@ -1,5 +1,6 @@
 """`colorjax demo`: the page in the browser."""
 
+import signal
 from typing import Any
 
 import click
@@ -23,22 +24,56 @@ from colorjax.errors import UserError
     default=True,
     help="Whether to show the page in the browser at once.",
 )
+@click.option(
+    "--root-path",
+    default="",
+    metavar="PATH",
+    help="Where a proxy has the page: /photos, or a whole address.",
+)
+@click.option(
+    "--allow-host",
+    "allow_hosts",
+    multiple=True,
+    metavar="NAME",
+    help="Host name under which a proxy has the page; may be given several times.",
+)
 @model_options
-def demo(host: str, port: int, open_browser: bool, **options: Any) -> None:
+def demo(
+    host: str,
+    port: int,
+    open_browser: bool,
+    root_path: str,
+    allow_hosts: tuple[str, ...],
+    **options: Any,
+) -> None:
     """Serves a page for colouring photographs in the browser, until Ctrl-C.
 
     Photos go to no other machine, and are deleted when the program ends.
     """
-    try:
-        from colorjax.coloring.page import server as page
-    except ModuleNotFoundError as error:
-        if error.name != "gradio":
-            raise
-        raise UserError("the page needs gradio: pip install 'colorjax[demo]'") from error
-    from colorjax.coloring.api import Colorizer
-    from colorjax.weights import devices
+    from colorjax.coloring.page.folder import private_folder
 
-    devices.keep_compiled_programs()
-    say("loading the network, which takes some seconds")
-    colorizer = Colorizer(**options)
-    page.serve(colorizer, host=host, port=port, open_browser=open_browser, say=say)
+    # However it is ended, its folder goes.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with private_folder() as folder:
+        try:
+            from colorjax.coloring.page import server
+        except ModuleNotFoundError as error:
+            if error.name != "gradio":
+                raise
+            raise UserError("the page needs gradio: pip install 'colorjax[demo]'") from error
+        from colorjax.coloring.api import Colorizer
+        from colorjax.weights import devices
+
+        server.check_names(root_path, allow_hosts)
+        devices.keep_compiled_programs()
+        say("loading the network, which takes some seconds")
+        server.serve(
+            Colorizer(**options),
+            folder,
+            host=host,
+            port=port,
+            root_path=root_path,
+            allow_hosts=allow_hosts,
+            open_browser=open_browser,
+            say=say,
+        )

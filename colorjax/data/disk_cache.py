@@ -40,12 +40,14 @@ _DECODED_AHEAD = 16 * _THREADS
 _logger = logging.getLogger(__name__)
 
 
-def cached(items: Sequence[Item], size: int, folder: str | os.PathLike) -> Sequence[Item]:
+def cached(
+    items: Sequence[Item], size: int, folder: str | os.PathLike, fit: str = "crop"
+) -> Sequence[Item]:
     """The same items, decoded: their squares are in a file in `folder`, which is built if missing.
 
     Args:
       items: the pictures. Those without a digest are known by their keys and by a few files.
-      size: side of the squares, as in `image_io.read_square`.
+      size, fit: of the squares, as in `image_io.read_square`.
       folder: where caches are kept; made if missing. A whole cache may be read-only.
 
     Returns:
@@ -58,11 +60,11 @@ def cached(items: Sequence[Item], size: int, folder: str | os.PathLike) -> Seque
     """
     if not items:
         return items
-    path = Path(folder).expanduser() / _file_name(items, size)
+    path = Path(folder).expanduser() / _file_name(items, size, fit)
     shape = (len(items), size, size, 3)
     squares = _opened(path, shape)
     if squares is None:
-        _build(path, items, size)
+        _build(path, items, size, fit)
         squares = _opened(path, shape)
     if squares is None:
         raise UserError(f"{path}: was built and is not whole, want nobody else to write there")
@@ -83,7 +85,7 @@ class _Squares(Sequence):
         return sources.stub(self._items, index)._replace(data=np.array(self._squares[index]))
 
 
-def _file_name(items: Sequence[Item], size: int) -> str:
+def _file_name(items: Sequence[Item], size: int, fit: str) -> str:
     """A name that no other items, sizes or decoders have."""
     digest = hashlib.sha256()
 
@@ -91,6 +93,8 @@ def _file_name(items: Sequence[Item], size: int) -> str:
         digest.update(json.dumps(parts).encode())
 
     add(image_io.DECODER_VERSION, PIL.__version__, size, len(items))
+    if fit != "crop":  # of which there is no word in the names of older versions
+        add(fit)
     for index in range(len(items)):
         stub = sources.stub(items, index)
         add(stub.key, stub.digest)
@@ -117,7 +121,7 @@ def _opened(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
     return None
 
 
-def _build(path: Path, items: Sequence[Item], size: int) -> None:
+def _build(path: Path, items: Sequence[Item], size: int, fit: str) -> None:
     """Writes the squares of all items to `path`, which nobody sees before it is whole."""
     shape = (len(items), size, size, 3)
     try:
@@ -127,7 +131,7 @@ def _build(path: Path, items: Sequence[Item], size: int) -> None:
             header = {"descr": "|u1", "fortran_order": False, "shape": shape}
             npy.write_array_header_1_0(file, header)
             # Not through a map: there, a full disk would kill the process.
-            for square in _decoded(items, size):
+            for square in _decoded(items, size, fit):
                 file.write(square.tobytes())
             file.flush()
             os.fsync(file.fileno())  # or a power cut might leave the name without its content
@@ -147,7 +151,7 @@ def _check_room(path: Path, wanted: int) -> None:
         )
 
 
-def _decoded(items: Sequence[Item], size: int) -> Iterator[np.ndarray]:
+def _decoded(items: Sequence[Item], size: int, fit: str) -> Iterator[np.ndarray]:
     """The items' squares in order, decoded in threads that stay but a little ahead."""
     count = len(items)
     with (
@@ -156,16 +160,16 @@ def _decoded(items: Sequence[Item], size: int) -> Iterator[np.ndarray]:
     ):
         for start in range(0, count, _DECODED_AHEAD):
             indices = range(start, min(start + _DECODED_AHEAD, count))
-            for square in pool.map(lambda index: _square(items, index, size), indices, 1):
+            for square in pool.map(lambda index: _square(items, index, size, fit), indices, 1):
                 yield square
                 bar.update()
 
 
-def _square(items: Sequence[Item], index: int, size: int) -> np.ndarray:
+def _square(items: Sequence[Item], index: int, size: int, fit: str) -> np.ndarray:
     stub, data = sources.stub(items, index), _file(items, index)
     if stub.digest and hashlib.sha256(data).hexdigest() != stub.digest:
         raise UserError(f"{stub.key}: was changed while it was read, want it to stay; start again")
-    return image_io.read_square(data, size, name=stub.key)
+    return image_io.read_square(data, size, fit=fit, name=stub.key)
 
 
 def _file(items: Sequence[Item], index: int) -> bytes:

@@ -28,6 +28,7 @@ def train_batches(
     items: Sequence[Item],
     *,
     size: int,
+    fit: str = "crop",
     batch_size: int,
     seed: int,
     weights: np.ndarray | None = None,
@@ -46,7 +47,8 @@ def train_batches(
 
     Args:
       items: the pictures; those of `disk_cache.cached` are decoded already.
-      size: side of the centre square that each picture is cut and resized to.
+      size: side of the square that each picture is brought to.
+      fit: how it is made a square, as in `image_io.read_square`.
       batch_size: over all processes.
       seed: of the order; any non-negative integer.
       weights: [len(items)], >= 0, what the items count for; all alike unless given.
@@ -70,7 +72,7 @@ def train_batches(
     local = _local_batch_size(batch_size, process_count)
     if not items:
         raise UserError("there are no pictures to train on")
-    read = _reader(items, size, cache_bytes)
+    read = _reader(items, size, fit, cache_bytes)
     item_at = _shuffled(len(items), seed, weights)
 
     def example(position: int) -> dict[str, np.ndarray]:
@@ -97,12 +99,12 @@ def train_indices(
         }
 
 
-def stacked(items: Sequence[Item], size: int) -> np.ndarray:
+def stacked(items: Sequence[Item], size: int, fit: str = "crop") -> np.ndarray:
     """The squares of all items, uint8 [len(items), size, size, 3]; decoded in threads.
 
     Raises UserError if a picture cannot be read.
     """
-    read = _reader(items, size, cache_bytes=0)
+    read = _reader(items, size, fit, cache_bytes=0)
     squares = np.empty((len(items), size, size, 3), np.uint8)
 
     def put(index: int) -> None:
@@ -117,6 +119,7 @@ def eval_batches(
     items: Sequence[Item],
     *,
     size: int,
+    fit: str = "crop",
     batch_size: int,
     process_index: int = 0,
     process_count: int = 1,
@@ -136,7 +139,7 @@ def eval_batches(
     import grain
 
     local = _local_batch_size(batch_size, process_count)
-    read = _reader(items, size, cache_bytes=0)
+    read = _reader(items, size, fit, cache_bytes=0)
 
     def example(index: int) -> dict[str, np.ndarray]:
         real = index < len(items)
@@ -209,7 +212,9 @@ def _batches(examples, local: int, num_threads: int) -> Iterator[dict[str, np.nd
     return iter(examples.to_iter_dataset(ahead).batch(local))
 
 
-def _reader(items: Sequence[Item], size: int, cache_bytes: int) -> Callable[[int], np.ndarray]:
+def _reader(
+    items: Sequence[Item], size: int, fit: str, cache_bytes: int
+) -> Callable[[int], np.ndarray]:
     """A function from an item's index to its square, which remembers if the memory allows it."""
     # A dict's own operations are atomic; two threads may at worst decode the same picture.
     squares: dict[int, np.ndarray] = {}
@@ -224,7 +229,7 @@ def _reader(items: Sequence[Item], size: int, cache_bytes: int) -> Callable[[int
                 raise ValueError(f"{key}: want a square of side {size}, got {data.shape}")
             return data
         name = key if isinstance(data, bytes) else str(data)
-        square = image_io.read_square(data, size, name=name)
+        square = image_io.read_square(data, size, fit=fit, name=name)
         if remember:
             squares[index] = square
         return square

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from colorjax.data import packed
-from colorjax.data.datasets.pictures import SUFFIXES
 from colorjax.errors import UserError
 from colorjax.pictures import image_io
+from colorjax.pictures.formats import SUFFIXES
 
 SAMPLE_FOLDER = Path(__file__).parent / "sample"
 # Side of the thumbnail that near-gray pictures are found by.

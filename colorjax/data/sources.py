@@ -1,7 +1,7 @@
 """Where training pictures come from: the shipped sample, a folder, or a TFDS data set.
 
-A source is two sequences of items, training and hold-out, and the counts of what was left out on
-the way. A tenth is the hold-out (the paper, section 5.2).
+A source is sequences of items, for training, the hold-out and, where asked for, a test, and the
+counts of what was left out on the way. A tenth is the hold-out (the paper, section 5.2).
 """
 
 import logging
@@ -34,36 +34,40 @@ _logger = logging.getLogger(__name__)
 
 
 class Source(NamedTuple):
-    """Pictures to train on and pictures held out; no picture is in both.
+    """Pictures to train on, pictures held out and pictures to test on; each is in one part alone.
 
-    `notes` counts pictures: `found`, and of these `unreadable`, `near_gray`, `train`, `holdout`.
+    `notes` counts pictures: `found`, and of these `unreadable`, `near_gray`, `train`, `holdout`,
+    and `test` where there is such a part.
     """
 
     name: str
     train: Sequence[Item]
     holdout: Sequence[Item]
     notes: dict[str, int]
+    test: Sequence[Item] = ()
 
 
 def open_source(
     source: str,
     *,
     holdout: float = 0.1,
+    test: float = 0.0,
     holdout_folders: Sequence[str] = (),
     min_chroma: float = 0.0,
     max_unreadable: float = 0.1,
     data_dir: str | os.PathLike | None = None,
 ) -> Source:
-    """Opens a source of pictures and splits it into training and hold-out.
+    """Opens a source of pictures and splits it into training, hold-out and test.
 
     A picture is held out when the sha256 of its file, read as a number in [0, 1), is below
-    `holdout`. So the choice is the same on every machine and for every name, order and place of the
-    files; pictures that are added later move no others; equal files stay on one side.
+    `holdout`, and is to test on when it is in the share of `test` above that. So the choice is the
+    same on every machine and for every name, order and place of the files; pictures that are added
+    later move no others; equal files stay on one side.
 
     Args:
       source: one of
         `sample`: twelve photographs that come with the package;
-        `folder:PATH`: every JPEG, PNG, WebP, TIFF and BMP under PATH, hidden ones apart;
+        `folder:PATH`: every picture under PATH (`pictures.formats.SUFFIXES`), hidden ones apart;
         `folder:PATH1,PATH2,...`: those of several folders, none of which lies in another. A path
         with a comma in it can be given alone only;
         `tfds:NAME`, as `tfds:imagenette/320px`: the `train` split of a TFDS data set that has been
@@ -74,8 +78,9 @@ def open_source(
         `petals`: the painted flowers of `colorjax.data.petals`, of which again the name and index
         are hashed.
       holdout: share of the pictures to hold out, in (0, 1).
+      test: share of the pictures to test on, in [0, 1 - holdout); 0 for no such part.
       holdout_folders: names of folders, such as `coco5k`; with any, only pictures that lie in one
-        of them are held out.
+        of them are held out or to test on.
       min_chroma: pictures whose `mean_chroma` (of a thumbnail of the centre square) is below this
         are left out; 8-bit levels, 0 is off. About 4 leaves out gray photographs and keeps pale
         ones (on 17,000 photographs). A TFDS data set is read through once for it.
@@ -85,11 +90,13 @@ def open_source(
         or the environment variable TFDS_DATA_DIR).
 
     Raises:
-      UserError: the source is not there, has no picture, has too many unreadable ones, or either
-        part of the split comes out empty.
+      UserError: the source is not there, has no picture, has too many unreadable ones, or a part
+        of the split that is wanted comes out empty.
     """
     if not 0 < holdout < 1:
         raise UserError(f"the hold-out share is {holdout}, and should lie between 0 and 1")
+    if not 0 <= test < 1 - holdout:
+        raise UserError(f"the test share is {test}, want at least 0 and below {1 - holdout:g}")
     kind, _, place = source.partition(":")
     if source == "sample":
         items, look = in_folders([SAMPLE_FOLDER])
@@ -112,10 +119,12 @@ def open_source(
     if isinstance(items, list):
         items = [item._replace(digest=one.digest) for item, one in zip(items, looks, strict=True)]
     looks = _kept_for_training(source, items, looks, holdout_folders)
-    opened = _split(source, items, looks, holdout, min_chroma)
+    opened = _split(source, items, looks, (holdout, test), min_chroma)
     _logger.info("source %s: %s", source, opened.notes)
     if not opened.train or not opened.holdout:
         raise UserError(f"{source}: {_why_empty(opened, looks, holdout, min_chroma)}")
+    if test and not opened.test:
+        raise UserError(f"{source}: no picture falls into the test share of {test:g}, want one")
     return opened
 
 
@@ -184,12 +193,21 @@ def _kept_for_training(
 
 
 def _split(
-    name: str, items: Sequence[Item], looks: Sequence[Look], holdout: float, min_chroma: float
+    name: str,
+    items: Sequence[Item],
+    looks: Sequence[Look],
+    shares: tuple[float, float],
+    min_chroma: float,
 ) -> Source:
-    """Leaves out what is unreadable or near gray, and splits the rest."""
+    """Leaves out what is unreadable or near gray, and splits the rest.
+
+    `shares` are those of the hold-out and of the test.
+    """
+    holdout, test = shares
     readable = [i for i, one in enumerate(looks) if not one.fault]
     kept = [i for i in readable if looks[i].chroma >= min_chroma]
-    train = Subset(items, [i for i in kept if looks[i].share >= holdout])
+    train = Subset(items, [i for i in kept if looks[i].share >= holdout + test])
+    tested = Subset(items, [i for i in kept if holdout <= looks[i].share < holdout + test])
     held_out = Subset(items, [i for i in kept if looks[i].share < holdout])
     notes = {
         "found": len(looks),
@@ -197,8 +215,9 @@ def _split(
         "near_gray": len(readable) - len(kept),
         "train": len(train),
         "holdout": len(held_out),
+        **({"test": len(tested)} if test else {}),
     }
-    return Source(name, train, held_out, notes)
+    return Source(name, train, held_out, notes, tested)
 
 
 def _why_empty(opened: Source, looks: Sequence[Look], holdout: float, min_chroma: float) -> str:

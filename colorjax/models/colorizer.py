@@ -6,18 +6,18 @@ convolution already: the outputs then have half the picture's sides, or a quarte
 unit less, as in Zhang, Isola and Efros 2016: the eye sees colour no finer.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from colorjax.models.efficientnet import EfficientNetLite
+from colorjax.models import efficientnet, squeezenet, vgg16
 from colorjax.models.layers import Conv, ConvParams, add_bias, scale_width
-from colorjax.models.squeezenet import SqueezeNet
-from colorjax.models.vgg16 import BATCH_NORM, VGG16
+from colorjax.models.vgg16 import BATCH_NORM
 from colorjax.ops.resample import conv_same, upsample
+from colorjax.settings import Model
 
 MERGES = ("concat", "sum")
 LEAST_UNITS = 3  # that a decoder may have
@@ -26,11 +26,38 @@ Taps = tuple[tuple[str, int], ...]  # activations, and how much smaller than the
 
 
 class Encoder(NamedTuple):
-    """What a decoder takes from an encoder, from coarse to fine."""
+    """An encoder: all that tells one from another. Taps are listed from coarse to fine."""
 
     stride: int  # the sides of an image must divide by it
     residual: Taps  # what residual units add
     pools: Taps  # what is joined without residual units
+    # The colorizer, gray [b, h, w, 1], whether it is training, and width, dtype and name of the
+    # module -> {activation: [b, ., ., c]}
+    apply: Callable[..., dict[str, jax.Array]]
+    # Published weights, the settings, gray pictures to calibrate on -> (params, batch_stats)
+    from_pretrained: Callable[[Mapping[str, Any], Model, jax.Array], tuple[dict, dict]]
+    # A layer's name, train_depthwise, frozen_stages -> whether it has no gradient; None: all have.
+    is_frozen: Callable[[str, bool, int], bool] | None = None
+
+
+def _apply_vgg16(colorizer, gray, train, **common):
+    normed = {"batch_norm": colorizer.encoder_batch_norm, "axis_name": colorizer.axis_name}
+    return vgg16.VGG16(**normed, **common)(gray, train)
+
+
+def _apply_squeezenet(colorizer, gray, train, **common):
+    return squeezenet.SqueezeNet(**common)(gray)
+
+
+def _apply_efficientnet(colorizer, gray, train, **common):
+    trained = {name: getattr(colorizer, name) for name in ("train_depthwise", "frozen_stages")}
+    return efficientnet.EfficientNetLite(**trained, **common)(gray)
+
+
+def _pretrained_vgg16(weights, settings, gray):
+    if settings.encoder_batch_norm and settings.calibrate_batch_norm:
+        return vgg16.batch_norm_from_pretrained(weights, gray)
+    return vgg16.from_pretrained(weights, settings.encoder_batch_norm)
 
 
 _SQUEEZENET = (("fire9", 16), ("fire5", 8), ("fire3", 4), ("conv1", 2))
@@ -42,10 +69,25 @@ ENCODERS = {
         8,
         (("block4_conv3", 8), ("block3_conv3", 4), ("block2_conv2", 2), ("block1_conv2", 1)),
         (("block4_conv3", 8), ("block3_pool", 8), ("block2_pool", 4), ("block1_pool", 2)),
+        _apply_vgg16,
+        _pretrained_vgg16,
     ),
     # Their pools, or strides, come right after activations that are joined instead.
-    "squeezenet": Encoder(16, _SQUEEZENET, _SQUEEZENET),
-    "efficientnet-lite0": Encoder(16, _EFFICIENTNET, _EFFICIENTNET),
+    "squeezenet": Encoder(
+        16,
+        _SQUEEZENET,
+        _SQUEEZENET,
+        _apply_squeezenet,
+        lambda weights, settings, gray: (squeezenet.from_pretrained(weights), {}),
+    ),
+    "efficientnet-lite0": Encoder(
+        16,
+        _EFFICIENTNET,
+        _EFFICIENTNET,
+        _apply_efficientnet,
+        lambda weights, settings, gray: (efficientnet.from_pretrained(weights), {}),
+        efficientnet.is_frozen,
+    ),
 }
 
 
@@ -83,6 +125,8 @@ class Colorizer(nn.Module):
       train_depthwise, frozen_stages: what of EfficientNet has gradients.
       final_batch_norm: batch norm in the final convolutions, which the paper leaves out of "the
         last few layers".
+      skip_batch_norm: batch norm on the encoder's maps before they are added or joined; with False
+        they come as they are.
       width: scales every depth but the scores; 1 is the paper's network.
       fused: compute the first final convolution at the sizes of the maps where upscaling is
         `nearest`, so that the full-size maps are never joined. The same function and parameters up
@@ -103,6 +147,7 @@ class Colorizer(nn.Module):
     train_depthwise: bool = True
     frozen_stages: int = 0
     final_batch_norm: bool = False
+    skip_batch_norm: bool = True
     width: float = 1.0
     fused: bool = True
     dtype: jnp.dtype = jnp.float32
@@ -124,7 +169,8 @@ class Colorizer(nn.Module):
             raise ValueError(f"image is {height}x{width}, want multiples of {stride(self.encoder)}")
         if self.merge not in MERGES:
             raise ValueError(f"merge is {self.merge!r}, want one of {MERGES}")
-        taps = self._encode(gray, train)
+        common = {"width": self.width, "dtype": self.dtype, "name": "encoder"}
+        taps = ENCODERS[self.encoder].apply(self, gray, train, **common)
         if self.num_bins is None:
             return self._regress(taps, train)
         maps = self._maps(taps, train)
@@ -132,17 +178,6 @@ class Colorizer(nn.Module):
         for i, features in enumerate(self.final_features, start=1):
             x = self._conv(x, features, 3, train, f"final{i}", norm=self.final_batch_norm)
         return self._score(x)
-
-    def _encode(self, gray: jax.Array, train: bool) -> dict:
-        settings = {"width": self.width, "dtype": self.dtype, "name": "encoder"}
-        if self.encoder == "squeezenet":
-            return SqueezeNet(**settings)(gray)
-        if self.encoder == "efficientnet-lite0":
-            trained = {n: getattr(self, n) for n in ("train_depthwise", "frozen_stages")}
-            return EfficientNetLite(**trained, **settings)(gray)
-        return VGG16(batch_norm=self.encoder_batch_norm, axis_name=self.axis_name, **settings)(
-            gray, train
-        )
 
     def _score(self, x: jax.Array) -> jax.Array:
         """[b, h, w, c] -> [b, h, w, len(heads), num_bins]: a 1x1 convolution for each head."""
@@ -166,7 +201,7 @@ class Colorizer(nn.Module):
         depth, *finer_depths = self.decoder_features[:units]
         tap, factor = encoder.residual[0]
         # Its bias would be cancelled by the next batch norm, and drift on rounding errors.
-        x = self._norm(taps[tap], train, f"{tap}_norm", use_bias=False)
+        x = self._skip(taps, tap, train, use_bias=False)
         x = self._conv(x, depth, 1, train, "unit1")
         maps = [self._at_stride(x, factor, taps)]
         x, factor = maps[0]
@@ -191,7 +226,7 @@ class Colorizer(nn.Module):
     def _upscale_and_add(self, x, factor: int, taps: dict, unit: int, train: bool) -> jax.Array:
         """Brings `x`, which is `factor` smaller than the image, to the size of a unit's tap."""
         tap, finer = ENCODERS[self.encoder].residual[unit]
-        skip = self._norm(taps[tap], train, f"{tap}_norm")
+        skip = self._skip(taps, tap, train)
         if skip.shape[-1] != x.shape[-1]:  # only with depths other than the paper's
             skip = self._project(skip, x.shape[-1], f"{tap}_project")
         return upsample(x, factor // finer, self.upscaling) + skip
@@ -203,7 +238,7 @@ class Colorizer(nn.Module):
             maps = self._residual_maps(taps, train, units)
         else:
             pools = ENCODERS[self.encoder].pools[:units]
-            normed = [(self._norm(taps[tap], train, f"{tap}_norm"), f) for tap, f in pools]
+            normed = [(self._skip(taps, tap, train), factor) for tap, factor in pools]
             maps = [self._at_stride(x, factor, taps) for x, factor in normed]
         return [(x, factor // output_factor(self.encoder, units)) for x, factor in maps]
 
@@ -237,6 +272,11 @@ class Colorizer(nn.Module):
         features = scale_width(features, self.width)
         x = Conv(features, (size, size), not norm, self.dtype, name=name)(x)
         return nn.relu(self._norm(x, train, f"{name}_bn") if norm else x)
+
+    def _skip(self, taps: dict, tap: str, train: bool, use_bias: bool = True) -> jax.Array:
+        """An encoder's map as the decoder takes it."""
+        x = taps[tap]
+        return self._norm(x, train, f"{tap}_norm", use_bias) if self.skip_batch_norm else x
 
     def _norm(self, x, train, name, use_bias=True):
         return nn.BatchNorm(

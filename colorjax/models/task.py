@@ -11,8 +11,8 @@ import numpy as np
 from colorjax.ops import bins, color, decoding, losses, metrics, resample
 from colorjax.ops.bins import Binning
 from colorjax.ops.spaces import FULL_SCALE, SPACES, Space, difference, wrap
+from colorjax.settings import ARGMAX, Decoding
 
-REGRESSION_LOSSES = ("l2", "huber")
 CHROMA_SCALE = FULL_SCALE  # brings chroma into about [-1, 1] for regression
 LUV_BINS = bins.channel_bins()  # in which the accuracies are counted, whatever the objective
 
@@ -25,6 +25,15 @@ class Example(NamedTuple):
     chroma: jax.Array  # [b, h, w, 2] U and V, or their like: the truth
 
 
+class Statistics(NamedTuple):
+    """How often each bin occurs in a training set, and what it stands for there."""
+
+    counts: np.ndarray  # [G, Q] float64, of pixels
+    means: np.ndarray  # [G, Q, D] float64, of their chroma
+    clipped: float = 0.0  # share of pixels outside the bins' range
+    images: int = 0
+
+
 class Task(NamedTuple):
     """An objective as pure functions of arrays; `outputs` are the model's.
 
@@ -35,23 +44,15 @@ class Task(NamedTuple):
 
     prepare: Callable[[jax.Array], Example]  # uint8 RGB [b, h, w, 3] -> Example
     loss: Callable[[jax.Array, Example], jax.Array]  # outputs, example -> [b]
-    decode: Callable[[jax.Array], jax.Array]  # outputs -> chroma [b, ., ., 2], of their own size
-    measure: Callable[[jax.Array, Example], dict[str, jax.Array]]  # -> {name: [b, ...]}
+    # outputs, how -> chroma [b, ., ., 2], of the outputs' own size. Numbers of `how` may be traced;
+    # outputs that are chroma themselves take no notice of it.
+    decode: Callable[[jax.Array, Decoding], jax.Array]
+    # outputs, example, how to decode them -> {name: [b, ...]}
+    measure: Callable[[jax.Array, Example, Decoding], dict[str, jax.Array]]
     colors: Callable[[jax.Array, jax.Array], jax.Array]  # lightness, chroma -> sRGB in [0, 1]
     statistics: Callable[[Example], dict[str, jax.Array]]  # what is counted over a training set
     constant: Callable[[jax.Array, Example], jax.Array]  # counts, example -> outputs: the baseline
-
-
-class Decoding(NamedTuple):
-    """How scores become chroma: the arguments of `decoding.decode`."""
-
-    method: str = "argmax"
-    temperature: float = 0.38
-    seed: int = 0
-    rebalance: float = 1.0  # how much of the loss's weights stays in the scores, from 0 to 1
-
-
-ARGMAX = Decoding()  # the paper's
+    binning: Binning  # in which the statistics are counted
 
 
 def classification(
@@ -61,7 +62,6 @@ def classification(
     values: jax.Array | None = None,
     weights: jax.Array | None = None,
     softness: float = 0.0,
-    decode_by: Decoding = ARGMAX,
 ) -> Task:
     """Chroma classified into the bins of `binning`, G groups of Q: outputs [b, h, w, G, Q].
 
@@ -70,11 +70,10 @@ def classification(
     Args:
       values: [G, Q, D], what each bin is un-binned to; the bins' centres if None.
       weights: [G, Q], by which the loss of a pixel is multiplied according to its true bin. Scores
-        learn to be higher by their logarithms; `decode_by.rebalance` says how much is kept.
+        learn to be higher by their logarithms; `Decoding.rebalance` says how much is kept.
       softness: sigma of the Gaussian by which a pixel's target is spread over the bins around its
         chroma, in units of chroma; 0 is the true bin alone. Zhang, Isola and Efros 2016 spread it
         by 5 over the five nearest bins of width 10, outside of which it has next to nothing.
-      decode_by: how scores become chroma.
     """
     values = binning.centers if values is None else values
 
@@ -90,11 +89,11 @@ def classification(
             per_group = per_group * jnp.asarray(weights)[jnp.arange(len(weights)), true_bins]
         return jnp.mean(jnp.sum(per_group, axis=-1), axis=(-2, -1))
 
-    def decode(logits):
-        key = jax.random.key(decode_by.seed)
+    def decode(logits, how):
+        key = jax.random.key(how.seed)
         if weights is not None:
-            logits = decoding.unbalance(logits, weights, 1.0 - decode_by.rebalance)
-        return decoding.decode(logits, values, space, decode_by.method, decode_by.temperature, key)
+            logits = decoding.unbalance(logits, weights, 1.0 - how.rebalance)
+        return decoding.decode(logits, values, space, how.method, how.temperature, key)
 
     def constant(counts, example):
         # So sure of one bin that every decoding says that one.
@@ -122,10 +121,10 @@ def regression(
 
     def loss(outputs, example):
         chroma = cell_means(example.chroma, outputs.shape[-2])
-        error = pointwise(difference(space, decode(outputs), chroma) / CHROMA_SCALE, 0.0)
+        error = pointwise(difference(space, decode(outputs, ARGMAX), chroma) / CHROMA_SCALE, 0.0)
         return jnp.mean(jnp.sum(error, axis=-1), axis=(-2, -1))
 
-    def decode(outputs):
+    def decode(outputs, how):
         return outputs.astype(jnp.float32) * CHROMA_SCALE
 
     def constant(counts, example):
@@ -174,13 +173,17 @@ def soft_targets(chroma: jax.Array, centers: np.ndarray, sigma: float, space: Sp
 
 def rebalancing(
     counts: np.ndarray, binning: Binning, space: Space, uniform: float, sigma: float
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[np.ndarray, np.ndarray]:
     """The prior and the weights of the loss that follow from pixel `counts` [G, Q]: [G, Q] each.
 
-    See `bins.smooth_prior` and `bins.rebalancing_weights`.
+    See `bins.smooth_prior` and `bins.rebalancing_weights`. On the host: a program for this would
+    take longer to compile than all of it takes.
     """
-    centers = np.moveaxis(binning.centers, 0, 1)
-    distances = jnp.moveaxis(_squared_distances(centers, binning.centers, space), 0, 1)
+    centers = binning.centers.astype(np.float64)
+    straight = centers[:, :, None] - centers[:, None]  # [G, Q, Q, D]
+    circular = np.reshape(space.circular, (len(centers), 1, 1, -1))
+    turns = np.round(straight / (2 * FULL_SCALE)) * circular
+    distances = np.sum((straight - 2 * FULL_SCALE * turns) ** 2, axis=-1)
     prior = bins.smooth_prior(counts, distances, sigma)
     return prior, bins.rebalancing_weights(prior, uniform)
 
@@ -220,8 +223,8 @@ def _task(
     def prepare(rgb_u8):
         return Example(*space.split(rgb_u8))
 
-    def measure(outputs, example):
-        predicted = enlarge(decode(outputs), example.chroma.shape[-2])
+    def measure(outputs, example, how):
+        predicted = enlarge(decode(outputs, how), example.chroma.shape[-2])
         rgb, chroma = _in_luv(space, example.lightness, predicted)
         true_rgb, true_chroma = _in_luv(space, example.lightness, example.chroma)
         accuracy = metrics.bin_accuracy(LUV_BINS.encode(chroma), LUV_BINS.encode(true_chroma))
@@ -238,7 +241,7 @@ def _task(
         clipped = bins.clipped_fraction(example.chroma, binning.low, binning.high, axis=(-2, -1))
         return {"counts": counts, "sums": sums, "clipped": clipped}
 
-    return Task(prepare, loss, decode, measure, space.join, statistics, constant)
+    return Task(prepare, loss, decode, measure, space.join, statistics, constant, binning)
 
 
 def _measure_pictures(rgb: jax.Array, true_rgb: jax.Array) -> dict[str, jax.Array]:

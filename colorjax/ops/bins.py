@@ -12,7 +12,6 @@ Either way chroma is G groups of D channels, G D = 2, with Q bins each: [2, 50, 
 from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -211,8 +210,10 @@ def most_frequent(counts: Array) -> Array:
     return jnp.argmax(jnp.asarray(counts, jnp.float32), axis=-1).astype(jnp.int32)
 
 
-def smooth_prior(counts: Array, squared_distances: Array, sigma: float) -> Array:
+def smooth_prior(counts: np.ndarray, squared_distances: np.ndarray, sigma: float) -> np.ndarray:
     """The frequencies of the bins, blurred by a Gaussian (Zhang, Isola and Efros, section 2.2).
+
+    In numpy and float64, as it is wanted once, of numbers that are on the host.
 
     Args:
         counts: [G, Q], of pixels, of any numeric dtype; a group without any is uniform.
@@ -221,17 +222,18 @@ def smooth_prior(counts: Array, squared_distances: Array, sigma: float) -> Array
     Returns:
         [G, Q] float32, each group adding up to 1.
     """
-    counts = jnp.asarray(counts, jnp.float32)
-    total = jnp.sum(counts, axis=-1, keepdims=True)
-    prior = jnp.where(total > 0, counts / jnp.where(total > 0, total, 1), 1 / counts.shape[-1])
-    if sigma == 0:
-        return prior
-    # Each bin's mass is shared out among its neighbours, so that none is lost at the border.
-    shares = jax.nn.softmax(-jnp.asarray(squared_distances) / (2 * sigma**2), axis=-2)
-    return jnp.sum(shares * prior[:, None, :], axis=-1)
+    counts = np.asarray(counts, np.float64)
+    total = counts.sum(axis=-1, keepdims=True)
+    prior = np.where(total > 0, counts / np.where(total > 0, total, 1), 1 / counts.shape[-1])
+    if sigma > 0:
+        # Each bin's mass is shared out among its neighbours, so that none is lost at the border.
+        closeness = np.exp(-np.asarray(squared_distances, np.float64) / (2 * sigma**2))
+        shares = closeness / closeness.sum(axis=-2, keepdims=True)
+        prior = np.sum(shares * prior[:, None, :], axis=-1)
+    return prior.astype(np.float32)
 
 
-def rebalancing_weights(prior: Array, uniform: float) -> Array:
+def rebalancing_weights(prior: np.ndarray, uniform: float) -> np.ndarray:
     """What a pixel's loss is multiplied by, by the bin of its true chroma (their equation 4).
 
     w is proportional to 1 / ((1 - uniform) prior + uniform / Q), and 1 on average over the prior.
@@ -243,10 +245,10 @@ def rebalancing_weights(prior: Array, uniform: float) -> Array:
     Returns:
         [G, Q] float32.
     """
-    prior = jnp.asarray(prior, jnp.float32)
+    prior = np.asarray(prior, np.float64)
     mix = (1 - uniform) * prior + uniform / prior.shape[-1]
-    weights = jnp.where(mix > 0, 1 / jnp.where(mix > 0, mix, 1), 0)
-    return weights / jnp.sum(prior * weights, axis=-1, keepdims=True)
+    weights = np.where(mix > 0, 1 / np.where(mix > 0, mix, 1), 0)
+    return np.float32(weights / np.sum(prior * weights, axis=-1, keepdims=True))
 
 
 def _middles(num_bins: int, low: float, high: float) -> np.ndarray:

@@ -197,6 +197,11 @@ def to_u8(rgb: Array) -> Array:
     return jnp.clip(jnp.round(_as_float(rgb) * 255.0), 0.0, 255.0).astype(jnp.uint8)
 
 
+def to_u16(rgb: Array) -> Array:
+    """As `to_u8`, of 65,536 steps: [...] -> [...] uint16."""
+    return jnp.clip(jnp.round(_as_float(rgb) * 65535.0), 0.0, 65535.0).astype(jnp.uint16)
+
+
 def rgb_to_hsv(rgb: Array) -> Array:
     """sRGB to hue, saturation and value (Smith 1978).
 

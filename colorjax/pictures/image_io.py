@@ -13,28 +13,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin
 
 from colorjax.errors import UserError
-from colorjax.pictures import files
+from colorjax.pictures import files, formats
+from colorjax.pictures.formats import FORMATS
 
-# Pillow knows dozens of formats; parsers that nobody needs are only a way in for hostile files.
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
 # A file of a few kilobytes may claim any size; this one is 450 MB when decoded.
 MAX_PIXELS = 150_000_000
 # Pillow warns from 89 million pixels on, which are welcome here.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# From 1 MB on Pillow takes a PNG's profile or text for an attack, and refuses the picture.
+PngImagePlugin.MAX_TEXT_CHUNK = formats.MAX_METADATA_BYTES
 # Goes up with any change to what read_square gives, as squares are kept on disk.
-DECODER_VERSION = 2
-_NAMES = {"WEBP": "WebP"}
-# By how a file begins, the formats whose damaged files are worth a sentence of their own.
-_SIGNATURES = {
-    b"\xff\xd8\xff": "JPEG",
-    b"\x89PNG": "PNG",
-    b"II*\0": "TIFF",
-    b"MM\0*": "TIFF",
-    b"GIF8": "GIF",
-}
+DECODER_VERSION = 3
 _WRITERS = {
     # Colour is the point here, so its resolution is not halved.
     ".jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
@@ -48,7 +40,11 @@ class CutShortError(UserError):
 
     def __init__(self, name: str, reason: str):
         super().__init__(f"{name}: cannot be read: {reason}")
-        self.reason = reason
+        self.name, self.reason = name, reason
+
+    def __reduce__(self) -> tuple:
+        # An exception is pickled by its message alone, and a pool of processes waits for it.
+        return type(self), (self.name, self.reason)
 
 
 def read_rgb(
@@ -69,7 +65,7 @@ def read_rgb(
       uint8 [height, width, 3].
 
     Raises:
-      UserError: the file is missing, empty, damaged, too large, or no JPEG, PNG, WebP, TIFF or BMP.
+      UserError: the file is missing, empty, damaged, too large, or of none of `FORMATS`.
     """
     with opened(source, name) as image:
         if min_side is not None:
@@ -78,13 +74,14 @@ def read_rgb(
 
 
 def read_square(
-    source: str | os.PathLike | bytes, size: int, *, name: str | None = None
+    source: str | os.PathLike | bytes, size: int, *, fit: str = "crop", name: str | None = None
 ) -> np.ndarray:
-    """Reads the centre square of a picture at a given size; smaller pictures are enlarged.
+    """Reads a picture as a square of a given size; smaller pictures are enlarged.
 
     Args:
       source: path of the file, or its bytes.
       size: side of the result in pixels.
+      fit: `crop`, the centre square; `scale`, all of the picture, its sides brought to one length.
       name: what error messages call the picture; the path by default.
 
     Returns:
@@ -100,10 +97,11 @@ def read_square(
         width, height = image_rgb.size
         side = min(width, height)
         left, top = (width - side) / 2, (height - side) / 2
+        middle, whole = (left, top, left + side, top + side), (0, 0, width, height)
         square = image_rgb.resize(
             (size, size),
             Image.Resampling.BICUBIC,
-            box=(left, top, left + side, top + side),
+            box=whole if fit == "scale" else middle,
             reducing_gap=2.0,
         )
         # Turning keeps the centre square where it is, and a small picture turns faster.
@@ -148,14 +146,14 @@ def check_rgb_u8(rgb_u8: np.ndarray) -> None:
 
 @contextlib.contextmanager
 def opened(
-    source: str | os.PathLike | bytes, name: str | None = None, formats: tuple[str, ...] = FORMATS
+    source: str | os.PathLike | bytes, name: str | None = None, wanted: tuple[str, ...] = FORMATS
 ) -> Iterator[Image.Image]:
     """Opens a picture without decoding it; whatever fails inside the block is the file's fault.
 
     Args:
       source: path of the file, or its bytes.
       name: what error messages call the picture; the path by default.
-      formats: those that are let in, as Pillow calls them.
+      wanted: formats that are let in, as Pillow calls them.
 
     Yields:
       A Pillow image of at most MAX_PIXELS pixels, not yet decoded.
@@ -169,7 +167,7 @@ def opened(
         if (len(source) if isinstance(source, bytes) else os.stat(source).st_size) == 0:
             raise UserError(f"{name}: is empty (0 bytes)")
         file = io.BytesIO(source) if isinstance(source, bytes) else source
-        with Image.open(file, formats=formats) as image:
+        with Image.open(file, formats=_let_in(source, wanted, name)) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise UserError(
                     f"{name}: has {image.width} x {image.height} pixels, "
@@ -180,7 +178,7 @@ def opened(
     except UserError:
         raise
     except Image.UnidentifiedImageError as error:
-        raise UserError(f"{name}: {_unidentified(source, formats)}") from error
+        raise UserError(f"{name}: {_unidentified(source, wanted)}") from error
     except Image.DecompressionBombError as error:
         raise UserError(f"{name}: has more than the {MAX_PIXELS} pixels that are read") from error
     # Pillow's parsers raise nearly every kind of exception when a file is damaged.
@@ -213,7 +211,7 @@ def name_of(source: str | os.PathLike | bytes, name: str | None = None) -> str:
     return name or ("picture" if isinstance(source, bytes) else os.fspath(source))
 
 
-def _head(source: str | os.PathLike | bytes) -> bytes:
+def head(source: str | os.PathLike | bytes) -> bytes:
     """The first 12 bytes."""
     if isinstance(source, bytes):
         return source[:12]
@@ -221,25 +219,37 @@ def _head(source: str | os.PathLike | bytes) -> bytes:
         return file.read(12)
 
 
-def _unidentified(source: str | os.PathLike | bytes, formats: tuple[str, ...]) -> str:
+def _let_in(
+    source: str | os.PathLike | bytes, wanted: tuple[str, ...], name: str
+) -> tuple[str, ...]:
+    """The formats that Pillow is to try: one if the file begins like it, else the plainest."""
+    found = formats.by_signature(head(source))
+    if found in wanted:
+        formats.made_ready(found, name)
+        return (found,)
+    # The others have a beginning that is unmistakable, and loading their decoders takes time.
+    return tuple(format for format in wanted if format in ("JPEG", "PNG", "WEBP", "TIFF", "BMP"))
+
+
+def _unidentified(source: str | os.PathLike | bytes, wanted: tuple[str, ...]) -> str:
     """What to say of a file that no format wants: it may only look like one of them."""
-    head = _head(source)
-    for signature, format in _SIGNATURES.items():
-        if format in formats and head.startswith(signature):
-            return f"is a {format} file, but a damaged one or of a kind that is not read"
-    *others, last = (_NAMES.get(format, format) for format in formats)
+    found = formats.by_signature(head(source))
+    if found in wanted:
+        kind = formats.name_of_format(found)
+        return f"is a {kind} file, but a damaged one or of a kind that is not read"
+    *others, last = (formats.name_of_format(format) for format in wanted)
     return f"is no {', '.join(others)} or {last} picture"
 
 
 def _is_short_webp(source: str | os.PathLike | bytes) -> bool:
     """Whether a WebP file has fewer bytes than it says; its decoder does not tell why it fails."""
     try:
-        head = _head(source)
+        start = head(source)
         size = len(source) if isinstance(source, bytes) else os.stat(source).st_size
     except OSError:
         return False
-    is_webp = head[:4] == b"RIFF" and head[8:] == b"WEBP"
-    return is_webp and size < 8 + int.from_bytes(head[4:8], "little")
+    is_webp = start[:4] == b"RIFF" and start[8:] == b"WEBP"
+    return is_webp and size < 8 + int.from_bytes(start[4:8], "little")
 
 
 def upright(image: Image.Image) -> Image.Image:
@@ -263,7 +273,9 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         return _with_info(Image.fromarray(eight_bits), image).convert("RGB")
     if image.mode in ("I", "F"):
         raise ValueError("its pixels are 32-bit numbers, whose white is unknown")
-    if image.has_transparency_data:
+    # Pillow takes any fourth sample for transparency, that of an infrared scan too.
+    is_undeclared = image.format == "TIFF" and image.mode == "RGBA" and 338 not in image.tag_v2
+    if image.has_transparency_data and not is_undeclared:
         return _with_info(on_white(image.convert("RGBA")), image)
     return image.convert("RGB")
 
@@ -286,9 +298,25 @@ def sixteen_to_eight_bits(values: np.ndarray) -> np.ndarray:
     return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
+def eight_bits(values: np.ndarray) -> np.ndarray:
+    """An array of 16 bits rounded to 8, and one of 8 as it is."""
+    return values if values.dtype == np.uint8 else sixteen_to_eight_bits(values)
+
+
 def is_white_zero(image: Image.Image) -> bool:
     """Whether it is a TIFF that counts from white to black, which Pillow turns up to 8 bits."""
     return image.format == "TIFF" and image.tag_v2.get(262) == 0
+
+
+def turned(values: np.ndarray, orientation: int) -> np.ndarray:
+    """Applies an EXIF orientation, 1 to 8, to an array [height, width, ...]; others do nothing."""
+    if orientation in (5, 6, 7, 8):
+        values = values.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        values = values[::-1]
+    if orientation in (2, 3, 6, 7):
+        values = values[:, ::-1]
+    return np.ascontiguousarray(values)
 
 
 def _with_info(image: Image.Image, origin: Image.Image) -> Image.Image:

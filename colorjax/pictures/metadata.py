@@ -1,16 +1,19 @@
-"""What a photograph's file carries besides pixels: EXIF, XMP, resolution and colour profile."""
+"""What a photograph's file carries besides pixels: EXIF, XMP, captions, resolution, profile."""
 
-import re
+import contextlib
 import struct
 from typing import NamedTuple
 
 from PIL import Image, TiffImagePlugin
 
-# No camera or editor comes near; more is not worth its memory, in any of EXIF, XMP and profile.
-MAX_METADATA_BYTES = 16 * 2**20
+from colorjax.pictures import captions, xmp
+from colorjax.pictures.captions import Texts
+from colorjax.pictures.formats import MAX_METADATA_BYTES
 
 _ORIENTATION = 0x0112
 _EXIF_IFD, _GPS_IFD = 0x8769, 0x8825
+# What the decoder of HEIF calls, in an image's `info`, the way that it has turned the picture.
+_TURNED_BY = "original_orientation"
 # In a TIFF file these stand among the tags that say how the pixels are stored, which would be
 # wrong for any other file: description, names, make, model, software, date, artist, host,
 # copyright, the EXIF and GPS blocks.
@@ -26,12 +29,16 @@ class Metadata(NamedTuple):
       xmp: an XMP packet, its orientation 1.
       dpi: horizontal and vertical resolution in dots per inch.
       icc_profile: a profile that is true of the pixels: that of sRGB, where the photo had one.
+      iptc: IPTC records, as they are in the file.
+      texts: keyword and text of the comments of a JPEG or GIF and of the texts of a PNG.
     """
 
     exif: bytes | None = None
     xmp: bytes | None = None
     dpi: tuple[float, float] | None = None
     icc_profile: bytes | None = None
+    iptc: bytes | None = None
+    texts: Texts = ()
 
 
 def read_metadata(image: Image.Image) -> tuple[Metadata, bytes | None, list[str]]:
@@ -43,7 +50,11 @@ def read_metadata(image: Image.Image) -> tuple[Metadata, bytes | None, list[str]
         "EXIF": _exif(image),
         "XMP": image.info.get("xmp"),
         "colour profile": image.info.get("icc_profile"),
+        "IPTC": captions.read_iptc(image),
     }
+    orientation = _orientation(image)
+    is_turned = _TURNED_BY in image.info
+    size = image.size[::-1] if orientation > 4 and not is_turned else image.size
     notices = []
     for kind, data in found.items():
         if not isinstance(data, bytes) or not data:
@@ -56,14 +67,14 @@ def read_metadata(image: Image.Image) -> tuple[Metadata, bytes | None, list[str]
             found[kind] = None
     if found["EXIF"]:
         try:
-            found["EXIF"] = _settled_exif(found["EXIF"])
+            found["EXIF"] = _settled_exif(found["EXIF"], size)
         except (struct.error, KeyError):
             notices.append("has a damaged EXIF block, which is left out")
             found["EXIF"] = None
     if found["XMP"]:
-        pattern = rb'(tiff:Orientation(?:=["\']|>))[2-8]'
-        found["XMP"] = re.sub(pattern, rb"\g<1>1", found["XMP"].rstrip(b"\0"))
-    return (Metadata(found["EXIF"], found["XMP"], _dpi(image)), found["colour profile"], notices)
+        found["XMP"] = xmp.settled(found["XMP"].rstrip(b"\0"), orientation, size)
+    kept = Metadata(found["EXIF"], found["XMP"], _dpi(image), None, found["IPTC"])
+    return kept._replace(texts=captions.read_texts(image)), found["colour profile"], notices
 
 
 def _exif(image: Image.Image) -> bytes | None:
@@ -85,8 +96,24 @@ def _exif(image: Image.Image) -> bytes | None:
         return None
 
 
-def _settled_exif(exif: bytes) -> bytes:
-    """Sets the orientation to 1 and unlinks the thumbnail.
+def note_orientation(image: Image.Image) -> None:
+    """Has a TIFF, before it is decoded, say how it will be turned: Pillow does it and forgets."""
+    if image.format == "TIFF":
+        image.info[_TURNED_BY] = _orientation(image)
+
+
+def _orientation(image: Image.Image) -> int:
+    """By which way of turning, as EXIF counts them, the stored pixels get upright."""
+    try:
+        found = image.info.get(_TURNED_BY) or image.getexif().get(_ORIENTATION, 1)
+    # A damaged EXIF block may raise anything, and then nothing is turned.
+    except Exception:
+        return 1
+    return found if found in range(1, 9) else 1
+
+
+def _settled_exif(exif: bytes, size: tuple[int, int]) -> bytes:
+    """Sets the orientation to 1 and the sizes to `size`, and unlinks the thumbnail.
 
     In place, as makers' notes hold offsets that writing the block anew would break.
 
@@ -96,16 +123,31 @@ def _settled_exif(exif: bytes) -> bytes:
     block = bytearray(exif.removeprefix(b"Exif\0\0"))
     order = {b"II": "<", b"MM": ">"}[bytes(block[:2])]
     (start,) = struct.unpack_from(order + "I", block, 4)
-    (count,) = struct.unpack_from(order + "H", block, start)
-    for entry in range(start + 2, start + 2 + 12 * count, 12):
-        tag, kind = struct.unpack_from(order + "HH", block, entry)
-        if tag == _ORIENTATION:
-            struct.pack_into(order + ("I" if kind == 4 else "H"), block, entry + 8, 1)
+    count = _settle_table(block, order, start, size)
     thumbnail_link = start + 2 + 12 * count
     # Some writers leave the link out.
     if thumbnail_link + 4 <= len(block):
         struct.pack_into("I", block, thumbnail_link, 0)
     return b"Exif\0\0" + bytes(block)
+
+
+def _settle_table(
+    block: bytearray, order: str, start: int, size: tuple[int, int], *, is_first: bool = True
+) -> int:
+    """Sets what `_settled_exif` does in one table and the EXIF table below; how many entries."""
+    settled = {_ORIENTATION: 1, 0x0100: size[0], 0x0101: size[1], 0xA002: size[0], 0xA003: size[1]}
+    (count,) = struct.unpack_from(order + "H", block, start)
+    for entry in range(start + 2, start + 2 + 12 * count, 12):
+        tag, kind = struct.unpack_from(order + "HH", block, entry)
+        if tag in settled and kind in (3, 4):
+            value = min(settled[tag], 65535) if kind == 3 else settled[tag]
+            struct.pack_into(order + ("I" if kind == 4 else "H"), block, entry + 8, value)
+        elif tag == _EXIF_IFD and is_first:
+            (below,) = struct.unpack_from(order + "I", block, entry + 8)
+            # The rest of the block is no worse for a damaged table.
+            with contextlib.suppress(struct.error):
+                _settle_table(block, order, below, size, is_first=False)
+    return count
 
 
 def _dpi(image: Image.Image) -> tuple[float, float] | None:

@@ -1,6 +1,7 @@
-"""Photographs in, with their transparency, colour profile, EXIF, XMP and resolution.
+"""Photographs in, with their transparency, colour profile, EXIF, XMP, captions and resolution.
 
-A photo may come in any mode that Pillow decodes and is given as 8-bit sRGB, upright.
+A photo may come in any mode that Pillow decodes and is given as sRGB, upright, of 8 bits unless
+16 are asked for and there.
 """
 
 import os
@@ -11,8 +12,9 @@ import numpy as np
 from PIL import Image
 
 from colorjax.errors import UserError
-from colorjax.pictures import image_io, srgb
-from colorjax.pictures.metadata import Metadata, read_metadata
+from colorjax.pictures import image_io, png_file, scan, srgb
+from colorjax.pictures.captions import read_iptc, read_texts
+from colorjax.pictures.metadata import Metadata, note_orientation, read_metadata
 
 FORMATS = (*image_io.FORMATS, "GIF")
 _JPEG_END = b"\xff\xd9"
@@ -22,7 +24,8 @@ class Photo(NamedTuple):
     """A photograph as it is meant to be seen.
 
     Attributes:
-      rgb: uint8 [height, width, 3], sRGB, upright, not laid on anything where transparent.
+      rgb: uint8 [height, width, 3], sRGB, upright, not laid on anything where transparent; uint16
+        only where the reader was asked for that.
       alpha: uint8 [height, width], 255 is opaque; None where the file has no transparency.
       metadata: what the file of the result is to carry.
       notices: sentences for the user: what was not taken as it is in the file.
@@ -35,36 +38,42 @@ class Photo(NamedTuple):
 
 
 def read_photo(
-    source: str | os.PathLike | bytes, *, allow_truncated: bool = False, name: str | None = None
+    source: str | os.PathLike | bytes,
+    *,
+    allow_truncated: bool = False,
+    name: str | None = None,
+    bits: int = 8,
 ) -> Photo:
-    """Reads a photograph: JPEG, PNG, WebP, TIFF, BMP, or the first frame of a GIF.
+    """Reads a photograph of any of `FORMATS`, of several frames the first.
 
     Colours are converted to sRGB by the embedded profile (relative colorimetric, black point kept);
     a profile that cannot be used is ignored with a notice, CMYK without one is taken as plain ink,
-    and PNG's gAMA and cHRM are not looked at. 16-bit gray is rounded to 8 bits; of 16-bit colour
-    the upper 8 are taken. 32-bit floats in [0, 1] are black to white; other floats, and 32-bit or
-    signed integers, run from their darkest to their lightest pixel, with a notice.
+    and PNG's gAMA and cHRM are not looked at. 32-bit floats in [0, 1] are black to white; other
+    floats, and 32-bit or signed integers, run from their darkest to their lightest pixel, with a
+    notice. Transparency has 8 bits. Of a TIFF the first page is taken that is not a thumbnail.
 
     Args:
       source: path of the file, or its bytes.
       allow_truncated: take what there is of a file that was cut short, with a notice. The rest is
         gray (JPEG) or black. A WebP or compressed TIFF file gives nothing.
       name: what messages call the photo; the path by default.
+      bits: 8 rounds pixels of more bits to 8. 16 leaves gray and RGB of a TIFF or PNG, and 16-bit
+        gray of any format, as they are: `rgb` is then uint16. A profile of tables brings them to 8.
 
     Returns:
       The photo.
 
     Raises:
-      UserError: as image_io.read_rgb; also where the file ends before its picture does, and for a
-        kind of TIFF that Pillow does not read.
+      UserError: as image_io.read_rgb; also where the file ends before its picture does, for the
+        raw file of a camera, and for a kind of TIFF that is not read.
     """
     name = image_io.name_of(source, name)
     try:
-        return _read(source, name)
+        return _read(source, name, bits=bits)
     except image_io.CutShortError as error:
         sentence = f"{name}: is cut short: {error.reason}"
     try:
-        photo = _read_part(source, name)
+        photo = _read_part(source, name, bits)
     # Nothing of the picture is there, so that the flag would be named in vain.
     except image_io.CutShortError as error:
         raise UserError(f"{name}: is cut short: {error.reason}") from error
@@ -82,7 +91,10 @@ def from_image(image: Image.Image) -> Photo:
     name = getattr(image, "filename", "") or "picture"
     try:
         # Loading and turning leave their traces in an image, and it is not ours.
-        return _taken_apart(image.copy(), name)
+        note_orientation(image)
+        copied = image.copy()
+        copied.info |= {"iptc": read_iptc(image), "texts": read_texts(image)}
+        return _taken_apart(copied, name)
     except OSError as error:
         raise UserError(f"{name}: cannot be read: {error}") from error
 
@@ -94,18 +106,34 @@ def as_image(rgb_u8: np.ndarray, photo: Photo) -> Image.Image:
     return image
 
 
-def _read(source: str | os.PathLike | bytes, name: str, *, cut_short: bool = False) -> Photo:
+def _read(
+    source: str | os.PathLike | bytes, name: str, *, cut_short: bool = False, bits: int = 8
+) -> Photo:
     """Reads a photo; if it is known to be cut short, what there is of it."""
-    with image_io.opened(source, name, FORMATS) as image:
-        frames = _count_frames(image)
+    source, layout, pages = scan.chosen(source, name)
+    with image_io.opened(scan.openable(source, layout), name, FORMATS) as image:
+        frames = _count_frames(image) if pages is None else pages
+        note_orientation(image)
+        if layout is not None:
+            return _finished(
+                scan.of_tiff(source, layout, image, cut_short), image, name, frames, bits
+            )
+        is_deep = bits == 16 and png_file.is_deep(image)
         if cut_short:
             _load_part(image)
-        return _taken_apart(image, name, frames)
+        elif is_deep:
+            image.load()
+            return _finished(scan.of_png(source, image), image, name, frames, bits)
+        return _taken_apart(image, name, frames, bits)
 
 
-def _taken_apart(image: Image.Image, name: str, notices: tuple[str, ...] = ()) -> Photo:
+def _taken_apart(
+    image: Image.Image, name: str, notices: tuple[str, ...] = (), bits: int = 8
+) -> Photo:
     """The photo that a Pillow image is."""
     image.load()
+    if bits == 16 and (image.mode.startswith("I") or image.mode == "F"):
+        return _finished(scan.of_gray(image), image, name, notices, bits)
     metadata, profile, left_out = read_metadata(image)
     colour, alpha, scaled = srgb.split(image_io.upright(image), image)
     rgb, icc_profile, unconverted = srgb.to_srgb(colour, profile)
@@ -118,13 +146,28 @@ def _taken_apart(image: Image.Image, name: str, notices: tuple[str, ...] = ()) -
     )
 
 
-def _read_part(source: str | os.PathLike | bytes, name: str) -> Photo:
+def _finished(
+    samples: scan.Samples, image: Image.Image, name: str, notices: tuple[str, ...], bits: int
+) -> Photo:
+    """The photo of samples that were read beside Pillow, and of what Pillow says of their file."""
+    metadata, profile, left_out = read_metadata(image)
+    rgb, icc_profile, unconverted = scan.to_srgb(samples.colour, profile, bits)
+    notices = (*notices, *left_out, *samples.notices, *unconverted)
+    return Photo(
+        rgb,
+        samples.alpha,
+        metadata._replace(icc_profile=icc_profile),
+        tuple(f"{name}: {notice}" for notice in notices),
+    )
+
+
+def _read_part(source: str | os.PathLike | bytes, name: str, bits: int) -> Photo:
     """Reads what there is of a photo that is cut short."""
     data = source if isinstance(source, bytes) else Path(source).read_bytes()
     if data.startswith(b"\xff\xd8"):
         # With an end marker libjpeg itself fills in the rest, in progressive files too.
         data += _JPEG_END
-    return _read(data, name, cut_short=True)
+    return _read(data, name, cut_short=True, bits=bits)
 
 
 def _load_part(image: Image.Image) -> None:
@@ -155,6 +198,8 @@ def _count_frames(image: Image.Image) -> tuple[str, ...]:
     return (f"has {frames} {what}, only the first is taken",) if frames > 1 else ()
 
 
-def with_alpha(rgb_u8: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
-    """uint8 [h, w, 3] and [h, w] as one [h, w, 4]; [h, w, 3] where there is no alpha."""
-    return rgb_u8 if alpha is None else np.dstack([rgb_u8, alpha])
+def with_alpha(rgb: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
+    """[h, w, 3] of 8 or 16 bits and uint8 [h, w] as one [h, w, 4]; [h, w, 3] without alpha."""
+    if alpha is None:
+        return rgb
+    return np.dstack([rgb, alpha if rgb.dtype == np.uint8 else alpha.astype(np.uint16) * 257])

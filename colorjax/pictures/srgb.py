@@ -23,12 +23,12 @@ def split(
       origin: the same as it was opened, for what only the file can say.
     """
     if image.mode.startswith("I") or image.mode == "F":
-        gray, notices = _gray_u8(image, origin)
+        values, notices = gray(image, origin)
         key = image.info.get("transparency")
         alpha = None
         if isinstance(key, int):
             alpha = np.where(np.asarray(image) == key, 0, 255).astype(np.uint8)
-        return Image.fromarray(gray), alpha, notices
+        return Image.fromarray(values), alpha, notices
     is_gray = image.mode in ("1", "L", "LA", "La")
     if not image.has_transparency_data:
         keep = image.mode in ("L", "CMYK", "LAB")
@@ -75,15 +75,22 @@ def srgb_profile() -> bytes:
     return bytes(profile)
 
 
-def _gray_u8(image: Image.Image, origin: Image.Image) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Gray of more than 8 bits: Pillow mode I;16, I or F -> uint8 [height, width] and a notice."""
-    values = np.asarray(image)
+def gray(
+    image: Image.Image, origin: Image.Image, white: int = 255
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Gray of more than 8 bits, Pillow mode I;16, I or F.
+
+    Returns:
+      [height, width], uint8, or uint16 where `white` is 65535; a notice if white was unknown.
+    """
+    values, kind = np.asarray(image), np.uint8 if white == 255 else np.uint16
     tags = origin.tag_v2 if origin.format == "TIFF" else {}
     notices = ()
     if image.mode.startswith("I;16"):
-        is_12_bit = tags.get(258) == (12,)
-        gray = np.rint(values / 4095 * 255) if is_12_bit else image_io.sixteen_to_eight_bits(values)
-        gray = gray.astype(np.uint8)
+        if tags.get(258) == (12,):
+            shades = np.rint(values / 4095 * white).astype(kind)
+        else:
+            shades = image_io.eight_bits(values) if white == 255 else values.astype(kind)
     else:
         is_unsigned = image.mode == "I" and tags.get(339, (1,))[0] == 1
         # Pillow takes the bits of an unsigned number for a signed one.
@@ -95,9 +102,9 @@ def _gray_u8(image: Image.Image, origin: Image.Image) -> tuple[np.ndarray, tuple
         else:
             notices = (f"has pixels from {low:g} to {high:g}, which are taken as black and white",)
         precise = values if image.mode == "F" else values.astype(np.float64)
-        scaled = (precise - low) * (255.0 / ((high - low) or 1.0))
-        gray = np.rint(np.nan_to_num(np.clip(scaled, 0.0, 255.0))).astype(np.uint8)
-    return (255 - gray if image_io.is_white_zero(origin) else gray), notices
+        scaled = (precise - low) * (white / ((high - low) or 1.0))
+        shades = np.rint(np.nan_to_num(np.clip(scaled, 0.0, white))).astype(kind)
+    return (white - shades if image_io.is_white_zero(origin) else shades), notices
 
 
 def _transformed(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.Image:

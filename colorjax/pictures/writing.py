@@ -4,33 +4,39 @@ import io
 import math
 import os
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, PngImagePlugin, TiffTags
+from PIL import Image, TiffImagePlugin, TiffTags
 
 from colorjax.errors import UserError
-from colorjax.pictures import image_io
+from colorjax.pictures import captions, image_io, png_file
+from colorjax.pictures.formats import name_of_format
 from colorjax.pictures.metadata import Metadata, tiff_tags
-from colorjax.pictures.photo import Photo, with_alpha
+from colorjax.pictures.photo import Photo, from_image, with_alpha
 
 SUFFIXES = {
     ".jpg": "JPEG",
     ".jpeg": "JPEG",
+    ".jpe": "JPEG",
+    ".jfif": "JPEG",
     ".png": "PNG",
     ".tif": "TIFF",
     ".tiff": "TIFF",
     ".webp": "WEBP",
 }
+DEEP = ("PNG", "TIFF")  # what 16 bits a channel are written as
 _MAX_SIDE = {"JPEG": 65500, "WEBP": 16383}
 # One JPEG segment: 64 KiB less the length field and the XMP namespace.
-_JPEG_ROOM = {"EXIF": 65533, "XMP": 65504}
+_JPEG_ROOM = {"EXIF": 65533, "XMP": 65504, "IPTC": 65506}
+_JPEG_COMMENT_ROOM = 65533
 
 
 def write_photo(
     target: str | os.PathLike | BinaryIO,
-    rgb_u8: np.ndarray,
+    rgb: np.ndarray,
     photo: Photo | None = None,
     *,
     format: str | None = None,
@@ -42,9 +48,10 @@ def write_photo(
     everything at once, or nothing if the picture cannot be encoded; it need not seek.
 
     Args:
-      target: path that ends in .jpg, .jpeg, .png, .tif, .tiff or .webp, or a binary stream. An
+      target: path that ends in one of `SUFFIXES`, or a binary stream. An
         existing file is replaced.
-      rgb_u8: uint8 [height, width, 3], sRGB.
+      rgb: uint8 or uint16 [height, width, 3], sRGB. 16 bits are written as PNG and TIFF, and
+        rounded to 8 for other formats.
       photo: where alpha and metadata come from; None for neither.
       format: one of the suffixes, with or without the dot; goes before the suffix of a path, and
         must be given for a stream.
@@ -55,22 +62,20 @@ def write_photo(
     Raises:
       UserError: an unknown suffix, a picture too large for the format, a folder that is missing or
         cannot be written to, a full disk, a broken stream.
-      ValueError: rgb_u8 is no such array, or not of the size of the alpha.
+      ValueError: rgb is no such array, or not of the size of the alpha.
     """
     is_stream = hasattr(target, "write")
-    name = str(getattr(target, "name", "output")) if is_stream else os.fspath(target)
-    kind = _kind(name, format)
-    photo = photo or Photo(rgb_u8)
-    image_io.check_rgb_u8(rgb_u8)
-    if photo.alpha is not None and photo.alpha.shape != rgb_u8.shape[:2]:
-        raise ValueError(f"alpha is {photo.alpha.shape}, the picture {rgb_u8.shape[:2]}")
-    if max(rgb_u8.shape) > _MAX_SIDE.get(kind, math.inf):
-        height, width, _ = rgb_u8.shape
+    name, kind = check_target(target, format)
+    photo = photo or Photo(rgb)
+    _check(rgb, photo.alpha)
+    rgb = rgb if kind in DEEP else image_io.eight_bits(rgb)
+    if max(rgb.shape) > _MAX_SIDE.get(kind, math.inf):
+        height, width, _ = rgb.shape
         raise UserError(
             f"{name}: has {width} x {height} pixels, more than the {_MAX_SIDE[kind]} a side that "
             f"{kind} holds; want .png or .tif"
         )
-    data, notices = _encode(kind, name, rgb_u8, photo)
+    data, notices = _encode(kind, name, rgb, photo)
     if is_stream:
         _write_stream(target, data, name)
     else:
@@ -79,80 +84,141 @@ def write_photo(
     return notices
 
 
-def _kind(name: str, format: str | None) -> str:
-    """The Pillow name of the format to write."""
+def save(
+    image: Image.Image, target: str | os.PathLike | BinaryIO, *, format: str | None = None
+) -> tuple[str, ...]:
+    """Writes what `Colorizer.colorize` gave as the command does: with all that `image.info` holds.
+
+    Args:
+      image: a Pillow image; of any mode, but written in 8-bit sRGB.
+      target, format: as in `write_photo`.
+
+    Returns:
+      Sentences for the user: what could not be kept.
+
+    Raises:
+      UserError: as `write_photo`, and where Pillow fails to decode the image.
+    """
+    check_target(target, format)
+    photo = from_image(image)
+    return photo.notices + write_photo(target, photo.rgb, photo, format=format)
+
+
+def check_target(target: str | os.PathLike | BinaryIO, format: str | None) -> tuple[str, str]:
+    """What messages call a target, and the Pillow name of the format to write.
+
+    Raises:
+      UserError: no format, or one that is not written.
+    """
+    is_stream = hasattr(target, "write")
+    name = str(getattr(target, "name", "output")) if is_stream else os.fspath(target)
     suffix = Path(name).suffix if format is None else "." + format.removeprefix(".")
     if suffix.lower() not in SUFFIXES:
         *others, last = SUFFIXES
         raise UserError(
             f"{name}: photos are written as {', '.join(others)} or {last}, not {suffix!r}"
         )
-    return SUFFIXES[suffix.lower()]
+    return name, SUFFIXES[suffix.lower()]
 
 
-def _encode(
-    kind: str, name: str, rgb_u8: np.ndarray, photo: Photo
-) -> tuple[bytes, tuple[str, ...]]:
+def holds_16_bits(name: str, format: str | None) -> bool:
+    """Whether a target of this name or format is written with 16 bits a channel, if there are."""
+    suffix = Path(name).suffix if format is None else "." + format.removeprefix(".")
+    return SUFFIXES.get(suffix.lower()) in DEEP
+
+
+def _check(rgb: np.ndarray, alpha: np.ndarray | None) -> None:
+    """Raises ValueError unless they are a picture and its transparency."""
+    if rgb.dtype not in (np.uint8, np.uint16) or rgb.ndim != 3 or rgb.shape[2] != 3:
+        raise ValueError(f"want uint8 or uint16 [height, width, 3], got {rgb.dtype} {rgb.shape}")
+    if alpha is not None and alpha.shape != rgb.shape[:2]:
+        raise ValueError(f"alpha is {alpha.shape}, the picture {rgb.shape[:2]}")
+
+
+def _encode(kind: str, name: str, rgb: np.ndarray, photo: Photo) -> tuple[bytes, tuple[str, ...]]:
     """The bytes of the file, and notices of what it does not keep."""
-    alpha, metadata, notices = photo.alpha, photo.metadata, []
+    alpha, metadata, notices = photo.alpha, *_fitting(kind, photo.metadata)
     if kind == "JPEG":
-        metadata, notices = _fit_for_jpeg(metadata, name)
         if alpha is not None and alpha.min() < 255:
-            notices.append(f"{name}: a JPEG has no transparency, so the photo is laid on white")
-            rgba = Image.fromarray(with_alpha(rgb_u8, alpha))
-            rgb_u8 = np.asarray(image_io.on_white(rgba))
+            notices.append("a JPEG has no transparency, so the photo is laid on white")
+            rgba = Image.fromarray(with_alpha(rgb, alpha))
+            rgb = np.asarray(image_io.on_white(rgba))
         alpha = None
-    pixels = with_alpha(rgb_u8, alpha)
-    if kind == "TIFF":
-        try:
-            tiff_tags(metadata).tobytes()
-        # The parsers of the tags raise anything, and the pixels must not be lost for their sake.
-        except Exception:
-            notices.append(f"{name}: the photo's EXIF block does not fit a TIFF and is left out")
-            metadata = metadata._replace(exif=None)
-        return _encode_tiff(pixels, metadata), tuple(notices)
-    options = {"icc_profile": metadata.icc_profile, "dpi": metadata.dpi, "exif": metadata.exif}
-    if kind == "JPEG":
-        options |= {"quality": 95, "subsampling": 0, "xmp": metadata.xmp}
-    elif kind == "WEBP":
-        options |= {"quality": 95, "use_sharp_yuv": True, "xmp": metadata.xmp}
-    elif metadata.xmp:
-        options["pnginfo"] = PngImagePlugin.PngInfo()
-        text = metadata.xmp.decode("utf-8", "replace")
-        options["pnginfo"].add_itxt("XML:com.adobe.xmp", text)
-    buffer = io.BytesIO()
-    given = {key: value for key, value in options.items() if value is not None}
-    Image.fromarray(pixels).save(buffer, kind, **given)
-    return buffer.getvalue(), tuple(notices)
+    pixels = with_alpha(rgb, alpha)
+    encode = _encode_tiff if kind == "TIFF" else _encode_by_pillow
+    data, left_out = encode(kind, pixels, metadata)
+    return data, tuple(f"{name}: {notice}" for notice in (*notices, *left_out))
 
 
-def _fit_for_jpeg(metadata: Metadata, name: str) -> tuple[Metadata, list[str]]:
-    """Leaves out what a JPEG segment cannot hold."""
+def _fitting(kind: str, metadata: Metadata) -> tuple[Metadata, list[str]]:
+    """Leaves out what a format has no place for, with notices."""
     notices = []
-    for kind, room in _JPEG_ROOM.items():
-        field = kind.lower()
-        size = len(getattr(metadata, field) or b"")
+    for field, room in (_JPEG_ROOM if kind == "JPEG" else {}).items():
+        size = len(getattr(metadata, field.lower()) or b"")
         if size > room:
             notices.append(
-                f"{name}: a JPEG holds at most {room} bytes of {kind}, so the photo's {size} are "
-                "left out"
+                f"a JPEG holds at most {room} bytes of {field}, so the photo's {size} are left out"
             )
-            metadata = metadata._replace(**{field: None})
+            metadata = metadata._replace(**{field.lower(): None})
+    if kind == "WEBP" and metadata.iptc:
+        notices.append("a WebP has no place for IPTC captions, so the photo's are left out")
+        metadata = metadata._replace(iptc=None)
+    if kind in ("JPEG", "WEBP"):
+        held = [one for one in metadata.texts if kind == "JPEG" and one[0] == captions.COMMENT]
+        held = held if len(_comment(held)) <= _JPEG_COMMENT_ROOM else []
+        if left := [keyword for keyword, _ in metadata.texts if (keyword, _) not in held]:
+            notices.append(_no_place(kind, left))
+        metadata = metadata._replace(texts=tuple(held))
     return metadata, notices
 
 
-def _encode_tiff(pixels: np.ndarray, metadata: Metadata) -> bytes:
-    """A deflated TIFF: uint8 [height, width, 3 or 4] -> bytes.
+def _no_place(kind: str, keywords: Sequence[str]) -> str:
+    """The notice of texts that are left out."""
+    texts = ", ".join(dict.fromkeys(keywords))
+    return f"a {name_of_format(kind)} has no place for the photo's texts: {texts} left out"
+
+
+def _comment(texts: Sequence[tuple[str, str]]) -> bytes:
+    """All comments as the one that Pillow writes."""
+    return "\n".join(text for _, text in texts).encode("utf-8", "replace")
+
+
+def _encode_by_pillow(
+    kind: str, pixels: np.ndarray, metadata: Metadata
+) -> tuple[bytes, Sequence[str]]:
+    """JPEG, WebP or PNG: [height, width, 3 or 4] -> bytes, and no notices."""
+    options = {"icc_profile": metadata.icc_profile, "dpi": metadata.dpi, "exif": metadata.exif}
+    if kind == "JPEG":
+        options |= {"quality": 95, "subsampling": 0, "xmp": metadata.xmp}
+        options["comment"] = _comment(metadata.texts) or None
+        options["extra"] = captions.jpeg_segment(metadata.iptc) if metadata.iptc else None
+    elif kind == "WEBP":
+        options |= {"quality": 95, "use_sharp_yuv": True, "xmp": metadata.xmp}
+    else:
+        options["pnginfo"] = captions.png_texts(metadata.iptc, metadata.texts)
+        if metadata.xmp:
+            text = metadata.xmp.decode("utf-8", "replace")
+            options["pnginfo"].add_itxt("XML:com.adobe.xmp", text)
+    given = {key: value for key, value in options.items() if value is not None}
+    if pixels.dtype == np.uint16:
+        return png_file.encode_deep(pixels, **given), ()
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind, **given)
+    return buffer.getvalue(), ()
+
+
+def _encode_tiff(kind: str, pixels: np.ndarray, metadata: Metadata) -> tuple[bytes, Sequence[str]]:
+    """A deflated TIFF: [height, width, 3 or 4] -> bytes, and notices of what is left out.
 
     Pillow writes compressed TIFFs through libtiff, which loses the EXIF and GPS blocks; its tables
     of tags, written here, keep them.
     """
     height, width, channels = pixels.shape
-    rows = max(1, 2**18 // (width * channels))
+    rows = max(1, 2**18 // (width * channels * pixels.itemsize))
     strips = [_deflated(pixels[top : top + rows]) for top in range(0, height, rows)]
-    tags = tiff_tags(metadata)
+    tags, notices = _tiff_tags(kind, metadata)
     tags[256], tags[257], tags[277], tags[278] = width, height, channels, rows
-    tags[258], tags[262], tags[284] = (8,) * channels, 2, 1
+    tags[258], tags[262], tags[284] = (8 * pixels.itemsize,) * channels, 2, 1
     # Deflate, of differences to the pixel on the left.
     tags[259], tags[317] = 8, 2
     if channels == 4:
@@ -164,12 +230,29 @@ def _encode_tiff(pixels: np.ndarray, metadata: Metadata) -> bytes:
     buffer = io.BytesIO()
     tags.save(buffer)
     buffer.write(b"".join(strips))
-    return buffer.getvalue()
+    return buffer.getvalue(), notices
+
+
+def _tiff_tags(
+    kind: str, metadata: Metadata
+) -> tuple[TiffImagePlugin.ImageFileDirectory_v2, list[str]]:
+    """The tags that hold metadata, and notices of what they cannot."""
+    notices = []
+    try:
+        tiff_tags(metadata).tobytes()
+    # The parsers of the tags raise anything, and the pixels must not be lost for their sake.
+    except Exception:
+        notices.append("the photo's EXIF block does not fit a TIFF and is left out")
+        metadata = metadata._replace(exif=None)
+    tags = tiff_tags(metadata)
+    if left := captions.add_to_tiff(tags, metadata.iptc, metadata.texts):
+        notices.append(_no_place(kind, left))
+    return tags, notices
 
 
 def _deflated(rows: np.ndarray) -> bytes:
-    """Horizontal differences, modulo 256, compressed: uint8 [rows, width, channels] -> bytes."""
-    differences = rows.copy()
+    """Horizontal differences, modulo 256 or 65536, compressed: [rows, width, channels] -> bytes."""
+    differences = rows.astype(rows.dtype.newbyteorder("<"))
     differences[:, 1:] -= rows[:, :-1]
     return zlib.compress(differences.tobytes(), 6)
 

@@ -6,7 +6,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
 from colorjax.coloring.colorize import QUANTUM
 from colorjax.data import places
@@ -14,6 +13,7 @@ from colorjax.errors import UserError
 from colorjax.models import task
 from colorjax.models.build import build_model, build_task
 from colorjax.ops.spaces import SPACES
+from colorjax.settings import ARGMAX
 from colorjax.training import evaluate
 from colorjax.weights.released import Network
 
@@ -57,26 +57,16 @@ def assess(
         raise UserError(f"a model is called {taken.pop()!r}, which is a baseline's name")
     first = next(iter(networks.values()))
     constants = {GRAY: np.zeros(2), MEAN: mean_chroma(first)}
+    squares = evaluate.Squares(size, size, BATCH * jax.device_count(), num_threads)
     results = {
-        name: measure_constant(sized(first.config, size, num_threads), photos, chroma)
-        for name, chroma in constants.items()
+        name: measure_constant(squares, photos, chroma) for name, chroma in constants.items()
     }
     for name, network in networks.items():
-        config = sized(network.config, size, num_threads)
-        measure = evaluate.evaluator(
-            config, build_model(config), build_task(config, network.statistics), photos
-        )
+        settings = network.config
+        model, of_model = build_model(settings), build_task(settings, network.statistics)
+        measure = evaluate.evaluator(squares, model, of_model, photos, settings.decoding)
         results[name] = measure(network.variables)
     return results
-
-
-def sized(config: ConfigDict, size: int, num_threads: int) -> ConfigDict:
-    """A model's config for whole squares of another size."""
-    config = ConfigDict(config.to_dict())
-    config.data.load_size = config.data.crop_size = size
-    config.data.num_threads = num_threads
-    config.batch_size = BATCH * jax.device_count()
-    return config
 
 
 def mean_chroma(network: Network) -> np.ndarray:
@@ -86,21 +76,21 @@ def mean_chroma(network: Network) -> np.ndarray:
     """
     if network.config.space != "luv":
         raise UserError(f"the first model's space is {network.config.space!r}, want 'luv'")
-    counts, means = (np.asarray(network.statistics[name]) for name in ("counts", "means"))
+    counts, means = network.statistics.counts, network.statistics.means
     return (np.einsum("gq,gqd->gd", counts, means) / counts.sum(axis=1, keepdims=True)).ravel()
 
 
-def measure_constant(config: ConfigDict, items: Sequence, chroma: np.ndarray) -> dict[str, float]:
+def measure_constant(
+    squares: evaluate.Squares, items: Sequence, chroma: np.ndarray
+) -> dict[str, float]:
     """The metrics of one chroma [2] everywhere."""
     everywhere = task.regression(space=SPACES["luv"])
-    average = evaluate.averager(
-        config,
-        everywhere,
-        items,
-        lambda c, example: everywhere.measure(
-            jnp.broadcast_to(c / task.CHROMA_SCALE, example.chroma.shape), example
-        ),
-    )
+
+    def measure(chroma, example):
+        outputs = jnp.broadcast_to(chroma / task.CHROMA_SCALE, example.chroma.shape)
+        return everywhere.measure(outputs, example, ARGMAX)
+
+    average = evaluate.averager(squares, everywhere, items, measure)
     return task.summarize(average(np.float32(chroma)))
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
+from colorjax.settings import Settings, as_dict
 from colorjax.studies import report
-from colorjax.studies.sweep import Settings
+from colorjax.studies.sweep import Changes
 from colorjax.training import figures
-from colorjax.weights.runs import flatten, read_json, read_metrics, read_record
+from colorjax.weights.runs import flatten, read_json, read_metrics, read_record, read_settings
 
 OWN = "own"  # the decoding that a run's config names
 # Of a run, by the first setting that it changes: what its losses are drawn with.
@@ -35,16 +35,11 @@ def finished(folder: Path) -> bool:
     return path.exists() and read_json(path)["status"] == "finished"
 
 
-def run_config(folder: Path) -> ConfigDict:
-    """What the run was trained with, whatever the config says now."""
-    return ConfigDict(read_json(folder / "config.json"))
-
-
-def read_row(folder: Path, settings: Settings) -> dict[str, Any]:
+def read_row(folder: Path, changes: Changes) -> dict[str, Any]:
     """An experiment's row, from what its folder holds."""
     row = {
         "run": folder.name,
-        "settings": settings,
+        "settings": changes,
         "outcome": "unfinished",
         "minutes": None,
         "parameters": None,
@@ -56,14 +51,14 @@ def read_row(folder: Path, settings: Settings) -> dict[str, Any]:
         row["minutes"] = read_json(folder / "seconds.json") / 60
     if finished(folder):
         measured = read_json(folder / "measured.json")
-        row["outcome"] = f"step {measured['step']} of {run_config(folder).num_steps}"
+        row["outcome"] = f"step {measured['step']} of {read_settings(folder).num_steps}"
         row["metrics"] = measured["metrics"][OWN]
     elif (folder / "result.json").exists():
         row["outcome"] = read_json(folder / "result.json")["status"]
     return row
 
 
-def gather(config: ConfigDict, workdir: Path, rows: Sequence[dict[str, Any]]) -> report.Content:
+def gather(settings: Settings, workdir: Path, rows: Sequence[dict[str, Any]]) -> report.Content:
     """All that the report tells, from the folders of the runs."""
     done = [row["run"] for row in rows if row["metrics"]]
     measured = {run: read_json(workdir / run / "measured.json") for run in done}
@@ -80,17 +75,17 @@ def gather(config: ConfigDict, workdir: Path, rows: Sequence[dict[str, Any]]) ->
     ]
     base = BASE if BASE in done else next(iter(done), None)
     return report.Content(
-        summary=summary(config, rows, records),
+        summary=summary(settings, rows, records),
         data=data_sets(workdir, records),
         rows=rows,
-        baseline=records[base]["constant"] if base else {},
+        baseline=measured[base].get("constant", records[base]["constant"]) if base else {},
         decodings=decodings,
-        pictures=draw_all(config, workdir, rows, decodings, measured),
-        how=how(config, records),
+        pictures=draw_all(settings, workdir, rows, decodings, measured),
+        how=how(settings, records),
     )
 
 
-def summary(config: ConfigDict, rows: Sequence[dict], records: dict[str, dict]) -> str:
+def summary(settings: Settings, rows: Sequence[dict], records: dict[str, dict]) -> str:
     """One paragraph: what was run on what."""
     done = sum(bool(row["metrics"]) for row in rows)
     minutes = sum(row["minutes"] or 0 for row in rows)
@@ -102,9 +97,9 @@ def summary(config: ConfigDict, rows: Sequence[dict], records: dict[str, dict]) 
         devices = session["devices"]
         text += (
             f", on `{record['source']}`: {notes['train']:,} photographs to train on and "
-            f"{notes['holdout']:,} held out. Each saw {config.num_steps * config.batch_size:,} "
-            f"photographs in batches of {config.batch_size} where nothing else is said, so "
-            f"{config.num_steps:,} steps, at {config.data.crop_size}x{config.data.crop_size} "
+            f"{notes['holdout']:,} held out. Each saw {settings.num_steps * settings.batch_size:,} "
+            f"photographs in batches of {settings.batch_size} where nothing else is said, so "
+            f"{settings.num_steps:,} steps, at {settings.data.crop_size}x{settings.data.crop_size} "
             f"pixels. The networks have {parameters[0]:.2f} to {parameters[-1]:.2f} million "
             f"parameters. Encoder: {record['encoder']}. Device: {len(devices)} x {devices[0]}. "
             f"Training took {minutes:.1f} minutes in all"
@@ -116,8 +111,8 @@ def data_sets(workdir: Path, records: dict[str, dict]) -> list[dict[str, Any]]:
     """A row for each data set in use; clipping is that of the paper's bins where a run has them."""
     rows: dict[str, dict[str, Any]] = {}
     for run, record in records.items():
-        config = run_config(workdir / run)
-        of_paper = config.space == "luv" and config.bins.layout == "channels"
+        of_run = read_settings(workdir / run)
+        of_paper = of_run.space == "luv" and of_run.bins.layout == "channels"
         if of_paper or record["source"] not in rows:
             rows[record["source"]] = {
                 "source": record["source"],
@@ -128,16 +123,16 @@ def data_sets(workdir: Path, records: dict[str, dict]) -> list[dict[str, Any]]:
 
 
 def draw_all(
-    config: ConfigDict,
+    settings: Settings,
     workdir: Path,
     rows: Sequence[dict],
     decodings: Sequence[dict],
     measured: dict[str, dict],
 ) -> dict[str, tuple[np.ndarray, str]]:
     """The report's figures with their captions; those that nothing is there for are left out."""
-    shown = [run for run in config.pictured if run in measured]
+    shown = [run for run in settings.pictured if run in measured]
     pictures = {}
-    panels = loss_panels(config, workdir, rows)
+    panels = loss_panels(settings.batch_size, workdir, rows)
     if panels:
         pictures["losses"] = (
             figures.plot_losses(panels),
@@ -151,13 +146,13 @@ def draw_all(
         shares |= {run: measured[run]["saturation"]["prediction"] for run in shown}
         pictures["saturation"] = (
             figures.plot_saturation(shares),
-            ("HSV saturation of the hold-out's pixels; dark ones may have any."),
+            ("HSV saturation of the measured pixels; dark ones may have any."),
         )
     if measured:
         pictures["colorfulness"] = (
             draw_colorfulness(rows, decodings),
             (
-                "Colorfulness against PSNR on the hold-out: a prediction that dares more colour "
+                "Colorfulness against PSNR: a prediction that dares more colour "
                 "pays for it where the colour is wrong."
             ),
         )
@@ -165,22 +160,20 @@ def draw_all(
         pictures["photographs"] = (
             figures.image_grid(photographs(workdir, shown), []),
             (
-                "Photographs of the hold-out: what the networks are given, what each run makes of "
-                "it, and the truth."
+                "Photographs that no network was trained on: what the networks are given, what "
+                "each run makes of it, and the truth."
             ),
         )
     return pictures
 
 
 def loss_panels(
-    config: ConfigDict, workdir: Path, rows: Sequence[dict]
+    batch_size: int, workdir: Path, rows: Sequence[dict]
 ) -> dict[str, dict[str, dict[str, list[figures.Point]]]]:
     """{theme: {run: {split: points}}} for `figures.plot_losses`; BASE stands first in each."""
     panels: dict[str, dict] = {}
     for row in rows:
-        curves = loss_curves(
-            workdir / row["run"], row["settings"].get("batch_size", config.batch_size)
-        )
+        curves = loss_curves(workdir / row["run"], row["settings"].get("batch_size", batch_size))
         if any(curves.values()):
             panels.setdefault(theme(row["settings"]), {})[row["run"]] = curves
     base = panels.pop("", {})
@@ -189,9 +182,9 @@ def loss_panels(
     return regression | (comparable or ({BASE: base} if base else {}))
 
 
-def theme(settings: Settings) -> str:
+def theme(changes: Changes) -> str:
     """What a run changes, one of the values of THEMES; "" for nothing."""
-    first = next(iter(settings), "").partition(".")[0]
+    first = next(iter(changes), "").partition(".")[0]
     return THEMES.get(first, first)
 
 
@@ -232,11 +225,11 @@ def photographs(workdir: Path, shown: Sequence[str]) -> dict[str, np.ndarray]:
     return {name: x / 255.0 for name, x in columns.items()}
 
 
-def how(config: ConfigDict, records: dict[str, dict]) -> dict[str, str]:
+def how(settings: Settings, records: dict[str, dict]) -> dict[str, str]:
     """The command, the settings that all runs share, and the versions of the first run."""
     lists = ("experiments", "decodings", "decoded", "pictured", "sweep", "sweep_index")
-    settings = flatten(config.to_dict())
-    lines = [f"{name} = {value!r}" for name, value in settings.items() if name not in lists]
+    values = flatten(as_dict(settings))
+    lines = [f"{name} = {value!r}" for name, value in values.items() if name not in lists]
     told = {
         "Command": shlex.join(["python", *sys.orig_argv[1:]]),
         "Settings, where a run changes nothing": "\n".join(lines),

@@ -6,22 +6,22 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
 from colorjax.data import opening
 from colorjax.errors import UserError
 from colorjax.models import task
-from colorjax.models.build import build_binning, build_task, check_rebalance
+from colorjax.models.build import build_task
 from colorjax.ops.bins import Binning
 from colorjax.ops.spaces import SPACES, Space
 from colorjax.pictures import image_io
+from colorjax.settings import complete
 from colorjax.training import evaluate, figures
-from colorjax.training.setup import check_config
+from colorjax.training.setup import check_training
 from colorjax.weights import runs
 
 
-def prior(config: ConfigDict, workdir: Path) -> dict[str, Any]:
-    """Counts the bins of `config.bins` over the whole training set and plots them.
+def prior(config: Any, workdir: Path) -> dict[str, Any]:
+    """Counts the bins of the settings over the whole training set and plots them.
 
     Writes `prior.png` and `prior.json`: `counts` [G][Q] (of pixels), `centers` [G][Q][D], `prior`
     [G][Q] (frequencies, blurred by `rebalance.sigma`), `weights` [G][Q] (of the loss, at
@@ -30,38 +30,30 @@ def prior(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     """
     if jax.process_count() > 1:
         raise UserError("mode=prior runs in one process")
-    check_config(config)
-    check_rebalance(config.rebalance)
-    source, binning = opening.open_source(config), build_binning(config)
-    statistics = evaluate.measure_bins(config, build_task(config, None), source.train)
-    blurred, weights = (
-        np.asarray(x)
-        for x in task.rebalancing(
-            statistics["counts"],
-            binning,
-            SPACES[config.space],
-            config.rebalance.uniform,
-            config.rebalance.sigma,
-        )
+    settings = complete(config)
+    check_training(settings)
+    source, space = opening.open_source(settings.data), SPACES[settings.space]
+    untold = build_task(settings, None)
+    binning = untold.binning
+    statistics = evaluate.measure_bins(evaluate.squares_of(settings), untold, source.train)
+    rebalance = settings.rebalance
+    blurred, weights = task.rebalancing(
+        statistics.counts, binning, space, rebalance.uniform, rebalance.sigma
     )
     result = {
         "source": source.name,
         "data": source.notes,
-        "images": statistics["images"],
-        "clipped": statistics["clipped"],
-        "counts": statistics["counts"],
+        "images": statistics.images,
+        "clipped": statistics.clipped,
+        "counts": statistics.counts.tolist(),
         "centers": binning.centers.tolist(),
         "prior": blurred.tolist(),
         "weights": weights.tolist(),
     }
     runs.write_json(workdir / "prior.json", result)
-    runs.write_json(workdir / "config.json", config.to_dict())
+    runs.write_settings(workdir, settings)
     picture = figures.plot_prior(
-        binning.centers,
-        np.array(statistics["counts"]),
-        blurred,
-        weights,
-        colors(SPACES[config.space], binning),
+        binning.centers, statistics.counts, blurred, weights, colors(space, binning)
     )
     image_io.write(workdir / "prior.png", picture)
     print(summary(result))

@@ -34,20 +34,22 @@ runs of one objective, space and kind of bins. **L_reg**: squared error of U and
 of the summed HSV saturations, as a share of the photograph's. **Colorfulness**: Hasler and \
 Suesstrunk's M3; Δ is its distance from the photographs'. **CF**, **ΔCF**: the variant with \
 absolute values that later papers report. **AuC**: area under the curve of pixels within a \
-distance in a\\*b\\*; rebalanced, every colour class counts alike. Each run is measured on the \
-hold-out at its best checkpoint, the one with the lowest hold-out loss; whatever the space it \
-predicts in, L_reg and the accuracies are those of CIELUV.
+distance in a\\*b\\*; rebalanced, every colour class counts alike. Each run is measured at \
+its best checkpoint, the one with the lowest hold-out loss, on the photographs to test on where \
+there are such, else on the hold-out; whatever the space it predicts in, L_reg and the accuracies \
+are those of CIELUV.
 """
 DATA_COLUMNS = {
     "source": "Data set",
     "found": "Found",
     "train": "Training",
     "holdout": "Hold-out",
+    "test": "Test",
     "unreadable": "Unreadable",
     "near_gray": "Near gray",
     "clipped": "Pixels outside ±100",
 }
-FEW = 100  # photographs held out, of which a verdict says little
+FEW = 100  # photographs, of which a verdict says little
 
 
 class Content(NamedTuple):
@@ -82,7 +84,7 @@ def markdown(content: Content) -> str:
     ]
     sections = {
         "Data": data_table(content.data),
-        "Findings": findings(results, [row["holdout"] for row in content.data]),
+        "Findings": findings(results, [row.get("test", row["holdout"]) for row in content.data]),
         "All experiments": runs_table(content.rows) + "\n" + metrics_table(content),
         "Decodings": decodings_table(content.decodings),
         "Figures": "\n\n".join(pictures) or "Nothing has been measured yet.",
@@ -104,16 +106,16 @@ def results_of(content: Content) -> Results:
     return runs | decoded
 
 
-def findings(results: Results, holdouts: Sequence[int] = ()) -> str:
-    """The claims' verdicts, as two tables; `holdouts` are the numbers of photographs held out."""
+def findings(results: Results, measured: Sequence[int] = ()) -> str:
+    """The claims' verdicts, as two tables; `measured` are the numbers of photographs measured."""
     text = (
         "Each comparison is between single trainings. A verdict is called *within the seeds' "
         "spread* where two trainings of the classification model, alike but for their seeds, "
         "differ by as much as is compared.\n"
     )
-    if holdouts and min(holdouts) < FEW:
+    if measured and min(measured) < FEW:
         text += (
-            f"\n**Only {min(holdouts)} photographs are held out**: the verdicts show that all of "
+            f"\n**Only {min(measured)} photographs are measured**: the verdicts show that all of "
             "it runs, and little of what larger sets would say.\n"
         )
     for title, claims in CLAIMS.items():
@@ -139,7 +141,10 @@ def data_table(data: Sequence[dict[str, Any]]) -> str:
     """The paper's Table 1, with what was left out."""
     if not data:
         return "No run has opened its data yet."
-    columns = list(dict.fromkeys([*DATA_COLUMNS, *(key for row in data for key in row)]))
+    present = dict.fromkeys(key for row in data for key in row)
+    columns = [c for c in DATA_COLUMNS if c in present] + [
+        c for c in present if c not in DATA_COLUMNS
+    ]
     lines = [
         [f"{x:.1%}" if isinstance(x, float) else str(x) for x in (row.get(c, "") for c in columns)]
         for row in data

@@ -2,7 +2,8 @@
 
 In the workdir: `report.md`, `report.html`, `figures/`, and a folder for each experiment with, next
 to what every run leaves, `result.json` (how its training ended), `measured.json` and
-`pictures.npz` (its best checkpoint on the hold-out). Only what is missing of these is made.
+`pictures.npz` (its best checkpoint on the test part, or on the hold-out where `data.test` is 0).
+Only what is missing of these is made.
 """
 
 import re
@@ -16,16 +17,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from ml_collections import ConfigDict
 
 from colorjax.data import opening
 from colorjax.errors import UserError
 from colorjax.models.build import build_model, build_task
 from colorjax.models.task import Example, Task, summarize
 from colorjax.ops import color
+from colorjax.settings import Decoding, Settings, as_dict, changed, complete
 from colorjax.studies import report, sweep
-from colorjax.studies.gather import OWN, finished, gather, read_row, run_config
-from colorjax.studies.sweep import Settings
+from colorjax.studies.gather import OWN, finished, gather, read_row
+from colorjax.studies.sweep import Changes
 from colorjax.training import evaluate, parallel, steps
 from colorjax.training.begin import warn_of_changes
 from colorjax.training.console import say
@@ -34,130 +35,146 @@ from colorjax.weights.runs import (
     flatten,
     load_variables,
     read_json,
-    read_record,
+    read_settings,
+    read_statistics,
     write_json,
+    write_settings,
 )
 
 SATURATION_BINS = 40
 STEP_COUNTS = ("num_steps", "log_every", "eval_every", "checkpoint_every")
 
 
-def reproduce(config: ConfigDict, workdir: Path) -> list[dict[str, Any]]:
-    """Runs `config.experiments`, ((name, ((setting, value), ...)), ...), and writes the report.
+def reproduce(config: Any, workdir: Path) -> list[dict[str, Any]]:
+    """Runs the `experiments`, ((name, ((setting, value), ...)), ...), and writes the report.
 
     A run that has finished or failed is not repeated (delete its folder to do so); one that was
     stopped goes on and stops the whole until then. Returns a row an experiment: `run`, `settings`,
-    `outcome`, `minutes`, `parameters`, and the hold-out's `metrics` at its best checkpoint, empty
-    unless it has finished. Raises UserError for experiments or decodings that the config does not
-    have or that name no setting.
+    `outcome`, `minutes`, `parameters`, and the `metrics` of its best checkpoint, empty unless it
+    has finished. Raises UserError for experiments or decodings that the config does not have or
+    that name no setting.
     """
     if jax.process_count() > 1:
         raise UserError("a reproduction runs in one process")
-    experiments = named_settings(config, "experiments")
-    decodings = named_settings(config, "decodings")
+    settings = complete(config)
+    experiments = named_changes(settings, "experiments")
+    decodings = named_decodings(settings)
     for field in ("decoded", "pictured"):
-        check_names(config, field, experiments)
-    note_config(config, workdir)
-    for number, (name, settings) in enumerate(experiments.items(), start=1):
+        check_names(field, getattr(settings, field), experiments)
+    note_settings(settings, workdir)
+    for number, (name, changes) in enumerate(experiments.items(), start=1):
         folder = workdir / name
         if not (folder / "result.json").exists():
             say(f"run {number} of {len(experiments)}: {name}")
-            if not train(config, settings, folder):
+            if not train(settings, changes, folder):
                 break
         if finished(folder):
-            measure(folder, decodings if name in config.decoded else {})
-    rows = [read_row(workdir / name, settings) for name, settings in experiments.items()]
-    report.write(workdir, gather(config, workdir, rows))
+            measure(folder, decodings if name in settings.decoded else {})
+    rows = [read_row(workdir / name, changes) for name, changes in experiments.items()]
+    report.write(workdir, gather(settings, workdir, rows))
     say(f"see {workdir / 'report.html'}")
     return rows
 
 
-def named_settings(config: ConfigDict, field: str) -> dict[str, Settings]:
-    """A field ((name, ((dotted setting, value), ...)), ...) of the config, checked."""
-    if not config.get(field):
+def named_changes(settings: Settings, field: str) -> dict[str, Changes]:
+    """A field ((name, ((dotted setting, value), ...)), ...) of the settings, checked."""
+    if not getattr(settings, field):
         raise UserError(f"the config has no {field}, want --config=configs/reproduce.py or such")
-    known, named = flatten(config.to_dict()), {}
-    for name, settings in config[field]:
+    known, named = flatten(as_dict(settings)), {}
+    for name, changes in getattr(settings, field):
         if not re.fullmatch(r"[\w=+-][\w=+. -]*", name):  # it is to be a folder
             raise UserError(f"{field} has the name {name!r}, want letters, digits, _ = + - and .")
         if name in named:
             raise UserError(f"{field} has the name {name!r} twice")
-        unknown = [setting for setting, _ in settings if setting not in known]
+        unknown = [setting for setting, _ in changes if setting not in known]
         if unknown:
             raise UserError(f"{field} names {unknown[0]!r} for {name!r}, which is no setting")
-        named[name] = dict(settings)
+        named[name] = dict(changes)
     return named
 
 
-def check_names(config: ConfigDict, field: str, experiments: dict[str, Settings]) -> None:
-    """Raises UserError if `config[field]` names a run that is not among the experiments."""
-    for name in config.get(field, ()):
+def named_decodings(settings: Settings) -> dict[str, Changes]:
+    """The `decodings`, which may change how scores are decoded alone, as `named_changes`."""
+    named = named_changes(settings, "decodings")
+    for name, changes in named.items():
+        others = [setting for setting in changes if not setting.startswith("decoding.")]
+        if others:
+            raise UserError(f"decodings has {others[0]!r} for {name!r}, want decoding.* alone")
+    return named
+
+
+def check_names(field: str, names: Sequence[str], experiments: dict[str, Changes]) -> None:
+    """Raises UserError if `names`, the setting `field`, has a run that is no experiment."""
+    for name in names:
         if name not in experiments:
             raise UserError(f"{field} names {name!r}, which is none of the experiments")
 
 
-def note_config(config: ConfigDict, workdir: Path) -> None:
-    """Keeps the config, so that the workdir is enough to go on; warns if it was another."""
-    path = workdir / "config.json"
-    if path.exists():
-        warn_of_changes(config, read_json(path), {}, {})
-    write_json(path, config.to_dict())
+def note_settings(settings: Settings, workdir: Path) -> None:
+    """Keeps the settings, so that the workdir is enough to go on; warns if they were others."""
+    if (workdir / "config.json").exists():
+        warn_of_changes(settings, read_settings(workdir), {}, {})
+    write_settings(workdir, settings)
 
 
-def train(config: ConfigDict, settings: Settings, folder: Path) -> bool:
+def train(settings: Settings, changes: Changes, folder: Path) -> bool:
     """One run, up to `result.json`; False if it was stopped by a signal. Counts its seconds."""
     before = read_json(folder / "seconds.json") if (folder / "seconds.json").exists() else 0.0
     started = time.perf_counter()
-    row = sweep.run_one(config, same_images(config, settings), folder)
+    row = sweep.run_one(settings, same_images(settings, changes), folder)
     write_json(folder / "seconds.json", before + time.perf_counter() - started)
     if row is not None:
         write_json(folder / "result.json", row)
     return row is not None
 
 
-def same_images(config: ConfigDict, settings: Settings) -> Settings:
-    """Settings with a batch size of their own get the steps that see as many photographs."""
-    ratio = config.batch_size / settings.get("batch_size", config.batch_size)
+def same_images(settings: Settings, changes: Changes) -> Changes:
+    """Changes of the batch size get the numbers of steps that see as many photographs."""
+    ratio = settings.batch_size / changes.get("batch_size", settings.batch_size)
     if ratio == 1:
-        return settings
-    return {name: max(1, round(ratio * config[name])) for name in STEP_COUNTS} | settings
+        return changes
+    counts = {name: max(1, round(ratio * getattr(settings, name))) for name in STEP_COUNTS}
+    return counts | changes
 
 
-def measure(folder: Path, decodings: dict[str, Settings]) -> None:
+def measure(folder: Path, decodings: dict[str, Changes]) -> None:
     """Measures and draws a run's best checkpoint, unless that has been done.
 
     Writes `measured.json` {"step", "asked": the decodings, "metrics": {decoding: metrics},
-    "saturation": {"prediction" | "truth": [SATURATION_BINS] shares}} and, uint8 [n, h, w, 3] each,
-    `pictures.npz`: gray, prediction and truth of a few photographs of the hold-out.
+    "constant": metrics of the constant bin, "saturation": {"prediction" | "truth":
+    [SATURATION_BINS] shares}} and, uint8 [n, h, w, 3] each, `pictures.npz`: gray, prediction and
+    truth of a few of the photographs.
     """
     path, asked = folder / "measured.json", as_json(decodings)
     if path.exists() and read_json(path)["asked"] == asked:
         return
-    config, statistics = run_config(folder), read_record(folder)["bins"]
-    model = build_model(config)
-    tasks = {OWN: build_task(config, statistics)}
-    for name, settings in decodings.items():
-        tasks[name] = build_task(changed(config, settings), statistics)
-    step, variables = load_variables(config, model, folder)
-    holdout = opening.open_source(config).holdout
-    draw(config, model, tasks[OWN], holdout, variables, folder)
+    settings = read_settings(folder)
+    statistics = read_statistics(folder)
+    model, task = build_model(settings), build_task(settings, statistics)
+    ways = {OWN: settings.decoding}
+    ways |= {name: changed(settings, changes).decoding for name, changes in decodings.items()}
+    step, variables = load_variables(folder, model, averaged=settings.ema > 0)
+    source, squares = opening.open_source(settings.data), evaluate.squares_of(settings)
+    items = source.test or source.holdout
+    draw(settings, model, task, items, variables, folder)
     average = evaluate.averager(
-        config, tasks[OWN], holdout, partial(measure_all, model=model, tasks=tasks)
+        squares, task, items, partial(measure_all, model=model, task=task, ways=ways)
     )
     averages = split_names(average(variables))
     saturation = {name: shares.tolist() for name, shares in averages.pop("saturation").items()}
-    metrics = {name: summarize(averages[name]) for name in tasks}  # jax has sorted the names
-    write_json(path, {"step": step, "asked": asked, "metrics": metrics, "saturation": saturation})
-
-
-def changed(config: ConfigDict, settings: Settings) -> ConfigDict:
-    config = config.copy_and_resolve_references()
-    config.update_from_flattened_dict(settings)
-    return config
+    metrics = {name: summarize(averages[name]) for name in ways}  # jax has sorted the names
+    measured = {
+        "step": step,
+        "asked": asked,
+        "metrics": metrics,
+        "constant": evaluate.measure_baseline(squares, task, items, statistics.counts),
+        "saturation": saturation,
+    }
+    write_json(path, measured)
 
 
 def measure_all(
-    variables: Any, example: Example, *, model: nn.Module, tasks: dict[str, Task]
+    variables: Any, example: Example, *, model: nn.Module, task: Task, ways: dict[str, Decoding]
 ) -> dict[str, jax.Array]:
     """Every metric under every decoding, from one pass: {"decoding/metric": [b, ...]}.
 
@@ -166,12 +183,12 @@ def measure_all(
     outputs = model.apply(variables, example.gray)
     measured = {
         f"{name}/{metric}": value
-        for name, task in tasks.items()
-        for metric, value in task.measure(outputs, example).items()
+        for name, how in ways.items()
+        for metric, value in task.measure(outputs, example, how).items()
     }
-    chroma = {"prediction": tasks[OWN].decode(outputs), "truth": example.chroma}
+    chroma = {"prediction": task.decode(outputs, ways[OWN]), "truth": example.chroma}
     for name, x in chroma.items():
-        rgb = tasks[OWN].colors(example.lightness, x)
+        rgb = task.colors(example.lightness, x)
         measured[f"saturation/{name}"] = saturation_shares(rgb)
     return measured
 
@@ -194,17 +211,14 @@ def split_names(averages: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def draw(
-    config: ConfigDict,
-    model: nn.Module,
-    task: Task,
-    holdout: Sequence,
-    variables: Any,
-    folder: Path,
+    settings: Settings, model: nn.Module, task: Task, items: Sequence, variables: Any, folder: Path
 ) -> None:
-    """Writes `pictures.npz`, at most `config.figure_images` of the hold-out."""
-    batch = {"rgb": evaluate.load_rgb(config, opening.spread(holdout, config.figure_images))}
+    """Writes `pictures.npz`, at most `figure_images` of the items."""
+    shown = opening.spread(items, settings.figure_images)
+    batch = {"rgb": evaluate.load_rgb(evaluate.squares_of(settings), shown)}
     step = parallel.compile_step(
-        partial(steps.predict_step, model=model, task=task), devices=jax.local_devices()[:1]
+        partial(steps.predict_step, model=model, task=task, how=settings.decoding),
+        devices=jax.local_devices()[:1],
     )
     pictures = jax.device_get(step(variables, batch))
     np.savez_compressed(

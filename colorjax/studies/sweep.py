@@ -5,23 +5,23 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from ml_collections import ConfigDict
 
 from colorjax.errors import UserError, check_choice
 from colorjax.pictures import image_io
+from colorjax.settings import Settings, as_dict, changed, complete
 from colorjax.training import figures
 from colorjax.training.console import say
 from colorjax.training.going_on import InUse
 from colorjax.training.train import train
 from colorjax.weights.runs import flatten, read_json, write_json, write_text
 
-Settings = dict[str, Any]  # dotted name -> value
+Changes = dict[str, Any]  # of settings: dotted name -> value
 # Metrics that a sweep may be judged by.
 LOWER_IS_BETTER = ("loss", "l_reg", "sat_diff", "delta_colorfulness", "delta_colorfulness_absolute")
 
 
-def sweep(config: ConfigDict, workdir: Path) -> list[dict[str, Any]]:
-    """Runs the grid `config.sweep`, ((name, values), ...), or only its `config.sweep_index`-th run.
+def sweep(config: Any, workdir: Path) -> list[dict[str, Any]]:
+    """Runs the grid `sweep`, ((name, values), ...), or only its `sweep_index`-th run.
 
     A run that has finished or failed is not repeated (delete its folder to do so), one that was
     stopped goes on. Writes `sweep.json`, `sweep.md` and `sweep.png` and returns the table's rows:
@@ -30,69 +30,68 @@ def sweep(config: ConfigDict, workdir: Path) -> list[dict[str, Any]]:
     """
     if jax.process_count() > 1:
         raise UserError("a sweep runs in one process: start one for each sweep_index instead")
-    runs, index = grid(config), config.sweep_index
-    check_choice("sweep_by", config.sweep_by, LOWER_IS_BETTER)
+    settings = complete(config)
+    runs, index = grid(settings), settings.sweep_index
+    check_choice("sweep_by", settings.sweep_by, LOWER_IS_BETTER)
     if not -1 <= index < len(runs):
         raise UserError(f"sweep_index is {index}, want 0 to {len(runs) - 1}, or -1 for all")
-    for number, settings in enumerate(runs):
-        result = workdir / run_name(settings) / "result.json"
+    for number, changes in enumerate(runs):
+        result = workdir / run_name(changes) / "result.json"
         if index in (-1, number) and not result.exists():
-            say(f"run {number + 1} of {len(runs)}: {run_name(settings)}")
-            row = run_one(config, settings, result.parent)
+            say(f"run {number + 1} of {len(runs)}: {run_name(changes)}")
+            row = run_one(settings, changes, result.parent)
             if row is None:
                 break
             write_json(result, row)
-    return report(workdir, runs, config.sweep_by)
+    return report(workdir, runs, settings.sweep_by)
 
 
-def grid(config: ConfigDict) -> list[Settings]:
-    """Every combination of the values in `config.sweep`, the last name varying fastest."""
-    known = flatten(config.to_dict())
-    if not config.sweep:
+def grid(settings: Settings) -> list[Changes]:
+    """Every combination of the values in `sweep`, the last name varying fastest."""
+    known = flatten(as_dict(settings))
+    if not settings.sweep:
         raise UserError('sweep is empty, want (("batch_size", (4, 6)),) or such')
-    for name, values in config.sweep:
+    for name, values in settings.sweep:
         if name not in known:
             raise UserError(f"sweep names {name!r}, which is no setting")
         if not values:
             raise UserError(f"sweep has no values for {name!r}")
-    names, values = zip(*config.sweep, strict=True)
+    names, values = zip(*settings.sweep, strict=True)
     return [dict(zip(names, choice, strict=True)) for choice in itertools.product(*values)]
 
 
-def run_name(settings: Settings) -> str:
-    """The folder of a run: its settings, short and fit for a file's name."""
-    parts = [f"{name.rpartition('.')[2]}={value}" for name, value in settings.items()]
+def run_name(changes: Changes) -> str:
+    """The folder of a run: what it changes, short and fit for a file's name."""
+    parts = [f"{name.rpartition('.')[2]}={value}" for name, value in changes.items()]
     return ",".join(parts).translate(str.maketrans("/\\: ()", "______"))
 
 
-def run_one(config: ConfigDict, settings: Settings, workdir: Path) -> dict[str, Any] | None:
+def run_one(settings: Settings, changes: Changes, workdir: Path) -> dict[str, Any] | None:
     """Trains one run; a failure is a row that says so. None if the run was stopped by a signal."""
-    config = config.copy_and_resolve_references()
+    of_train = {"mode": "train"}  # what the run's own folder is to go on with
     try:
-        config.mode = "train"  # what the run's own folder is to go on with
-        config.update_from_flattened_dict(settings)
-        metrics = train(config, workdir)
+        metrics = train(changed(settings, of_train | changes), workdir)
     except InUse:  # that run's own row is to come
         raise
-    except (UserError, TypeError, jax.errors.JaxRuntimeError) as error:
+    except (UserError, jax.errors.JaxRuntimeError) as error:
         # A setting of another type, a loss that diverged, too little memory: others may do.
         reason = str(error).splitlines()[0]
         say(f"failed: {reason}")
-        return {"run": workdir.name, **settings, "status": f"failed: {reason}"}
+        return {"run": workdir.name, **changes, "status": f"failed: {reason}"}
     if not metrics:
         return None
-    return {"run": workdir.name, **settings, "status": "finished", **metrics}
+    return {"run": workdir.name, **changes, "status": "finished", **metrics}
 
 
-def report(workdir: Path, runs: list[Settings], by: str) -> list[dict[str, Any]]:
+def report(workdir: Path, runs: list[Changes], by: str) -> list[dict[str, Any]]:
     """Writes the table of all runs so far, as JSON, Markdown and a plot, and prints it.
 
     The best run is the one with the lowest metric `by`.
     """
     rows = []
-    for settings in runs:
-        path = workdir / run_name(settings) / "result.json"
-        unfinished = {"run": run_name(settings), **settings, "status": "unfinished"}
+    for changes in runs:
+        path = workdir / run_name(changes) / "result.json"
+        unfinished = {"run": run_name(changes), **changes, "status": "unfinished"}
         rows.append(read_json(path) if path.exists() else unfinished)
     finished = [row for row in rows if row["status"] == "finished"]
     table = markdown(rows)

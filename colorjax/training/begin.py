@@ -13,7 +13,6 @@ import jax
 import jaxlib
 import numpy as np
 from absl import logging
-from ml_collections import ConfigDict
 
 from colorjax.data import loader, opening
 from colorjax.data.sources import Source
@@ -21,6 +20,7 @@ from colorjax.errors import UserError
 from colorjax.models.build import build_model, build_task
 from colorjax.models.colorizer import Colorizer
 from colorjax.models.task import Task
+from colorjax.settings import Settings, as_dict, complete
 from colorjax.training import evaluate, going_on, parallel, steps
 from colorjax.training.console import say
 from colorjax.training.meter import Clock
@@ -41,7 +41,7 @@ CALIBRATION_IMAGES = 16
 class Run(NamedTuple):
     """What the loop needs besides the state that it changes."""
 
-    config: ConfigDict
+    settings: Settings
     workdir: Path
     manager: checkpoint.Manager
     start: int  # steps done before
@@ -56,28 +56,31 @@ class Run(NamedTuple):
 
 
 def open_run(
-    config: ConfigDict, workdir: Path, manager: checkpoint.Manager, clock: Clock
+    settings: Settings, workdir: Path, manager: checkpoint.Manager, clock: Clock
 ) -> tuple[Run, TrainState]:
     """Opens data and compiled functions, and the state to go on from."""
-    source = opening.open_source(config)
-    parallel.check_same("settings or photographs", json.dumps([config.to_dict(), source.notes]))
-    model, tx = build_model(config), build_optimizer(config)
-    state, position, record = begin(config, workdir, source, model, tx, manager)
+    source = opening.open_source(settings.data)
+    parallel.check_same("settings or photographs", json.dumps([as_dict(settings), source.notes]))
+    model, tx = build_model(settings), build_optimizer(settings)
+    state, position, record = begin(settings, workdir, source, model, tx, manager)
     first_example = position["examples"]
-    task = build_task(config, record["bins"])
-    settings = {
+    task = build_task(settings, runs.as_statistics(record["bins"]))
+    of_step = {
         "model": model,
         "task": task,
         "tx": tx,
-        "crop_size": config.data.crop_size,
-        "scale_jitter": config.data.get("scale_jitter", 0.0),
-        "frames": config.get("frames", 0.0),
-        "ageing": config.get("ageing", 0.0),
-        "average_decay": config.get("ema", 0.0),
+        "crop_size": settings.data.crop_size,
+        "crop": settings.augment.crop,
+        "flip": settings.augment.flip,
+        "scale_jitter": settings.data.scale_jitter,
+        "frames": settings.frames,
+        "ageing": settings.ageing,
+        "average_decay": settings.ema,
     }
-    batches, step = open_stream(config, source, first_example, settings)
+    batches, step = open_stream(settings, source, first_example, of_step)
+    squares = evaluate.squares_of(settings)
     run = Run(
-        config,
+        settings,
         workdir,
         manager,
         int(state.step),
@@ -85,8 +88,8 @@ def open_run(
         position.get("meter", {}),
         clock.paced(batches),
         step,
-        measure=evaluate.evaluator(config, model, task, source.holdout),
-        draw=evaluate.drawer(config, model, task, source),
+        measure=evaluate.evaluator(squares, model, task, source.holdout, settings.decoding),
+        draw=evaluate.drawer(settings, model, task, source),
         clock=clock,
         baseline=record["constant"],
     )
@@ -94,42 +97,43 @@ def open_run(
 
 
 def open_stream(
-    config: ConfigDict, source: Source, start: int, settings: dict[str, Any]
+    settings: Settings, source: Source, start: int, of_step: dict[str, Any]
 ) -> tuple[Iterator[steps.Batch], Callable]:
     """The batches from example `start` on, and the compiled step that they are for.
 
-    `settings` are those of `steps.train_step`. With `data.resident` the devices hold all
+    `of_step` are the arguments of `steps.train_step`. With `data.resident` the devices hold all
     photographs, and batches only say which: nothing else has to reach them.
     """
-    data = config.data
-    weights = loader.folder_weights(source.train, dict(data.get("weights", ())))
+    data = settings.data
+    weights = loader.folder_weights(source.train, dict(data.weights))
     order = {
-        "batch_size": config.batch_size,
-        "seed": config.seed,
+        "batch_size": settings.batch_size,
+        "seed": settings.seed,
         "weights": weights,
         "start": start,
     }
-    if data.get("resident"):
+    if data.resident:
         if jax.process_count() > 1:
             raise UserError("data.resident is True with several processes, want one")
-        squares = devices.place(loader.stacked(source.train, data.load_size))
+        squares = devices.place(loader.stacked(source.train, data.load_size, data.fit))
         step = parallel.compile_step(
-            partial(steps.resident_step, **settings), donate=True, constant=squares
+            partial(steps.resident_step, **of_step), donate=True, constant=squares
         )
         return loader.train_indices(len(source.train), **order), step
     batches = loader.train_batches(
         source.train,
         size=data.load_size,
+        fit=data.fit,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
         num_threads=data.num_threads,
         **order,
     )
-    return batches, parallel.compile_step(partial(steps.train_step, **settings), donate=True)
+    return batches, parallel.compile_step(partial(steps.train_step, **of_step), donate=True)
 
 
 def begin(
-    config: ConfigDict,
+    settings: Settings,
     workdir: Path,
     source: Source,
     model: Colorizer,
@@ -138,55 +142,59 @@ def begin(
 ) -> tuple[TrainState, dict[str, Any], dict[str, Any]]:
     """The state to start or go on from, its position in the data, and the run's record."""
     if checkpoint.newest_step(manager) is None:
-        state, record = begin_afresh(config, source, model, tx)
+        state, record = begin_afresh(settings, source, model, tx)
         position = {"examples": 0}
     else:
-        going_on.check_same_targets(workdir, runs.read_config(workdir), config.to_dict())
-        like = state_shapes(config, model, tx)
+        old = runs.read_json(workdir / "config.json")
+        going_on.check_same_targets(workdir, old, as_dict(settings))
+        like = state_shapes(settings, model, tx)
         restored, record = checkpoint.restore(manager, like), runs.read_record(workdir)
-        warn_of_changes(config, restored.config, source.notes, record["data"])
+        warn_of_changes(settings, complete(restored.config), source.notes, record["data"])
         state, position = restored.state, restored.position
         if record["data"] != source.notes:
-            task = build_task(config, record["bins"])
-            record |= measure_data(config, task, source, record["bins"]["counts"])
+            statistics = runs.as_statistics(record["bins"])
+            task = build_task(settings, statistics)
+            record |= measure_data(settings, task, source, statistics.counts)
         say(f"goes on from step {restored.step} in {workdir}")
     record["sessions"] = [*record.get("sessions", []), {"step": int(state.step), **surroundings()}]
     if is_writer():
-        runs.write_json(workdir / "config.json", config.to_dict())
+        runs.write_settings(workdir, settings)
         runs.write_json(workdir / "record.json", record)
     # Hosts may have found other pretrained weights, or none.
     return parallel.from_writer(state), position, record
 
 
 def begin_afresh(
-    config: ConfigDict, source: Source, model: Colorizer, tx: Any
+    settings: Settings, source: Source, model: Colorizer, tx: Any
 ) -> tuple[TrainState, dict[str, Any]]:
     """The state and the record of a run without a checkpoint."""
-    task = build_task(config, None)
-    calibration = evaluate.load_rgb(config, opening.spread(source.train, CALIBRATION_IMAGES))
-    state = init_state(config, model, tx)
-    if config.get("init_from"):
-        state, encoder = start_from(config.init_from, state)
+    task, squares = build_task(settings, None), evaluate.squares_of(settings)
+    calibration = evaluate.load_rgb(squares, opening.spread(source.train, CALIBRATION_IMAGES))
+    state = init_state(settings, model, tx)
+    if settings.init_from:
+        state, encoder = start_from(settings.init_from, state)
     else:
-        state, encoder = load_encoder(config, state, task.prepare(calibration).gray)
-    some = opening.spread(source.train, config.data.statistics_images)
-    statistics = evaluate.measure_bins(config, task, some)
+        state, encoder = load_encoder(settings.model, state, task.prepare(calibration).gray)
+    some = opening.spread(source.train, settings.data.statistics_images)
+    statistics = evaluate.measure_bins(squares, task, some)
     record = {
-        **measure_data(config, task, source, statistics["counts"]),
+        **measure_data(settings, task, source, statistics.counts),
         "encoder": encoder,
         "parameters": sum(x.size for x in jax.tree.leaves(state.params)),
-        "bins": statistics,
+        "bins": runs.statistics_as_json(statistics),
     }
     say(summary(record))
     return state, record
 
 
-def measure_data(config: ConfigDict, task: Task, source: Source, counts: Any) -> dict[str, Any]:
+def measure_data(settings: Settings, task: Task, source: Source, counts: Any) -> dict[str, Any]:
     """What a record says of the photographs; `counts` [G][Q] are the training set's bins."""
     return {
         "source": source.name,
         "data": source.notes,
-        "constant": evaluate.measure_baseline(config, task, source.holdout, counts),
+        "constant": evaluate.measure_baseline(
+            evaluate.squares_of(settings), task, source.holdout, counts
+        ),
     }
 
 
@@ -206,15 +214,15 @@ def surroundings() -> dict[str, Any]:
 
 
 def warn_of_changes(
-    config: ConfigDict, old_config: dict[str, Any], notes: dict[str, int], old_notes: dict[str, int]
+    settings: Settings, old_settings: Settings, notes: dict[str, int], old_notes: dict[str, int]
 ) -> None:
     """One line for each thing that is not what it was when the run was saved."""
     if not is_writer():
         return
-    old, new = runs.flatten(old_config), runs.flatten(runs.as_json(config.to_dict()))
-    for name in sorted(old.keys() | new.keys()):
-        if old.get(name) != new.get(name):
-            logging.warning("%s was %r in this run, is %r now", name, old.get(name), new.get(name))
+    old, new = (runs.flatten(as_dict(one)) for one in (old_settings, settings))
+    for name in sorted(new):
+        if old[name] != new[name]:
+            logging.warning("%s was %r in this run, is %r now", name, old[name], new[name])
     if notes != old_notes:
         logging.warning("the photographs have changed: %s then, %s now", old_notes, notes)
 

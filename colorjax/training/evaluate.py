@@ -3,21 +3,21 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
 from colorjax.data import loader, sources
 from colorjax.data.opening import open_source, spread
-from colorjax.models.build import build_binning, build_model, build_task
+from colorjax.models.build import build_model, build_task
 from colorjax.models.colorizer import Colorizer
-from colorjax.models.task import Example, Task, summarize
+from colorjax.models.task import Example, Statistics, Task, summarize
 from colorjax.ops import bins
 from colorjax.pictures import image_io
+from colorjax.settings import ARGMAX, Decoding, Settings, complete
 from colorjax.training import figures, parallel, steps
-from colorjax.training.setup import check_config
+from colorjax.training.setup import check_training
 from colorjax.weights import runs
 
 MOST_PER_DEVICE = 32  # photographs measured at a time: metrics take more memory than training
@@ -25,17 +25,34 @@ MOST_PER_DEVICE = 32  # photographs measured at a time: metrics take more memory
 Measure = Callable[[Any, Example], dict[str, jax.Array]]
 
 
+class Squares(NamedTuple):
+    """How photographs are brought to one size to be measured, and how many are at a time."""
+
+    load_size: int  # side that their middle squares are brought to ...
+    crop_size: int  # ... and side of the middle of those, which is measured
+    batch_size: int  # over all devices
+    num_threads: int
+    fit: str = "crop"  # how they are made square, as in `image_io.read_square`
+
+
+def squares_of(settings: Settings) -> Squares:
+    """As in training, but for the random crops."""
+    data, most = settings.data, MOST_PER_DEVICE * jax.device_count()
+    batch_size = min(settings.batch_size, most)
+    return Squares(data.load_size, data.crop_size, batch_size, data.num_threads, data.fit)
+
+
 def averager(
-    config: ConfigDict, task: Task, items: Sequence, measure: Measure
+    squares: Squares, task: Task, items: Sequence, measure: Measure
 ) -> Callable[[Any], dict[str, np.ndarray]]:
     """Compiles `measure` into a function of the variables: its mean over all `items`."""
     step = parallel.compile_step(
-        partial(steps.eval_step, measure=measure, task=task, crop_size=config.data.crop_size)
+        partial(steps.eval_step, measure=measure, task=task, crop_size=squares.crop_size)
     )
 
     def average(variables):
         totals: dict[str, Any] = {}
-        for batch in _eval_batches(config, items, jax.process_index(), jax.process_count()):
+        for batch in _eval_batches(squares, items, jax.process_index(), jax.process_count()):
             for name, x in jax.device_get(step(variables, batch)).items():
                 totals[name] = totals.get(name, 0) + np.float64(x)  # float32 would lose counts
         count = totals.pop("count")
@@ -45,58 +62,52 @@ def averager(
 
 
 def evaluator(
-    config: ConfigDict, model: Colorizer, task: Task, items: Sequence
+    squares: Squares, model: Colorizer, task: Task, items: Sequence, how: Decoding
 ) -> Callable[[Any], dict[str, float]]:
     """A function of the model's variables: every metric, averaged over the images of `items`."""
-    average = averager(
-        config, task, items, lambda v, example: task.measure(model.apply(v, example.gray), example)
-    )
+
+    def measure(variables, example):
+        return task.measure(model.apply(variables, example.gray), example, how)
+
+    average = averager(squares, task, items, measure)
     return lambda variables: summarize(average(variables))
 
 
 def measure_baseline(
-    config: ConfigDict, task: Task, items: Sequence, counts: np.ndarray
+    squares: Squares, task: Task, items: Sequence, counts: np.ndarray
 ) -> dict[str, float]:
     """The metrics of the constant prediction, the training set's most frequent bins."""
 
     def measure(counts, example):
         # One cell is enlarged to the whole picture: hundreds of scores for each pixel are dear.
         cell = jax.tree.map(lambda x: x[:, :1, :1], example)
-        return task.measure(task.constant(counts, cell), example)
+        return task.measure(task.constant(counts, cell), example, ARGMAX)
 
-    return summarize(averager(config, task, items, measure)(np.float32(counts)))
+    return summarize(averager(squares, task, items, measure)(np.float32(counts)))
 
 
-def measure_bins(config: ConfigDict, task: Task, items: Sequence) -> dict[str, Any]:
-    """Bin frequencies and means over the photographs of a training set.
-
-    Returns, ready for JSON: `counts` [G][Q] (of pixels), `means` [G][Q][D], `clipped` (share of
-    pixels outside the bins' range) and `images`.
-    """
-    statistics = averager(config, task, items, lambda _, example: task.statistics(example))(0.0)
-    counts, sums = (len(items) * statistics[name] for name in ("counts", "sums"))
-    centers = build_binning(config).centers
-    return {
-        "counts": counts.tolist(),
-        "means": bins.bin_means(counts, sums, centers).tolist(),
-        "clipped": float(statistics["clipped"]),
-        "images": len(items),
-    }
+def measure_bins(squares: Squares, task: Task, items: Sequence) -> Statistics:
+    """Bin frequencies and means over the photographs of a training set."""
+    averages = averager(squares, task, items, lambda _, example: task.statistics(example))(0.0)
+    counts, sums = (len(items) * averages[name] for name in ("counts", "sums"))
+    means = np.asarray(bins.bin_means(counts, sums, task.binning.centers), np.float64)
+    return Statistics(counts, means, float(averages["clipped"]), len(items))
 
 
 def drawer(
-    config: ConfigDict, model: Colorizer, task: Task, source: sources.Source
+    settings: Settings, model: Colorizer, task: Task, source: sources.Source
 ) -> Callable[[Any], np.ndarray]:
     """A function of the variables that draws gray | prediction | truth, uint8 [h, w, 3].
 
     Images of the hold-out come first, then some of the training set.
     """
     step = parallel.compile_step(
-        partial(steps.predict_step, model=model, task=task), devices=jax.local_devices()[:1]
+        partial(steps.predict_step, model=model, task=task, how=settings.decoding),
+        devices=jax.local_devices()[:1],
     )
-    holdout = spread(source.holdout, max(config.figure_images // 2, 1))
-    training = spread(source.train, config.figure_images - len(holdout))
-    batch = {"rgb": load_rgb(config, [*holdout, *training])}
+    holdout = spread(source.holdout, max(settings.figure_images // 2, 1))
+    training = spread(source.train, settings.figure_images - len(holdout))
+    batch = {"rgb": load_rgb(squares_of(settings), [*holdout, *training])}
     names = ["hold-out"] * len(holdout) + ["training"] * len(training)
 
     def draw(variables):
@@ -105,51 +116,59 @@ def drawer(
     return draw
 
 
-def evaluate(config: ConfigDict, workdir: Path) -> dict[str, float]:
-    """Measures a run's best checkpoint on its hold-out and draws it; needs only its folder.
+def evaluate(config: Any, workdir: Path) -> dict[str, float]:
+    """Measures a run's best checkpoint and draws it; needs only its folder.
 
-    Writes `eval.json` and `figures/eval.png`, and returns the metrics.
+    On the photographs to test on where `data.test` asks for such, of which the choice of the
+    checkpoint knows nothing, else on the hold-out. Writes `eval.json` and `figures/eval.png`, and
+    returns the metrics.
     """
-    check_config(config)
-    statistics = runs.read_record(workdir)["bins"]
-    model, task = build_model(config), build_task(config, statistics)
-    step, variables = runs.load_variables(config, model, workdir)
-    source = open_source(config)
-    metrics = evaluator(config, model, task, source.holdout)(variables)
-    baseline = measure_baseline(config, task, source.holdout, statistics["counts"])
+    settings = complete(config)
+    check_training(settings)
+    statistics = runs.read_statistics(workdir)
+    model, task = build_model(settings), build_task(settings, statistics)
+    step, variables = runs.load_variables(workdir, model, averaged=settings.ema > 0)
+    source, squares = open_source(settings.data), squares_of(settings)
+    part, items = ("test", source.test) if source.test else ("hold-out", source.holdout)
+    metrics = evaluator(squares, model, task, items, settings.decoding)(variables)
+    baseline = measure_baseline(squares, task, items, statistics.counts)
     if parallel.is_writer():
         (workdir / "figures").mkdir(exist_ok=True)
-        picture = drawer(config, model, task, source)(variables)
+        picture = drawer(settings, model, task, source)(variables)
         image_io.write(workdir / "figures" / "eval.png", picture)
         runs.write_json(
-            workdir / "eval.json", {"step": step, "model": metrics, "constant": baseline}
+            workdir / "eval.json",
+            {"step": step, "part": part, "model": metrics, "constant": baseline},
         )
         print(f"step {step}, the checkpoint with the lowest {runs.BEST_METRIC}")
-        print(comparison(metrics, baseline))
+        print(comparison(metrics, baseline, part))
     return metrics
 
 
-def comparison(metrics: dict[str, float], baseline: dict[str, float]) -> str:
+def comparison(
+    metrics: dict[str, float], baseline: dict[str, float], part: str = "hold-out"
+) -> str:
     """A small table of the model's metrics beside the constant predictor's."""
-    lines = [f"{'hold-out':<10} {'model':>10} {'constant bin':>14}"]
+    lines = [f"{part:<10} {'model':>10} {'constant bin':>14}"]
     for name, value in metrics.items():
         if name != "loss":  # a constant without probabilities has no cross-entropy
             lines.append(f"{name:<10} {value:10.4g} {baseline[name]:14.4g}")
     return "\n".join(lines)
 
 
-def load_rgb(config: ConfigDict, items: Sequence) -> np.ndarray:
+def load_rgb(squares: Squares, items: Sequence) -> np.ndarray:
     """The middles of a few images, uint8 [len(items), crop, crop, 3], the same on all processes."""
-    batches = [b["rgb"][b["mask"] > 0] for b in _eval_batches(config, items, 0, 1)]
-    return steps.center_crop(np.concatenate(batches), config.data.crop_size)
+    batches = [b["rgb"][b["mask"] > 0] for b in _eval_batches(squares, items, 0, 1)]
+    return steps.center_crop(np.concatenate(batches), squares.crop_size)
 
 
-def _eval_batches(config: ConfigDict, items: Sequence, process_index: int, process_count: int):
+def _eval_batches(squares: Squares, items: Sequence, process_index: int, process_count: int):
     return loader.eval_batches(
         items,
-        size=config.data.load_size,
-        batch_size=min(config.batch_size, MOST_PER_DEVICE * jax.device_count()),
+        size=squares.load_size,
+        fit=squares.fit,
+        batch_size=squares.batch_size,
         process_index=process_index,
         process_count=process_count,
-        num_threads=config.data.num_threads,
+        num_threads=squares.num_threads,
     )

@@ -8,12 +8,12 @@ from typing import Any
 import jax
 import numpy as np
 from flax.traverse_util import unflatten_dict
-from ml_collections import ConfigDict
 from safetensors.numpy import save as to_safetensors
 
 from colorjax.errors import UserError
 from colorjax.models.build import build_model
 from colorjax.pictures import files
+from colorjax.settings import Settings, as_dict
 from colorjax.weights import runs
 from colorjax.weights.released import FORMAT, digest
 from colorjax.weights.store import check_finite, flat
@@ -38,15 +38,16 @@ def export(workdir: str | os.PathLike, file: str | os.PathLike, licence: str = L
     larger than MAX_BYTES or cannot be written.
     """
     workdir, file = Path(workdir), Path(file)
-    config, record = ConfigDict(runs.read_config(workdir)), runs.read_record(workdir)
-    step, variables = runs.load_variables(config, build_model(config), workdir)
+    settings, record = runs.read_settings(workdir), runs.read_record(workdir)
+    averaged = settings.ema > 0
+    step, variables = runs.load_variables(workdir, build_model(settings), averaged=averaged)
     arrays = {name: _narrowed(workdir, name, x) for name, x in flat(variables).items()}
     rows = [row for row in runs.read_metrics(workdir) if row["split"] == "holdout"]
     measured = {row["step"]: row for row in rows}.get(step, {})
     metadata = {
         "format": FORMAT,
         "licence": licence,
-        "config": json.dumps(_without_places(config)),
+        "config": json.dumps(_without_places(settings)),
         "statistics": json.dumps(record["bins"]),
         "metrics": json.dumps({**measured, "step": step}),
         "trained_on": json.dumps({**record["data"], "encoder": record["encoder"]}),
@@ -74,7 +75,6 @@ def _narrowed(path: Path, name: str, x: jax.Array) -> np.ndarray:
     return half if array.ndim > 1 and np.isfinite(half).all() else array
 
 
-def _without_places(config: ConfigDict) -> dict[str, Any]:
-    settings = runs.flatten(config.to_dict())
-    settings |= {name: value for name, value in _PLACES.items() if name in settings}
-    return runs.as_json(unflatten_dict(settings, sep="."))
+def _without_places(settings: Settings) -> dict[str, Any]:
+    """The config without the names of the machine's folders."""
+    return runs.as_json(unflatten_dict(runs.flatten(as_dict(settings)) | _PLACES, sep="."))

@@ -14,6 +14,7 @@ import optax
 
 from colorjax.models.task import Example, Task, enlarge
 from colorjax.ops.ageing import age
+from colorjax.settings import Decoding
 
 Batch = dict[str, jax.Array]
 
@@ -48,26 +49,40 @@ def update_average(average: Any, current: Any, step: jax.Array, decay: float) ->
     return jax.tree.map(lambda mean, new: decay * mean + (1 - decay) * new, average, current)
 
 
-def augment(key: jax.Array, rgb_u8: jax.Array, example: jax.Array, crop_size: int) -> jax.Array:
+def augment(
+    key: jax.Array,
+    rgb_u8: jax.Array,
+    example: jax.Array,
+    crop_size: int,
+    crop: bool = True,
+    flip: bool = True,
+) -> jax.Array:
     """A random square crop and horizontal flip of each image: [b, s, s, 3] -> [b, crop, crop, 3].
 
-    `example` int32 [b] numbers the images of the whole run; an image's crop depends on `key` and
-    its number alone, so that it is the same on any count of devices and after a restart.
+    Without `crop` it is the middle of each image, without `flip` none is mirrored. `example` int32
+    [b] numbers the images of the whole run; an image's crop depends on `key` and its number alone,
+    so that it is the same on any count of devices and after a restart.
     """
     margin = rgb_u8.shape[-2] - crop_size
 
     def one(image, number):
         key_top, key_left, key_flip = jax.random.split(jax.random.fold_in(key, number), 3)
-        top = jax.random.randint(key_top, (), 0, margin + 1)
-        left = jax.random.randint(key_left, (), 0, margin + 1)
-        crop = jax.lax.dynamic_slice(image, (top, left, 0), (crop_size, crop_size, 3))
-        return jnp.where(jax.random.bernoulli(key_flip), crop[:, ::-1], crop)
+        top = jax.random.randint(key_top, (), 0, margin + 1) if crop else margin // 2
+        left = jax.random.randint(key_left, (), 0, margin + 1) if crop else margin // 2
+        cropped = jax.lax.dynamic_slice(image, (top, left, 0), (crop_size, crop_size, 3))
+        mirrored = flip and jax.random.bernoulli(key_flip)
+        return jnp.where(mirrored, cropped[:, ::-1], cropped)
 
     return jax.vmap(one)(rgb_u8, example)
 
 
 def augment_scaled(
-    key: jax.Array, rgb_u8: jax.Array, example: jax.Array, crop_size: int, jitter: float
+    key: jax.Array,
+    rgb_u8: jax.Array,
+    example: jax.Array,
+    crop_size: int,
+    jitter: float,
+    flip: bool = True,
 ) -> jax.Array:
     """As `augment`, but crops are of a random size, resized: [b, s, s, 3] -> [b, crop, crop, 3].
 
@@ -90,7 +105,7 @@ def augment_scaled(
             precision=jax.lax.Precision.HIGHEST,
         )
         crop = jnp.round(jnp.clip(crop, 0, 255)).astype(jnp.uint8)
-        return jnp.where(jax.random.bernoulli(keys[2]), crop[:, ::-1], crop)
+        return jnp.where(flip and jax.random.bernoulli(keys[2]), crop[:, ::-1], crop)
 
     return jax.vmap(one)(rgb_u8, example)
 
@@ -132,6 +147,8 @@ def train_step(
     task: Task,
     tx: optax.GradientTransformation,
     crop_size: int,
+    crop: bool = True,
+    flip: bool = True,
     scale_jitter: float = 0.0,
     frames: float = 0.0,
     ageing: float = 0.0,
@@ -141,8 +158,9 @@ def train_step(
 
     With "rate" float32 [b], all alike, in it too, the update is multiplied by that.
 
-    Crops and flips follow from the examples' numbers alone, in which the run's seed already is: so
-    runs that differ by their seeds are one program, compiled once. Crops are of random sizes with
+    Crops and flips, each where it is asked for, follow from the examples' numbers alone, in which
+    the run's seed already is: so runs that differ by their seeds are one program, compiled once.
+    Crops are of random sizes with
     `scale_jitter`, and a share `frames` of them is framed. The network's input alone is aged, by
     the strength `ageing`. A state that keeps an average of its variables needs its
     `average_decay`.
@@ -153,10 +171,10 @@ def train_step(
     model = model.clone(axis_name=axis_name)
     if scale_jitter:
         rgb_u8 = augment_scaled(
-            jax.random.key(0), batch["rgb"], batch["example"], crop_size, scale_jitter
+            jax.random.key(0), batch["rgb"], batch["example"], crop_size, scale_jitter, flip
         )
     else:
-        rgb_u8 = augment(jax.random.key(0), batch["rgb"], batch["example"], crop_size)
+        rgb_u8 = augment(jax.random.key(0), batch["rgb"], batch["example"], crop_size, crop, flip)
     if frames:
         rgb_u8 = frame(jax.random.key(2), rgb_u8, batch["example"], frames)
     example = task.prepare(rgb_u8)
@@ -237,14 +255,15 @@ def eval_step(
 
 
 def predict_step(
-    variables: Any, batch: Batch, axis_name: None, *, model: nn.Module, task: Task
+    variables: Any, batch: Batch, axis_name: None, *, model: nn.Module, task: Task, how: Decoding
 ) -> dict[str, jax.Array]:
     """What a figure shows of {"rgb": uint8 [b, h, w, 3]}: `gray`, `prediction`, `truth`.
 
     Each is sRGB float [b, h, w, 3] in [0, 1]. Runs on one device: figures are small.
     """
     example = task.prepare(batch["rgb"])
-    chroma = enlarge(task.decode(model.apply(variables, example.gray)), example.gray.shape[-2])
+    outputs = model.apply(variables, example.gray)
+    chroma = enlarge(task.decode(outputs, how), example.gray.shape[-2])
     return {
         # Not chroma 0, which is gray in some spaces only.
         "gray": jnp.repeat(example.gray / 255.0, 3, axis=-1),

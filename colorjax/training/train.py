@@ -5,23 +5,23 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from colorjax.errors import UserError
 from colorjax.pictures import image_io
+from colorjax.settings import Settings, as_dict, complete
 from colorjax.training import evaluate, figures, going_on, logs, steps
 from colorjax.training.begin import Run, open_run
 from colorjax.training.console import progress, say, stop_signals
 from colorjax.training.meter import Clock, Meter
 from colorjax.training.parallel import is_writer
-from colorjax.training.setup import check_config
+from colorjax.training.setup import check_training
 from colorjax.training.steps import TrainState
 from colorjax.weights import checkpoint, runs
 
 
-def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
-    """Trains from scratch, or from the newest checkpoint in `workdir`, up to `config.num_steps`.
+def train(config: Any, workdir: Path) -> dict[str, float]:
+    """Trains from scratch, or from the newest checkpoint in `workdir`, up to `num_steps`.
 
     Leaves config, record, metrics, figures and checkpoints in `workdir` and returns the hold-out's
     metrics at the last step; those of the best checkpoint where there is nothing left to train.
@@ -29,8 +29,9 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
     settings, data or a workdir that do not fit or that another run is at, and for a disk that
     cannot be written.
     """
-    check_config(config)
-    clock = Clock(config.get("num_seconds", 0.0), config.optimizer.schedule)
+    settings = complete(config)
+    check_training(settings)
+    clock = Clock(settings.num_seconds, settings.optimizer.schedule)
     try:
         with (
             going_on.locked(workdir),
@@ -39,11 +40,11 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, float]:
             ) as manager,
         ):
             done = checkpoint.newest_step(manager)
-            going_on.check_steps_before(workdir, done, config.get("steps_before", 0))
-            if done is None or done < config.num_steps:
-                return go_on(config, workdir, manager, clock)
+            going_on.check_steps_before(workdir, done, settings.steps_before)
+            if done is None or done < settings.num_steps:
+                return go_on(settings, workdir, manager, clock)
         say(f"{workdir} has its {done} steps already: a larger num_steps goes on")
-        return evaluate.evaluate(config, workdir)
+        return evaluate.evaluate(settings, workdir)
     except OSError as error:
         raise UserError(sentence(workdir, error)) from error
 
@@ -53,13 +54,13 @@ def sentence(workdir: Path, error: OSError) -> str:
 
 
 def go_on(
-    config: ConfigDict, workdir: Path, manager: checkpoint.Manager, clock: Clock
+    settings: Settings, workdir: Path, manager: checkpoint.Manager, clock: Clock
 ) -> dict[str, float]:
     """Trains from the newest checkpoint, or from the start where there is none."""
-    run, state = open_run(config, workdir, manager, clock)
+    run, state = open_run(settings, workdir, manager, clock)
     with (
         logs.open_logs(workdir, run.start, is_writer()) as log,
-        progress(config.num_steps, run.start) as bar,
+        progress(settings.num_steps, run.start) as bar,
         stop_signals() as stop_requested,
     ):
         metrics, step = loop(run, state, log, bar, stop_requested)
@@ -71,26 +72,26 @@ def loop(
     run: Run, state: TrainState, log: logs.Logs, bar: tqdm, stop_requested: Callable[[int], bool]
 ) -> tuple[dict[str, float], int]:
     """The steps themselves; returns the hold-out's metrics, if all are done, and the last step."""
-    config, meter = run.config, Meter(run.config.batch_size, run.metered)
-    step, metrics, stop, final = run.start, {}, False, run.start >= run.config.num_steps
+    settings, meter = run.settings, Meter(run.settings.batch_size, run.metered)
+    step, metrics, stop, final = run.start, {}, False, run.start >= run.settings.num_steps
     try:
         while not stop and not final:
             state, scalars = run.train_step(state, next(run.batches))
             step += 1
             meter.add(scalars)
             bar.update()
-            diverged = meter.skipped_in_row >= config.max_skipped
-            final = step == config.num_steps or run.clock.is_over()
+            diverged = meter.skipped_in_row >= settings.max_skipped
+            final = step == settings.num_steps or run.clock.is_over()
             stop = (stop_requested(step) or diverged) and not final
-            evaluates = final or (step % config.eval_every == 0 and not stop)
+            evaluates = final or (step % settings.eval_every == 0 and not stop)
             # What a stop cuts off is kept in the checkpoint, for the row that it belongs to.
-            if evaluates or diverged or step % config.log_every == 0:
+            if evaluates or diverged or step % settings.log_every == 0:
                 averages = meter.average()
                 logs.write_scalars(log, step, "train", averages)
                 shown = [name for name in ("loss", "images/s") if name in averages]
                 bar.set_postfix({name: f"{averages[name]:.3g}" for name in shown})
             metrics = measure_and_draw(run, log, step, steps.variables(state)) if evaluates else {}
-            if evaluates or stop or step % config.checkpoint_every == 0:
+            if evaluates or stop or step % settings.checkpoint_every == 0:
                 save(run, step, state, metrics, meter, log)
                 meter.restart()
             if diverged:
@@ -102,9 +103,9 @@ def loop(
 
 def diverged_sentence(run: Run, step: int) -> str:
     return (
-        f"the loss was not finite for {run.config.max_skipped} steps in a row: step {step} has "
+        f"the loss was not finite for {run.settings.max_skipped} steps in a row: step {step} has "
         f"the last good parameters, saved in {run.workdir}; want a lower learning rate "
-        f"({run.config.optimizer.learning_rate}), or optimizer.clip_norm"
+        f"({run.settings.optimizer.learning_rate}), or optimizer.clip_norm"
     )
 
 
@@ -151,12 +152,12 @@ def save(
     """Saves a checkpoint, and what has been logged so far, if there is a log to write to."""
     if log is not None:
         logs.flush(log)
-    examples = run.first_example + (step - run.start) * run.config.batch_size
+    examples = run.first_example + (step - run.start) * run.settings.batch_size
     checkpoint.save(
         run.manager,
         step,
         state,
-        config=runs.as_json(run.config.to_dict()),
+        config=runs.as_json(as_dict(run.settings)),
         position={"examples": examples, "meter": meter.keep()},
         metrics=metrics,
     )
@@ -164,7 +165,7 @@ def save(
 
 def finish(run: Run, metrics: dict[str, float], step: int) -> None:
     if not metrics:
-        say(f"stopped at step {step} of {run.config.num_steps}, saved: the same command goes on")
+        say(f"stopped at step {step} of {run.settings.num_steps}, saved: the same command goes on")
         return
     say(evaluate.comparison(metrics, run.baseline))
     say(f"see {run.workdir / 'figures'}: step_{step:06d}.png and curves.png")

@@ -20,7 +20,8 @@ MAX_OBJECTS = 1000  # in one layer of a file, where there are at most five
 def read_keras_file(published: Published, path: str | Path) -> Weights:
     """Reads a network's convolutions from a file of Keras's, with or without what is `left_out`.
 
-    Accepted are Keras's legacy HDF5 (weights alone, or a whole model) and Keras 3's `.weights.h5`.
+    Accepted are Keras's legacy HDF5 (weights alone, or a whole model) and Keras 3's `.weights.h5`;
+    of a larger model of Keras 3, which keeps the network's layers in groups of its own, those.
     Raises UserError naming the file and the layer if the file is no sound HDF5 file or is too
     large, if layers are missing, foreign, misshapen, not of real floats or not finite, or if
     anything in it is linked to, stored elsewhere or packed (Keras does none of that).
@@ -59,6 +60,10 @@ def _layers(published: Published, path: Path, file: h5py.File) -> dict[str, list
         top = dict(_members(path, top["model_weights"]))
     # TensorFlow 2.13 had this other name for it.
     keras3 = top.get("layers", top.get("_layer_checkpoint_dependencies"))
+    if keras3 is None and top.keys().isdisjoint(published.shapes):
+        inside = dict(_named_within(published, path, top))
+        if inside:
+            return inside
     groups = top if keras3 is None else dict(_members(path, keras3))
     layers = {}
     for member, group in groups.items():
@@ -68,6 +73,26 @@ def _layers(published: Published, path: Path, file: h5py.File) -> dict[str, list
                 raise UserError(f"{path} has the layer {layer} twice")
             layers[layer] = _datasets(path, found)
     return layers
+
+
+def _named_within(
+    published: Published, path: Path, top: dict[str, h5py.HLObject]
+) -> Iterator[tuple[str, list[h5py.Dataset]]]:
+    """The network's layers at any depth below `top`, by the names that Keras 3 gives their arrays.
+
+    In other files there is nothing of the kind.
+    """
+    rest = [thing for thing in top.values() if isinstance(thing, h5py.Group)]
+    for _ in range(MAX_OBJECTS):  # a group may contain itself
+        if not rest:
+            return
+        group = rest.pop()
+        name = group.attrs.get("name")
+        if isinstance(name, str) and name in published.shapes:
+            yield name, _datasets(path, group)
+        else:
+            members = (thing for _, thing in _members(path, group))
+            rest += [thing for thing in members if isinstance(thing, h5py.Group)]
 
 
 def _unfolded(

@@ -150,6 +150,11 @@ def resolve(published: Published, setting: str) -> tuple[Weights | None, str]:
             )
         read = load if path.suffix == ".safetensors" else published.read
         weights = read(published, path)
+        if file_hash(path, "md5") not in published.md5s and path.suffix != ".safetensors":
+            share = published.share(weights)
+            logging.warning(
+                "%s is not the published file of %s: %s", path, published.network, share
+            )
         return weights, f"{path.name} ({_provenance(published, path, weights)})"
     if not cached_path(published).is_file():
         try:

@@ -10,13 +10,13 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from flax.traverse_util import unflatten_dict
-from ml_collections import ConfigDict
 
 from colorjax.errors import UserError
 from colorjax.models.build import build_binning, build_model, build_task, variable_shapes
+from colorjax.models.task import Statistics
+from colorjax.settings import Settings, complete
 from colorjax.weights import devices, runs
 from colorjax.weights.store import check_finite, flat, open_safetensors
 
@@ -29,17 +29,16 @@ TYPES = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
 class Network(NamedTuple):
     """A trained network and what is needed to read its outputs."""
 
-    config: ConfigDict
-    statistics: dict[str, Any]  # of its training set, as `evaluate.measure_bins` gives them
+    config: Settings  # of its training run
+    statistics: Statistics | None  # of its training set
     variables: Any
 
 
-def load(file: str | os.PathLike) -> tuple[ConfigDict, dict[str, Any], dict[str, Any]]:
-    """Reads a file that `training.export` wrote: (config, statistics, variables).
+def load(file: str | os.PathLike) -> Network:
+    """Reads a file that `training.export` wrote.
 
-    The config is what the run had, but for the places of its data; statistics are as
-    `evaluate.measure_bins` gives them; variables are float32, in the structure of
-    `models.build.init_variables`, on this process's devices.
+    The settings are what the run had, but for the places of its data; variables are float32, in the
+    structure of `models.build.init_variables`, on this process's devices.
 
     Raises UserError if it is no such file, if a tensor is missing, foreign, misshapen, of another
     type or not finite, or if the tensors are not those that were exported.
@@ -47,7 +46,7 @@ def load(file: str | os.PathLike) -> tuple[ConfigDict, dict[str, Any], dict[str,
     path = Path(file)
     with open_safetensors(path, FORMAT, WHAT, WHAT) as opened:
         metadata = opened.metadata()
-        config, statistics, wanted = _described(path, metadata)
+        settings, statistics, wanted = _described(path, metadata)
         found = {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}
         check_shapes(path, found, wanted)
         for name in found:
@@ -62,7 +61,7 @@ def load(file: str | os.PathLike) -> tuple[ConfigDict, dict[str, Any], dict[str,
     for name, array in arrays.items():
         check_finite(path, name, array)
     wide = {name: array.astype(np.float32) for name, array in arrays.items()}
-    return config, statistics, devices.place(unflatten_dict(wide, sep="/"))
+    return Network(settings, statistics, devices.place(unflatten_dict(wide, sep="/")))
 
 
 def load_network(model: str | os.PathLike | None = None) -> Network:
@@ -77,12 +76,13 @@ def load_network(model: str | os.PathLike | None = None) -> Network:
     """
     path = RELEASED if model is None else Path(model)
     if path.is_dir():
-        config = ConfigDict(runs.read_config(path))
-        _, variables = runs.load_variables(config, build_model(config), path)
-        return Network(config, runs.read_record(path)["bins"], variables)
+        settings = runs.read_settings(path)
+        averaged = settings.ema > 0
+        _, variables = runs.load_variables(path, build_model(settings), averaged=averaged)
+        return Network(settings, runs.read_statistics(path), variables)
     if not path.exists():
         raise UserError(f"{path}: there is no such model, want a released file or a run's folder")
-    return Network(*load(path))
+    return load(path)
 
 
 def digest(arrays: dict[str, np.ndarray]) -> str:
@@ -94,24 +94,23 @@ def digest(arrays: dict[str, np.ndarray]) -> str:
     return total.hexdigest()
 
 
-def _described(path: Path, metadata: dict[str, str]) -> tuple[ConfigDict, dict, dict]:
-    """The config, the statistics, and what shapes follow from them: {name: shape}."""
+def _described(path: Path, metadata: dict[str, str]) -> tuple[Settings, Statistics, dict]:
+    """The settings, the statistics, and what shapes follow from them: {name: shape}."""
     try:
-        config = ConfigDict(runs.with_tuples(json.loads(metadata["config"])))
-        statistics = json.loads(metadata["statistics"])
-        centers = build_binning(config).centers
-        shapes = np.shape(statistics["counts"]), np.shape(statistics["means"])
+        settings = complete(json.loads(metadata["config"]))
+        statistics = runs.as_statistics(json.loads(metadata["statistics"]))
+        centers = build_binning(settings.bins, settings.space).centers
+        shapes = statistics.counts.shape, statistics.means.shape
         if shapes != (centers.shape[:2], centers.shape):
             raise ValueError(f"statistics of shapes {shapes} for bins of shape {centers.shape}")
-        # Traced alone: computing the weights of its loss would delay every start by half a second.
-        jax.eval_shape(lambda: build_task(config, statistics) and None)
-        shapes = variable_shapes(config, build_model(config))
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        build_task(settings, statistics)
+        shapes = variable_shapes(build_model(settings))
+    except (UserError, ValueError, KeyError, AttributeError, TypeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
             f"{path}: its config or statistics are not colorjax's ({reason})"
         ) from error
-    return config, statistics, {name: tuple(x.shape) for name, x in flat(shapes).items()}
+    return settings, statistics, {name: tuple(x.shape) for name, x in flat(shapes).items()}
 
 
 def check_shapes(path: Path, found: dict[str, tuple], wanted: dict[str, tuple]) -> None:

@@ -9,13 +9,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from flax.traverse_util import flatten_dict
-from ml_collections import ConfigDict
 
 from colorjax.errors import UserError
 from colorjax.models.build import variable_shapes
 from colorjax.models.colorizer import Colorizer
+from colorjax.models.task import Statistics
 from colorjax.pictures import files
+from colorjax.settings import Settings, as_dict, complete
 from colorjax.weights import devices
 
 METRICS = "metrics.jsonl"
@@ -37,9 +39,35 @@ def read_record(workdir: Path) -> dict[str, Any]:
     return read_json(workdir / "record.json")
 
 
-def read_config(workdir: Path) -> dict[str, Any]:
-    """The run's `config.json`, lists made tuples again; raises UserError where there is none."""
-    return with_tuples(read_json(workdir / "config.json"))
+def read_settings(workdir: Path) -> Settings:
+    """The run's own settings; raises UserError where there are none, or no such."""
+    path = workdir / "config.json"
+    config = read_json(path)
+    try:
+        return complete(config)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def write_settings(workdir: Path, settings: Settings) -> None:
+    write_json(workdir / "config.json", as_dict(settings))
+
+
+def read_statistics(workdir: Path) -> Statistics:
+    """Those of the run's training set; raises UserError where there are none."""
+    return as_statistics(read_record(workdir)["bins"])
+
+
+def as_statistics(content: dict[str, Any]) -> Statistics:
+    """From the JSON of a record or a released file; KeyError where a part is missing."""
+    counts, means = (np.asarray(content[name], np.float64) for name in ("counts", "means"))
+    return Statistics(counts, means, content.get("clipped", 0.0), content.get("images", 0))
+
+
+def statistics_as_json(statistics: Statistics) -> dict[str, Any]:
+    """What `as_statistics` makes them of."""
+    content = statistics._asdict()
+    return content | {name: content[name].tolist() for name in ("counts", "means")}
 
 
 def read_json(path: Path) -> Any:
@@ -57,13 +85,6 @@ def as_json(content: Any) -> Any:
     return json.loads(json.dumps(content))
 
 
-def with_tuples(tree: Any) -> Any:
-    """JSON's lists back to the tuples that a config holds, which may then be overridden."""
-    if isinstance(tree, dict):
-        return {name: with_tuples(value) for name, value in tree.items()}
-    return tuple(map(with_tuples, tree)) if isinstance(tree, list) else tree
-
-
 def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2) + "\n")
 
@@ -75,16 +96,16 @@ def write_text(path: Path, text: str) -> None:
         aside.write_text(text)
 
 
-def load_variables(config: ConfigDict, model: Colorizer, workdir: Path) -> tuple[int, Any]:
+def load_variables(workdir: Path, model: Colorizer, *, averaged: bool) -> tuple[int, Any]:
     """The step and the model's variables of a run's best checkpoint, else of its newest.
 
-    They are the average where the run keeps one.
+    Of a run that keeps an average of them, the average.
     """
     from colorjax.weights import checkpoint  # takes a second to import, for released files in vain
 
     manager = checkpoint.open_manager(workdir, best_metric=BEST_METRIC, read_only=True)
-    shapes = variable_shapes(config, model)
-    like = {"average": shapes} if config.get("ema") else shapes
+    shapes = variable_shapes(model)
+    like = {"average": shapes} if averaged else shapes
     with checkpoint.closing(manager):
         restored = checkpoint.restore_variables(manager, like, checkpoint.best_step(manager))
     return restored.step, devices.place(restored.state.get("average", restored.state))

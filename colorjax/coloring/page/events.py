@@ -2,32 +2,32 @@
 
 import functools
 import html
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import gradio as gr
 
 from colorjax.coloring.api import Colorizer
-from colorjax.coloring.page.layout import BUSY, DRAW, SAVE, Page
-from colorjax.coloring.page.view import View, draw_samples, full_size, paint
+from colorjax.coloring.page.layout import Page
+from colorjax.coloring.page.limits import MOST_PHOTOS, MOST_SAMPLES, Lane, Lanes, in_time
+from colorjax.coloring.page.view import FORMATS, View, draw_samples, full_size, paint, thumbnail
 from colorjax.coloring.settings import Settings
 from colorjax.errors import UserError
 
-# Of events that wait for nothing.
-ASIDE = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-# On a phone the photo is far above the pictures that are chosen from.
-SHOW_RESULT = """() => {
-  document.querySelector("#result").scrollIntoView({behavior: "smooth", block: "nearest"});
-}"""
-# Of the file that is ready, and the message, which is empty unless it is not.
-DOWNLOAD = """(file, message) => {
-  if (message) return;
-  const link = document.createElement("a");
-  link.href = file.url;
-  link.download = file.orig_name;
-  link.click();
-}"""
+
+class Taken(NamedTuple):
+    """A photo of a visitor's queue, and the file that shows it there."""
+
+    path: str
+    thumbnail: str
+
+
+class Pick(NamedTuple):
+    """A draw that was clicked: the decoder and the seed before it, and those of the draw."""
+
+    before: tuple[str | None, float | None]
+    after: tuple[str, int]
 
 
 class Events(NamedTuple):
@@ -37,123 +37,134 @@ class Events(NamedTuple):
     colorizer: Colorizer
     folder: Path
     examples: list[str]
+    lanes: Lanes
 
-    def show(self, path: str | None, *controls) -> dict:
-        if path is None:
-            return {}
-        page, view = self.page, View(path, settings_of(*controls))
-        pictures, words = paint(self.colorizer, self.folder, view)
+    def take(self, files: Sequence[dict[str, Any]] | None, photos: Sequence[Taken]) -> dict:
+        """Reads what was uploaded into the queue; the first of it is to be coloured."""
+        page, new, faults = self.page, [], []
+        # A photo that is chosen again moves to the end.
+        paths = list(dict.fromkeys(one["path"] for one in files or []))
+        kept = [one for one in photos if one.path not in paths]
+        room = MOST_PHOTOS - len(kept)
+        for path in paths[:room]:
+            read = functools.partial(thumbnail, self.folder, path)
+            try:
+                new.append(Taken(path, in_time(self.lanes.reading, Path(path).name, read)))
+            except UserError as error:
+                faults.append(str(error))
+        if paths[room:]:
+            faults.append(
+                f"{Path(paths[room]).name}: has no room, nor has what comes after it; "
+                f"want at most {MOST_PHOTOS} photos at a time"
+            )
+        taken = [*kept, *new]
+        shown = [(one.thumbnail, Path(one.path).name) for one in taken]
+        return {
+            page.photos: taken,
+            page.queue: gr.Gallery(shown, visible=bool(taken), selected_index=None),
+            page.upload: None,
+            page.chosen: new[0].path if new else None,
+            page.message: told(faults),
+        }
+
+    def show(self, path: str, settings: Settings) -> dict:
+        page, view = self.page, View(path, settings)
+        act = functools.partial(paint, self.colorizer, self.folder, view)
+        pictures, words = in_time(self.lanes.network, view.name, act)
         return {page.view: view, page.slider: pictures, page.caption: words}
 
-    def choose(self, path: str | None, *controls) -> dict:
-        # What was drawn is of another photo.
-        return {**self.show(path, *controls), self.page.gallery: gr.Gallery([], visible=False)}
+    def show_other(self, path: str | None, pick: Pick | None, *controls) -> dict:
+        """Shows another photo. A draw that was picked, and all that was drawn, is of the last."""
+        if path is None:
+            return {}
+        page, (decode, *between, seed, edges) = self.page, controls
+        if pick is not None and (decode, seed) == pick.after:
+            decode, seed = pick.before
+        decoder, *_, number, _ = page.controls
+        return {
+            **self.show(path, settings_of(decode, *between, seed, edges)),
+            page.gallery: gr.Gallery([], visible=False),
+            page.chosen: None,
+            page.pick: None,
+            decoder: decode,
+            number: seed,
+        }
 
-    def take_example(self, index: int, *controls) -> dict:
-        return {**self.choose(self.examples[index], *controls), self.page.upload: None}
+    def take_example(self, index: int, pick: Pick | None, *controls) -> dict:
+        return self.show_other(self.examples[index], pick, *controls)
+
+    def take_queued(
+        self, event: gr.SelectData, photos: Sequence[Taken], pick: Pick | None, *controls
+    ) -> dict:
+        return self.show_other(photos[event.index].path, pick, *controls)
 
     def change(self, view: View, *controls) -> dict:
-        return self.show(view.path, *controls)
+        return self.show(view.path, settings_of(*controls))
+
+    def reset(self, view: View) -> dict:
+        values = [part.value for part in self.page.controls]
+        changed = dict(zip(self.page.controls, values, strict=True))
+        return {**changed, **self.change(view, *values), self.page.pick: None}
 
     def draw(self, view: View, count: float, *controls) -> dict:
         view = View(view.path, settings_of(*controls))
-        found = draw_samples(self.colorizer, self.folder, view, int(count))
+        count = min(int(count), MOST_SAMPLES)
+        act = functools.partial(draw_samples, self.colorizer, self.folder, view, count)
+        found = in_time(self.lanes.network, view.name, act)
         return {
             self.page.gallery: gr.Gallery(found, visible=True, selected_index=None),
             self.page.drawn: view.settings.seed,
         }
 
-    def take_draw(self, event: gr.SelectData, view: View, drawn: int, *controls) -> dict:
-        _, temperature, rare, saturation, _, edges = controls
-        decode, seed = "sample", drawn + event.index
-        decoder, _, _, _, number, _ = self.page.controls
+    def take_draw(
+        self, event: gr.SelectData, view: View, drawn: int, pick: Pick | None, *controls
+    ) -> dict:
+        decode, *between, seed, edges = controls
+        before = (decode, seed)
+        if pick is not None and before == pick.after:
+            before = pick.before
+        pick = Pick(before, ("sample", drawn + event.index))
+        decoder, *_, number, _ = self.page.controls
         return {
-            **self.show(view.path, decode, temperature, rare, saturation, seed, edges),
-            decoder: decode,
-            number: seed,
+            **self.show(view.path, settings_of(pick.after[0], *between, pick.after[1], edges)),
+            self.page.pick: pick,
+            decoder: pick.after[0],
+            number: pick.after[1],
         }
 
-    def prepare(self, view: View) -> dict:
-        return {self.page.file: full_size(self.colorizer, self.folder, view)}
+    def prepare(self, view: View, kind: str) -> dict:
+        suffix = FORMATS.get(kind, FORMATS["PNG"])
+        act = functools.partial(full_size, self.colorizer, self.folder, view, suffix)
+        file, notices = in_time(self.lanes.download, view.name, act)
+        return {self.page.file: file, self.page.message: told(notices, role="status")}
 
 
-def wire(events: Events) -> None:
-    """Says which part of the page has which event, and what that reads and changes."""
-    page, controls = events.page, [*events.page.controls]
-    decoder, _, _, _, seed, _ = controls
-    shown = [page.view, page.slider, page.caption, page.message]
-    on = functools.partial(_on, page.message)
-    on(
-        page.upload.upload,
-        events.choose,
-        [page.upload, *controls],
-        [*shown, page.gallery],
-        show_progress_on=page.slider,
-        api_name="colorize",
-        api_visibility="public",
-    )
-    on(
-        page.examples.click,
-        events.take_example,
-        [page.examples, *controls],
-        [*shown, page.gallery, page.upload],
-        show_progress_on=page.slider,
-    )
-    any_control = functools.partial(gr.on, [part.input for part in controls])
-    on(
-        any_control,
-        events.change,
-        [page.view, *controls],
-        shown,
-        show_progress_on=page.slider,
-        show_progress="minimal",
-        trigger_mode="always_last",
-    )
-    on(
-        page.gallery.select,
-        events.take_draw,
-        [page.view, page.drawn, *controls],
-        [*shown, decoder, seed],
-        show_progress_on=page.slider,
-    )
-    gr.on([page.examples.click, page.gallery.select], None, js=SHOW_RESULT)
-    on(
-        _busy(page.draw),
-        events.draw,
-        [page.view, page.count, *controls],
-        [page.gallery, page.drawn, page.message],
-        show_progress="hidden",
-    ).then(lambda: gr.Button(DRAW, interactive=True), None, page.draw, **ASIDE)
-    ready = on(
-        _busy(page.download),
-        events.prepare,
-        page.view,
-        [page.file, page.message],
-        show_progress="hidden",
-        api_name="download",
-        api_visibility="public",
-    )
-    ready.then(lambda: gr.Button(SAVE, interactive=True), None, page.download, **ASIDE)
-    ready.then(None, [page.file, page.message], None, js=DOWNLOAD)
+def told(sentences: Sequence[str], role: str = "alert") -> str:
+    """HTML of what is to be said above the photo; empty if there is nothing."""
+    return "".join(f'<p role="{role}">{html.escape(one)}</p>' for one in sentences)
 
 
-def _busy(button: gr.Button) -> Callable:
-    """Has a button say that it was clicked; what follows is to make it a button again."""
-    return button.click(lambda: gr.Button(BUSY, interactive=False), None, button, **ASIDE).then
+def in_lane(lane: Lane, message: gr.HTML, listen: Callable, act: Callable[..., dict], **settings):
+    """Has an event run `act` in the queue of a lane; what is wrong is told in the page.
 
-
-def _on(message: gr.HTML, listen: Callable, act: Callable[..., dict], inputs, outputs, **more):
-    """Has an event run `act`, one at a time of all visitors; what is wrong is told in the page."""
+    Args:
+      lane: whose jobs wait for each other.
+      message: where it is told; what it says of an event before is taken away.
+      listen: adds the event.
+      act: a method of `Events`.
+      **settings: of the event. `keeps_message` leaves what the message says.
+    """
+    quiet = {} if settings.pop("keeps_message", False) else {message: ""}
 
     @functools.wraps(act)
-    def told(*args):
+    def run(*args):
         try:
-            return {message: "", **act(*args)}
+            return {**quiet, **act(*args)}
         except UserError as error:
-            return {message: f'<p role="alert">{html.escape(str(error))}</p>'}
+            return {message: told([str(error)])}
 
-    settings = {"api_visibility": "private"} | more
-    return listen(told, inputs, outputs, concurrency_limit=1, concurrency_id="network", **settings)
+    more = {"api_visibility": "private"} | settings
+    return listen(run, concurrency_limit=lane.width, concurrency_id=lane.name, **more)
 
 
 def settings_of(

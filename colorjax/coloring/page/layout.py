@@ -1,15 +1,15 @@
 """What stands where on the page, and its words."""
 
 import json
+from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
 import gradio as gr
 
 from colorjax.coloring.api import Colorizer
-from colorjax.coloring.page.view import HOURS
-
-MOST_SAMPLES = 8
+from colorjax.coloring.page.limits import MOST_PHOTOS, MOST_SAMPLES
+from colorjax.coloring.page.view import FORMATS, HOURS
 
 DECODERS = [
     ("Most likely", "argmax"),
@@ -17,7 +17,7 @@ DECODERS = [
     ("In between", "annealed"),
     ("One draw", "sample"),
 ]
-SAVE, DRAW, BUSY = "Download in full size (PNG)", "Draw", "One moment ..."
+SAVE, DRAW, BUSY = "Download in full size", "Draw", "One moment ..."
 HEADER = """
 # colorjax
 Colours for black-and-white photographs. Drag the line to compare before and after.
@@ -29,8 +29,8 @@ network paints what was common in the photographs that it has learnt from: skies
 often come out well, clothes and walls may have had any colour. It knows nothing of history.
 
 **Nothing else is changed.** Every pixel keeps the brightness that it has in your photo: no detail
-is added, and none is lost. The download has the size, the transparency and the camera data of your
-photo.
+is added, and none is lost. The download has the size and the camera data of your photo; a PNG keeps
+its transparency too, a JPEG is the smaller file.
 
 **Your photo stays on the machine that runs this page.** It is deleted after {HOURS} hours, or when
 the program ends.
@@ -41,28 +41,31 @@ class Page(NamedTuple):
     """The parts of the page that events read or change."""
 
     view: gr.State
-    slider: gr.ImageSlider
-    caption: gr.HTML
-    download: gr.Button
-    file: gr.DownloadButton
+    photos: gr.State  # of the visitor's queue
+    chosen: gr.State  # the path of a photo that was read, and is to be coloured
+    pick: gr.State  # the draw that was clicked last, if any
     upload: gr.File
     message: gr.HTML
+    queue: gr.Gallery
+    slider: gr.ImageSlider
+    caption: gr.HTML
+    format: gr.Radio
+    download: gr.Button
+    file: gr.DownloadButton
     examples: gr.Dataset
     controls: tuple  # in the order of `Settings`
+    reset: gr.Button
     count: gr.Slider
     draw: gr.Button
     gallery: gr.Gallery
     drawn: gr.State  # the seed of the first picture of the gallery
 
 
-def naming(examples: list[str]) -> str:
-    """A script that names the examples to those who cannot see them."""
+def script(examples: list[str]) -> str:
+    """The script of the page, which names the examples to those who cannot see them."""
     names = json.dumps([Path(path).stem.replace("_", " ") for path in examples])
-    return (
-        f"() => {{ const names = {names};"
-        ' document.querySelectorAll("#examples button").forEach((b, i) => b.ariaLabel = names[i]);'
-        " }"
-    )
+    text = resources.files("colorjax.coloring.page").joinpath("page.js").read_text()
+    return f"() => ({text})({names})"
 
 
 def result(pictures: tuple[str, str], words: str) -> tuple:
@@ -77,35 +80,70 @@ def result(pictures: tuple[str, str], words: str) -> tuple:
     )
     with gr.Row(elem_id="below"):
         words = gr.HTML(words, padding=False, elem_id="caption")
+        kind = gr.Radio(
+            list(FORMATS),
+            value="PNG",
+            label="Format of the download",
+            show_label=False,
+            container=False,
+            min_width=130,
+            elem_id="format",
+        )
         download = gr.Button(SAVE, variant="primary", elem_id="download")
-    return slider, words, download, gr.DownloadButton(visible=False)
+    return slider, words, kind, download, gr.DownloadButton(visible=False)
 
 
-def chooser(examples: list[str]) -> tuple:
-    upload = gr.File(file_types=["image"], label="Your photo", height=130, elem_id="upload")
+def chooser() -> tuple:
+    # Of any kind, as what is no photo is told in a sentence of ours.
+    upload = gr.File(
+        file_count="multiple", file_types=None, label="Your photos", height=130, elem_id="upload"
+    )
     message = gr.HTML(padding=False, elem_id="message")
-    dataset = gr.Dataset(
+    queue = _pictures("queue", f"Your photos, at most {MOST_PHOTOS}", columns=5)
+    return upload, message, queue
+
+
+def _pictures(elem_id: str, label: str, columns: int) -> gr.Gallery:
+    """Pictures to click on; unseen until there are some."""
+    return gr.Gallery(
+        visible=False,
+        columns=columns,
+        height="auto",
+        allow_preview=False,
+        label=label,
+        show_label=False,
+        buttons=[],
+        interactive=False,
+        elem_id=elem_id,
+        elem_classes="pictures",
+    )
+
+
+def examples(paths: list[str]) -> gr.Dataset:
+    return gr.Dataset(
         components=[gr.Image(visible=False)],
-        samples=[[path] for path in examples],
+        samples=[[path] for path in paths],
         type="index",
         label="Or one of these",
-        samples_per_page=len(examples),
+        samples_per_page=len(paths),
         elem_id="examples",
     )
-    return upload, message, dataset
 
 
 def controls(colorizer: Colorizer) -> tuple:
-    """Controls in the order of `Settings`; a network that has nothing to decode has fewer."""
+    """Controls in the order of `Settings`, and a button that undoes what was done to them.
+
+    A network that has nothing to decode has fewer.
+    """
     choice = colorizer.decode is not None
-    with gr.Accordion("How it is coloured", open=True, elem_id="settings"):
+    with gr.Accordion("How it is coloured", open=False, elem_id="settings"):
         decoder = gr.Radio(
             DECODERS,
             value=colorizer.decode,
             label="Which colour is taken",
             visible=choice,
             elem_id="decoder",
-            info="Where several are possible. Most likely is vivid, and may be patchy; Average is "
+            info="Where the network wavers. Most likely is vivid, and may be patchy; Average is "
             "calm and pale; One draw takes any, by its chance.",
         )
         rare = _rare_colours(colorizer.rebalance)
@@ -142,7 +180,8 @@ def controls(colorizer: Colorizer) -> tuple:
             label="Keep colours inside outlines",
             info="Lets colour end where the photo has an edge.",
         )
-    return decoder, daring, rare, saturation, seed, edges
+        reset = gr.Button("Reset", size="sm", elem_id="reset")
+    return (decoder, daring, rare, saturation, seed, edges), reset
 
 
 def _rare_colours(rebalance: float | None) -> gr.components.Component:
@@ -163,23 +202,14 @@ def _rare_colours(rebalance: float | None) -> gr.components.Component:
 def samples(visible: bool) -> tuple:
     with gr.Column(visible=visible, elem_id="samples"):
         gr.Markdown(
-            "### It may also have been like this\n"
-            "Each picture is one draw from what the network thinks possible. "
-            "Click one to see it above."
+            "### Other draws\n"
+            "Each picture is one draw from the network's guesses, patch by patch: one thing may "
+            "come out in several colours. Click a draw to see it above."
         )
         with gr.Row(elem_id="drawing"):
             count = gr.Slider(
                 2, MOST_SAMPLES, 4, step=1, label="How many", buttons=[], elem_id="count"
             )
             draw = gr.Button(DRAW, elem_id="draw")
-        gallery = gr.Gallery(
-            visible=False,
-            columns=4,
-            height="auto",
-            allow_preview=False,
-            show_label=False,
-            buttons=[],
-            interactive=False,
-            elem_id="gallery",
-        )
+        gallery = _pictures("gallery", "Draws", columns=4)
     return count, draw, gallery, gr.State(0)

@@ -1,49 +1,38 @@
 """Puts the page together and serves it, to this machine alone unless told."""
 
 import contextlib
-import os
-import signal
-import tempfile
+import re
 import threading
 import webbrowser
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.responses import PlainTextResponse
 
 from colorjax.coloring.api import Colorizer
 from colorjax.coloring.page import layout
-from colorjax.coloring.page.events import Events, wire
+from colorjax.coloring.page.events import Events
+from colorjax.coloring.page.guard import Guard
+from colorjax.coloring.page.limits import open_lanes
 from colorjax.coloring.page.view import HOURS, View, paint, write_examples
+from colorjax.coloring.page.wiring import wire
 from colorjax.coloring.settings import Settings
 from colorjax.errors import UserError
 
-MAX_UPLOAD_BYTES = 200 * 2**20
+MAX_UPLOAD_BYTES = 200 * 2**20  # of a file
+UPLOADED_AT_ONCE = 5  # so many times that, of all files of one upload
 WAITING = 100  # visitors in the queue, more are told to come back
 LOOPBACK = ("127.0.0.1", "localhost")
 
-# Of what gradio serves beside the page: what fetches from other machines, or runs programs.
-REFUSED = (
-    "file=http",
-    "proxy=",
-    "process_recording",
-    "vibe",
-    "undo-vibe",
-    "deep_link",
-    "run-history",
-)
-POLICY = (
-    "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; "
-    "frame-ancestors 'self'; form-action 'self'; object-src 'none'"
-)
 # In place of gradio's own words.
 WORDS = gr.I18n(
-    en={"upload_text.drop_file": "Drop a photo here", "upload_text.click_to_upload": "Choose one"}
+    en={
+        "upload_text.drop_file": "Drop or paste photos here",
+        "upload_text.click_to_upload": "Choose some",
+    }
 )
 
 
@@ -62,112 +51,113 @@ def build_page(colorizer: Colorizer, folder: Path) -> gr.Blocks:
         title="colorjax", analytics_enabled=False, delete_cache=(600, HOURS * 3600)
     ) as blocks:
         gr.Markdown(layout.HEADER, elem_id="header")
+        # The first column is the right one, and on a phone comes before the picture.
         with gr.Row(elem_id="desk"):
+            with gr.Column(scale=4, min_width=300):
+                chooser = layout.chooser()
+                dataset = layout.examples(examples)
+                controls, reset = layout.controls(colorizer)
             with gr.Column(scale=7, min_width=320):
                 result = layout.result(pictures, words)
                 samples = layout.samples(visible=decode is not None)
                 gr.Markdown(layout.ABOUT, elem_id="about")
-            with gr.Column(scale=4, min_width=300):
-                chooser = layout.chooser(examples)
-                controls = layout.controls(colorizer)
-        blocks.load(None, None, None, js=layout.naming(examples))
-        page = layout.Page(gr.State(view), *result, *chooser, controls, *samples)
-        wire(Events(page, colorizer, folder, examples))
-    return blocks.queue(max_size=WAITING, default_concurrency_limit=1)
-
-
-class Guard:
-    """Keeps gradio to the page: it refuses what is none of it, and the page asks no other host."""
-
-    def __init__(self, app: Callable):
-        self.app = app
-
-    async def __call__(self, scope: dict[str, Any], receive: Callable, send: Callable) -> None:
-        async def send_with_policy(message):
-            if message["type"] == "http.response.start":
-                policy = (b"content-security-policy", POLICY.encode())
-                message = {**message, "headers": [*message["headers"], policy]}
-            await send(message)
-
-        app = self.app
-        if scope["type"] == "http" and _is_refused(scope["path"]):
-            app = PlainTextResponse("not part of this page", 403)
-        await app(scope, receive, send_with_policy)
-
-
-def _is_refused(path: str) -> bool:
-    return path.lower().removeprefix("/gradio_api/").startswith(REFUSED)
-
-
-@contextlib.contextmanager
-def private_folder() -> Iterator[Path]:
-    """A folder that only this user can read, for all that gradio writes; gone in the end."""
-    with tempfile.TemporaryDirectory(prefix="colorjax-", ignore_cleanup_errors=True) as name:
-        folder = Path(name).resolve()
-        ours = {
-            "GRADIO_TEMP_DIR": str(folder),
-            "GRADIO_EXAMPLES_CACHE": str(folder / "examples"),
-            "GRADIO_ANALYTICS_ENABLED": "False",
-        }
-        before = {variable: os.environ.get(variable) for variable in ours}
-        os.environ.update(ours)
-        try:
-            yield folder
-        finally:
-            for variable, value in before.items():
-                os.environ.pop(variable)
-                if value is not None:
-                    os.environ[variable] = value
+        blocks.load(None, None, None, js=layout.script(examples))
+        states = gr.State(view), gr.State([]), gr.State(None), gr.State(None)
+        page = layout.Page(*states, *chooser, *result, dataset, controls, reset, *samples)
+        wire(Events(page, colorizer, folder, examples, open_lanes()))
+    # Nobody goes around the queue.
+    return blocks.queue(max_size=WAITING, default_concurrency_limit=1, api_open=False)
 
 
 @contextlib.contextmanager
 def running(
-    colorizer: Colorizer, *, host: str = LOOPBACK[0], port: int = 7860
+    colorizer: Colorizer,
+    folder: Path,
+    *,
+    host: str = LOOPBACK[0],
+    port: int = 7860,
+    root_path: str = "",
+    allow_hosts: Sequence[str] = (),
 ) -> Iterator[gr.Blocks]:
     """Runs the page while the block does.
 
+    Args:
+      colorizer: what colours.
+      folder: where all files go; see `private_folder`.
+      host: address to listen on; 0.0.0.0 lets other machines in.
+      port: likewise.
+      root_path: where a proxy has the page: a path that begins with /, or a whole address.
+      allow_hosts: names under which a proxy has it.
+
     Raises:
-      UserError: the port is taken, or there is no such host.
+      UserError: the port is taken, there is no such host, or a name or path is none.
     """
-    hosts = [*LOOPBACK] if host in LOOPBACK else ["*"]
-    with private_folder() as folder:
-        blocks = build_page(colorizer, folder)
-        try:
-            blocks.launch(
-                server_name=host,
-                server_port=port,
-                prevent_thread_lock=True,
-                quiet=True,
-                share=False,
-                inbrowser=False,
-                show_error=False,
-                footer_links=[],
-                run_history=False,
-                max_file_size=MAX_UPLOAD_BYTES,
-                enable_monitoring=False,
-                mcp_server=False,
-                ssr_mode=False,
-                pwa=False,
-                num_workers=None,
-                theme=_theme(),
-                i18n=WORDS,
-                css=resources.files("colorjax.coloring.page").joinpath("demo.css").read_text(),
-                app_kwargs={
-                    "middleware": [
-                        # Else a page elsewhere whose name leads here could read this one.
-                        Middleware(TrustedHostMiddleware, allowed_hosts=hosts),
-                        Middleware(Guard),
-                    ]
-                },
-            )
-        except OSError as error:
+    check_names(root_path, allow_hosts)
+    blocks = build_page(colorizer, folder)
+    try:
+        blocks.launch(
+            server_name=host,
+            server_port=port,
+            root_path=root_path,
+            prevent_thread_lock=True,
+            quiet=True,
+            share=False,
+            inbrowser=False,
+            show_error=False,
+            footer_links=[],
+            run_history=False,
+            max_file_size=MAX_UPLOAD_BYTES,
+            enable_monitoring=False,
+            mcp_server=False,
+            ssr_mode=False,
+            pwa=False,
+            num_workers=None,
+            theme=_theme(),
+            i18n=WORDS,
+            css=resources.files("colorjax.coloring.page").joinpath("demo.css").read_text(),
+            app_kwargs={"middleware": _guards(blocks, folder, host, allow_hosts)},
+        )
+    except OSError as error:
+        raise UserError(
+            f"cannot listen on {host}, port {port}: {error}; want another --port or --host"
+        ) from error
+    try:
+        yield blocks
+    finally:
+        blocks.close(verbose=False)
+
+
+def check_names(root_path: str, allow_hosts: Sequence[str]) -> None:
+    """Raises UserError for a path or host names that no proxy could have the page under."""
+    if root_path and not re.fullmatch(r"(https?://[^/\s?#]+)?(/[^\s?#]*)?", root_path):
+        raise UserError(
+            f"--root-path is {root_path!r}; want a path as /photos, or an address as "
+            "https://example.org/photos"
+        )
+    for name in allow_hosts:
+        if not re.fullmatch(r"[A-Za-z0-9.-]+", name):
             raise UserError(
-                f"cannot listen on {host}, port {port}: {error}; want another --port or --host"
-            ) from error
-        try:
-            yield blocks
-        finally:
-            blocks.close(verbose=False)
+                f"--allow-host is {name!r}; want the name of a host, as photos.example.org"
+            )
+
+
+def _guards(
+    blocks: gr.Blocks, folder: Path, host: str, allow_hosts: Sequence[str]
+) -> list[Middleware]:
+    names = [name.lower() for name in allow_hosts]
+    # Who listens to all without naming a host is reached under names that are not known here.
+    hosts = [*LOOPBACK, host, *names] if host in LOOPBACK or names else ["*"]
+    return [
+        # Else a page elsewhere whose name leads here could read this one.
+        Middleware(TrustedHostMiddleware, allowed_hosts=hosts),
+        Middleware(
+            Guard,
+            folder=folder,
+            uploads=blocks.upload_file_set,
+            names=names,
+            most_bytes=UPLOADED_AT_ONCE * MAX_UPLOAD_BYTES,
+        ),
+    ]
 
 
 def _theme() -> gr.themes.Base:
@@ -190,26 +180,23 @@ def _theme() -> gr.themes.Base:
 
 def serve(
     colorizer: Colorizer,
+    folder: Path,
     *,
-    host: str = LOOPBACK[0],
-    port: int = 7860,
     open_browser: bool = True,
     say: Callable[[str], None] = print,
+    **options,
 ) -> None:
-    """Serves the page until Ctrl-C or SIGTERM.
+    """Serves the page until Ctrl-C.
 
     Args:
-      colorizer: what colours.
-      host: address to listen on; 0.0.0.0 lets other machines in.
-      port: likewise.
+      colorizer, folder, **options: as `running`.
       open_browser: whether to show the page at once.
       say: is told where the page is.
 
     Raises:
       UserError: as `running`.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with contextlib.suppress(KeyboardInterrupt), running(colorizer, host=host, port=port) as page:
+    with contextlib.suppress(KeyboardInterrupt), running(colorizer, folder, **options) as page:
         say(f"the page is at {page.local_url} until Ctrl-C")
         if open_browser:
             webbrowser.open(page.local_url)

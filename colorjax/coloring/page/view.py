@@ -1,5 +1,6 @@
 """From what a visitor chose, a `View`, to pictures and words."""
 
+import functools
 import html
 import os
 import uuid
@@ -11,13 +12,16 @@ import numpy as np
 from PIL import Image
 
 from colorjax.coloring.api import Colorizer
+from colorjax.coloring.page.limits import check_shape
 from colorjax.coloring.settings import Settings
 from colorjax.errors import UserError
 from colorjax.pictures import image_io, photo, writing
 from colorjax.pictures.photo import Photo
 
-PREVIEW, SAMPLE = 1600, 640  # most pixels of a side of what the page shows
+PREVIEW, SAMPLE, THUMB = 1600, 640, 240  # most pixels of a side of what the page shows
+KEPT = 16  # previews in memory, of up to 10 MB each; a slider is quick where nothing is read anew
 HOURS = 6  # that a file is kept
+FORMATS = {"PNG": ".png", "JPEG": ".jpg"}
 FIRST_EXAMPLE = "mountain_lake"
 
 
@@ -32,19 +36,60 @@ class View(NamedTuple):
         return Path(self.path).name
 
 
+class Preview(NamedTuple):
+    """What the page needs of a photo.
+
+    Attributes:
+      small: the photo at the size of the page.
+      height, width: of the photo itself.
+      has_colour: whether it is clearly no gray one.
+    """
+
+    small: Photo
+    height: int
+    width: int
+    has_colour: bool
+
+
+def preview(path: str) -> Preview:
+    """Reads a photo at the size of the page; the last ones read are kept.
+
+    Raises:
+      UserError: the photo is gone, cannot be read, or has extreme proportions.
+    """
+    state = _stat(path)
+    return _preview(path, state.st_size, state.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _preview(path: str, size: int, changed: int) -> Preview:
+    full = read(path)
+    return Preview(shrunk(full, PREVIEW), *full.rgb.shape[:2], has_colour(full.rgb))
+
+
 def paint(colorizer: Colorizer, folder: Path, view: View) -> tuple[tuple[str, str], str]:
     """The files of before and after, at the size of the page, and what is said below them.
 
     Raises:
-      UserError: the photo cannot be read, or a setting is wrong.
+      UserError: as `preview`, or a setting is wrong.
     """
-    full = read(view)
-    small = shrunk(full, PREVIEW)
+    found = preview(view.path)
+    small = found.small
     (after,) = colorizer.colorize_arrays([small.rgb], **view.settings._asdict())
     return (
         save(folder, on_white(small.rgb, small.alpha)),
         save(folder, on_white(after, small.alpha)),
-    ), caption(view, full)
+    ), caption(view, found)
+
+
+def thumbnail(folder: Path, path: str) -> str:
+    """The file of a photo as small as a queue shows it.
+
+    Raises:
+      UserError: as `preview`.
+    """
+    small = shrunk(preview(path).small, THUMB)
+    return save(folder, on_white(small.rgb, small.alpha))
 
 
 def draw_samples(
@@ -55,7 +100,7 @@ def draw_samples(
     Raises:
       UserError: as `paint`.
     """
-    small = shrunk(read(view), SAMPLE)
+    small = shrunk(preview(view.path).small, SAMPLE)
     settings = view.settings._asdict()
     settings.pop("decode")
     found = colorizer.samples(small.rgb, count, **settings)
@@ -65,26 +110,50 @@ def draw_samples(
     ]
 
 
-def full_size(colorizer: Colorizer, folder: Path, view: View) -> str:
-    """The file of a view at the size of the photo, with its transparency and metadata: a PNG.
+def full_size(
+    colorizer: Colorizer, folder: Path, view: View, suffix: str = ".png"
+) -> tuple[str, tuple[str, ...]]:
+    """The file of a view at the size of the photo, and what the format could not keep.
+
+    A PNG has the photo's transparency; a JPEG is laid on white. Both have its metadata.
 
     Raises:
-      UserError: as `paint`.
+      UserError: as `paint`, or the photo is too large for the format.
     """
-    full = read(view)
+    full = read(view.path)
     (rgb,) = colorizer.colorize_arrays([full.rgb], **view.settings._asdict())
     # A folder of its own, as the browser is to see the name.
-    target = folder / uuid.uuid4().hex / f"{Path(view.name).stem}_color.png"
+    target = folder / uuid.uuid4().hex / f"{Path(view.name).stem}_color{suffix}"
     target.parent.mkdir()
-    writing.write_photo(target, rgb, full)
-    return str(target)
+    try:
+        notices = writing.write_photo(target, rgb, full)
+    except UserError as error:
+        # Where the page has its files is nobody's business.
+        raise UserError(str(error).replace(str(target), target.name)) from error
+    return str(target), tuple(one.replace(str(target), target.name) for one in notices)
 
 
-def read(view: View) -> Photo:
-    """The photo of a view, as much of it as there is."""
-    if not os.path.exists(view.path):
-        raise UserError(f"{view.name}: is deleted by now, {HOURS} hours on: please choose it again")
-    return photo.read_photo(view.path, name=view.name, allow_truncated=True)
+def read(path: str) -> Photo:
+    """A photo, as much of it as there is.
+
+    Raises:
+      UserError: as `preview`.
+    """
+    _stat(path)
+    name = Path(path).name
+    full = photo.read_photo(path, name=name, allow_truncated=True)
+    check_shape(*full.rgb.shape[:2], name)
+    return full
+
+
+def _stat(path: str) -> os.stat_result:
+    try:
+        return os.stat(path)
+    except FileNotFoundError as error:
+        name = Path(path).name
+        raise UserError(
+            f"{name}: is deleted by now, {HOURS} hours on: please choose it again"
+        ) from error
 
 
 def shrunk(full: Photo, side: int) -> Photo:
@@ -113,13 +182,12 @@ def save(folder: Path, rgb_u8: np.ndarray) -> str:
     return str(path)
 
 
-def caption(view: View, full: Photo) -> str:
+def caption(view: View, found: Preview) -> str:
     """HTML: the name and size of a photo, and what is to be known about how it was read."""
-    height, width, _ = full.rgb.shape
-    notes = [notice.removeprefix(f"{view.name}: ") for notice in full.notices]
-    if has_colour(full.rgb):
+    notes = [notice.removeprefix(f"{view.name}: ") for notice in found.small.notices]
+    if found.has_colour:
         notes.append("has colours of its own, which the network does not get to see")
-    lines = [f"<b>{html.escape(view.name)}</b> &ensp; {width} &times; {height}"]
+    lines = [f"<b>{html.escape(view.name)}</b> &ensp; {found.width} &times; {found.height}"]
     lines += [f"This photo {html.escape(note)}." for note in notes]
     return "".join(f"<p>{line}</p>" for line in lines)
 

@@ -18,8 +18,8 @@ from tqdm import tqdm
 
 from colorjax.errors import UserError
 from colorjax.pictures import image_io
+from colorjax.pictures.formats import SUFFIXES
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 # Share of the pictures that may be unreadable and be left out with a warning.
 MAX_UNREADABLE = 0.1
 # A member of an archive may claim any size; the largest of these data sets have 15 MB.

@@ -1,0 +1,183 @@
+"""Keeps gradio to the page, whose visitors may ask for what the page asks for, and no more."""
+
+import json
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
+from starlette.responses import PlainTextResponse
+
+from colorjax.coloring.page.folder import remove_leftovers
+
+API = "/gradio_api/"
+UPLOAD = API + "upload"
+# Of what gradio serves: the page, its parts, and what it asks for. The rest fetches from other
+# machines, or runs programs.
+PAGES = {
+    "",
+    "/",
+    *("/config", "/theme.css", "/favicon.ico", "/robots.txt", "/manifest.json"),
+    *(
+        API + name
+        for name in "app_id cancel info queue/data queue/join queue/status reset "
+        "run/predict startup-events theme.css upload upload_progress".split()
+    ),
+}
+FOLDERS = (
+    "/assets/",
+    "/static/",
+    "/svelte/",
+    *(API + x for x in ("call/", "file=/", "heartbeat/")),
+)
+POLICY = (
+    "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; "
+    "frame-ancestors 'self'; form-action 'self'; object-src 'none'"
+)
+# Settings and names of files are short.
+MOST_BYTES_OF_A_CALL = 2**20
+
+
+class Guard:
+    """ASGI middleware; what it refuses never comes to gradio."""
+
+    def __init__(
+        self,
+        app: Callable,
+        folder: Path,
+        uploads: Collection[str],
+        names: Collection[str],
+        most_bytes: int,
+    ):
+        """Wraps an application.
+
+        Args:
+          app: what is guarded.
+          folder: where uploads go.
+          uploads: paths of the files that visitors have uploaded; grows.
+          names: host names, beside the one that is asked, whose pages may ask.
+          most_bytes: of one request that uploads.
+        """
+        self.app, self.folder, self.uploads = app, folder, uploads
+        self.names, self.most_bytes = names, most_bytes
+        self.uploading = 0
+
+    async def __call__(self, scope: dict[str, Any], receive: Callable, send: Callable) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_with_policy(message):
+            if message["type"] == "http.response.start":
+                policy = (b"content-security-policy", POLICY.encode())
+                message = {**message, "headers": [*message["headers"], policy]}
+            await send(message)
+
+        headers, path = Headers(scope=scope), _path_of(scope)
+        app = self.app
+        if not is_of_the_page(path):
+            app = PlainTextResponse("not part of this page", 403)
+        elif is_foreign(headers.get("origin"), headers.get("host", ""), self.names):
+            app = PlainTextResponse("asked by a page elsewhere", 403)
+        elif scope["method"] == "POST":
+            app = self._upload if path == UPLOAD else self._call
+        await app(scope, receive, send_with_policy)
+
+    async def _upload(self, scope: dict[str, Any], receive: Callable, send: Callable) -> None:
+        length = Headers(scope=scope).get("content-length", "")
+        if not length.isdecimal() or int(length) > self.most_bytes:
+            text = f"an upload says how long it is, and has at most {self.most_bytes} bytes"
+            await PlainTextResponse(text, 413)(scope, receive, send)
+            return
+        self.uploading += 1
+        try:
+            await self.app(scope, receive, send)
+        except ClientDisconnect:
+            pass  # Nobody is left to be told.
+        finally:
+            self.uploading -= 1
+            if not self.uploading:
+                remove_leftovers(self.folder)
+
+    async def _call(self, scope: dict[str, Any], receive: Callable, send: Callable) -> None:
+        body = await _whole(receive, MOST_BYTES_OF_A_CALL)
+        if body is None:
+            refusal = PlainTextResponse(f"more than {MOST_BYTES_OF_A_CALL} bytes", 413)
+        elif not self._names_uploads_alone(body):
+            refusal = PlainTextResponse("names a file that was not uploaded to this page", 403)
+        else:
+            await self.app(scope, _again(body, receive), send)
+            return
+        await refusal(scope, receive, send)
+
+    def _names_uploads_alone(self, body: bytes) -> bool:
+        """Whether JSON, or nothing, has no file in it but uploads; gradio fetches addresses."""
+        if not body:
+            return True
+        try:
+            call = json.loads(body)
+        except (ValueError, RecursionError):
+            return False
+        if isinstance(call, dict):
+            # Of what was clicked on; no file is taken from there.
+            call = {key: value for key, value in call.items() if key != "event_data"}
+        return all(isinstance(path, str) and path in self.uploads for path in _paths_in(call))
+
+
+def _path_of(scope: dict[str, Any]) -> str:
+    """The path that is asked for, without the one under which a proxy has the page."""
+    path, root = scope["path"], urlsplit(scope.get("root_path", "")).path.rstrip("/")
+    return path[len(root) :] if root and f"{path}/".startswith(f"{root}/") else path
+
+
+def is_of_the_page(path: str) -> bool:
+    """Whether a path is one that the page asks for."""
+    return path in PAGES or path.removesuffix("/") in PAGES or path.startswith(FOLDERS)
+
+
+def is_foreign(origin: str | None, host: str, names: Collection[str]) -> bool:
+    """Whether a request comes from a page elsewhere; what is no browser names no origin."""
+    if origin is None:
+        return False
+    try:
+        parts = urlsplit(origin)
+        return parts.netloc.lower() != host.lower() and parts.hostname not in names
+    except ValueError:
+        return True
+
+
+def _paths_in(value: Any) -> list[Any]:
+    """The paths of all files in a JSON value."""
+    found, left = [], [value]
+    while left:
+        one = left.pop()
+        if isinstance(one, dict):
+            found += [one["path"]] if "path" in one else []
+            left += one.values()
+        elif isinstance(one, list):
+            left += one
+    return found
+
+
+async def _whole(receive: Callable, most: int) -> bytes | None:
+    """The body of a request; None if it is longer than that."""
+    body = b""
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if len(body) > most:
+            return None
+        if not message.get("more_body"):
+            return body
+
+
+def _again(body: bytes, receive: Callable) -> Callable:
+    """Gives a body that was taken already, and then what comes after it."""
+    messages = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def once_more():
+        return messages.pop() if messages else await receive()
+
+    return once_more

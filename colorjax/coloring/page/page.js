@@ -1,0 +1,85 @@
+// What gradio's own parts leave out: names for those who do not see, keys, and pasting.
+// `names` are those of the examples.
+(names) => {
+  const STEP = 0.05;
+  const KINDS = "image/*,.tif,.tiff,.bmp,.webp,.gif";
+  const find = (what) => document.querySelector(what);
+  const all = (what) => [...document.querySelectorAll(what)];
+  const set = (part, name, value) => {
+    if (part && part.getAttribute(name) !== value) part.setAttribute(name, value);
+  };
+
+  const line = () => find("#result [data-testid=slider]");
+  // The picture that the line is drawn over, and what share of its width is left of the line.
+  const frame = () => find("#result img").getBoundingClientRect();
+  const share = () => parseFloat(find("#result img.fixed").style.clipPath.split(" ").at(-1)) / 100;
+
+  const say = () => {
+    const value = Math.round(100 * Math.min(1, Math.max(0, share())));
+    set(line(), "aria-valuenow", `${value}`);
+    set(line(), "aria-valuetext", `before on the left ${value} per cent, after on the rest`);
+  };
+
+  const move = (to) => {
+    const { left, width, top } = frame();
+    const at = { clientX: left + to * width, clientY: top, view: window, bubbles: true };
+    line().dispatchEvent(new MouseEvent("mousedown", at));
+    window.dispatchEvent(new MouseEvent("mouseup", at));
+    requestAnimationFrame(say);
+  };
+
+  const keyed = (event) => {
+    // A screen has whole pixels, whose errors are not to add up.
+    const now = STEP * Math.round(share() / STEP);
+    const to = {
+      ArrowLeft: now - STEP,
+      ArrowDown: now - STEP,
+      ArrowRight: now + STEP,
+      ArrowUp: now + STEP,
+      Home: 0,
+      End: 1,
+    }[event.key];
+    if (to === undefined) return;
+    event.preventDefault();
+    move(Math.min(1, Math.max(0, to)));
+  };
+
+  const tidy = () => {
+    const photo = find("#caption b")?.textContent ?? "the photo";
+    const [before, after] = all("#result img");
+    set(before, "alt", `${photo}, before`);
+    set(after, "alt", `${photo}, coloured`);
+    all("#queue .thumbnail-item, #gallery .thumbnail-item").forEach((button) => {
+      const words = button.querySelector(".caption-label")?.textContent?.trim();
+      set(button.querySelector("img"), "alt", words ?? "");
+      if (words) set(button, "aria-label", words);
+    });
+    all("#examples button").forEach((button, i) => {
+      set(button, "aria-label", names[i]);
+      set(button.querySelector("img"), "alt", names[i]);
+    });
+    // Drops of any kind are answered in words; the chooser begins with pictures.
+    set(find("#upload input[type=file]"), "accept", KINDS);
+    if (line() && !line().hasAttribute("tabindex")) {
+      set(line(), "tabindex", "0");
+      set(line(), "role", "slider");
+      set(line(), "aria-label", "Line between before and after");
+      set(line(), "aria-valuemin", "0");
+      set(line(), "aria-valuemax", "100");
+      line().addEventListener("keydown", keyed);
+      line().addEventListener("focus", say);
+    }
+  };
+
+  document.addEventListener("paste", (event) => {
+    const files = event.clipboardData?.files;
+    const input = find("#upload input[type=file]");
+    if (!files?.length || !input) return;
+    event.preventDefault();
+    input.files = files;
+    input.dispatchEvent(new Event("change"));
+  });
+
+  new MutationObserver(tidy).observe(document.body, { childList: true, subtree: true });
+  tidy();
+}

@@ -1,0 +1,379 @@
+"""The settings of a run: what a config becomes once it is complete and checked.
+
+A config is what a user writes, or what a run's `config.json` and a released file hold. `complete`
+makes `Settings` of it at the doors; every function further in takes those, or the part of them that
+it needs. A field with a default here is one that runs of older versions lack; the default is what
+they did. `configs/classify.py` says what each setting means.
+"""
+
+import dataclasses
+import difflib
+import math
+import reprlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, get_args, get_origin, get_type_hints
+
+from colorjax.errors import UserError, check_at_least, check_choice, check_share
+from colorjax.ops import decoding, resample
+from colorjax.ops.spaces import SPACES
+
+OBJECTIVES = ("classification", "regression")
+REGRESSION_LOSSES = ("l2", "huber")
+BIN_LAYOUTS = ("channels", "joint")
+BIN_VALUES = ("center", "mean")
+FITS = ("crop", "scale")
+SCHEDULES = ("constant", "cosine")
+OPTIMIZERS = ("adam", "nesterov")
+DTYPES = ("float32", "bfloat16")
+MOST_BINS = 10_000  # of one group; the scores of a pixel are as many
+MOST_SEED = 2**32 - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Which photographs, and how they are cut."""
+
+    source: str
+    holdout: float
+    load_size: int
+    crop_size: int
+    min_chroma: float
+    max_unreadable: float
+    num_threads: int
+    statistics_images: int
+    tfds_dir: str = ""
+    cache_dir: str = ""
+    max_images: int = 0
+    holdout_folders: tuple[str, ...] = ()
+    weights: tuple = ()
+    scale_jitter: float = 0.0
+    resident: bool = False
+    fit: str = "crop"
+    test: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augment:
+    """What is done at random to photographs in training."""
+
+    crop: bool = True
+    flip: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regression:
+    """The loss of a network that predicts chroma itself."""
+
+    loss: str = "l2"
+    huber_m: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bins:
+    """What chroma is classified into."""
+
+    num_bins: int
+    low: float
+    high: float
+    value: str
+    layout: str = "channels"
+    joint_width: float = 10.0
+    softness: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rebalance:
+    """Whether, and by how much, rare colours weigh more in the loss."""
+
+    enabled: bool = False
+    uniform: float = 0.5
+    sigma: float = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoding:
+    """How scores become chroma: the arguments of `decoding.decode`.
+
+    Attributes:
+      method: one of `decoding.METHODS`; argmax is the paper's.
+      temperature: of annealed and sample, > 0; may be traced, as may seed and rebalance.
+      seed: of sample.
+      rebalance: how much of the loss's weights stays in the scores, from 0 to 1.
+    """
+
+    method: str = "argmax"
+    temperature: float = 0.38
+    seed: int = 0
+    rebalance: float = 1.0
+
+
+ARGMAX = Decoding()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """The network, and what its encoder starts from."""
+
+    encoder_weights: str
+    calibrate_batch_norm: bool
+    encoder_batch_norm: bool
+    final_batch_norm: bool
+    residual_units: bool
+    merge: str
+    decoder_features: tuple[int, ...]
+    final_features: tuple[int, ...]
+    upscaling: str
+    width: float
+    dtype: str
+    encoder: str = "vgg16"
+    train_depthwise: bool = True
+    frozen_stages: int = 0
+    skip_batch_norm: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimizer:
+    """By which rule parameters change, and how fast."""
+
+    name: str
+    learning_rate: float
+    b1: float
+    b2: float
+    schedule: str
+    warmup_steps: int
+    clip_norm: float
+    weight_decay: float
+    momentum: float = 0.9
+    encoder_rate: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """All settings of a run, laid out as in a config."""
+
+    seed: int
+    batch_size: int
+    num_steps: int
+    log_every: int
+    eval_every: int
+    checkpoint_every: int
+    data: Data
+    bins: Bins
+    model: Model
+    optimizer: Optimizer
+    figure_images: int = 6
+    max_skipped: int = 20
+    steps_before: int = 0
+    num_seconds: float = 0.0
+    init_from: str = ""
+    ema: float = 0.0
+    frames: float = 0.0
+    ageing: float = 0.0
+    accumulate: int = 1
+    augment: Augment = Augment()
+    objective: str = "classification"
+    space: str = "luv"
+    regression: Regression = Regression()
+    rebalance: Rebalance = Rebalance()
+    decoding: Decoding = ARGMAX
+    # Of studies.
+    mode: str = "train"
+    sweep: tuple = ()
+    sweep_by: str = "loss"
+    sweep_index: int = -1
+    experiments: tuple = ()
+    decodings: tuple = ()
+    decoded: tuple[str, ...] = ()
+    pictured: tuple[str, ...] = ()
+
+
+def complete(config: Any) -> Settings:
+    """The settings of a config, with what older versions left out filled in.
+
+    Args:
+      config: a ConfigDict, the dict that it came from, or settings, which are returned as they are.
+    Raises:
+      UserError: a setting is missing, unknown, of another type or out of its range.
+    """
+    if isinstance(config, Settings):
+        return config
+    content = config.to_dict() if hasattr(config, "to_dict") else config
+    settings = _read(Settings, content, "")
+    check(settings)
+    return settings
+
+
+def as_dict(settings: Settings) -> dict[str, Any]:
+    """The config that `complete` would make these settings of."""
+    return dataclasses.asdict(settings)
+
+
+def changed(settings: Settings, changes: Mapping[str, Any]) -> Settings:
+    """With other values by dotted name, {"data.source": "sample"}; UserError as of `complete`."""
+    tree = as_dict(settings)
+    for name, value in changes.items():
+        *groups, last = name.split(".")
+        part = tree
+        for group in groups:
+            part = part.get(group)
+            if not isinstance(part, dict):
+                raise UserError(f"there is no setting {name!r}")
+        part[last] = value
+    return complete(tree)
+
+
+def _read(kind: type, content: Any, where: str) -> Any:
+    """A dataclass from a mapping; `where` is what its fields' names begin with."""
+    if not isinstance(content, Mapping):
+        place = where.removesuffix(".") or "the config"
+        raise UserError(f"{place} is {reprlib.repr(content)}, want settings by their names")
+    hints = get_type_hints(kind)
+    for name in content:
+        if name not in hints:
+            close = difflib.get_close_matches(str(name), hints, 1)
+            suggestion = f", did you mean {where + close[0]!r}?" if close else ""
+            raise UserError(f"there is no setting {f'{where}{name}'!r}{suggestion}")
+    values = {}
+    for field in dataclasses.fields(kind):
+        value, name = content.get(field.name), f"{where}{field.name}"
+        if value is None:
+            if field.default is dataclasses.MISSING:
+                raise UserError(f"the config has no {name}")
+        elif dataclasses.is_dataclass(hints[field.name]):
+            values[field.name] = _read(hints[field.name], value, f"{name}.")
+        else:
+            values[field.name] = _value(name, value, hints[field.name])
+    return kind(**values)
+
+
+def _value(name: str, value: Any, kind: Any) -> Any:
+    """The value of one setting as the type that it is to have; JSON's lists become tuples."""
+    if kind is float and _is_number(value):
+        if not math.isfinite(value):
+            raise UserError(f"{name} is {value}, want a finite number")
+        return float(value)
+    if (get_origin(kind) or kind) is tuple and isinstance(value, list | tuple):
+        if not get_args(kind):
+            return _tuples(value)
+        element, _ = get_args(kind)
+        return tuple(_value(f"{name}[{i}]", x, element) for i, x in enumerate(value))
+    if kind in (str, bool, int) and type(value) is kind:
+        return value
+    wanted = {float: "a number", int: "a whole number", str: "a text", bool: "True or False"}
+    raise UserError(f"{name} is {reprlib.repr(value)}, want {wanted.get(kind, 'a tuple')}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _tuples(tree: Any) -> Any:
+    return tuple(map(_tuples, tree)) if isinstance(tree, list | tuple) else tree
+
+
+def check(settings: Settings) -> None:
+    """Raises UserError for a choice that there is not, or a number out of its range.
+
+    What depends on the encoder is checked where the network is built, what depends on the devices
+    where training begins.
+    """
+    check_seed("seed", settings.seed)
+    for name in (
+        "num_steps",
+        "log_every",
+        "eval_every",
+        "checkpoint_every",
+        "max_skipped",
+        "accumulate",
+    ):
+        check_at_least(name, getattr(settings, name), 1)
+    check_at_least("steps_before", settings.steps_before, 0)
+    check_at_least("num_seconds", settings.num_seconds, 0)
+    check_at_least("figure_images", settings.figure_images, 0)
+    for name in ("ageing", "frames", "ema"):
+        check_share(name, getattr(settings, name))
+    check_choice("objective", settings.objective, OBJECTIVES)
+    check_choice("space", settings.space, tuple(SPACES))
+    check_choice("regression.loss", settings.regression.loss, REGRESSION_LOSSES)
+    check_at_least("rebalance.sigma", settings.rebalance.sigma, 0)
+    check_share("rebalance.uniform", settings.rebalance.uniform)
+    _check_data(settings.data)
+    if settings.data.scale_jitter and not settings.augment.crop:
+        raise UserError(
+            f"data.scale_jitter is {settings.data.scale_jitter} with augment.crop False, want 0"
+        )
+    _check_bins(settings.bins)
+    _check_decoding(settings.decoding)
+    _check_model(settings.model)
+    _check_optimizer(settings.optimizer)
+
+
+def check_seed(name: str, seed: int) -> None:
+    """Raises UserError unless `seed`, the setting called `name`, is a seed of random numbers."""
+    check_at_least(name, seed, 0)
+    if seed > MOST_SEED:
+        raise UserError(f"{name} is {seed}, want at most {MOST_SEED}")
+
+
+def _check_data(data: Data) -> None:
+    check_at_least("data.load_size", data.load_size, 1)
+    check_at_least("data.max_images", data.max_images, 0)
+    check_at_least("data.statistics_images", data.statistics_images, 1)
+    check_at_least("data.num_threads", data.num_threads, 1)
+    check_share("data.max_unreadable", data.max_unreadable)
+    check_choice("data.fit", data.fit, FITS)
+    check_share("data.test", data.test)
+    if not 0 <= data.scale_jitter < 1:
+        raise UserError(f"data.scale_jitter is {data.scale_jitter}, want a share below 1")
+    for pair in data.weights:
+        good = isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str)
+        if not good or not _is_number(pair[1]) or not 0 < pair[1] < math.inf:
+            raise UserError(
+                f"data.weights has {pair!r}, want pairs of a folder's name and a number above 0, "
+                "such as (('scenes', 0.5),)"
+            )
+
+
+def _check_bins(bins: Bins) -> None:
+    check_choice("bins.layout", bins.layout, BIN_LAYOUTS)
+    check_choice("bins.value", bins.value, BIN_VALUES)
+    check_at_least("bins.softness", bins.softness, 0)
+    # The plane of chroma is some 300 wide, and hardly half of its squares hold a colour.
+    check_at_least("bins.joint_width", bins.joint_width, 2.0)
+    if not bins.low < bins.high or bins.num_bins < 1:
+        raise UserError(
+            f"bins are {bins.num_bins} on [{bins.low}, {bins.high}], "
+            "want at least one, and bins.low below bins.high"
+        )
+    if bins.num_bins > MOST_BINS:
+        raise UserError(f"bins.num_bins is {bins.num_bins}, want at most {MOST_BINS}")
+
+
+def _check_decoding(how: Decoding) -> None:
+    check_choice("decoding.method", how.method, decoding.METHODS)
+    check_at_least("decoding.temperature", how.temperature, 1e-3)
+    check_seed("decoding.seed", how.seed)
+    check_share("decoding.rebalance", how.rebalance)
+
+
+def _check_model(model: Model) -> None:
+    check_choice("model.upscaling", model.upscaling, resample.METHODS)
+    check_choice("model.dtype", model.dtype, DTYPES)
+    check_at_least("model.width", model.width, 1 / 64)
+    check_at_least("model.frozen_stages", model.frozen_stages, 0)
+    for name in ("decoder_features", "final_features"):
+        for depth in getattr(model, name):
+            check_at_least(f"model.{name}", depth, 1)
+
+
+def _check_optimizer(optimizer: Optimizer) -> None:
+    check_choice("optimizer.name", optimizer.name, OPTIMIZERS)
+    check_choice("optimizer.schedule", optimizer.schedule, SCHEDULES)
+    check_at_least("optimizer.warmup_steps", optimizer.warmup_steps, 0)
+    for name in ("learning_rate", "clip_norm", "weight_decay", "encoder_rate"):
+        check_at_least(f"optimizer.{name}", getattr(optimizer, name), 0)
+    for name in ("b1", "b2", "momentum"):
+        if not 0 <= getattr(optimizer, name) < 1:
+            found = getattr(optimizer, name)
+            raise UserError(f"optimizer.{name} is {found}, want a share below 1")

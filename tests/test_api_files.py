@@ -1,0 +1,141 @@
+"""The Python interface and files: what it takes, and that what it writes carries what was there."""
+
+import io
+import multiprocessing
+import os
+import pickle
+
+import numpy as np
+import pytest
+from networks import save_run, tiny_network
+from pictures import encode, noise
+from PIL import Image, JpegImagePlugin
+
+import colorjax
+from colorjax.coloring import api
+from colorjax.errors import UserError
+from colorjax.pictures import image_io, photo
+
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/">by me</x:xmpmeta>'
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return str(save_run(tmp_path_factory.mktemp("model"), tiny_network()))
+
+
+@pytest.fixture(scope="module")
+def colorizer(model):
+    return api.Colorizer(model)
+
+
+def old_jpeg():
+    exif = Image.Exif()
+    exif[0x010E] = "a street"
+    return encode(noise(24, 32), "JPEG", exif=exif, dpi=(300, 300), xmp=XMP)
+
+
+def assert_carries_it_all(data):
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.getexif()[0x010E] == "a street"
+        assert image.info["xmp"].rstrip(b"\0") == XMP and image.info["dpi"] == (300, 300)
+        assert JpegImagePlugin.get_sampling(image) == 0  # 4:4:4
+
+
+def test_a_file_is_coloured_into_a_file_as_the_command_does_it(colorizer, tmp_path):
+    (tmp_path / "old.jpg").write_bytes(old_jpeg())
+    notices = colorizer.colorize_file(tmp_path / "old.jpg", tmp_path / "new.jpg", saturation=1.2)
+    assert notices == ()
+    assert_carries_it_all((tmp_path / "new.jpg").read_bytes())
+    stream = io.BytesIO()
+    colorizer.colorize_file(old_jpeg(), stream, format="png", saturation=1.2)
+    want = colorizer.colorize(old_jpeg(), saturation=1.2)
+    np.testing.assert_array_equal(np.asarray(Image.open(stream)), np.asarray(want))
+
+
+def test_a_saved_image_carries_what_the_photo_did(tmp_path):
+    source = photo.read_photo(old_jpeg())
+    image = photo.as_image(source.rgb, source)
+    assert colorjax.save(image, tmp_path / "new.jpg") == ()
+    assert_carries_it_all((tmp_path / "new.jpg").read_bytes())
+    rgba = Image.fromarray(noise(4, 5, 4))
+    (notice,) = colorjax.save(rgba, tmp_path / "flat.jpg")
+    assert notice.endswith("a JPEG has no transparency, so the photo is laid on white")
+    colorjax.save(rgba, tmp_path / "same.png")
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "same.png")), np.asarray(rgba))
+
+
+def test_a_target_that_cannot_be_written_is_told_before_the_work(colorizer, monkeypatch):
+    monkeypatch.setattr(api, "colorize", None)
+    with pytest.raises(UserError, match="new.xyz: photos are written as"):
+        colorizer.colorize_file(old_jpeg(), "new.xyz")
+    with pytest.raises(UserError, match="new.xyz: photos are written as"):
+        colorjax.save(Image.new("RGB", (2, 2)), "new.xyz")
+
+
+def test_whatever_holds_the_bytes_of_a_picture_is_taken(tmp_path):
+    data = old_jpeg()
+    (tmp_path / "old.jpg").write_bytes(data)
+    written = io.BytesIO()
+    written.write(data)
+    want = photo.read_photo(data)
+    with open(tmp_path / "old.jpg", "rb") as file:
+        for source in (bytearray(data), memoryview(data), written, file, io.BytesIO(data)):
+            got = api._photo(source)
+            np.testing.assert_array_equal(got.rgb, want.rgb)
+            assert got.metadata == want.metadata
+
+    class Pipe(io.RawIOBase):
+        def read(self, size=-1):
+            return data
+
+    np.testing.assert_array_equal(api._photo(Pipe()).rgb, want.rgb)
+
+
+def test_an_open_file_is_named_and_one_of_text_refused(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("once upon a time")
+    with open(path, "rb") as file, pytest.raises(UserError, match="notes.txt: is no JPEG"):
+        api._photo(file)
+    with open(path) as file, pytest.raises(UserError, match="notes.txt: .* want it .* mode 'rb'"):
+        api._photo(file)
+    with pytest.raises(UserError, match="picture: is empty"):
+        api._photo(io.BytesIO())
+
+
+def test_gray_arrays_may_have_an_axis_of_one_channel():
+    gray = noise(3, 4, 1)
+    np.testing.assert_array_equal(api._array(gray), np.repeat(gray, 3, -1))
+    with pytest.raises(ValueError, match="want uint8"):
+        api._array(noise(3, 4, 2))
+
+
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
+def test_a_forked_process_is_told_and_does_not_hang(colorizer):
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            for work in (api.Colorizer, lambda: colorizer.colorize(np.zeros((8, 8), np.uint8))):
+                with pytest.raises(UserError, match=r"forked .* want it spawned"):
+                    work()
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitpid(pid, 0)[1] == 0
+
+
+@pytest.mark.slow
+def test_spawned_processes_colour(colorizer):
+    photos = [noise(24, 32), noise(24, 32, seed=1)]
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        got = pool.map(colorizer.colorize, photos)
+    for one, image in zip(photos, got, strict=True):
+        difference = np.asarray(image, int) - np.asarray(colorizer.colorize(one), int)
+        assert np.abs(difference).max() <= 1
+
+
+def test_errors_come_back_from_other_processes():
+    error = image_io.CutShortError("a.jpg", "it ends")
+    again = pickle.loads(pickle.dumps(error))
+    assert str(again) == str(error) and again.reason == "it ends"

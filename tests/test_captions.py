@@ -1,0 +1,142 @@
+"""Captions: what people have written into a file goes into the file of the result."""
+
+import io
+import struct
+
+import numpy as np
+import pytest
+import tifffile
+from pictures import encode, noise
+from PIL import Image, IptcImagePlugin, PngImagePlugin
+
+from colorjax.pictures import captions, photo, writing
+
+# Record 2: dataset 120, the caption, and 80, who wrote it.
+IPTC = b"".join(
+    struct.pack(">BBBH", 0x1C, 2, dataset, len(text)) + text
+    for dataset, text in ((120, b"Market day, 1912"), (80, b"A. Photographer"))
+)
+TEXTS = (("Comment", "sent by aunt Zoë"), ("Title", "Market day"), ("Author", "Ω Photographer"))
+
+
+def with_iptc(format):
+    rgb = noise(16, 16)
+    if format == "JPEG":
+        return encode(rgb, format, extra=captions.jpeg_segment(IPTC))
+    if format == "TIFF":
+        return encode(rgb, format, tiffinfo={33723: IPTC})
+    return encode(rgb, format, pnginfo=captions.png_texts(IPTC, ()))
+
+
+def written(data, format):
+    got = photo.read_photo(data, name="a")
+    stream = io.BytesIO()
+    notices = got.notices + writing.write_photo(stream, got.rgb, got, format=format)
+    return stream.getvalue(), notices
+
+
+@pytest.mark.parametrize("target", ["jpg", "png", "tif", "webp"])
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF"])
+def test_iptc_travels_between_formats_or_is_told(format, target):
+    data, notices = written(with_iptc(format), target)
+    again = photo.read_photo(data).metadata.iptc
+    if target == "webp":
+        sentence = "output: a WebP has no place for IPTC captions, so the photo's are left out"
+        assert again is None and notices == (sentence,)
+    else:
+        assert again.rstrip(b"\0") == IPTC and notices == ()
+        if target != "png":  # of which Pillow knows nothing
+            records = IptcImagePlugin.getiptcinfo(Image.open(io.BytesIO(data)))
+            assert records[2, 120] == b"Market day, 1912"
+
+
+def test_iptc_of_a_tiff_may_be_declared_as_numbers_or_among_photoshops_resources():
+    padded = IPTC + bytes(-len(IPTC) % 4)
+    for written, read in ("<<", ">>", "<>", "><"):
+        numbers = struct.unpack(f"{read}{len(padded) // 4}I", padded)
+        stream = io.BytesIO()
+        extra = [(33723, 4, len(numbers), numbers, True)]
+        tifffile.imwrite(stream, noise(8, 8), photometric="rgb", extratags=extra, byteorder=written)
+        assert photo.read_photo(stream.getvalue()).metadata.iptc == padded
+    other = struct.pack(">4sH2sI", b"8BIM", 0x03F3, b"\1x", 3) + b"odd\0"
+    resources = other + captions._as_resource(IPTC)
+    data = encode(noise(8, 8), "TIFF", tiffinfo={34377: resources})
+    assert photo.read_photo(data).metadata.iptc == IPTC
+
+
+@pytest.mark.parametrize(
+    "text", ["", "\niptc\n 4\nzz", "\niptc\n 4\n1c", "\niptc\n 12\n3842494d0404", "x"]
+)
+def test_damaged_captions_do_not_concern_the_pixels(text):
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add_text("Raw profile type iptc", text)
+    rgb = noise(8, 8)
+    np.testing.assert_array_equal(photo.read_photo(encode(rgb, pnginfo=chunks)).rgb, rgb)
+    for end in range(1, 40, 3):
+        data = encode(rgb, "TIFF", tiffinfo={34377: captions._as_resource(IPTC)[:end]})
+        np.testing.assert_array_equal(photo.read_photo(data).rgb, rgb)
+
+
+@pytest.mark.parametrize("target", ["jpg", "png", "tif", "webp"])
+def test_a_jpegs_comment_travels_or_is_told(target):
+    data, notices = written(encode(noise(16, 16), "JPEG", comment="sent by aunt Zoë"), target)
+    if target == "webp":
+        assert notices == ("output: a WebP has no place for the photo's texts: Comment left out",)
+        return
+    assert notices == ()
+    image = Image.open(io.BytesIO(data))
+    if target == "jpg":
+        assert image.info["comment"] == "sent by aunt Zoë".encode()
+    elif target == "png":
+        assert image.text == {"Comment": "sent by aunt Zoë"}
+    else:
+        assert "aunt Zo" in image.tag_v2[270]
+
+
+@pytest.mark.parametrize("target", ["jpg", "png", "tif", "webp"])
+def test_texts_of_a_png_travel_or_are_named(target):
+    data, notices = written(encode(noise(16, 16), pnginfo=captions.png_texts(None, TEXTS)), target)
+    if target == "png":
+        assert photo.read_photo(data).metadata.texts == TEXTS and notices == ()
+        return
+    kind, left = {"jpg": ("JPEG", ""), "tif": ("TIFF", ""), "webp": ("WebP", "Comment, ")}[target]
+    sentence = f"output: a {kind} has no place for the photo's texts: {left}Title, Author left out"
+    assert notices == (sentence,)
+
+
+def test_a_description_in_exif_goes_before_a_comment():
+    exif = Image.Exif()
+    exif[270] = "a street"
+    data, notices = written(encode(noise(8, 8), "JPEG", exif=exif, comment="hello"), "tif")
+    assert Image.open(io.BytesIO(data)).tag_v2[270] == "a street"
+    assert notices == ("output: a TIFF has no place for the photo's texts: Comment left out",)
+
+
+def test_comments_of_every_encoding_and_number_are_read():
+    latin = encode(noise(8, 8), "JPEG", comment="Zoë".encode("latin-1"))
+    segment = b"\xff\xfe" + struct.pack(">H", 7) + b"first"
+    got = photo.read_photo(latin[:2] + segment + latin[2:])
+    assert got.metadata.texts == (("Comment", "first"), ("Comment", "Zoë"))
+    gif = encode(Image.fromarray(noise(8, 8)).quantize(8), "GIF", comment=b"an old one")
+    assert photo.read_photo(gif).metadata.texts == (("Comment", "an old one"),)
+
+
+def test_what_is_too_long_for_a_jpeg_is_told():
+    texts = (("Comment", "x" * 66_000),)
+    _, notices = written(encode(noise(8, 8), pnginfo=captions.png_texts(None, texts)), "jpg")
+    assert notices == ("output: a JPEG has no place for the photo's texts: Comment left out",)
+    longer = IPTC + struct.pack(">BBBH", 0x1C, 2, 120, 32_000) * 1 + bytes(65_500)
+    _, notices = written(encode(noise(8, 8), pnginfo=captions.png_texts(longer, ())), "jpg")
+    assert "a JPEG holds at most 65506 bytes of IPTC" in notices[0]
+
+
+def test_images_of_pillow_bring_their_captions_too():
+    for data in (with_iptc("JPEG"), with_iptc("TIFF"), with_iptc("PNG")):
+        got = photo.from_image(Image.open(io.BytesIO(data)))
+        assert got.metadata.iptc.rstrip(b"\0") == IPTC
+        again = photo.from_image(photo.as_image(got.rgb, got))
+        assert again.metadata == got.metadata
+    data = encode(noise(8, 8), pnginfo=captions.png_texts(None, TEXTS))
+    got = photo.from_image(Image.open(io.BytesIO(data)))
+    assert got.metadata.texts == TEXTS
+    assert photo.from_image(photo.as_image(got.rgb, got)).metadata.texts == TEXTS

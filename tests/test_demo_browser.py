@@ -1,0 +1,247 @@
+"""The page in a browser, at the width of a desktop and of a phone."""
+
+import fcntl
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("gradio", reason="gradio is missing: pip install 'colorjax[demo]'")
+
+from pages import CONTROLS, colorizer, picture, rgb_of, server, visit, wait_until, write
+from pictures import gray_steps, spread
+
+from colorjax.coloring.page import events
+
+__all__ = ["colorizer", "server"]  # fixtures
+# Where Debian puts it.
+CHROMIUM = "/usr/bin/chromium"
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+# The addresses of what the slider shows.
+SHOWN = "[...document.querySelectorAll('#result img')].map(i => i.src).join(' ')"
+LINE = "#result [data-testid=slider]"
+
+
+def chromium() -> str:
+    """The browser; brought from Debian where the tests are to have one, and skipped elsewhere."""
+    wanted = os.environ.get("CI") or os.environ.get("COLORJAX_TEST_BROWSER")
+    if wanted and os.geteuid() == 0 and shutil.which("apt-get"):
+        # Of the processes that tests run in, one brings it.
+        with open(Path(tempfile.gettempdir(), "colorjax-chromium.lock"), "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not os.path.exists(CHROMIUM):
+                apt = ["apt-get", "--quiet", "--yes"]
+                subprocess.run([*apt, "update"], check=True)
+                subprocess.run([*apt, "install", "--no-install-recommends", "chromium"], check=True)
+    if not os.path.exists(CHROMIUM):
+        pytest.skip(f"{CHROMIUM} is missing: apt-get install chromium")
+    return CHROMIUM
+
+
+@pytest.fixture(params=[1280, 390], ids=["desktop", "phone"])
+def tab(request, server, tmp_path):
+    """The page at the width of a desktop or a phone; it may ask no host but its own."""
+    sync_api = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is missing: pip install 'colorjax[browser]'"
+    )
+    asked, wrong = [], []
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch_persistent_context(
+            tmp_path / "profile",
+            executable_path=chromium(),
+            args=FLAGS,
+            viewport={"width": request.param, "height": 844},
+        )
+        tab = browser.new_page()
+        tab.on("request", lambda one: asked.append(one.url))
+        tab.on("pageerror", lambda error: wrong.append(str(error)))
+        tab.goto(server.local_url)
+        tab.wait_for_selector("#result img")
+        yield tab
+        browser.close()
+    inside = (server.local_url, "data:", "blob:")
+    assert len(asked) > 10 and [url for url in asked if not url.startswith(inside)] == []
+    assert wrong == []
+
+
+def upload(tab, path) -> None:
+    tab.set_input_files("#upload input[type=file]", path)
+
+
+def wait_for(tab, name: str) -> None:
+    """Waits until a photo is shown."""
+    tab.wait_for_function(
+        "name => document.querySelector('#caption').innerText.includes(name)", arg=name
+    )
+
+
+def wait_for_other(tab, seen: set[str]) -> None:
+    """Waits until the slider shows what it has not shown yet, and adds that."""
+    tab.wait_for_function("seen => !seen.includes(" + SHOWN + ")", arg=list(seen))
+    seen.add(shown(tab))
+
+
+def overflow(tab) -> int:
+    """Pixels by which the page is wider than the window."""
+    return tab.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+
+
+def shown(tab) -> str:
+    return tab.evaluate(SHOWN)
+
+
+def test_a_photo_is_coloured_compared_and_downloaded(tab, tmp_path):
+    photo = picture(300, 421)
+    upload(tab, write(tmp_path / "house.png", photo))
+    wait_for(tab, "house.png")
+    assert "421 × 300" in tab.inner_text("#caption") and overflow(tab) <= 0
+
+    def cut():
+        return tab.eval_on_selector_all("#result img", "all => all.map(i => i.style.cssText)")
+
+    tab.wait_for_function("[...document.querySelectorAll('#result img')].every(i => i.complete)")
+    before, box = cut(), tab.locator("#result").bounding_box()
+    y = box["y"] + box["height"] / 2
+    tab.mouse.move(box["x"] + box["width"] / 2, y)
+    tab.mouse.down()
+    tab.mouse.move(box["x"] + box["width"] / 5, y, steps=5)
+    tab.mouse.up()
+    assert cut() != before
+    with tab.expect_download() as download:
+        tab.click("#download")
+    tab.wait_for_selector("#download:enabled:has-text('Download')")
+    assert download.value.suggested_filename == "house_color.png"
+    full = rgb_of(download.value.path())
+    assert full.shape == photo.shape and spread(full) > 5.0
+    assert np.abs(gray_steps(full) - gray_steps(photo)).max() <= 1.0
+
+
+def test_settings_and_draws_change_what_is_shown_until_they_are_reset(tab):
+    tab.click("#examples button >> nth=2")
+    wait_for(tab, "cat.jpg")
+    seen = {shown(tab)}
+    assert not tab.get_by_label("Average").is_visible()
+    tab.click("#settings > button")
+    tab.get_by_label("Average").check()
+    wait_for_other(tab, seen)
+    tab.click("#draw")
+    tab.wait_for_selector("#gallery img")
+    tab.wait_for_selector("#draw:enabled:has-text('Draw')")
+    assert tab.locator("#gallery img").count() == 4 and overflow(tab) <= 0
+    tab.wait_for_selector("#gallery img[alt='Draw 2']")
+    tab.click("#gallery button >> nth=2")
+    wait_for_other(tab, seen)
+    assert tab.get_by_label("One draw").is_checked()
+    tab.wait_for_function("document.querySelector('#result').getBoundingClientRect().top >= 0")
+    assert tab.get_by_label("Number of the draw").input_value() == "2"
+    # The draw was of this photo; what was set by hand is of the next one too.
+    tab.click("#examples button >> nth=1")
+    wait_for(tab, "astronaut.jpg")
+    assert tab.get_by_label("Average").is_checked()
+    assert tab.get_by_label("Number of the draw").input_value() == "0"
+    seen.add(shown(tab))
+    tab.click("#reset")
+    wait_for_other(tab, seen)
+    assert tab.get_by_label("Most likely").is_checked()
+
+
+def test_several_photos_wait_in_a_queue_and_more_may_come(tab, tmp_path):
+    (tmp_path / "letter.pdf").write_bytes(b"%PDF-1.7")
+    first = [write(tmp_path / f"{name}.png", picture(seed=ord(name))) for name in "ab"]
+    upload(tab, [first[0], tmp_path / "letter.pdf", first[1]])
+    wait_for(tab, "a.png")
+    tab.wait_for_selector("#message [role=alert]")
+    sentence = "letter.pdf: is no JPEG, PNG, WebP, TIFF, BMP or GIF picture"
+    assert tab.inner_text("#message").strip() == sentence
+    tab.wait_for_selector("#queue img[alt='b.png']")
+    tab.click("#queue button >> nth=1")
+    wait_for(tab, "b.png")
+    # The drop zone is there still, and what is pasted goes there.
+    tab.wait_for_selector("#upload [aria-dropeffect]")
+    pasted = Path(write(tmp_path / "c.png", picture(seed=7))).read_bytes()
+    tab.evaluate(
+        """bytes => {
+          const clipboardData = new DataTransfer();
+          clipboardData.items.add(new File([new Uint8Array(bytes)], "c.png", {type: "image/png"}));
+          document.body.dispatchEvent(new ClipboardEvent("paste", {clipboardData, bubbles: true}));
+        }""",
+        list(pasted),
+    )
+    wait_for(tab, "c.png")
+    tab.wait_for_selector("#queue img >> nth=2")
+    assert tab.locator("#queue img").count() == 3 and overflow(tab) <= 0
+
+
+def test_the_line_moves_by_keys_and_all_is_named(tab):
+    tab.wait_for_selector(f"{LINE}[role=slider]")
+    # A mouse leaves no ring behind, a key does.
+    tab.locator("#download").focus()
+    tab.keyboard.press("Tab")
+    tab.focus(LINE)
+
+    def cut():
+        return tab.eval_on_selector("#result img.fixed", "image => image.style.clipPath")
+
+    assert "solid" in tab.eval_on_selector(LINE, "line => getComputedStyle(line).outlineStyle")
+    for key, value in (("Home", 0), ("ArrowRight", 5), ("ArrowUp", 10), ("End", 100)):
+        before = cut()
+        tab.keyboard.press(key)
+        tab.wait_for_selector(f"{LINE}[aria-valuenow='{value}']")
+        assert cut() != before
+    alts = tab.eval_on_selector_all("#result img", "all => all.map(image => image.alt)")
+    assert alts == ["mountain_lake.jpg, before", "mountain_lake.jpg, coloured"]
+    assert tab.get_by_label("sand dune").count() >= 1
+
+
+def test_on_a_phone_choosing_a_photo_comes_first(tab):
+    upload_at, result_at = (tab.locator(part).bounding_box() for part in ("#upload", "#result"))
+    if tab.viewport_size["width"] < 720:
+        assert upload_at["y"] + upload_at["height"] <= result_at["y"]
+    else:
+        assert result_at["x"] + result_at["width"] <= upload_at["x"]
+
+
+def test_a_jpeg_may_be_downloaded(tab):
+    tab.get_by_label("JPEG").check()
+    with tab.expect_download() as download:
+        tab.click("#download")
+    assert download.value.suggested_filename == "mountain_lake_color.jpg"
+
+
+def test_those_who_wait_for_others_are_told_so(tab, monkeypatch):
+    paint, go_on = events.paint, threading.Event()
+    monkeypatch.setattr(events, "paint", lambda *args: go_on.wait(30) and paint(*args))
+    other = visit(tab.url).submit(*CONTROLS, api_name="/change")
+    try:
+        wait_until(lambda: not other.status().code.name == "STARTING")
+        tab.click("#examples button >> nth=3")
+        tab.wait_for_function("document.querySelector('#result').innerText.includes('queue: 1/')")
+    finally:
+        go_on.set()
+    wait_for(tab, "coffee.jpg")
+
+
+def test_a_file_that_is_no_photo_is_told_and_the_page_goes_on(tab, tmp_path):
+    (tmp_path / "notes.jpg").write_text("once upon a time")
+    before = shown(tab)
+    upload(tab, tmp_path / "notes.jpg")
+    tab.wait_for_selector("#message [role=alert]")
+    sentence = "notes.jpg: is no JPEG, PNG, WebP, TIFF, BMP or GIF picture"
+    assert tab.inner_text("#message").strip() == sentence
+    assert shown(tab) == before and overflow(tab) <= 0
+    tab.click("#examples button >> nth=1")
+    tab.wait_for_selector("#message [role=alert]", state="detached")

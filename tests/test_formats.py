@@ -1,0 +1,135 @@
+"""The kinds of picture files: each is found in folders and read; what is passed over is told."""
+
+import base64
+import io
+import sys
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from pictures import encode
+from PIL import Image
+
+from colorjax import cli
+from colorjax.coloring import batch
+from colorjax.commands import colorize as command
+from colorjax.data import places
+from colorjax.errors import UserError
+from colorjax.pictures import formats, image_io, photo, writing
+
+# 64 x 64 pixels, red on the left and blue on the right, described in EXIF as "a street". Encoded
+# once by pillow-heif, as only decoders of HEIF are free of patents and of the GPL.
+HEIC = base64.b64decode("""
+AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAZdtZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAA
+AAAAADRpbG9jAAAAAERAAAIAAQAAAAABuwABAAAAAAAAAC0AAgAAAAAB6AABAAAAAAAAAC4AAAA4aWluZgAAAAAAAgAAABVp
+bmZlAgAAAAABAABodmMxAAAAABVpbmZlAgAAAQACAABFeGlmAAAAAA5waXRtAAAAAAABAAAA1mlwcnAAAAC3aXBjbwAAAHho
+dmNDAQNwAAAAkAAAAAAAHvAA/P34+AAADwNgAAEAGEABDAH//wNwAAADAJAAAAMAAAMAHroCQGEAAQArQgEBA3AAAAMAkAAA
+AwAAAwAeoCCBBZbqSSmubgIaDAgAAAMAyAAAAwAIQGIAAQAHRAHBcrAiQAAAABNjb2xybmNseAABAA0ABoAAAAAUaXNwZQAA
+AAAAAABAAAAAQAAAABBwaXhpAAAAAAMICAgAAAAXaXBtYQAAAAAAAAABAAEEgQIDBAAAABppcmVmAAAAAAAAAA5jZHNjAAIA
+AQABAAAAY21kYXQAAAApKAGvCeAhOXVf//yCP//8Yjch+xZ+U//5m0Pv8CC///c15CrgZ//o3/AAAAAGRXhpZgAATU0AKgAA
+AAgAAQEOAAIAAAAJAAAAGgAAAABhIHN0cmVldAAA
+""")
+
+
+def red_and_blue():
+    rgb = np.full((64, 64, 3), (30, 60, 200), np.uint8)
+    rgb[:, :32] = 200, 40, 30
+    return rgb
+
+
+def test_a_phones_heic_is_read_with_what_it_carries(tmp_path):
+    (tmp_path / "IMG_1.HEIC").write_bytes(HEIC)
+    got = photo.read_photo(tmp_path / "IMG_1.HEIC")
+    assert got.rgb.shape == (64, 64, 3) and got.notices == ()
+    assert np.abs(got.rgb.astype(int) - red_and_blue()).mean() < 12
+    exif = Image.Exif()
+    exif.load(got.metadata.exif)
+    assert exif[0x010E] == "a street"
+    square = image_io.read_square(HEIC, 8)
+    assert square[4, 1, 0] > 150 > square[4, 6, 0]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "format", "options"),
+    [
+        ("avif", "AVIF", {"quality": 95, "subsampling": "4:4:4"}),
+        ("jp2", "JPEG2000", {}),
+        ("jxl", "JXL", {"lossless": True}),
+        ("jfif", "JPEG", {"quality": 95}),
+        ("jpe", "JPEG", {"quality": 95}),
+    ],
+)
+def test_rarer_formats_are_read(suffix, format, options, tmp_path):
+    if format == "JXL":
+        pytest.importorskip("pillow_jxl")
+    path = tmp_path / f"a.{suffix}"
+    path.write_bytes(encode(red_and_blue(), format, **options))
+    assert np.abs(photo.read_photo(path).rgb.astype(int) - red_and_blue()).mean() < 4
+    assert image_io.read_rgb(path).shape == (64, 64, 3)
+    with pytest.raises(UserError, match=f"a.{suffix}: "):
+        path.write_bytes(path.read_bytes()[:40])
+        photo.read_photo(path)
+
+
+@pytest.mark.parametrize(
+    ("format", "head", "package"),
+    [
+        ("HEIF", HEIC, "pip install pi-heif"),
+        ("JXL", b"\xff\x0a" + bytes(40), r"pip install 'colorjax\[jxl\]'"),
+    ],
+)
+def test_a_decoder_that_is_missing_is_named(format, head, package, monkeypatch):
+    module, _ = formats._DECODERS[format]
+    monkeypatch.setitem(sys.modules, module, None)
+    kind = {"HEIF": "HEIF", "JXL": "JPEG XL"}[format]
+    with pytest.raises(UserError, match=f"a.x: is a {kind} file, whose decoder .*{package}$"):
+        photo.read_photo(head, name="a.x")
+
+
+def test_a_file_is_known_by_how_it_begins_and_not_by_its_suffix(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(HEIC)
+    assert photo.read_photo(tmp_path / "a.jpg").rgb.shape == (64, 64, 3)
+
+
+def test_folders_are_searched_for_every_kind_that_is_read(tmp_path):
+    names = [f"{i:02}{suffix}" for i, suffix in enumerate(formats.PHOTO_SUFFIXES)]
+    for name in (*names, "film.mov", "notes.TXT", "more.txt", "README", ".hidden.mov"):
+        (tmp_path / name).write_bytes(b"")
+    found = batch.find([str(tmp_path)])
+    assert [one.source for one in found] == [str(tmp_path / name) for name in names]
+    assert places._picture_keys(tmp_path) == [n for n in names if not n.endswith(".gif")]
+    counts = {".mov": 1, ".txt": 2, "no suffix": 1}
+    assert batch.left_out([str(tmp_path), str(tmp_path)]) == counts
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "b.mov").write_bytes(b"")
+    assert batch.left_out([str(tmp_path)], recursive=True) == counts | {".mov": 2}
+
+
+def test_what_is_passed_over_is_counted_in_the_summary(tmp_path):
+    line = command.summary(1, 0, [], 2.0, {".mov": 2, ".txt": 1})
+    assert line == "1 photo coloured in 2.0 s; of no kind that is read: 2 .mov, 1 .txt"
+    (tmp_path / "film.mov").write_bytes(b"")
+    result = CliRunner().invoke(cli.main, [str(tmp_path)])
+    assert result.exit_code == 1
+    assert "; of no kind that is read: 1 .mov; 1 failed:" in result.stderr
+
+
+@pytest.mark.parametrize("suffix", [".jfif", ".jpe"])
+def test_jpegs_of_other_suffixes_are_written_under_their_own(suffix, tmp_path):
+    found = batch.Found(str(tmp_path / f"a{suffix}"))
+    (target,) = batch.target_names(found, None, None, 1)
+    writing.write_photo(target, red_and_blue())
+    assert target.endswith(f"a_color{suffix}") and Image.open(target).format == "JPEG"
+
+
+def test_the_usual_formats_load_no_decoder_of_others():
+    with image_io.opened(encode(red_and_blue(), "JPEG")) as image:
+        assert image.format == "JPEG"
+    assert formats.by_signature(io.BytesIO(encode(red_and_blue(), "PNG")).read(12)) == "PNG"
+    assert image_io._let_in(b"BM" + bytes(20), image_io.FORMATS, "a") == (
+        "JPEG",
+        "PNG",
+        "WEBP",
+        "TIFF",
+        "BMP",
+    )

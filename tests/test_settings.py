@@ -1,0 +1,114 @@
+"""Settings: what is taken, what is filled in and what is refused at the door."""
+
+import dataclasses
+import json
+import typing
+
+import pytest
+
+from colorjax import settings
+from colorjax.errors import UserError
+from colorjax.settings import as_dict, changed, complete
+from configs import classify, huber, learning_rate, overfit, petals, regress, release, reproduce
+
+CONFIGS = (classify, huber, learning_rate, overfit, petals, regress, release, reproduce)
+STUDIES = {"experiments", "decodings", "decoded", "pictured"}  # of configs/reproduce.py alone
+
+
+def flatten(tree, prefix=""):
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from flatten(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def whole():
+    return as_dict(complete(classify.get_config()))
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.__name__)
+def test_every_config_is_settings_and_survives_json(config):
+    made = complete(config.get_config())
+    assert complete(json.loads(json.dumps(as_dict(made)))) == made
+    assert complete(made) is made
+
+
+def test_the_list_of_settings_for_users_is_all_that_there_is():
+    listed = dict(flatten(classify.get_config().to_dict()))
+    assert listed.keys() == dict(flatten(whole())).keys() - STUDIES
+
+
+def optional(kind, prefix=""):
+    """Names of the fields that a config may lack."""
+    hints = typing.get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        if field.default is not dataclasses.MISSING:
+            yield prefix + field.name
+        elif dataclasses.is_dataclass(hints[field.name]):
+            yield from optional(hints[field.name], f"{prefix}{field.name}.")
+
+
+def without(tree, name):
+    *groups, last = name.split(".")
+    for group in groups:
+        tree = tree[group]
+    del tree[last]
+
+
+def test_a_config_of_an_older_version_may_lack_whatever_came_later():
+    config = whole()
+    for name in optional(settings.Settings):
+        without(config, name)
+    older = complete(config)
+    assert older.model.encoder == "vgg16" and older.decoding == settings.ARGMAX
+    assert (older.ema, older.objective, older.space) == (0.0, "classification", "luv")
+
+
+@pytest.mark.parametrize("name", ["seed", "model", "data.source", "optimizer.b1"])
+def test_what_every_version_had_is_missed_by_its_name(name):
+    config = whole()
+    without(config, name)
+    with pytest.raises(UserError, match=f"the config has no {name}$"):
+        complete(config)
+
+
+@pytest.mark.parametrize("config", [None, [], "classify", 3, {"data": 3}])
+def test_what_is_no_config_is_refused_in_a_sentence(config):
+    with pytest.raises(UserError, match="want settings by their names|the config has no"):
+        complete(config)
+
+
+@pytest.mark.parametrize(
+    "changes, sentence",
+    [
+        ({"seed": 2**70}, "seed is .*, want at most 4294967295"),
+        ({"seed": -1}, "seed is -1, want at least 0"),
+        ({"num_steps": 2.5}, "num_steps is 2.5, want a whole number"),
+        ({"num_steps": True}, "num_steps is True, want a whole number"),
+        ({"data.source": 3}, "data.source is 3, want a text"),
+        ({"data.resident": 1}, "data.resident is 1, want True or False"),
+        ({"optimizer.learning_rate": "fast"}, "optimizer.learning_rate is 'fast', want a number"),
+        ({"optimizer.learning_rate": float("nan")}, "learning_rate is nan, want a finite number"),
+        ({"optimizer.b2": 1.0}, "optimizer.b2 is 1.0, want a share below 1"),
+        ({"model.decoder_features": 64}, "model.decoder_features is 64, want a tuple"),
+        ({"model.decoder_features": (64, "a")}, r"decoder_features\[1\] is 'a', want a whole"),
+        ({"model.final_features": (0,)}, "model.final_features is 0, want at least 1"),
+        ({"bins.num_bins": 10**9}, "bins.num_bins is 1000000000, want at most 10000"),
+        ({"bins.joint_width": 1.0}, "bins.joint_width is 1.0, want at least 2.0"),
+        ({"data.sauce": "sample"}, "no setting 'data.sauce', did you mean 'data.source'"),
+        ({"sauce.data": "sample"}, "no setting 'sauce.data'"),
+    ],
+)
+def test_a_setting_of_another_type_or_out_of_its_range_is_refused_by_name(changes, sentence):
+    with pytest.raises(UserError, match=sentence):
+        changed(complete(classify.get_config()), changes)
+
+
+def test_whole_numbers_and_lists_are_taken_for_numbers_and_tuples():
+    made = changed(
+        complete(classify.get_config()),
+        {"model.width": 1, "model.final_features": [8, 4], "sweep": [["seed", [0, 1]]]},
+    )
+    assert isinstance(made.model.width, float) and made.model.final_features == (8, 4)
+    assert made.sweep == (("seed", (0, 1)),)

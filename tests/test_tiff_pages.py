@@ -1,0 +1,170 @@
+"""TIFFs of scanners and cameras: which page is the photograph, and what its samples are."""
+
+import io
+import struct
+
+import numpy as np
+import pytest
+import tifffile
+from pictures import encode, noise
+from test_photo import exif_block, tiff
+
+from colorjax.errors import UserError
+from colorjax.pictures import image_io, photo, tiff_file
+
+
+def without_extra_samples(data):
+    (page,) = tiff_file.read_pages(io.BytesIO(data))
+    return tiff_file.with_numbers(data, page, {338: None})
+
+
+# --- samples ---
+
+
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_an_undeclared_fourth_sample_is_no_transparency(dtype, compression, byteorder):
+    rgbi = noise(9, 7, 4)
+    rgbi[..., 3] = 3  # an infrared channel is dark where there is no dust to be seen
+    scale = 257 if dtype == "uint16" else 1
+    options = {"photometric": "rgb", "compression": compression, "byteorder": byteorder}
+    data = tiff(rgbi.astype(dtype) * scale, extrasamples=(0,), metadata=None, **options)
+    data = without_extra_samples(data)
+    got = photo.read_photo(data, name="scan.tif")
+    np.testing.assert_array_equal(got.rgb, rgbi[..., :3])
+    sentence = "scan.tif: has a fourth channel that is not transparency, which is left out"
+    assert got.alpha is None and got.notices == (sentence,)
+    np.testing.assert_allclose(image_io.read_rgb(data), rgbi[..., :3], atol=1)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("photometric", ["minisblack", "miniswhite"])
+@pytest.mark.parametrize("extra", ["unassalpha", "assocalpha", "unspecified"])
+def test_gray_with_a_second_sample_is_read(extra, photometric, dtype):
+    values = noise(6, 5, 2)
+    values[..., 1] = 255
+    white = 255 if dtype == "uint8" else 65535
+    data = tiff(
+        values.astype(dtype) * (white // 255),
+        photometric=photometric,
+        planarconfig="contig",
+        extrasamples=(extra,),
+    )
+    got = photo.read_photo(data)
+    want = 255 - values[..., :1] if photometric == "miniswhite" else values[..., :1]
+    np.testing.assert_array_equal(got.rgb, np.broadcast_to(want, (6, 5, 3)))
+    if extra == "unspecified":
+        assert got.alpha is None and "a further channel that is not" in got.notices[0]
+    else:
+        assert (got.alpha == 255).all() and got.notices == ()
+
+
+# --- pages ---
+
+
+def pages_file(*pages, **options):
+    """A TIFF of pages, each an array and its NewSubfileType."""
+    stream = io.BytesIO()
+    with tifffile.TiffWriter(stream, **options) as writer:
+        for array, kind in pages:
+            writer.write(array, subfiletype=kind, photometric="rgb", metadata=None)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+def test_a_thumbnail_before_the_photograph_is_passed_over(byteorder, tmp_path):
+    small, large, middle = noise(9, 16), noise(36, 64, seed=1), noise(18, 32, seed=2)
+    data = pages_file((small, 1), (middle, 1), (large, 0), byteorder=byteorder)
+    (tmp_path / "a.tif").write_bytes(data)
+    for source in (data, tmp_path / "a.tif"):
+        got = photo.read_photo(source)
+        np.testing.assert_array_equal(got.rgb, large)
+        assert got.notices == ()
+
+
+def test_smaller_copies_after_the_photograph_are_no_pages_of_it():
+    large, other = noise(36, 64), noise(30, 30, seed=1)
+    got = photo.read_photo(pages_file((large, 0), (noise(9, 16), 1)))
+    assert got.rgb.shape == (36, 64, 3) and got.notices == ()
+    got = photo.read_photo(pages_file((large, 0), (noise(9, 16), 1), (other, 0)), name="a.tif")
+    assert got.notices == ("a.tif: has 2 pages, only the first is taken",)
+
+
+def test_the_photograph_may_stand_below_its_thumbnail():
+    stream, large = io.BytesIO(), noise(36, 64, seed=1)
+    with tifffile.TiffWriter(stream) as writer:
+        options = {"photometric": "rgb", "metadata": None}
+        writer.write(noise(9, 16), subfiletype=1, subifds=1, **options)
+        writer.write(large, subfiletype=0, **options)
+    np.testing.assert_array_equal(photo.read_photo(stream.getvalue()).rgb, large)
+
+
+def raw_file(kind):
+    """What a camera writes: a thumbnail, and below it the sensor's pixels."""
+    stream = io.BytesIO()
+    extra = [(50706, 1, 4, (1, 4, 0, 0), True)] if kind == "dng" else []
+    with tifffile.TiffWriter(stream) as writer:
+        thumbnail = {"photometric": "rgb", "metadata": None, "subifds": 1, "extratags": extra}
+        writer.write(noise(9, 16), subfiletype=1, **thumbnail)
+        photometric, channels = (34892, 3) if kind == "dng" else (32803, 1)
+        sensor = np.zeros((36, 64, channels)[: 2 + channels // 3], np.uint16)
+        tags = [(33421, 3, 2, (2, 2), True), (33422, 1, 4, (0, 1, 1, 2), True)]
+        writer.write(sensor, photometric=photometric, metadata=None, extratags=tags)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["dng", "nef"])
+def test_raw_files_are_refused_with_the_way_out(kind, tmp_path):
+    path = tmp_path / f"a.{kind}"
+    path.write_bytes(raw_file(kind))
+    with pytest.raises(UserError, match=f"a.{kind}: is a camera's raw file, want .* darktable"):
+        photo.read_photo(path)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"II*\0\x10\0\0\0CR\2\0",
+        b"IIRO\x08\0\0\0",
+        b"IIRS\x08\0\0\0",
+        b"IIU\0\x18\0\0\0",
+        b"FUJIFILMCCD-RAW ",
+        b"\0\0\0\x18ftypcrx \0\0",
+        b"\0MRM",
+    ],
+)
+def test_raw_files_of_other_cameras_are_known_by_how_they_begin(head):
+    with pytest.raises(UserError, match="a.raw: is a camera's raw file"):
+        photo.read_photo(head + bytes(200), name="a.raw")
+
+
+# --- damage ---
+
+
+def test_tables_without_an_end_are_read_once():
+    data = bytearray(pages_file((noise(4, 4), 0), (noise(4, 4), 0)))
+    first, second = tiff_file.read_pages(io.BytesIO(data))
+    (count,) = struct.unpack_from("<H", data, second.offset)
+    struct.pack_into("<I", data, second.offset + 2 + 12 * count, first.offset)
+    assert len(tiff_file.read_pages(io.BytesIO(data))) == 2
+
+
+def test_damaged_tables_end_in_a_picture_or_a_sentence():
+    data = pages_file((noise(9, 9), 1), (noise(18, 18), 0))
+    generator = np.random.default_rng(0)
+    for _ in range(300):
+        broken = bytearray(data)
+        for place in generator.integers(4, len(data), 3):
+            broken[place % 400 + 4] = generator.integers(0, 256)
+        try:
+            photo.read_photo(bytes(broken))
+        except UserError:
+            continue
+
+
+def test_a_plain_tiff_is_opened_as_it_was(tmp_path):
+    rgb = noise(8, 8)
+    path = tmp_path / "a.tif"
+    path.write_bytes(encode(rgb, "TIFF", exif=exif_block(6)))
+    np.testing.assert_array_equal(photo.read_photo(path).rgb, np.rot90(rgb, -1))
