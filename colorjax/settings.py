@@ -164,6 +164,7 @@ class Settings:
     optimizer: Optimizer
     figure_images: int = 6
     max_skipped: int = 20
+    steps_before: int = 0
     num_seconds: float = 0.0
     init_from: str = ""
     steps_before: int = 0

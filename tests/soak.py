@@ -72,7 +72,10 @@ def finished(workdir: Path) -> float:
 
 
 def killed(workdir: Path, chance: random.Random, usual: float) -> Kill | None:
-    """Starts a run and kills it; None if it came to its end before."""
+    """Starts a run and kills it; None if it came to its end before.
+
+    `usual` is about how many seconds pass before the first step.
+    """
     checkpoints = workdir / "checkpoints"
     process = started(workdir)
     before = newest(checkpoints)
@@ -132,7 +135,7 @@ def main() -> None:
         while len(kills) < args.kills and time.monotonic() - began < args.seconds and not wrong:
             disturbed = Path(folder, f"disturbed{runs_done}")
             while len(kills) < args.kills and time.monotonic() - began < args.seconds:
-                kill = killed(disturbed, chance, usual / 2)
+                kill = killed(disturbed, chance, usual / 10)
                 if kill is None:
                     break
                 kills.append(kill)

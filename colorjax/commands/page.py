@@ -59,9 +59,7 @@ def demo(
         except ModuleNotFoundError as error:
             if error.name != "gradio":
                 raise
-            raise click.ClickException(
-                "the page needs gradio: pip install 'colorjax[demo]'"
-            ) from error
+            raise UserError("the page needs gradio: pip install 'colorjax[demo]'") from error
         from colorjax.coloring.api import Colorizer
         from colorjax.weights import devices
 
