@@ -95,8 +95,9 @@ def from_image(image: Image.Image) -> Photo:
         copied = image.copy()
         copied.info |= {"iptc": read_iptc(image), "texts": read_texts(image)}
         return _taken_apart(copied, name)
-    except OSError as error:
-        raise UserError(f"{name}: cannot be read: {error}") from error
+    # As in image_io.opened, whatever is raised here is the picture's fault.
+    except Exception as error:
+        raise UserError(f"{name}: cannot be read: {image_io.reason_of(error)}") from error
 
 
 def as_image(rgb_u8: np.ndarray, photo: Photo) -> Image.Image:
