@@ -105,7 +105,9 @@ def colorize(**options: Any) -> None:
     PHOTO is a JPEG, PNG, TIFF, WebP, HEIC, AVIF, JPEG 2000, BMP or GIF file, a folder of them, a
     pattern, or - for standard input. JPEG XL is read too, after pip install 'colorjax[jxl]'.
 
-    Transparency, orientation, EXIF, XMP, resolution and colour profile are kept.
+    Transparency, EXIF, XMP, IPTC and other captions, resolution and the 16 bits of a PNG or TIFF
+    are kept; thumbnails, gain maps and videos are not, and what the format has no place for is
+    told. Colours become sRGB.
     """
     check_together(options)
     run(options)
