@@ -15,7 +15,7 @@ import numpy as np
 from colorjax.coloring.colorize import Painter, colorize
 from colorjax.coloring.settings import Settings
 from colorjax.errors import UserError
-from colorjax.pictures import image_io, photo, writing
+from colorjax.pictures import image_io, photo, scan, writing
 from colorjax.pictures.formats import PHOTO_SUFFIXES
 from colorjax.pictures.metadata import Metadata
 from colorjax.pictures.photo import Photo
@@ -40,6 +40,7 @@ class Job(NamedTuple):
     source: str
     targets: tuple[str, ...]  # paths, or STDIN for the standard output
     format: str | None  # suffix of the format, where the path does not say
+    page: int | None = None  # of a TIFF, from 1 on; None is the first, and tells of others
 
 
 class Outcome(NamedTuple):
@@ -146,6 +147,22 @@ def target_names(
     return tuple(str(folder / f"{source.stem}{MARK}{n}{suffix}") for n in numbers)
 
 
+def pages_of(source: str, pages: str) -> list[int | None]:
+    """The pages of a photo that are meant: `all` of a TIFF, the `first`, or that of a number."""
+    if pages == "first" or source == STDIN:
+        return [None]
+    count = scan.count_pages(source)
+    if pages != "all" and count:
+        return [int(pages)]
+    return list(range(1, count + 1)) if count > 1 else [None]
+
+
+def with_page(name: str, page: int | None) -> str:
+    """The name of a file with that of a page, before its suffix."""
+    path = Path(name)
+    return name if page is None else str(path.with_name(f"{path.stem}_page{page}{path.suffix}"))
+
+
 def is_file(output: str) -> bool:
     """Whether `--output` names one file, and not a folder."""
     return Path(output).suffix.lower() in writing.SUFFIXES and not os.path.isdir(output)
@@ -209,7 +226,9 @@ def _read(job: Job, allow_truncated: bool, most_side: int | None, bits: int) -> 
     is_deep = any(writing.holds_16_bits(target, job.format) for target in job.targets)
     bits = bits if is_deep else 8
     try:
-        one = photo.read_photo(source, allow_truncated=allow_truncated, name=name, bits=bits)
+        one = photo.read_photo(
+            source, allow_truncated=allow_truncated, name=name, bits=bits, page=job.page
+        )
     except UserError as error:
         return str(error)
     if most_side is not None and max(one.rgb.shape) > most_side:

@@ -42,6 +42,14 @@ Examples:
 @click.option("--skip-existing", is_flag=True, help="Leave out photos whose results are there.")
 @click.option("--format", type=click.Choice(FORMATS), help="The photo's own unless given.")
 @click.option(
+    "--pages",
+    callback=lambda context, option, value: check_pages(value),
+    default="first",
+    show_default=True,
+    metavar="all|first|N",
+    help="Which pages of a TIFF to colour, each into a file of its own.",
+)
+@click.option(
     "--bits",
     type=click.Choice(("8", "16")),
     default="16",
@@ -104,10 +112,19 @@ def colorize(**options: Any) -> None:
     PHOTO is a JPEG, PNG, TIFF, WebP, HEIC, AVIF, JPEG 2000, BMP or GIF file, a folder of them, a
     pattern, or - for standard input. JPEG XL is read too, after pip install 'colorjax[jxl]'.
 
-    Transparency, orientation, EXIF, XMP, resolution and colour profile are kept.
+    Transparency, EXIF, XMP, IPTC and other captions, resolution and the 16 bits of a PNG or TIFF
+    are kept; thumbnails, gain maps and videos are not, and what the format has no place for is
+    told. Colours become sRGB.
     """
     check_together(options)
     run(options)
+
+
+def check_pages(value: str) -> str:
+    """The value of --pages; raises click.BadParameter unless it is all, first or a number."""
+    if value not in ("all", "first") and not (value.isdecimal() and int(value) > 0):
+        raise click.BadParameter(f"{value!r} is none of all, first and a number from 1 on.")
+    return value
 
 
 def check_together(options: dict[str, Any]) -> None:
@@ -152,20 +169,20 @@ def plan(options: dict[str, Any]) -> tuple[list, list[str], list]:
 
     output, count = options["output"], options["samples"] or 1
     found = list(batch.find(options["photos"], options["recursive"]))
-    good = [one for one in found if not one.fault]
-    if output is not None and (output == batch.STDIN or batch.is_file(output)) and len(good) > 1:
+    good = [
+        (one, page)
+        for one in found
+        if not one.fault
+        for page in batch.pages_of(one.source, options["pages"])
+    ]
+    named = output is not None and output != batch.STDIN and batch.is_file(output)
+    sources = {one.source for one, _ in good}
+    if (output == batch.STDIN and len(good) > 1) or (named and len(sources) > 1):
         raise click.UsageError(f"{len(good)} photos cannot all be written to {output!r}.")
     to_stdout = output == batch.STDIN or (output is None and batch.STDIN in options["photos"])
     if to_stdout and (count > 1 or len(good) > 1):
         raise click.UsageError("Standard output holds one picture: want one photo, or --output.")
-    jobs = [
-        batch.Job(
-            one.source,
-            targets := batch.target_names(one, output, options["format"], count),
-            options["format"] or ("png" if batch.STDIN in targets else None),
-        )
-        for one in good
-    ]
+    jobs = [job_of(one, page, options) for one, page in good]
     jobs, skipped, faults = batch.check_targets(
         jobs, overwrite=options["overwrite"], skip_existing=options["skip_existing"]
     )
@@ -174,6 +191,20 @@ def plan(options: dict[str, Any]) -> tuple[list, list[str], list]:
         skipped,
         [batch.Outcome(one.source, fault=one.fault) for one in found if one.fault] + faults,
     )
+
+
+def job_of(found: Any, page: int | None, options: dict[str, Any]) -> Any:
+    """The job for a photo that was found, or for a page of it, whose results are named by it."""
+    from colorjax.coloring import batch
+
+    output, count = options["output"], options["samples"] or 1
+    named = found._replace(source=batch.with_page(found.source, page))
+    if output is not None and output != batch.STDIN and batch.is_file(output):
+        # A name that was given for one page is the name that was wanted.
+        output = batch.with_page(output, page) if options["pages"] == "all" else output
+    targets = batch.target_names(named, output, options["format"], count)
+    format = options["format"] or ("png" if batch.STDIN in targets else None)
+    return batch.Job(found.source, targets, format, page)
 
 
 def work(jobs: Sequence, options: dict[str, Any]) -> Iterator:

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from colorjax.commands.common import model_options, say
+from colorjax.errors import UserError
 
 
 @click.command()
