@@ -22,6 +22,8 @@ from colorjax.pictures import files
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
 # A file of a few kilobytes may claim any size; this one is 450 MB when decoded.
 MAX_PIXELS = 150_000_000
+# Every line of a picture costs memory of its own, be it a single pixel wide.
+MAX_SIDE = 1_000_000
 # Pillow warns from 89 million pixels on, which are welcome here.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 # Goes up with any change to what read_square gives, as squares are kept on disk.
@@ -158,7 +160,7 @@ def opened(
       formats: those that are let in, as Pillow calls them.
 
     Yields:
-      A Pillow image of at most MAX_PIXELS pixels, not yet decoded.
+      A Pillow image of at most MAX_PIXELS pixels and MAX_SIDE a side, not yet decoded.
 
     Raises:
       CutShortError: the file ends before its picture does.
@@ -174,6 +176,11 @@ def opened(
                 raise UserError(
                     f"{name}: has {image.width} x {image.height} pixels, "
                     f"more than the {MAX_PIXELS} that are read"
+                )
+            if max(image.size) > MAX_SIDE:
+                raise UserError(
+                    f"{name}: has {image.width} x {image.height} pixels, "
+                    f"want at most {MAX_SIDE} a side"
                 )
             _refuse_misread(image, name)
             yield image
