@@ -1,10 +1,13 @@
 """The `colorjax` command: finds which of its commands is meant, and how a mistake is said."""
 
+import sys
 from typing import Any
 
 import click
 
+from colorjax.commands import stopping
 from colorjax.commands.colorize import EXAMPLES, colorize
+from colorjax.commands.common import say
 from colorjax.commands.measure import measure
 from colorjax.commands.model import export, gallery
 from colorjax.commands.page import demo
@@ -25,6 +28,9 @@ class Command(click.Group):
             return super().invoke(ctx)
         except UserError as error:
             raise click.ClickException(str(error)) from error
+        except KeyboardInterrupt as error:
+            say(stopping.SENTENCE)
+            sys.exit(stopping.exit_code_of(error))
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write_usage("colorjax", "[OPTIONS] PHOTO... | COMMAND")

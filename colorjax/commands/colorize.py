@@ -1,6 +1,6 @@
 """`colorjax colorize`, which need not be named: photographs in, coloured photographs out."""
 
-import signal
+import contextlib
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -8,12 +8,12 @@ from typing import Any
 
 import click
 
+from colorjax.commands import stopping
 from colorjax.commands.common import model_options, painter_of, say
 
 METHODS = ("argmax", "mean", "annealed", "sample")
 EDGES = ("guided", "bilinear")
 FORMATS = ("jpg", "png", "tif", "webp")
-INTERRUPTED = 130  # as a shell has it for a program that Ctrl-C ended
 
 EXAMPLES = """\b
 Examples:
@@ -114,16 +114,14 @@ def check_together(options: dict[str, Any]) -> None:
 def run(options: dict[str, Any]) -> None:
     """Does what `colorjax colorize` was asked for; ends the program if anything failed."""
     start = time.monotonic()
-    try:
-        jobs, skipped, faults = plan(options)
-        done = 0
-        for outcome in work(jobs, options) if jobs else ():
-            if outcome.fault:
-                faults.append(outcome)
-            done += not outcome.fault
-    except KeyboardInterrupt:
-        say("stopped; what is not done yet is as it was")
-        sys.exit(INTERRUPTED)
+    jobs, skipped, faults = plan(options)
+    done = 0
+    if jobs:
+        with contextlib.closing(work(jobs, options)) as outcomes:
+            for outcome in outcomes:
+                if outcome.fault:
+                    faults.append(outcome)
+                done += not outcome.fault
     say(summary(done, len(skipped), faults, time.monotonic() - start))
     if faults:
         sys.exit(1)
@@ -166,7 +164,6 @@ def work(jobs: Sequence, options: dict[str, Any]) -> Iterator:
     from colorjax.coloring import batch, compare
     from colorjax.coloring.settings import own_decoding, rebalanced
 
-    asked_to_stop = stop_signals()
     painter = painter_of(options)
     settings, arrange, most_side = settings_of(options), None, None
     if options["compare"]:
@@ -187,29 +184,13 @@ def work(jobs: Sequence, options: dict[str, Any]) -> Iterator:
     )
     # One photo's bar would stand still, and then be gone.
     hidden = True if len(jobs) == 1 else None
-    for outcome in tqdm(outcomes, total=len(jobs), unit="photo", disable=hidden):
-        if asked_to_stop:
-            raise KeyboardInterrupt
-        for notice in outcome.notices:
-            tqdm.write(f"colorjax: {notice}", file=sys.stderr)
-        yield outcome
-
-
-def stop_signals() -> list[int]:
-    """Has SIGTERM stop the program as Ctrl-C does; returns the list that they will be put into.
-
-    Either raises KeyboardInterrupt, so that what is half written is taken away. Raised within a
-    callback, such as JAX's of the garbage collector, it is lost: then the list has it.
-    """
-    asked: list[int] = []
-
-    def stop(number, frame):
-        asked.append(number)
-        raise KeyboardInterrupt
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
-    return asked
+    with stopping.by_exception() as asked, contextlib.closing(outcomes):
+        for outcome in tqdm(outcomes, total=len(jobs), unit="photo", disable=hidden):
+            stopping.check(asked)
+            for notice in outcome.notices:
+                tqdm.write(f"colorjax: {notice}", file=sys.stderr)
+            yield outcome
+        stopping.check(asked)
 
 
 def settings_of(options: dict[str, Any]) -> list:

@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+from colorjax.commands import stopping
+
 
 @click.command()
 @click.argument("folders", nargs=-1, required=True, metavar="FOLDER...")
@@ -71,7 +73,8 @@ def measure(
             found[folder], shown, note = recogniser(folder, networks, found[folder])
         click.echo(f"{folder}\n\n{assess.table(found[folder], shown)}\n{note}")
     if json_file:
-        runs.write_json(Path(json_file), {"size": size, "folders": found})
+        with stopping.by_exception():
+            runs.write_json(Path(json_file), {"size": size, "folders": found})
 
 
 def recogniser_of(

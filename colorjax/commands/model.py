@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from colorjax.commands import stopping
 from colorjax.commands.common import model_options, painter_of, say
 from colorjax.errors import UserError
 
@@ -16,7 +17,8 @@ def export(run: str, output: str) -> None:
     """Writes the best checkpoint of a training RUN as one file, to hand on or to colour with."""
     from colorjax.training.export import export as write_model
 
-    path = write_model(run, output)
+    with stopping.by_exception():
+        path = write_model(run, output)
     say(f"{path}: {path.stat().st_size:,} bytes")
 
 
@@ -55,5 +57,7 @@ def gallery(photos: Sequence[str], output: str, count: int, side: int, **options
             raise UserError(one.fault)
     painter = painter_of(options)
     paths = sheets.chosen([one.source for one in found], count)
-    for path in sheets.draw(painter, paths, Path(output), side):
+    with stopping.by_exception():
+        drawn = sheets.draw(painter, paths, Path(output), side)
+    for path in drawn:
         say(str(path))

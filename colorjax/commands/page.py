@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from colorjax.commands import stopping
 from colorjax.commands.common import model_options, say
 
 
@@ -40,4 +41,5 @@ def demo(host: str, port: int, open_browser: bool, **options: Any) -> None:
     devices.keep_compiled_programs()
     say("loading the network, which takes some seconds")
     colorizer = Colorizer(**options)
-    page.serve(colorizer, host=host, port=port, open_browser=open_browser, say=say)
+    with stopping.by_exception():
+        page.serve(colorizer, host=host, port=port, open_browser=open_browser, say=say)
