@@ -59,7 +59,7 @@ class Colorizer:
           UserError: there is no such model or device, or a number is too small.
         """
         # Another process may have another working folder.
-        model = None if model is None else os.path.abspath(model)
+        model = None if model is None else os.path.abspath(os.path.expanduser(model))
         self._arguments = {"model": model, "size": size, "batch_size": batch_size, "device": device}
         self._device = pick_device(device)
         with jax.default_device(self._device):

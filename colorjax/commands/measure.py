@@ -6,10 +6,11 @@ from typing import Any
 import click
 
 from colorjax.commands import stopping
+from colorjax.commands.common import Place
 
 
 @click.command()
-@click.argument("folders", nargs=-1, required=True, metavar="FOLDER...")
+@click.argument("folders", nargs=-1, type=Place(), required=True, metavar="FOLDER...")
 @click.option(
     "--model",
     "models",
@@ -33,6 +34,7 @@ from colorjax.commands import stopping
 )
 @click.option(
     "--labels",
+    type=Place(),
     metavar="FILE",
     help="CSV of photos' names and their ImageNet classes (index, synset or name), for "
     "--recognise; the names of folders and files unless given.",
@@ -43,7 +45,9 @@ from colorjax.commands import stopping
     help="Also the Frechet distance between results and photos as they were, of that "
     "network's features; not FID. Wants hundreds of photos, and no classes.",
 )
-@click.option("--json", "json_file", metavar="FILE", help="Write all metrics there too.")
+@click.option(
+    "--json", "json_file", type=Place(), metavar="FILE", help="Write all metrics there too."
+)
 def measure(
     folders: Sequence[str], models: Sequence[str], size: int, json_file: str, **options: Any
 ) -> None:
@@ -51,6 +55,7 @@ def measure(
 
     Every FOLDER is a table. Without --model, the model that colorjax comes with is measured.
     """
+    from os.path import expanduser
     from pathlib import Path
 
     from colorjax.data import sources
@@ -62,7 +67,7 @@ def measure(
         raise click.UsageError("--labels is for --recognise.")
     devices.keep_compiled_programs()
     named = [m.partition("=") if "=" in m else (m, "=", m) for m in models] or [("ours", "", None)]
-    networks = {name: load_network(path) for name, _, path in named}
+    networks = {name: load_network(path and expanduser(path)) for name, _, path in named}
     photos = {folder: sources.open_folders(folder) for folder in folders}
     recogniser = recogniser_of(photos, **options)
     found = {}

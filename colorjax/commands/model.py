@@ -6,13 +6,15 @@ from typing import Any
 import click
 
 from colorjax.commands import stopping
-from colorjax.commands.common import model_options, painter_of, say
+from colorjax.commands.common import Place, model_options, painter_of, say
 from colorjax.errors import UserError
 
 
 @click.command()
-@click.argument("run", metavar="RUN")
-@click.option("-o", "--output", required=True, metavar="FILE", help="Such as model.safetensors.")
+@click.argument("run", type=Place(), metavar="RUN")
+@click.option(
+    "-o", "--output", type=Place(), required=True, metavar="FILE", help="Such as model.safetensors."
+)
 def export(run: str, output: str) -> None:
     """Writes the best checkpoint of a training RUN as one file, to hand on or to colour with."""
     from colorjax.training.export import export as write_model
@@ -23,8 +25,10 @@ def export(run: str, output: str) -> None:
 
 
 @click.command()
-@click.argument("photos", nargs=-1, required=True, metavar="PHOTO...")
-@click.option("-o", "--output", required=True, metavar="FOLDER", help="Where the sheets go.")
+@click.argument("photos", nargs=-1, type=Place(), required=True, metavar="PHOTO...")
+@click.option(
+    "-o", "--output", type=Place(), required=True, metavar="FOLDER", help="Where the sheets go."
+)
 @click.option(
     "--count",
     type=click.IntRange(1),
@@ -48,10 +52,10 @@ def gallery(photos: Sequence[str], output: str, count: int, side: int, **options
     """
     from pathlib import Path
 
-    from colorjax.coloring import batch
+    from colorjax.coloring import finding
     from colorjax.coloring import gallery as sheets
 
-    found = list(batch.find(photos, recursive=True))
+    found = [one for one in finding.find(photos, recursive=True) if not one.is_result]
     for one in found:
         if one.fault:
             raise UserError(one.fault)

@@ -133,12 +133,14 @@ def write(path: str | os.PathLike, rgb_u8: np.ndarray) -> None:
 
 
 @contextlib.contextmanager
-def written_aside(path: str | os.PathLike) -> Iterator[Path]:
+def written_aside(path: str | os.PathLike, *, overwrite: bool = True) -> Iterator[Path]:
     """`files.written_aside`, whose OSError (no folder, permission or space) becomes a UserError."""
     try:
-        with files.written_aside(path) as aside:
+        with files.written_aside(path, overwrite=overwrite) as aside:
             yield aside
     except OSError as error:
+        if isinstance(error, FileExistsError) and not overwrite:
+            raise UserError(f"{path}: is there already; --overwrite replaces it") from error
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 

@@ -23,6 +23,7 @@ SUFFIXES = {
     ".tiff": "TIFF",
     ".webp": "WEBP",
 }
+QUALITY = 95  # of JPEG and WebP, unless told
 _MAX_SIDE = {"JPEG": 65500, "WEBP": 16383}
 # One JPEG segment: 64 KiB less the length field and the XMP namespace.
 _JPEG_ROOM = {"EXIF": 65533, "XMP": 65504}
@@ -34,27 +35,31 @@ def write_photo(
     photo: Photo | None = None,
     *,
     format: str | None = None,
+    quality: int = QUALITY,
+    overwrite: bool = True,
 ) -> tuple[str, ...]:
     """Writes a picture with the transparency and the metadata of a photo.
 
-    JPEG has quality 95 and full colour resolution, WebP quality 95, TIFF is deflated. A file is
-    written aside and then renamed: however the call ends, nobody finds half of one. A stream gets
-    everything at once, or nothing if the picture cannot be encoded; it need not seek.
+    JPEG has full colour resolution, TIFF is deflated. A file is written aside and then renamed:
+    however the call ends, nobody finds half of one. A stream gets everything at once, or nothing if
+    the picture cannot be encoded; it need not seek.
 
     Args:
-      target: path that ends in .jpg, .jpeg, .png, .tif, .tiff or .webp, or a binary stream. An
-        existing file is replaced.
+      target: path that ends in .jpg, .jpeg, .png, .tif, .tiff or .webp, or a binary stream.
       rgb_u8: uint8 [height, width, 3], sRGB.
       photo: where alpha and metadata come from; None for neither.
       format: one of the suffixes, with or without the dot; goes before the suffix of a path, and
         must be given for a stream.
+      quality: of JPEG and WebP, from 1 to 100.
+      overwrite: whether an existing file is replaced.
 
     Returns:
       Sentences for the user: what the format could not keep. A JPEG is laid on white.
 
     Raises:
       UserError: an unknown suffix, a picture too large for the format, a folder that is missing or
-        cannot be written to, a full disk, a broken stream.
+        cannot be written to, a full disk, a broken stream, a file that is there and may not be
+        replaced.
       ValueError: rgb_u8 is no such array, or not of the size of the alpha.
     """
     is_stream = hasattr(target, "write")
@@ -70,11 +75,11 @@ def write_photo(
             f"{name}: has {width} x {height} pixels, more than the {_MAX_SIDE[kind]} a side that "
             f"{kind} holds; want .png or .tif"
         )
-    data, notices = _encode(kind, name, rgb_u8, photo)
+    data, notices = _encode(kind, name, rgb_u8, photo, quality)
     if is_stream:
         _write_stream(target, data, name)
     else:
-        with image_io.written_aside(target) as aside:
+        with image_io.written_aside(target, overwrite=overwrite) as aside:
             aside.write_bytes(data)
     return notices
 
@@ -91,7 +96,7 @@ def _kind(name: str, format: str | None) -> str:
 
 
 def _encode(
-    kind: str, name: str, rgb_u8: np.ndarray, photo: Photo
+    kind: str, name: str, rgb_u8: np.ndarray, photo: Photo, quality: int
 ) -> tuple[bytes, tuple[str, ...]]:
     """The bytes of the file, and notices of what it does not keep."""
     alpha, metadata, notices = photo.alpha, photo.metadata, []
@@ -113,9 +118,9 @@ def _encode(
         return _encode_tiff(pixels, metadata), tuple(notices)
     options = {"icc_profile": metadata.icc_profile, "dpi": metadata.dpi, "exif": metadata.exif}
     if kind == "JPEG":
-        options |= {"quality": 95, "subsampling": 0, "xmp": metadata.xmp}
+        options |= {"quality": quality, "subsampling": 0, "xmp": metadata.xmp}
     elif kind == "WEBP":
-        options |= {"quality": 95, "use_sharp_yuv": True, "xmp": metadata.xmp}
+        options |= {"quality": quality, "use_sharp_yuv": True, "xmp": metadata.xmp}
     elif metadata.xmp:
         options["pnginfo"] = PngImagePlugin.PngInfo()
         text = metadata.xmp.decode("utf-8", "replace")
