@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from colorjax.coloring import borders
+from colorjax.coloring import borders, memory
 from colorjax.coloring.settings import Settings, check_settings, own_decoding
 from colorjax.errors import UserError, check_at_least
 from colorjax.models.build import build_model, build_task
@@ -73,10 +73,11 @@ def open_painter(
         more are no faster, unless given.
 
     Raises:
-      UserError: size or batch_size is too small.
+      UserError: size or batch_size is too small, or size too large for the memory that there is.
     """
     size = network.config.data.load_size if size is None else size
     check_at_least("size", size, QUANTUM)
+    memory.check_size(size)
     if batch_size is None:
         batch_size = 1 if jax.default_backend() == "cpu" else 8
     check_at_least("batch_size", batch_size, 1)
