@@ -11,7 +11,7 @@ from pictures import encode, noise
 from test_photo import exif_block, tiff
 
 from colorjax import cli
-from colorjax.coloring import batch
+from colorjax.coloring import batch, finding, naming
 from colorjax.commands import colorize as command
 from colorjax.errors import UserError
 from colorjax.pictures import image_io, photo, scan, tiff_file
@@ -217,14 +217,10 @@ def test_pages_are_coloured_into_files_of_their_own(pages, output, want, tmp_pat
 
 
 def test_one_name_for_several_pages_is_numbered_and_other_values_are_refused(tmp_path):
-    assert batch.with_page("x/out.tif", 2) == "x/out_page2.tif"
     (tmp_path / "a.tif").write_bytes(pages_file((noise(8, 9), 0), (noise(8, 9), 0)))
-    options = {"output": "out.tif", "format": None, "samples": None}
+    found = [finding.Found(str(tmp_path / "a.tif"))]
     for pages, names in (("2", ["out.tif"]), ("all", ["out_page1.tif", "out_page2.tif"])):
-        jobs = [
-            command.job_of(batch.Found(str(tmp_path / "a.tif")), page, options | {"pages": pages})
-            for page in batch.pages_of(str(tmp_path / "a.tif"), pages)
-        ]
+        jobs = naming.jobs_of(found, naming.Rules("out.tif", pages=pages))
         assert [job.targets for job in jobs] == [(name,) for name in names]
     for value in ("0", "-1", "last"):
         result = CliRunner().invoke(cli.main, [str(tmp_path), f"--pages={value}"])

@@ -21,6 +21,8 @@ from colorjax.pictures.formats import FORMATS
 
 # A file of a few kilobytes may claim any size; this one is 450 MB when decoded.
 MAX_PIXELS = 150_000_000
+# Every line of a picture costs memory of its own, be it a single pixel wide.
+MAX_SIDE = 1_000_000
 # Pillow warns from 89 million pixels on, which are welcome here. What else it warns of, it either
 # reads in spite of it, or says again in the error that becomes the file's own sentence.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -131,12 +133,14 @@ def write(path: str | os.PathLike, rgb_u8: np.ndarray) -> None:
 
 
 @contextlib.contextmanager
-def written_aside(path: str | os.PathLike) -> Iterator[Path]:
+def written_aside(path: str | os.PathLike, *, overwrite: bool = True) -> Iterator[Path]:
     """`files.written_aside`, whose OSError (no folder, permission or space) becomes a UserError."""
     try:
-        with files.written_aside(path) as aside:
+        with files.written_aside(path, overwrite=overwrite) as aside:
             yield aside
     except OSError as error:
+        if isinstance(error, FileExistsError) and not overwrite:
+            raise UserError(f"{path}: is there already; --overwrite replaces it") from error
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
@@ -158,7 +162,7 @@ def opened(
       wanted: formats that are let in, as Pillow calls them.
 
     Yields:
-      A Pillow image of at most MAX_PIXELS pixels, not yet decoded.
+      A Pillow image of at most MAX_PIXELS pixels and MAX_SIDE a side, not yet decoded.
 
     Raises:
       CutShortError: the file ends before its picture does.
@@ -174,6 +178,11 @@ def opened(
                 raise UserError(
                     f"{name}: has {image.width} x {image.height} pixels, "
                     f"more than the {MAX_PIXELS} that are read"
+                )
+            if max(image.size) > MAX_SIDE:
+                raise UserError(
+                    f"{name}: has {image.width} x {image.height} pixels, "
+                    f"want at most {MAX_SIDE} a side"
                 )
             _refuse_misread(image, name)
             yield image
