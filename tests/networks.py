@@ -29,7 +29,9 @@ def tiny_network(**changes) -> Network:
             kernel, bias = params[name]["kernel"], params[name]["bias"]
             bias = jax.random.normal(jax.random.key(len(params)), bias.shape)
             params[name] = {"kernel": 20 * kernel, "bias": bias}
-    return Network(settings, None, {**variables, "params": params})
+    centers = build.build_binning(settings.bins, settings.space).centers
+    uniform = Statistics(np.ones(centers.shape[:2]), np.asarray(centers, np.float64))
+    return Network(settings, uniform, {**variables, "params": params})
 
 
 def rebalanced_network(share: float) -> Network:
@@ -44,7 +46,7 @@ def rebalanced_network(share: float) -> Network:
 def save_run(folder, network: Network):
     """Writes a network as the folder of a training run; returns the folder."""
     runs.write_settings(folder, network.config)
-    statistics = network.statistics and runs.statistics_as_json(network.statistics)
+    statistics = runs.statistics_as_json(network.statistics)
     record = {"bins": statistics, "data": {}, "encoder": "random"}
     runs.write_json(folder / "record.json", record)
     manager = checkpoint.open_manager(folder, best_metric=runs.BEST_METRIC)

@@ -30,7 +30,7 @@ class Network(NamedTuple):
     """A trained network and what is needed to read its outputs."""
 
     config: Settings  # of its training run
-    statistics: Statistics | None  # of its training set
+    statistics: Statistics  # of its training set
     variables: Any
 
 
