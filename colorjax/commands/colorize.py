@@ -25,6 +25,7 @@ Examples:
   colorjax photo.jpg --compare              before and after, side by side
   colorjax photo.jpg --samples 4            four colourings that are all possible
   colorjax photo.jpg --grid                 one picture of what the settings do
+  colorjax scans --replace                  in place, the originals as NAME.jpg.orig
   colorjax - < photo.jpg > photo.png        in a pipe
   colorjax demo                             a page in the browser
 """
@@ -126,6 +127,7 @@ def colorize(**options: Any) -> None:
 
     PHOTO is a JPEG, PNG, TIFF, WebP, BMP or GIF file, a folder of them, a pattern, or - for
     standard input. Transparency, orientation, EXIF, XMP, resolution and colour profile are kept.
+    Borders of one gray are set aside, and stay gray.
     """
     check_together(options)
     run(options)
