@@ -22,7 +22,7 @@ def found(names, recursive=False):
 
 
 def sources(names, recursive=False):
-    return [one.source for one in found(names, recursive)]
+    return [one.source for one in found(names, recursive) if not one.is_other]
 
 
 def test_a_folder_gives_its_pictures_but_nothing_hidden(tmp_path):

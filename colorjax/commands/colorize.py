@@ -25,6 +25,7 @@ Examples:
   colorjax photo.jpg --compare              before and after, side by side
   colorjax photo.jpg --samples 4            four colourings that are all possible
   colorjax photo.jpg --grid                 one picture of what the settings do
+  colorjax scans --replace                  in place, the originals as NAME.jpg.orig
   colorjax - < photo.jpg > photo.png        in a pipe
   colorjax demo                             a page in the browser
 """
@@ -144,7 +145,7 @@ def colorize(**options: Any) -> None:
 
     Transparency, EXIF, XMP, IPTC and other captions, resolution and the 16 bits of a PNG or TIFF
     are kept; thumbnails, gain maps and videos are not, and what the format has no place for is
-    told. Colours become sRGB.
+    told. Colours become sRGB. Borders of one gray are set aside, and stay gray.
     """
     check_together(options)
     run(options)

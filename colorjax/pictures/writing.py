@@ -153,8 +153,10 @@ def _encode(
             rgb = np.asarray(image_io.on_white(rgba))
         alpha = None
     pixels = with_alpha(rgb, alpha)
-    encode = _encode_tiff if kind == "TIFF" else _encode_by_pillow
-    data, left_out = encode(kind, pixels, metadata)
+    if kind == "TIFF":
+        data, left_out = _encode_tiff(pixels, metadata)
+    else:
+        data, left_out = _encode_by_pillow(kind, pixels, metadata, quality)
     return data, tuple(f"{name}: {notice}" for notice in (*notices, *left_out))
 
 
@@ -192,16 +194,16 @@ def _comment(texts: Sequence[tuple[str, str]]) -> bytes:
 
 
 def _encode_by_pillow(
-    kind: str, pixels: np.ndarray, metadata: Metadata
+    kind: str, pixels: np.ndarray, metadata: Metadata, quality: int
 ) -> tuple[bytes, Sequence[str]]:
     """JPEG, WebP or PNG: [height, width, 3 or 4] -> bytes, and no notices."""
     options = {"icc_profile": metadata.icc_profile, "dpi": metadata.dpi, "exif": metadata.exif}
     if kind == "JPEG":
-        options |= {"quality": 95, "subsampling": 0, "xmp": metadata.xmp}
+        options |= {"quality": quality, "subsampling": 0, "xmp": metadata.xmp}
         options["comment"] = _comment(metadata.texts) or None
         options["extra"] = captions.jpeg_segment(metadata.iptc) if metadata.iptc else None
     elif kind == "WEBP":
-        options |= {"quality": 95, "use_sharp_yuv": True, "xmp": metadata.xmp}
+        options |= {"quality": quality, "use_sharp_yuv": True, "xmp": metadata.xmp}
     else:
         options["pnginfo"] = captions.png_texts(metadata.iptc, metadata.texts)
         if metadata.xmp:
@@ -215,7 +217,7 @@ def _encode_by_pillow(
     return buffer.getvalue(), ()
 
 
-def _encode_tiff(kind: str, pixels: np.ndarray, metadata: Metadata) -> tuple[bytes, Sequence[str]]:
+def _encode_tiff(pixels: np.ndarray, metadata: Metadata) -> tuple[bytes, Sequence[str]]:
     """A deflated TIFF: [height, width, 3 or 4] -> bytes, and notices of what is left out.
 
     Pillow writes compressed TIFFs through libtiff, which loses the EXIF and GPS blocks; its tables
