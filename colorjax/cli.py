@@ -1,10 +1,15 @@
 """The `colorjax` command: finds which of its commands is meant, and how a mistake is said."""
 
+import difflib
+import os
+import sys
 from typing import Any
 
 import click
 
+from colorjax import stopping
 from colorjax.commands.colorize import EXAMPLES, colorize
+from colorjax.commands.common import say
 from colorjax.commands.measure import measure
 from colorjax.commands.model import export, gallery
 from colorjax.commands.page import demo
@@ -17,8 +22,17 @@ class Command(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         alone = {"--help", "--version"}
         if args and args[0] not in self.commands and args[0] not in alone:
+            self._check_mistyped(args[0], ctx)
             args = ["colorize", *args]
         return super().parse_args(ctx, args)
+
+    def _check_mistyped(self, word: str, ctx: click.Context) -> None:
+        """Raises click.UsageError for what is no photo and nearly a command."""
+        near = difflib.get_close_matches(word, self.commands, n=1, cutoff=0.7)
+        if near and word.isalpha() and not os.path.lexists(word):
+            raise click.UsageError(
+                f"There is no file or command {word!r}; did you mean {near[0]!r}?", ctx
+            )
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -27,6 +41,9 @@ class Command(click.Group):
             refusal = click.ClickException(str(error))
             refusal.exit_code = MISTAKE
             raise refusal from error
+        except KeyboardInterrupt:
+            say("stopped; what is not done yet is as it was")
+            sys.exit(stopping.status() or stopping.INTERRUPTED)
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write_usage("colorjax", "[OPTIONS] PHOTO... | COMMAND")

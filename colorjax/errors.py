@@ -1,5 +1,6 @@
 """How a user's own mistake is told: the one exception for it, and checks of settings."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,9 +19,11 @@ class UserError(Exception):
 
 
 def check_at_least(name: str, value: float, least: float) -> None:
-    """Raises UserError if `value`, the setting called `name`, is below `least`."""
+    """Raises UserError if `value`, the setting called `name`, is below `least`, nan or infinite."""
     if value < least:
         raise UserError(f"{name} is {value}, want at least {least}")
+    if not math.isfinite(value):
+        raise UserError(f"{name} is {value}, want a finite number")
 
 
 def check_share(name: str, value: float) -> None:

@@ -167,6 +167,7 @@ class Settings:
     steps_before: int = 0
     num_seconds: float = 0.0
     init_from: str = ""
+    steps_before: int = 0
     ema: float = 0.0
     frames: float = 0.0
     ageing: float = 0.0

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+INTERRUPTED = 128 + signal.SIGINT  # the status of a program that Ctrl-C ended
 SAME_WISH = 1.0  # seconds: timeout(1) sends its signal twice, to the program and to its group
 
 _heard: list[tuple[int, float]] = []  # number and time of every signal
@@ -36,6 +37,22 @@ def listen() -> None:
 def unwinding() -> None:
     """From now on the first signal raises Stopped, which takes away what is half written."""
     _answer.append(_unwind)
+
+
+@contextlib.contextmanager
+def raising() -> Iterator[None]:
+    """As `unwinding`, within a block: for what has files to take away."""
+    _answer.append(_unwind)
+    try:
+        yield
+    finally:
+        _answer.pop()
+
+
+def check() -> None:
+    """Raises Stopped if a signal was heard, also one whose Stopped was lost in a callback."""
+    if is_wished():
+        raise Stopped
 
 
 @contextlib.contextmanager

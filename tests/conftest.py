@@ -5,6 +5,7 @@ import signal
 from importlib.util import find_spec
 from pathlib import Path
 
+import jaxtyping
 import pytest
 from processes import xla_flags
 
@@ -18,6 +19,10 @@ os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 COMPILED = Path(__file__).parent.parent / ".pytest_cache" / "compiled"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(COMPILED))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+
+# Annotations of shapes and types are checked at every call: whatever a test does is held to them.
+CHECKED = ("colorjax.ops", "colorjax.models.layers", "colorjax.models.colorizer")
+jaxtyping.install_import_hook(CHECKED, "shapes.check")
 
 
 def pytest_addoption(parser):
@@ -39,6 +44,14 @@ def pytest_collection_modifyitems(config, items):
         for item in items:
             if item.get_closest_marker("slow"):
                 item.add_marker(pytest.mark.skip(reason="takes minutes: --slow runs it"))
+
+
+@pytest.fixture
+def unchecked_shapes():
+    """Lets calls through whose annotations forbid them: to what the functions themselves say."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(autouse=True)

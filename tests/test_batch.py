@@ -1,12 +1,14 @@
+import gc
 import os
 import threading
+import weakref
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from colorjax.coloring import batch
-from colorjax.coloring.batch import Found, Job
+from colorjax.coloring.naming import Job
 
 
 def touch(folder, *names):
@@ -14,91 +16,6 @@ def touch(folder, *names):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("L", (4, 3), 90).save(path)
-
-
-def sources(names, recursive=False):
-    return [found.source for found in batch.find([str(n) for n in names], recursive)]
-
-
-def test_a_folder_gives_its_pictures_but_no_results_and_nothing_hidden(tmp_path):
-    touch(tmp_path, "b.jpg", "a.PNG", "b_color.jpg", "b_color_2.jpg", ".c.jpg", "deep/d.tif")
-    (tmp_path / "notes.txt").write_text("no picture")
-    assert sources([tmp_path]) == [str(tmp_path / "a.PNG"), str(tmp_path / "b.jpg")]
-    everything = ["a.PNG", "b.jpg", "deep/d.tif"]
-    assert sources([tmp_path], recursive=True) == [str(tmp_path / name) for name in everything]
-
-
-def test_a_picture_that_is_named_twice_is_done_once(tmp_path):
-    touch(tmp_path, "a.jpg")
-    (tmp_path / "link.jpg").symlink_to(tmp_path / "a.jpg")
-    assert sources([tmp_path / "a.jpg", tmp_path, tmp_path / "*.jpg"]) == [str(tmp_path / "a.jpg")]
-
-
-def test_patterns_are_expanded_where_the_shell_did_not(tmp_path):
-    touch(tmp_path, "a.jpg", "b.jpg", "c.png", "[x].jpg")
-    assert sources([tmp_path / "[ab].jpg"]) == [str(tmp_path / n) for n in ("a.jpg", "b.jpg")]
-    # A file may be called like a pattern.
-    assert sources([tmp_path / "[x].jpg"]) == [str(tmp_path / "[x].jpg")]
-
-
-def test_names_that_are_no_pictures_have_their_sentence(tmp_path):
-    (tmp_path / "empty").mkdir()
-    names = [tmp_path / "none.jpg", tmp_path / "*.gif", tmp_path / "empty"]
-    faults = [found.fault for found in batch.find([str(n) for n in names])]
-    assert faults == [
-        f"{names[0]}: there is no such file",
-        f"{names[1]}: nothing matches",
-        f"{names[2]}: holds no pictures; --recursive looks into the folders in it",
-    ]
-
-
-@pytest.mark.parametrize(
-    "found, output, format, count, want",
-    [
-        (Found("p/a.jpg"), None, None, 1, ["p/a_color.jpg"]),
-        (Found("p/a.jpg"), None, None, 2, ["p/a_color_1.jpg", "p/a_color_2.jpg"]),
-        (Found("p/a.jpg"), None, "png", 1, ["p/a_color.png"]),
-        (Found("p/a.gif"), None, None, 1, ["p/a_color.png"]),
-        (Found("p/q/a.TIF", batch.Path("q")), "out", None, 1, ["out/q/a_color.TIF"]),
-        (Found("p/a.jpg"), "out/b.webp", None, 1, ["out/b.webp"]),
-        (Found("p/a.jpg"), "out/b.webp", None, 2, ["out/b_1.webp", "out/b_2.webp"]),
-        (Found("-"), None, None, 1, ["-"]),
-        (Found("-"), "out", None, 1, ["out/stdin_color.png"]),
-        (Found("p/a.jpg"), "-", None, 1, ["-"]),
-    ],
-)
-def test_results_are_named_after_their_photo(found, output, format, count, want):
-    assert list(batch.target_names(found, output, format, count)) == want
-
-
-def checked(jobs, **options):
-    options = {"overwrite": False, "skip_existing": False, **options}
-    todo, skipped, faults = batch.check_targets(jobs, **options)
-    return [job.source for job in todo], skipped, [one.fault for one in faults]
-
-
-def test_nothing_is_replaced_unless_told(tmp_path):
-    touch(tmp_path, "a.jpg", "a_color.jpg", "b.jpg")
-    a, b = str(tmp_path / "a.jpg"), str(tmp_path / "b.jpg")
-    there, new = str(tmp_path / "a_color.jpg"), str(tmp_path / "b_color.jpg")
-    jobs = [Job(a, (there,), None), Job(b, (new,), None)]
-    todo, skipped, faults = checked(jobs)
-    assert todo == [b] and skipped == []
-    assert faults == [
-        f"{a}: {there} is there already; --overwrite replaces it, --skip-existing leaves the "
-        "photo out"
-    ]
-    assert checked(jobs, skip_existing=True) == ([b], [a], [])
-    assert checked(jobs, overwrite=True) == ([a, b], [], [])
-
-
-def test_no_photo_replaces_itself_and_no_two_share_a_result(tmp_path):
-    touch(tmp_path, "a.jpg", "a.png")
-    a, b, target = (str(tmp_path / name) for name in ("a.jpg", "a.png", "x.jpg"))
-    todo, _, faults = checked([Job(a, (a,), None)], overwrite=True)
-    assert todo == [] and faults == [f"{a}: would replace itself"]
-    todo, _, faults = checked([Job(a, (target,), None), Job(b, (target,), None)])
-    assert todo == [a] and faults == [f"{b}: its result {target} is another photo's already"]
 
 
 @pytest.fixture
@@ -167,3 +84,99 @@ def test_what_is_stopped_leaves_whole_files_only(tmp_path, inverted, monkeypatch
         list(batch.run(None, jobs_of(tmp_path, 4), [None]))
     assert os.listdir(tmp_path / "out") == ["00.png"]
     Image.open(tmp_path / "out" / "00.png").load()
+
+
+def test_memory_holds_no_photos_that_are_done(tmp_path, inverted, monkeypatch):
+    monkeypatch.setattr(batch, "TOGETHER", 1)
+    held = []
+    real = batch.photo.read_photo
+
+    def reading(*args, **kwargs):
+        one = real(*args, **kwargs)
+        array = one.rgb.view()
+        held.append(weakref.ref(array))
+        return one._replace(rgb=array)
+
+    monkeypatch.setattr(batch.photo, "read_photo", reading)
+    alive = []
+    for _ in batch.run(None, jobs_of(tmp_path, 12), [None]):
+        gc.collect()
+        alive.append(sum(ref() is not None for ref in held))
+    # Those that are read ahead, and two whose results are written.
+    assert max(alive) <= batch.AHEAD + 4
+    gc.collect()
+    assert not any(ref() is not None for ref in held)
+
+
+@pytest.mark.parametrize("suffix, tells", [("jpg", True), ("webp", True), ("png", False)])
+def test_quality_is_that_of_jpeg_and_webp(tmp_path, inverted, suffix, tells):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.png")
+    sizes = []
+    for quality in (30, 95):
+        target = tmp_path / f"{quality}.{suffix}"
+        job = Job(str(tmp_path / "a.png"), (str(target),), None)
+        list(batch.run(None, [job], [None], how=batch.Writing(quality=quality)))
+        sizes.append(target.stat().st_size)
+    assert (sizes[0] < 0.7 * sizes[1]) == tells
+
+
+def test_a_result_takes_the_place_of_its_photo_which_is_kept(tmp_path, inverted):
+    (job,) = jobs_of(tmp_path, 1)
+    job = job._replace(targets=(os.path.realpath(job.source),))
+    before = open(job.source, "rb").read()
+    (outcome,) = batch.run(None, [job], [None])
+    assert outcome.fault == "" and sorted(os.listdir(tmp_path)) == ["00.png", "00.png.orig"]
+    assert open(f"{job.source}.orig", "rb").read() == before
+    assert (np.asarray(Image.open(job.source)) == 165).all()
+    # The first original is not lost to a second time.
+    (again,) = batch.run(None, [job], [None])
+    assert "00.png.orig is there already" in again.fault
+    assert open(f"{job.source}.orig", "rb").read() == before
+    os.unlink(f"{job.source}.orig")
+    (told,) = batch.run(None, [job], [None], how=batch.Writing(keep_original=False))
+    assert told.fault == "" and os.listdir(tmp_path) == ["00.png"]
+
+
+def test_a_photo_that_cannot_be_replaced_is_as_it_was(tmp_path, inverted, monkeypatch):
+    (job,) = jobs_of(tmp_path, 1)
+    job = job._replace(targets=(os.path.realpath(job.source),))
+    before = open(job.source, "rb").read()
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(batch.writing, "write_photo", full)
+    (outcome,) = batch.run(None, [job], [None])
+    assert outcome.fault.endswith("cannot be written: No space left on device")
+    assert os.listdir(tmp_path) == ["00.png"] and open(job.source, "rb").read() == before
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_what_another_has_written_meanwhile_is_not_replaced(tmp_path, inverted, monkeypatch, links):
+    if not links:
+
+        def link(*_, **__):
+            raise OSError(95, "Operation not supported")
+
+        monkeypatch.setattr(os, "link", link)
+    jobs = jobs_of(tmp_path, 2)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "00.png").write_text("of another")
+    first, second = batch.run(None, jobs, [None], how=batch.Writing(overwrite=False))
+    assert first.fault == f"{jobs[0].targets[0]}: is there already; --overwrite replaces it"
+    assert second.fault == "" and sorted(os.listdir(tmp_path / "out")) == ["00.png", "01.png"]
+    assert (tmp_path / "out" / "00.png").read_text() == "of another"
+    Image.open(tmp_path / "out" / "01.png").load()
+
+
+def test_pipes_are_read_to_their_end(tmp_path, inverted):
+    touch(tmp_path, "a.png")
+    pipe = str(tmp_path / "pipe")
+    os.mkfifo(pipe)
+    data = (tmp_path / "a.png").read_bytes()
+    writer = threading.Thread(target=lambda: open(pipe, "wb").write(data))
+    writer.start()
+    (outcome,) = batch.run(None, [Job(pipe, (str(tmp_path / "b.png"),), None)], [None])
+    writer.join()
+    assert outcome.fault == "" and (np.asarray(Image.open(tmp_path / "b.png")) == 165).all()

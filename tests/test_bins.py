@@ -24,7 +24,9 @@ def test_centers_are_the_middles_of_the_bins():
     middles = bins.centers()
     assert middles.dtype == jnp.float32
     np.testing.assert_array_equal(middles, np.arange(-98, 100, 4))
-    np.testing.assert_array_equal(bins.centers(4, 0.0, 1.0), [0.125, 0.375, 0.625, 0.875])
+    np.testing.assert_array_equal(
+        bins.centers(num_bins=4, low=0.0, high=1.0), [0.125, 0.375, 0.625, 0.875]
+    )
 
 
 def test_bins_are_as_by_hand():
@@ -53,7 +55,7 @@ def test_bins_agree_with_digitize(num_bins, low, high):
     chroma = np.random.default_rng(1).uniform(low - span / 4, high + span / 4, (100, 101, 2))
     chroma = chroma.astype(np.float32)
     expected = np.digitize(chroma, np.linspace(low, high, num_bins + 1)[1:-1])
-    index = jax.jit(lambda c: bins.bin_chroma(c, num_bins, low, high))(chroma)
+    index = jax.jit(lambda c: bins.bin_chroma(c, num_bins=num_bins, low=low, high=high))(chroma)
     np.testing.assert_array_equal(index, expected)
 
 
@@ -98,7 +100,7 @@ def test_unbinning_a_joint_bin_gives_both_channels():
 
 
 @pytest.mark.parametrize("shape", [(1, 50, 1), (3, 50, 1), (2, 50), (50,), ()])
-def test_unbinning_refuses_a_wrong_number_of_groups(shape):
+def test_unbinning_refuses_a_wrong_number_of_groups(unchecked_shapes, shape):
     with pytest.raises(ValueError, match="num_bins"):
         bins.unbin_chroma(jnp.zeros((4, 2), jnp.int32), jnp.zeros(shape))
 
@@ -175,9 +177,9 @@ def test_most_frequent_is_one_bin_a_channel():
 @pytest.mark.parametrize("num_bins, low, high", [(0, -1.0, 1.0), (5, 1.0, 1.0), (5, 2.0, 1.0)])
 def test_impossible_bins_are_refused(num_bins, low, high):
     with pytest.raises(ValueError, match="bin"):
-        bins.centers(num_bins, low, high)
+        bins.centers(num_bins=num_bins, low=low, high=high)
     with pytest.raises(ValueError, match="bin"):
-        bins.bin_chroma(jnp.zeros((2, 2)), num_bins, low, high)
+        bins.bin_chroma(jnp.zeros((2, 2)), num_bins=num_bins, low=low, high=high)
 
 
 COLORS = np.array([[-7.0, 3.0], [-3.0, 4.9], [12.0, 5.0], [19.9, 14.0]])  # in three squares of 10

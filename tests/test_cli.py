@@ -1,11 +1,8 @@
-import contextlib
 import io
 import os
 import pickle
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -215,74 +212,6 @@ def test_a_pipe_gives_a_picture_and_nothing_else(model):
     )
     assert failed.returncode == 1 and failed.stdout == b""
     assert b"standard input: is no JPEG" in failed.stderr
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_command_leaves_no_partial_file(model, number, tmp_path):
-    for i in range(40):
-        Image.fromarray(gray_picture(600, 800, seed=i)).save(tmp_path / f"{i:02}.png")
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "colorjax",
-            str(tmp_path),
-            "--model",
-            model,
-            "-o",
-            str(tmp_path / "out"),
-        ],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    while not list(tmp_path.glob("out/*_color.png")) and process.poll() is None:
-        time.sleep(0.05)
-    process.send_signal(number)
-    _, stderr = process.communicate(timeout=120)
-    assert process.returncode == 128 + number and "Traceback" not in stderr
-    assert "stopped; what is not done yet is as it was" in stderr
-    written = list((tmp_path / "out").iterdir())
-    assert 0 < len(written) < 40
-    for path in written:
-        assert path.name.endswith("_color.png")
-        with Image.open(path) as image:
-            image.load()
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stop_that_a_callback_swallows_ends_the_batch_with_the_next_photo(number, monkeypatch):
-    begun = []
-
-    def run(*_, **__):
-        for i in range(3):
-            begun.append(i)
-            if i == 1:
-                with contextlib.suppress(KeyboardInterrupt):
-                    signal.raise_signal(number)
-            yield batch.Outcome(f"{i}.png")
-
-    monkeypatch.setattr(batch, "run", run)
-    monkeypatch.setattr(command, "painter_of", lambda options: None)
-    options = dict.fromkeys(
-        (
-            "samples",
-            "decode",
-            "temperature",
-            "rebalance",
-            "edges",
-            "compare",
-            "grid",
-            "allow_truncated",
-        )
-    ) | {"seed": 0, "saturation": 1.0, "bits": "16"}
-    before = {which: signal.getsignal(which) for which in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            list(command.work([None] * 3, options))
-    finally:
-        for which, handler in before.items():
-            signal.signal(which, handler)
-    assert begun == [0, 1]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pictures import encode
 from PIL import Image
 
 from colorjax import cli
-from colorjax.coloring import batch
+from colorjax.coloring import batch, finding, naming
 from colorjax.commands import colorize as command
 from colorjax.data import places
 from colorjax.errors import UserError
@@ -95,19 +95,22 @@ def test_folders_are_searched_for_every_kind_that_is_read(tmp_path):
     names = [f"{i:02}{suffix}" for i, suffix in enumerate(formats.PHOTO_SUFFIXES)]
     for name in (*names, "film.mov", "notes.TXT", "more.txt", "README", ".hidden.mov"):
         (tmp_path / name).write_bytes(b"")
-    found = batch.find([str(tmp_path)])
-    assert [one.source for one in found] == [str(tmp_path / name) for name in names]
+    found = list(finding.find([str(tmp_path)]))
+    photos = [one.source for one in found if one.is_photo]
+    assert photos == [str(tmp_path / name) for name in names]
     assert places._picture_keys(tmp_path) == [n for n in names if not n.endswith(".gif")]
     counts = {".mov": 1, ".txt": 2, "no suffix": 1}
-    assert batch.left_out([str(tmp_path), str(tmp_path)]) == counts
+    assert finding.count_others(list(finding.find([str(tmp_path), str(tmp_path)]))) == counts
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "b.mov").write_bytes(b"")
-    assert batch.left_out([str(tmp_path)], recursive=True) == counts | {".mov": 2}
+    found = list(finding.find([str(tmp_path)], recursive=True))
+    assert finding.count_others(found) == counts | {".mov": 2}
 
 
 def test_what_is_passed_over_is_counted_in_the_summary(tmp_path):
-    line = command.summary(1, 0, [], 2.0, {".mov": 2, ".txt": 1})
-    assert line == "1 photo coloured in 2.0 s; of no kind that is read: 2 .mov, 1 .txt"
+    planned = command.Plan([], [], 0, {".mov": 2, ".txt": 1}, [])
+    line = command.summary([batch.Outcome("a.jpg", ("b.jpg",))], planned, 2.0)
+    assert line == ("1 photo coloured in 2.0 s: b.jpg; of no kind that is read: 2 .mov, 1 .txt")
     (tmp_path / "film.mov").write_bytes(b"")
     result = CliRunner().invoke(cli.main, [str(tmp_path)])
     assert result.exit_code == 1
@@ -116,8 +119,8 @@ def test_what_is_passed_over_is_counted_in_the_summary(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".jfif", ".jpe"])
 def test_jpegs_of_other_suffixes_are_written_under_their_own(suffix, tmp_path):
-    found = batch.Found(str(tmp_path / f"a{suffix}"))
-    (target,) = batch.target_names(found, None, None, 1)
+    found = finding.Found(str(tmp_path / f"a{suffix}"))
+    (target,) = naming.target_names(found, naming.Rules())
     writing.write_photo(target, red_and_blue())
     assert target.endswith(f"a_color{suffix}") and Image.open(target).format == "JPEG"
 

@@ -8,7 +8,7 @@ import pytest
 from test_train import tiny_config
 
 from colorjax.errors import UserError
-from colorjax.settings import as_dict
+from colorjax.settings import as_dict, complete
 from colorjax.studies import sweep
 from colorjax.training import going_on, train
 from colorjax.weights import runs
@@ -89,11 +89,10 @@ def test_what_a_killed_process_had_half_written_is_swept_and_nothing_else(tmp_pa
     [("space", "lab"), ("bins.layout", "joint"), ("bins.num_bins", 40), ("bins.high", 90.0)],
 )
 def test_a_run_is_not_gone_on_with_in_another_space_or_other_bins(tmp_path, name, other):
-    config = as_dict(tiny_config())
-    old = runs.as_json(config)
-    going_on.check_same_targets(tmp_path, old, config)
-    changed = as_dict(tiny_config(**{name: other}))
-    was = runs.flatten(old)[name]
+    old = tiny_config()
+    going_on.check_same_targets(tmp_path, old, old)
+    changed = tiny_config(**{name: other})
+    was = runs.flatten(as_dict(old))[name]
     with pytest.raises(UserError) as caught:
         going_on.check_same_targets(tmp_path, old, changed)
     assert str(caught.value).startswith(
@@ -102,10 +101,10 @@ def test_a_run_is_not_gone_on_with_in_another_space_or_other_bins(tmp_path, name
 
 
 def test_what_may_change_and_what_older_versions_lack_is_no_reason_to_refuse(tmp_path):
-    old = runs.as_json(as_dict(tiny_config()))
+    old = as_dict(tiny_config())
     del old["bins"]["joint_width"]
     more = {"num_steps": 9, "bins.softness": 5.0, "decoding.method": "mean", "batch_size": 4}
-    going_on.check_same_targets(tmp_path, old, as_dict(tiny_config(**more)))
+    going_on.check_same_targets(tmp_path, complete(old), tiny_config(**more))
 
 
 def test_a_stage_after_another_wants_that_finished(tmp_path):

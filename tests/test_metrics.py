@@ -124,7 +124,7 @@ def test_ssim_refuses_an_image_smaller_than_its_window(shape):
     [lambda x: metrics.ssim(x, x), metrics.colorfulness, metrics.colorfulness_absolute],
     ids=["ssim", "colorfulness", "colorfulness_absolute"],
 )
-def test_8_bit_integers_are_refused(metric):
+def test_8_bit_integers_are_refused(unchecked_shapes, metric):
     with pytest.raises(TypeError, match="floating point in .0, 1., found uint8"):
         metric(jnp.zeros((12, 12, 3), jnp.uint8))
 
@@ -203,7 +203,7 @@ def test_balanced_auc_of_a_set_is_the_mean_weighted_by_the_images_weights():
     rng = np.random.default_rng(2)
     chroma = rng.normal(0, 50, (3, 6, 8, 2)).astype(np.float32)
     weights = rng.uniform(size=(3, 6, 8)).astype(np.float32) ** 4 * [[[1]], [[5]], [[0.1]]]
-    aucs = metrics.auc(chroma, np.zeros_like(chroma), weights)
+    aucs = metrics.auc(chroma, np.zeros_like(chroma), weights=weights)
     distance = np.hypot(*np.moveaxis(chroma, -1, 0))
     expected = [naive_auc(*pair) for pair in zip(distance, weights, strict=True)]
     assert_allclose(aucs, expected, rtol=1e-5)
@@ -216,7 +216,7 @@ def test_auc_ignores_the_scale_of_the_weights():
     chroma = jnp.array([[[3.0, 4.0], [60.0, 80.0]]])
     for weight in (1e-6, 1.0, 1e6):
         weights = weight * jnp.array([[3.0, 1.0]])
-        value = metrics.auc(chroma, jnp.zeros_like(chroma), weights)
+        value = metrics.auc(chroma, jnp.zeros_like(chroma), weights=weights)
         assert_allclose(value, (3 * 145.5 + 50.5) / 4 / 150, rtol=1e-5)
 
 
@@ -247,7 +247,7 @@ def test_balanced_auc_is_auc_with_the_weights_of_the_sets_own_frequencies():
     values, inverse, counts = np.unique(classes, return_inverse=True, return_counts=True)
     weights = (1 / counts)[inverse].reshape(classes.shape).astype(np.float32)
     whole = [x.reshape(1, 18, 8, -1) for x in (ab, true_ab, weights)]
-    expected = metrics.auc(whole[0], whole[1], whole[2][..., 0])[0]
+    expected = metrics.auc(whole[0], whole[1], weights=whole[2][..., 0])[0]
     pixels, areas = metrics.auc_by_color(ab, true_ab)
     assert_allclose(metrics.balanced_auc(pixels.sum(0), areas.sum(0)), expected, rtol=1e-5)
     assert abs(expected - metrics.auc(*whole[:2])[0]) > 0.01  # so that balance means something
@@ -281,7 +281,7 @@ def test_the_frechet_distance_of_features_that_are_moved_is_how_far_though_they_
     assert_allclose(widened, np.square(few.mean(0)).sum() + spread, rtol=1e-5)
 
 
-def test_a_frechet_distance_of_one_picture_or_of_other_features_is_refused():
+def test_a_frechet_distance_of_one_picture_or_of_other_features_is_refused(unchecked_shapes):
     for a, b in (((1, 3), (5, 3)), ((5, 3), (5, 4)), ((5,), (5, 3))):
         with pytest.raises(ValueError, match="want .n >= 2, d. and .m >= 2, d., got"):
             metrics.frechet_distance(np.ones(a), np.ones(b))

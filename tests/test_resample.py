@@ -164,7 +164,7 @@ def test_fits_are_those_of_least_squares_in_every_window():
             )
             slope[i, j, c], offset[i, j, c] = np.linalg.solve(a, [light @ values, values.sum()])
     fits = resample.guide_chroma(
-        jnp.asarray(chroma), jnp.asarray(lightness)[..., None], radius, smoothness
+        jnp.asarray(chroma), jnp.asarray(lightness)[..., None], radius=radius, smoothness=smoothness
     )
     inside = slice(2, -2), slice(2, -2)
     for part, want in ((fits[..., :2], slope), (fits[..., 2:4], offset)):

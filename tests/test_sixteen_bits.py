@@ -25,7 +25,7 @@ from test_photo import (
 )
 
 from colorjax import cli
-from colorjax.coloring import api, batch, colorize
+from colorjax.coloring import api, batch, colorize, naming
 from colorjax.errors import UserError
 from colorjax.ops import color
 from colorjax.pictures import metadata, photo, png_file, shaper, tiff_file, tiff_samples, writing
@@ -312,7 +312,7 @@ def test_pictures_that_are_arranged_have_8_bits_and_no_tags_of_the_photograph(
     tifffile.imwrite(
         path, deep_noise(8, 9, 3), photometric="rgb", iccprofile=profile, extratags=exif
     )
-    job = batch.Job(path, (target,), None)
+    job = naming.Job(path, (target,), None)
     (outcome,) = batch.run(None, [job], [None], arrange=lambda one, results: [results[0][:4]])
     got = photo.read_photo(target)
     assert not outcome.fault and got.rgb.shape == (4, 9, 3)

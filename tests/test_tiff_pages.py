@@ -6,11 +6,15 @@ import struct
 import numpy as np
 import pytest
 import tifffile
+from click.testing import CliRunner
 from pictures import encode, noise
 from test_photo import exif_block, tiff
 
+from colorjax import cli
+from colorjax.coloring import batch, finding, naming
+from colorjax.commands import colorize as command
 from colorjax.errors import UserError
-from colorjax.pictures import image_io, photo, tiff_file
+from colorjax.pictures import image_io, photo, scan, tiff_file
 
 
 def without_extra_samples(data):
@@ -168,3 +172,56 @@ def test_a_plain_tiff_is_opened_as_it_was(tmp_path):
     path = tmp_path / "a.tif"
     path.write_bytes(encode(rgb, "TIFF", exif=exif_block(6)))
     np.testing.assert_array_equal(photo.read_photo(path).rgb, np.rot90(rgb, -1))
+
+
+def test_every_page_can_be_had_by_its_number():
+    pages = [noise(8, 9, seed=i) for i in range(3)]
+    data = pages_file((noise(2, 2), 1), *((page, 0) for page in pages))
+    for number, page in enumerate(pages, 1):
+        got = photo.read_photo(data, page=number)
+        np.testing.assert_array_equal(got.rgb, page)
+        assert got.notices == ()
+    with pytest.raises(UserError, match="a.tif: has 3 pages, want one of them and not page 4"):
+        photo.read_photo(data, page=4, name="a.tif")
+    assert scan.count_pages(data) == 3 and scan.count_pages(encode(pages[0])) == 0
+
+
+@pytest.mark.parametrize(
+    ("pages", "output", "want"),
+    [
+        ("all", "out", ["a_page1_color.tif", "a_page2_color.tif", "b_color.tif", "c_color.png"]),
+        ("first", "out", ["a_color.tif", "b_color.tif", "c_color.png"]),
+        ("2", "out", ["a_page2_color.tif", "c_color.png"]),
+    ],
+)
+def test_pages_are_coloured_into_files_of_their_own(pages, output, want, tmp_path, monkeypatch):
+    def colorize(painter, photos, settings):
+        yield from ((i, [255 - one]) for i, one in enumerate(photos))
+
+    monkeypatch.setattr(batch, "colorize", colorize)
+    monkeypatch.setattr(command, "painter_of", lambda options: None)
+    both = [noise(8, 9), noise(8, 9, seed=1)]
+    (tmp_path / "a.tif").write_bytes(pages_file((both[0], 0), (both[1], 0)))
+    (tmp_path / "b.tif").write_bytes(encode(noise(4, 4), "TIFF"))
+    (tmp_path / "c.png").write_bytes(encode(noise(4, 4)))
+    result = CliRunner().invoke(
+        cli.main, [str(tmp_path), "-o", str(tmp_path / output), "--pages", pages]
+    )
+    assert sorted(path.name for path in (tmp_path / output).iterdir()) == want
+    for number in (1, 2):
+        path = tmp_path / output / f"a_page{number}_color.tif"
+        if path.exists():
+            np.testing.assert_array_equal(photo.read_photo(path).rgb, 255 - both[number - 1])
+    sentence = "b.tif: has 1 page, want one of them and not page 2"
+    assert (sentence in result.stderr) == (pages == "2")
+
+
+def test_one_name_for_several_pages_is_numbered_and_other_values_are_refused(tmp_path):
+    (tmp_path / "a.tif").write_bytes(pages_file((noise(8, 9), 0), (noise(8, 9), 0)))
+    found = [finding.Found(str(tmp_path / "a.tif"))]
+    for pages, names in (("2", ["out.tif"]), ("all", ["out_page1.tif", "out_page2.tif"])):
+        jobs = naming.jobs_of(found, naming.Rules("out.tif", pages=pages))
+        assert [job.targets for job in jobs] == [(name,) for name in names]
+    for value in ("0", "-1", "last"):
+        result = CliRunner().invoke(cli.main, [str(tmp_path), f"--pages={value}"])
+        assert result.exit_code == 2 and "none of all, first and a number" in result.stderr

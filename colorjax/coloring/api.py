@@ -65,7 +65,7 @@ class Colorizer:
         """
         _refuse_forked()
         # Another process may have another working folder.
-        model = None if model is None else os.path.abspath(model)
+        model = None if model is None else os.path.abspath(os.path.expanduser(model))
         self._arguments = {"model": model, "size": size, "batch_size": batch_size, "device": device}
         self._device = pick_device(device)
         with jax.default_device(self._device):

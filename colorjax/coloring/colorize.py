@@ -15,8 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
+from colorjax.coloring import borders, memory
 from colorjax.coloring.settings import Settings, check_settings
-from colorjax.errors import check_at_least
+from colorjax.errors import UserError, check_at_least
 from colorjax.models.build import build_model, build_task
 from colorjax.models.task import Task, cell_means
 from colorjax.ops import color, resample
@@ -27,10 +28,18 @@ from colorjax.weights.released import Network
 
 # Sides of the network's input are multiples of this, as every encoder here wants.
 QUANTUM = 16
-# Beyond this ratio of its sides a photo is squeezed into the longest input there is.
-MOST_RATIO = 8.0
-# Side of the squares in which full-size pictures are put together, and how many are under way.
-TILE, IN_FLIGHT = 512, 3
+# Up to the first ratio of its sides all photos have as many pixels for the network; from there on
+# longer ones have more, as their short sides would show it next to nothing; and beyond the second
+# they are squeezed.
+PLAIN_RATIO, MOST_RATIO = 2.0, 32.0
+# Ratios of long photos come in steps, so many from one to its double: few shapes.
+RATIO_STEPS = 6
+# Most pixels that a photo has for the network because it is long.
+LONG_PIXELS = 2**20
+# Sides of the tiles in which full-size pictures are put together, and how many are under way.
+TILE, IN_FLIGHT = (512, 512), 3
+# Those of pictures that are but a few pixels wide, or high, and very long.
+NARROW, LONG = 64, 4096
 
 
 class Scores(NamedTuple):
@@ -66,10 +75,11 @@ def open_painter(
         more are no faster, unless given.
 
     Raises:
-      UserError: size or batch_size is too small.
+      UserError: size or batch_size is too small, or size too large for the memory that there is.
     """
     size = network.config.data.load_size if size is None else size
     check_at_least("size", size, QUANTUM)
+    memory.check_size(size)
     if batch_size is None:
         batch_size = 1 if jax.default_backend() == "cpu" else 8
     check_at_least("batch_size", batch_size, 1)
@@ -93,7 +103,8 @@ def colorize(
     """Colours photos, each in every one of `settings`.
 
     Photos of like proportions go through the network together. Only one result is made at a time,
-    so that memory holds the photos and the results of one of them.
+    so that memory holds the photos and the results of one of them. The network does not see the
+    borders of a photo (`borders.without_borders`), which become gray.
 
     Args:
       painter: from `open_painter`.
@@ -107,32 +118,64 @@ def colorize(
       a result is the photo's, to within one step of gray at every pixel, of as many bits.
 
     Raises:
-      UserError: a setting is wrong.
+      UserError: a setting is wrong, or a photo has no pixels.
     """
     for one in settings:
         check_settings(one, painter.network)
     groups: dict[tuple[int, int], list[int]] = {}
-    for i, photo in enumerate(photos):
-        groups.setdefault(network_shape(*photo.shape[:2], painter.size), []).append(i)
+    boxes = [borders.without_borders(check_pixels(photo)) for photo in photos]
+    for i, box in enumerate(boxes):
+        groups.setdefault(network_shape(*box.size, painter.size), []).append(i)
     for shape, members in groups.items():
         for start in range(0, len(members), painter.batch_size):
             chosen = members[start : start + painter.batch_size]
-            small = np.stack([_resized(photos[i], shape) for i in chosen])
+            small = np.stack([_resized(photos[i][boxes[i].inside], shape) for i in chosen])
             scores = painter.score(painter.network.variables, _padded(small, painter.batch_size))
             fits = [_decoded(painter, scores, one) for one in settings]
             for place, i in enumerate(chosen):
-                yield i, [full_size(painter, fit[place], photos[i]) for fit in fits]
+                yield i, [framed(painter, fit[place], photos[i], boxes[i]) for fit in fits]
+
+
+def check_pixels(rgb_u8: np.ndarray) -> np.ndarray:
+    """The picture [height, width, 3]; raises UserError if it has no pixels."""
+    height, width, _ = rgb_u8.shape
+    if not height or not width:
+        raise UserError(f"picture: has {width} x {height} pixels, want at least 1 x 1")
+    return rgb_u8
 
 
 def network_shape(height: int, width: int, size: int) -> tuple[int, int]:
-    """Sides of the network's input for a photo: of its proportions, nearly, and size^2 pixels.
+    """Sides of the network's input for a photo of so many pixels: of its proportions, nearly.
 
-    The width follows from the height, so that there are no more shapes than heights.
+    They have size^2 pixels together. Of a photo longer than 2:1 they have more, as many as leave
+    its short side as it is at 2:1, up to 32:1 and LONG_PIXELS. The width follows from the height,
+    so that there are no more shapes than heights, and some for long photos.
     """
-    stretch = float(np.clip(height / width, 1 / MOST_RATIO, MOST_RATIO)) ** 0.5
-    rows = max(1, round(size * stretch / QUANTUM))
-    columns = max(1, round(size * size / (rows * QUANTUM * QUANTUM)))
+    stretch = height / width
+    ratio = max(stretch, 1 / stretch)
+    pixels = float(size * size)
+    if ratio > PLAIN_RATIO:
+        steps = round(RATIO_STEPS * np.log2(min(ratio, MOST_RATIO) / PLAIN_RATIO))
+        ratio = PLAIN_RATIO * 2.0 ** (steps / RATIO_STEPS)
+        stretch = ratio if height > width else 1 / ratio
+        pixels = max(pixels, min(pixels * ratio / PLAIN_RATIO, LONG_PIXELS))
+    rows = max(1, round(pixels**0.5 * stretch**0.5 / QUANTUM))
+    columns = max(1, round(pixels / (rows * QUANTUM * QUANTUM)))
     return rows * QUANTUM, columns * QUANTUM
+
+
+def framed(painter: Painter, fits: jax.Array, rgb: np.ndarray, box: borders.Box) -> np.ndarray:
+    """A photo whose `box` is coloured from fits [h, w, 6], and gray around: of its bits.
+
+    The gray is that of its luminance, as if no chroma had been found.
+    """
+    if box == borders.whole(rgb):
+        return full_size(painter, fits, rgb)
+    result = np.empty_like(rgb)
+    result[box.inside] = full_size(painter, fits, rgb[box.inside])
+    for strip in borders.strips(rgb, box):
+        result[strip] = full_size(painter, jnp.zeros_like(fits), rgb[strip])
+    return result
 
 
 def full_size(painter: Painter, fits: jax.Array, rgb: np.ndarray) -> np.ndarray:
@@ -151,16 +194,20 @@ def full_size(painter: Painter, fits: jax.Array, rgb: np.ndarray) -> np.ndarray:
             : rows.stop - rows.start, : columns.stop - columns.start
         ]
 
-    for top, left in product(range(0, height, TILE), range(0, width, TILE)):
-        rows = slice(top, min(top + TILE, height))
-        columns = slice(left, min(left + TILE, width))
-        tile = np.zeros((TILE, TILE, 3), rgb.dtype)
+    sides = _tile_sides(height, width)
+    for top, left in product(range(0, height, sides[0]), range(0, width, sides[1])):
+        rows = slice(top, min(top + sides[0], height))
+        columns = slice(left, min(left + sides[1], width))
+        tile = np.zeros((*sides, 3), rgb.dtype)
         part = rgb[rows, columns]
         tile[: part.shape[0], : part.shape[1]] = part
-        done = painter.join(
-            fits, tile, _places(top, height, coarse_height), _places(left, width, coarse_width)
+        places = (
+            _places(start, side, full, coarse)
+            for start, side, full, coarse in zip(
+                (top, left), sides, (height, width), (coarse_height, coarse_width), strict=True
+            )
         )
-        under_way.append((rows, columns, done))
+        under_way.append((rows, columns, painter.join(fits, tile, *places)))
         if len(under_way) == IN_FLIGHT:
             settle()
     while under_way:
@@ -168,9 +215,16 @@ def full_size(painter: Painter, fits: jax.Array, rgb: np.ndarray) -> np.ndarray:
     return result
 
 
-def _places(start: int, full: int, coarse: int) -> np.ndarray:
-    """Where the pixels of a tile lie on a grid of `coarse` pixels over the `full` side."""
-    return (((np.arange(start, start + TILE) + 0.5) * (coarse / full)) - 0.5).astype(np.float32)
+def _tile_sides(height: int, width: int) -> tuple[int, int]:
+    """A square, but for pictures of which it would hold next to nothing."""
+    if max(height, width) <= LONG or min(height, width) > NARROW:
+        return TILE
+    return (LONG, NARROW) if height > width else (NARROW, LONG)
+
+
+def _places(start: int, side: int, full: int, coarse: int) -> np.ndarray:
+    """Where the `side` pixels of a tile lie on a grid of `coarse` pixels over the `full` side."""
+    return (((np.arange(start, start + side) + 0.5) * (coarse / full)) - 0.5).astype(np.float32)
 
 
 def _resized(rgb: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

@@ -10,7 +10,7 @@ from colorjax.coloring.settings import Settings
 GAP = 0.01  # between before and after, as a share of the longer side
 CELL = 480  # most that the longer side of a picture in a grid should be
 COLUMNS = 4
-_CAPTION, _MARGIN, _FONT_SIZE, _LEAST_WIDTH = 26, 8, 15, 130
+_CAPTION, _MARGIN, _FONT_SIZE = 26, 8, 15
 
 Arrange = Callable[[np.ndarray, list[np.ndarray]], list[np.ndarray]]
 
@@ -31,6 +31,8 @@ def in_a_row(pictures: Sequence[np.ndarray], gap: int) -> np.ndarray:
 def grid(decodes: bool, rebalanced: bool, base: Settings) -> tuple[list[Settings], Arrange]:
     """Settings that are worth comparing, and what draws their results on one sheet.
 
+    Above each stands what gives it on the command line.
+
     Args:
       decodes: whether the network scores bins, or else predicts chroma itself.
       rebalanced: whether it has been trained so that rare colours weigh more.
@@ -39,23 +41,25 @@ def grid(decodes: bool, rebalanced: bool, base: Settings) -> tuple[list[Settings
     chosen = {"as set": base}
     if decodes:
         chosen |= {
-            "argmax": base._replace(decode="argmax"),
-            "mean": base._replace(decode="mean"),
+            "--decode argmax": base._replace(decode="argmax"),
+            "--decode mean": base._replace(decode="mean"),
             **{
-                f"annealed, T = {t:g}": base._replace(decode="annealed", temperature=t)
+                f"--decode annealed --temperature {t:g}": base._replace(
+                    decode="annealed", temperature=t
+                )
                 for t in (0.2, 0.5)
             },
             **{
-                f"sample {seed}": base._replace(decode="sample", seed=seed)
+                f"--decode sample --seed {seed}": base._replace(decode="sample", seed=seed)
                 for seed in range(base.seed, base.seed + 3)
             },
         }
     if rebalanced:
-        chosen |= {f"rebalance {share:g}": base._replace(rebalance=share) for share in (0, 1)}
-    chosen |= {
-        f"saturation {s:g}": base._replace(saturation=s * base.saturation) for s in (0.7, 1.3)
-    }
-    chosen["plain edges"] = base._replace(edges="bilinear")
+        chosen |= {f"--rebalance {share}": base._replace(rebalance=share) for share in (0, 1)}
+    for factor in (0.7, 1.3):
+        saturation = factor * base.saturation
+        chosen[f"--saturation {saturation:g}"] = base._replace(saturation=saturation)
+    chosen["--edges bilinear"] = base._replace(edges="bilinear")
     return list(chosen.values()), lambda photo, results: [
         sheet([photo, *results], ["the photo", *chosen])
     ]
@@ -65,9 +69,11 @@ def sheet(pictures: Sequence[np.ndarray], captions: Sequence[str]) -> np.ndarray
     """Pictures of one size with captions above them: uint8 [h, w, 3]."""
     height, width, _ = pictures[0].shape
     columns, rows = min(COLUMNS, len(pictures)), -(-len(pictures) // COLUMNS)
-    step = max(width, _LEAST_WIDTH) + _MARGIN, height + _CAPTION + _MARGIN
+    font = ImageFont.load_default(_FONT_SIZE)
+    widest = max(int(font.getlength(caption)) + 1 for caption in captions)
+    step = max(width, widest) + _MARGIN, height + _CAPTION + _MARGIN
     drawn = Image.new("RGB", (columns * step[0] + _MARGIN, rows * step[1]), "white")
-    draw, font = ImageDraw.Draw(drawn), ImageFont.load_default(_FONT_SIZE)
+    draw = ImageDraw.Draw(drawn)
     for i, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
         left, top = _MARGIN + i % COLUMNS * step[0], i // COLUMNS * step[1]
         draw.text((left, top + _CAPTION / 2), caption, "black", font, anchor="lm")

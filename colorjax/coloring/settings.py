@@ -8,6 +8,7 @@ from colorjax.settings import Decoding
 from colorjax.weights.released import Network
 
 EDGES = ("guided", "bilinear")
+MOST_SEED = 2**32 - 1
 
 
 class Settings(NamedTuple):
@@ -63,4 +64,6 @@ def check_settings(settings: Settings, network: Network) -> None:
             )
     check_at_least("saturation", settings.saturation, 0.0)
     check_at_least("seed", settings.seed, 0)
+    if settings.seed > MOST_SEED:
+        raise UserError(f"seed is {settings.seed}, want at most {MOST_SEED}")
     check_choice("edges", settings.edges, EDGES)

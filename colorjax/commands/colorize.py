@@ -1,18 +1,20 @@
 """`colorjax colorize`, which need not be named: photographs in, coloured photographs out."""
 
-import signal
+import contextlib
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
-from colorjax.commands.common import model_options, painter_of, say
+from colorjax import stopping
+from colorjax.commands.common import Number, Place, model_options, painter_of, say
 
 METHODS = ("argmax", "mean", "annealed", "sample")
 EDGES = ("guided", "bilinear")
+NAMED = 4  # most results or folders that the summary names
 FORMATS = ("jpg", "png", "tif", "webp")
 
 EXAMPLES = """\b
@@ -29,18 +31,46 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("photos", nargs=-1, required=True, metavar="PHOTO...")
+@click.argument("photos", nargs=-1, type=Place(), required=True, metavar="PHOTO...")
 @click.option(
     "-o",
     "--output",
+    type=Place(),
     metavar="PATH",
     help="Folder for the results, or a file where there is one; - is standard output. "
     "Beside the photo, as NAME_color, unless given.",
 )
+@click.option(
+    "--suffix",
+    default="_color",
+    show_default=True,
+    metavar="TEXT",
+    help="What follows the photo's name in that of the result.",
+)
+@click.option(
+    "--replace",
+    is_flag=True,
+    help="Put results into the place of their photos, which stay as NAME.jpg.orig.",
+)
+@click.option("--discard-original", is_flag=True, help="With --replace: keep no .orig.")
 @click.option("-r", "--recursive", is_flag=True, help="Look into the folders of folders too.")
 @click.option("--overwrite", is_flag=True, help="Replace results that are there.")
 @click.option("--skip-existing", is_flag=True, help="Leave out photos whose results are there.")
+@click.option(
+    "--skip-colour",
+    "--skip-color",
+    is_flag=True,
+    help="Leave out photos that have colours of their own.",
+)
 @click.option("--format", type=click.Choice(FORMATS), help="The photo's own unless given.")
+@click.option(
+    "--pages",
+    callback=lambda context, option, value: check_pages(value),
+    default="first",
+    show_default=True,
+    metavar="all|first|N",
+    help="Which pages of a TIFF to colour, each into a file of its own.",
+)
 @click.option(
     "--bits",
     type=click.Choice(("8", "16")),
@@ -49,25 +79,33 @@ Examples:
     help="Most bits a channel of a PNG or TIFF; a photo of 8 stays one of 8.",
 )
 @click.option(
+    "--quality",
+    type=click.IntRange(1, 100),
+    default=95,
+    show_default=True,
+    metavar="Q",
+    help="Of JPEG and WebP.",
+)
+@click.option(
     "--decode",
     type=click.Choice(METHODS),
     help="How scores of colours become a colour; the model's own unless given.",
 )
 @click.option(
     "--temperature",
-    type=click.FloatRange(1e-3),
+    type=Number(1e-3),
     metavar="T",
     help="Of annealed and sample; lower is more sure of itself.",
 )
 @click.option(
     "--rebalance",
-    type=click.FloatRange(0, 1),
+    type=Number(0, 1),
     metavar="SHARE",
     help="From 0, likely colours, to 1, rare and vivid ones; the model's own unless given.",
 )
 @click.option(
     "--saturation",
-    type=click.FloatRange(0),
+    type=Number(0),
     default=1.0,
     show_default=True,
     metavar="S",
@@ -81,7 +119,7 @@ Examples:
 )
 @click.option(
     "--seed",
-    type=click.IntRange(0),
+    type=click.IntRange(0, 2**32 - 1),
     default=0,
     show_default=True,
     metavar="N",
@@ -104,10 +142,19 @@ def colorize(**options: Any) -> None:
     PHOTO is a JPEG, PNG, TIFF, WebP, HEIC, AVIF, JPEG 2000, BMP or GIF file, a folder of them, a
     pattern, or - for standard input. JPEG XL is read too, after pip install 'colorjax[jxl]'.
 
-    Transparency, orientation, EXIF, XMP, resolution and colour profile are kept.
+    Transparency, EXIF, XMP, IPTC and other captions, resolution and the 16 bits of a PNG or TIFF
+    are kept; thumbnails, gain maps and videos are not, and what the format has no place for is
+    told. Colours become sRGB.
     """
     check_together(options)
     run(options)
+
+
+def check_pages(value: str) -> str:
+    """The value of --pages; raises click.BadParameter unless it is all, first or a number."""
+    if value not in ("all", "first") and not (value.isdecimal() and int(value) > 0):
+        raise click.BadParameter(f"{value!r} is none of all, first and a number from 1 on.")
+    return value
 
 
 def check_together(options: dict[str, Any]) -> None:
@@ -116,64 +163,102 @@ def check_together(options: dict[str, Any]) -> None:
         raise click.UsageError("--overwrite and --skip-existing exclude each other.")
     if options["grid"] and (options["compare"] or options["samples"]):
         raise click.UsageError("--grid shows samples and the photo itself: want it alone.")
+    if options["replace"]:
+        check_replacing(options)
+    if options["discard_original"] and not options["replace"]:
+        raise click.UsageError("--discard-original is for --replace.")
+    if "/" in options["suffix"] or os.sep in options["suffix"]:
+        raise click.UsageError("--suffix is a part of a name: want no slash in it.")
     if options["samples"] and options["decode"] not in (None, "sample"):
         raise click.UsageError(f"--samples are not decoded by {options['decode']}.")
+
+
+def check_replacing(options: dict[str, Any]) -> None:
+    """Raises click.UsageError for what cannot be in the place of a photo."""
+    others = "output format samples compare grid skip_existing overwrite".split()
+    given = [name for name in others if options[name]]
+    if given := given + ["pages"] * (options["pages"] != "first"):
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise click.UsageError(
+            f"--replace leaves one picture in the photo's place: want no {flags}."
+        )
 
 
 def run(options: dict[str, Any]) -> None:
     """Does what `colorjax colorize` was asked for; ends the program if anything failed."""
     start = time.monotonic()
-    try:
-        jobs, skipped, faults = plan(options)
-        done = 0
-        for outcome in work(jobs, options) if jobs else ():
-            if outcome.fault:
-                faults.append(outcome)
-            done += not outcome.fault
-    except KeyboardInterrupt as stop:
-        say("stopped; what is not done yet is as it was")
-        sys.exit(128 + (stop.args or (signal.SIGINT,))[0])
-    passed_over = left_out(options)
-    say(summary(done, len(skipped), faults, time.monotonic() - start, passed_over))
-    if faults:
+    planned = plan(options)
+    outcomes = list(planned.faults)
+    if planned.jobs:
+        with contextlib.closing(work(planned.jobs, options)) as done:
+            outcomes += done
+    say(summary(outcomes, planned, time.monotonic() - start))
+    if any(one.fault for one in outcomes):
         sys.exit(1)
 
 
-def left_out(options: dict[str, Any]) -> dict[str, int]:
-    """How many files of the folders are no photo by their suffix: count by suffix."""
-    from colorjax.coloring import batch
+class Plan(NamedTuple):
+    """What is to be done, and what is known before."""
 
-    return batch.left_out(options["photos"], options["recursive"])
+    jobs: list
+    skipped: list[str]  # photos whose results are there
+    results: int  # pictures in folders that are results themselves
+    others: Mapping[str, int]  # files in folders that are no pictures, by suffix
+    faults: list  # outcomes of what cannot be done
 
 
-def plan(options: dict[str, Any]) -> tuple[list, list[str], list]:
-    """The jobs, the photos that are left out, and what is wrong from the start."""
-    from colorjax.coloring import batch
+def plan(options: dict[str, Any]) -> Plan:
+    """What is to be done, and what is wrong from the start."""
+    from colorjax.coloring import finding, naming
+    from colorjax.coloring.batch import Outcome
 
-    output, count = options["output"], options["samples"] or 1
-    found = list(batch.find(options["photos"], options["recursive"]))
-    good = [one for one in found if not one.fault]
-    if output is not None and (output == batch.STDIN or batch.is_file(output)) and len(good) > 1:
-        raise click.UsageError(f"{len(good)} photos cannot all be written to {output!r}.")
-    to_stdout = output == batch.STDIN or (output is None and batch.STDIN in options["photos"])
-    if to_stdout and (count > 1 or len(good) > 1):
-        raise click.UsageError("Standard output holds one picture: want one photo, or --output.")
-    jobs = [
-        batch.Job(
-            one.source,
-            targets := batch.target_names(one, output, options["format"], count),
-            options["format"] or ("png" if batch.STDIN in targets else None),
-        )
-        for one in good
-    ]
-    jobs, skipped, faults = batch.check_targets(
-        jobs, overwrite=options["overwrite"], skip_existing=options["skip_existing"]
+    found = list(finding.find(options["photos"], options["recursive"]))
+    good = [one for one in found if one.is_photo]
+    rules = naming.Rules(
+        options["output"],
+        options["format"],
+        options["samples"] or 1,
+        options["suffix"],
+        options["replace"],
+        options["pages"],
     )
-    return (
+    check_output(good, rules)
+    jobs, skipped = naming.jobs_of(good, rules), []
+    if sum(finding.STDIN in job.targets for job in jobs) > 1:
+        raise click.UsageError("Standard output holds one picture: want one page, or --output.")
+    if rules.replace:
+        jobs, faults = naming.check_replaced(jobs)
+    else:
+        jobs, skipped, faults = naming.check_targets(
+            jobs, overwrite=options["overwrite"], skip_existing=options["skip_existing"]
+        )
+    faults = [(one.source, one.fault) for one in found if one.fault] + faults
+    return Plan(
         jobs,
         skipped,
-        [batch.Outcome(one.source, fault=one.fault) for one in found if one.fault] + faults,
+        sum(one.is_result for one in found),
+        finding.count_others(found),
+        [Outcome(source, fault=fault) for source, fault in faults],
     )
+
+
+def check_output(found: Sequence, rules: Any) -> None:
+    """Raises click.UsageError if the results cannot all be where they are wanted."""
+    from colorjax.coloring import finding, naming
+
+    output, streams = rules.output, any(finding.is_stream(one.source) for one in found)
+    to_stdout = output == finding.STDIN or (output is None and streams)
+    if output is not None and not to_stdout and naming.is_file(output) and len(found) > 1:
+        raise click.UsageError(f"{len(found)} photos cannot all be written to {output!r}.")
+    if rules.replace and streams:
+        raise click.UsageError("--replace is for files: standard input has no place.")
+    if to_stdout and (rules.count > 1 or len(found) > 1):
+        raise click.UsageError("Standard output holds one picture: want one photo, or --output.")
+    if to_stdout and found and sys.stdout.isatty():
+        raise click.UsageError(
+            "The picture would go to the terminal: send it into a file, as in "
+            "colorjax - < photo.jpg > coloured.png, or name one with --output."
+        )
 
 
 def work(jobs: Sequence, options: dict[str, Any]) -> Iterator:
@@ -183,7 +268,6 @@ def work(jobs: Sequence, options: dict[str, Any]) -> Iterator:
     from colorjax.coloring import batch, compare
     from colorjax.coloring.settings import own_decoding, rebalanced
 
-    asked_to_stop = stop_signals()
     painter = painter_of(options)
     settings, arrange, most_side = settings_of(options), None, None
     if options["compare"]:
@@ -198,37 +282,23 @@ def work(jobs: Sequence, options: dict[str, Any]) -> Iterator:
         painter,
         jobs,
         settings,
-        allow_truncated=options["allow_truncated"],
-        most_side=most_side,
+        reading=batch.Reading(
+            options["allow_truncated"], most_side, options["skip_colour"], int(options["bits"])
+        ),
+        how=batch.Writing(
+            options["overwrite"], options["quality"], not options["discard_original"]
+        ),
         arrange=arrange,
-        bits=int(options["bits"]),
     )
     # One photo's bar would stand still, and then be gone.
     hidden = True if len(jobs) == 1 else None
-    for outcome in tqdm(outcomes, total=len(jobs), unit="photo", disable=hidden):
-        if asked_to_stop:
-            raise KeyboardInterrupt(asked_to_stop[0])
-        for notice in outcome.notices:
-            tqdm.write(f"colorjax: {notice}", file=sys.stderr)
-        yield outcome
-
-
-def stop_signals() -> list[int]:
-    """Has SIGTERM stop the program as Ctrl-C does; returns the list that they will be put into.
-
-    Either raises KeyboardInterrupt with its number, so that what is half written is taken away.
-    Raised within a callback, such as JAX's of the garbage collector, it is lost: then the list has
-    it.
-    """
-    asked: list[int] = []
-
-    def stop(number, frame):
-        asked.append(number)
-        raise KeyboardInterrupt(number)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
-    return asked
+    with stopping.raising(), contextlib.closing(outcomes):
+        for outcome in tqdm(outcomes, total=len(jobs), unit="photo", disable=hidden):
+            stopping.check()
+            for notice in outcome.notices:
+                tqdm.write(f"colorjax: {notice}", file=sys.stderr)
+            yield outcome
+        stopping.check()
 
 
 def settings_of(options: dict[str, Any]) -> list:
@@ -250,23 +320,44 @@ def settings_of(options: dict[str, Any]) -> list:
     ]
 
 
-def summary(
-    done: int,
-    skipped: int,
-    faults: Sequence,
-    seconds: float,
-    passed_over: Mapping[str, int] = MappingProxyType({}),
-) -> str:
+def summary(outcomes: Sequence, planned: Plan, seconds: float) -> str:
     """One line, and another for each photo that failed."""
-    photos = "photo" if done == 1 else "photos"
-    line = f"{done} {photos} coloured in {seconds:.1f} s"
-    if done > 1:
-        line += f", {done / seconds:.2g} a second"
-    if skipped:
-        line += f"; {skipped} left out, as the results are there"
-    if passed_over:
-        counts = ", ".join(f"{count} {suffix}" for suffix, count in sorted(passed_over.items()))
+    done = [one for one in outcomes if not one.fault and not one.left_out]
+    faults = [one.fault for one in outcomes if one.fault]
+    line = f"{counted(len(done))} coloured in {seconds:.1f} s"
+    if len(done) > 1:
+        line += f", {len(done) / seconds:.2g} a second"
+    if done:
+        line += f": {places([target for one in done for target in one.targets])}"
+    if planned.skipped:
+        line += f"; {len(planned.skipped)} left out, as the results are there"
+    if planned.results:
+        line += f"; {planned.results} left out, as they are results themselves"
+    if left_out := sum(one.left_out for one in outcomes):
+        line += f"; {left_out} left out, as they have colours"
+    if planned.others:
+        counts = ", ".join(f"{count} {suffix}" for suffix, count in sorted(planned.others.items()))
         line += f"; of no kind that is read: {counts}"
     if faults:
         line += f"; {len(faults)} failed:"
-    return "\n".join([line, *(f"  {one.fault}" for one in faults)])
+    lines = [line, *(f"  {fault}" for fault in faults)]
+    if coloured := sum(one.in_colour for one in done):
+        lines.append(
+            f"  {counted(coloured)} had colours, which the network does not look at and which the "
+            "results do not have; --skip-colour leaves such out"
+        )
+    return "\n".join(lines)
+
+
+def counted(number: int) -> str:
+    return f"{number} photo{'' if number == 1 else 's'}"
+
+
+def places(targets: Sequence[str]) -> str:
+    """Where results are: the names of a few, the folders of many."""
+    if len(targets) <= NAMED:
+        names = targets
+    else:
+        names = sorted({os.path.join(os.path.dirname(target), "") for target in targets})
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join("standard output" if n == "-" else n for n in names[:NAMED]) + more

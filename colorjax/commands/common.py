@@ -1,8 +1,29 @@
 """What several commands have in common: options that load a network, and how they speak."""
 
+import math
+import os
 from typing import Any
 
 import click
+
+
+class Place(click.ParamType):
+    """A path, in which ~ is the user's home, where the shell has left it: in --output=~/photos."""
+
+    name = "path"
+
+    def convert(self, value: str, param: Any, ctx: Any) -> str:
+        return os.path.expanduser(value)
+
+
+class Number(click.FloatRange):
+    """A finite number: click takes nan for one in any range."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is no finite number.", param, ctx)
+        return number
 
 
 def model_options(command):
@@ -13,11 +34,12 @@ def model_options(command):
             "--size",
             type=click.IntRange(16),
             metavar="PIXELS",
-            help="Side of the square with as many pixels as the network sees; that of its "
-            "training unless given.",
+            help="Side of the square with as many pixels as the network sees, not the size of the "
+            "result; that of its training unless given. As large as memory allows.",
         ),
         click.option(
             "--model",
+            type=Place(),
             metavar="PATH",
             help="Folder of a training run, or a released file; the one that colorjax "
             "comes with unless given.",

@@ -5,9 +5,12 @@ from typing import Any
 
 import click
 
+from colorjax import stopping
+from colorjax.commands.common import Place
+
 
 @click.command()
-@click.argument("folders", nargs=-1, required=True, metavar="FOLDER...")
+@click.argument("folders", nargs=-1, type=Place(), required=True, metavar="FOLDER...")
 @click.option(
     "--model",
     "models",
@@ -31,6 +34,7 @@ import click
 )
 @click.option(
     "--labels",
+    type=Place(),
     metavar="FILE",
     help="CSV of photos' names and their ImageNet classes (index, synset or name), for "
     "--recognise; the names of folders and files unless given.",
@@ -49,7 +53,9 @@ import click
     metavar="SHARE",
     help="Share of a folder's files that may be left out, and named, as they cannot be read.",
 )
-@click.option("--json", "json_file", metavar="FILE", help="Write all metrics there too.")
+@click.option(
+    "--json", "json_file", type=Place(), metavar="FILE", help="Write all metrics there too."
+)
 def measure(
     folders: Sequence[str],
     models: Sequence[str],
@@ -62,6 +68,7 @@ def measure(
 
     Every FOLDER is a table. Without --model, the model that colorjax comes with is measured.
     """
+    from os.path import expanduser
     from pathlib import Path
 
     from colorjax.data import sources
@@ -73,7 +80,7 @@ def measure(
         raise click.UsageError("--labels is for --recognise.")
     devices.keep_compiled_programs()
     named = [m.partition("=") if "=" in m else (m, "=", m) for m in models] or [("ours", "", None)]
-    networks = {name: load_network(path) for name, _, path in named}
+    networks = {name: load_network(path and expanduser(path)) for name, _, path in named}
     photos = {folder: sources.open_folders(folder, max_unreadable) for folder in folders}
     recogniser = recogniser_of(photos, **options)
     found = {}
@@ -84,7 +91,8 @@ def measure(
             found[folder], shown, note = recogniser(folder, networks, found[folder])
         click.echo(f"{folder}\n\n{assess.table(found[folder], shown)}\n{note}")
     if json_file:
-        runs.write_json(Path(json_file), {"size": size, "folders": found})
+        with stopping.raising():
+            runs.write_json(Path(json_file), {"size": size, "folders": found})
 
 
 def recogniser_of(

@@ -5,24 +5,30 @@ from typing import Any
 
 import click
 
-from colorjax.commands.common import model_options, painter_of, say
+from colorjax import stopping
+from colorjax.commands.common import Place, model_options, painter_of, say
 from colorjax.errors import UserError
 
 
 @click.command()
-@click.argument("run", metavar="RUN")
-@click.option("-o", "--output", required=True, metavar="FILE", help="Such as model.safetensors.")
+@click.argument("run", type=Place(), metavar="RUN")
+@click.option(
+    "-o", "--output", type=Place(), required=True, metavar="FILE", help="Such as model.safetensors."
+)
 def export(run: str, output: str) -> None:
     """Writes the best checkpoint of a training RUN as one file, to hand on or to colour with."""
     from colorjax.training.export import export as write_model
 
-    path = write_model(run, output)
+    with stopping.raising():
+        path = write_model(run, output)
     say(f"{path}: {path.stat().st_size:,} bytes")
 
 
 @click.command()
-@click.argument("photos", nargs=-1, required=True, metavar="PHOTO...")
-@click.option("-o", "--output", required=True, metavar="FOLDER", help="Where the sheets go.")
+@click.argument("photos", nargs=-1, type=Place(), required=True, metavar="PHOTO...")
+@click.option(
+    "-o", "--output", type=Place(), required=True, metavar="FOLDER", help="Where the sheets go."
+)
 @click.option(
     "--count",
     type=click.IntRange(1),
@@ -46,14 +52,16 @@ def gallery(photos: Sequence[str], output: str, count: int, side: int, **options
     """
     from pathlib import Path
 
-    from colorjax.coloring import batch
+    from colorjax.coloring import finding
     from colorjax.coloring import gallery as sheets
 
-    found = list(batch.find(photos, recursive=True))
+    found = [one for one in finding.find(photos, recursive=True) if one.is_photo or one.fault]
     for one in found:
         if one.fault:
             raise UserError(one.fault)
     painter = painter_of(options)
     paths = sheets.chosen([one.source for one in found], count)
-    for path in sheets.draw(painter, paths, Path(output), side):
+    with stopping.raising():
+        drawn = sheets.draw(painter, paths, Path(output), side)
+    for path in drawn:
         say(str(path))

@@ -1,10 +1,10 @@
 """`colorjax demo`: the page in the browser."""
 
-import signal
 from typing import Any
 
 import click
 
+from colorjax import stopping
 from colorjax.commands.common import model_options, say
 from colorjax.errors import UserError
 
@@ -53,8 +53,7 @@ def demo(
     from colorjax.coloring.page.folder import private_folder
 
     # However it is ended, its folder goes.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with private_folder() as folder:
+    with stopping.raising(), private_folder() as folder:
         try:
             from colorjax.coloring.page import server
         except ModuleNotFoundError as error:

@@ -80,7 +80,7 @@ class _Squares(Sequence):
     def __len__(self) -> int:
         return len(self._items)
 
-    def __getitem__(self, index: int) -> Item:
+    def __getitem__(self, index: int) -> Item:  # type: ignore[override]  # there are no slices
         # A copy, so that the disk is read here, in a loader's thread.
         return sources.stub(self._items, index)._replace(data=np.array(self._squares[index]))
 
@@ -176,6 +176,7 @@ def _file(items: Sequence[Item], index: int) -> bytes:
     """The content of an item's file."""
     try:
         data = items[index].data
+        assert not isinstance(data, np.ndarray)  # squares are no files
         return data.read_bytes() if isinstance(data, Path) else data
     except OSError as error:
         key = sources.stub(items, index).key

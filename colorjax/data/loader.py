@@ -75,7 +75,7 @@ def train_batches(
     read = _reader(items, size, fit, cache_bytes)
     item_at = _shuffled(len(items), seed, weights)
 
-    def example(position: int) -> dict[str, np.ndarray]:
+    def example(position: int) -> dict[str, np.ndarray | np.generic]:
         return {"rgb": read(item_at(position)), "example": _number(position, seed)}
 
     positions = grain.MapDataset.range(start + process_index, sys.maxsize, process_count)
@@ -141,7 +141,7 @@ def eval_batches(
     local = _local_batch_size(batch_size, process_count)
     read = _reader(items, size, fit, cache_bytes=0)
 
-    def example(index: int) -> dict[str, np.ndarray]:
+    def example(index: int) -> dict[str, np.ndarray | np.generic]:
         real = index < len(items)
         rgb = read(index) if real else np.zeros((size, size, 3), np.uint8)
         return {"rgb": rgb, "example": np.int32(index), "mask": np.float32(real)}

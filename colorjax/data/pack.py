@@ -29,8 +29,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         source = sources.open_source(f"folder:{place}", min_chroma=args.min_chroma)
         items = sorted([*source.train, *source.holdout])
         base = os.path.commonpath([os.path.abspath(folder) for folder in args.folders])
-        keys = [os.path.relpath(os.path.abspath(item.data), base) for item in items]
-        paths, digests = [item.data for item in items], [item.digest for item in items]
+        paths = [item.data for item in items if isinstance(item.data, Path)]  # of folders all
+        keys = [os.path.relpath(os.path.abspath(path), base) for path in paths]
+        digests = [item.digest for item in items]
         packed.pack(keys, paths, digests, args.output, args.size, args.quality)
     except UserError as error:
         print(error, file=sys.stderr)

@@ -66,19 +66,22 @@ def folders_named(place: str) -> list[Path]:
 
 
 def in_folders(folders: list[Path]) -> tuple[list[Item], Callable[[int], Look]]:
-    items = []
+    items: list[Item] = []
+    paths: list[Path] = []
     for folder in folders:
         # Of one folder the keys are paths inside it, so that it may move.
         prefix = f"{folder.as_posix()}/" if len(folders) > 1 else ""
-        found = [Item(prefix + key, folder / key) for key in _picture_keys(folder)]
+        keys = _picture_keys(folder)
+        found = [Item(prefix + key, folder / key) for key in keys]
         if not found:
             raise UserError(f"{folder}: holds no picture ({' '.join(SUFFIXES)})")
         items += found
+        paths += [folder / key for key in keys]
 
     def look(index: int) -> Look:
-        key, path, _ = items[index]
+        key = items[index].key
         try:
-            data = path.read_bytes()
+            data = paths[index].read_bytes()
             thumbnail = image_io.read_square(data, _THUMBNAIL, name=key)
         except UserError as error:
             return Look(fault=str(error))
@@ -95,8 +98,8 @@ def in_packed(folder: Path) -> tuple[list[Item], Callable[[int], Look]]:
     items = [Item(*one) for one in zip(keys, squares, digests, strict=True)]
 
     def look(index: int) -> Look:
-        _, square, digest = items[index]
-        return Look(share_of(digest), image_io.mean_chroma(square), digest=digest)
+        digest = digests[index]
+        return Look(share_of(digest), image_io.mean_chroma(squares[index]), digest=digest)
 
     return items, look
 
@@ -141,8 +144,11 @@ class Records(Sequence):
     def key(self, index: int) -> str:
         return f"{self._name}#{index}"
 
-    def __getitem__(self, index: int) -> Item:
-        return Item(self.key(index), self._records[index]["image"])
+    def file(self, index: int) -> bytes:
+        return self._records[index]["image"]
+
+    def __getitem__(self, index: int) -> Item:  # type: ignore[override]  # there are no slices
+        return Item(self.key(index), self.file(index))
 
 
 class Petals(Sequence):
@@ -159,8 +165,11 @@ class Petals(Sequence):
     def key(self, index: int) -> str:
         return f"petals#{index}"
 
-    def __getitem__(self, index: int) -> Item:
-        return Item(self.key(index), self._petals.png(index))
+    def file(self, index: int) -> bytes:
+        return self._petals.png(index)
+
+    def __getitem__(self, index: int) -> Item:  # type: ignore[override]  # there are no slices
+        return Item(self.key(index), self.file(index))
 
 
 def look_by_key(items: Records | Petals, *, thorough: bool) -> Callable[[int], Look]:
@@ -170,9 +179,9 @@ def look_by_key(items: Records | Petals, *, thorough: bool) -> Callable[[int], L
         return Look(hash_share(items.key(index).encode()))
 
     def look(index: int) -> Look:
-        key, data, _ = items[index]
+        key = items.key(index)
         try:
-            thumbnail = image_io.read_square(data, _THUMBNAIL, name=key)
+            thumbnail = image_io.read_square(items.file(index), _THUMBNAIL, name=key)
         except UserError as error:
             return Look(fault=str(error))
         return Look(hash_share(key.encode()), image_io.mean_chroma(thumbnail))

@@ -98,6 +98,7 @@ def open_source(
     if not 0 <= test < 1 - holdout:
         raise UserError(f"the test share is {test}, want at least 0 and below {1 - holdout:g}")
     kind, _, place = source.partition(":")
+    items: Sequence[Item]
     if source == "sample":
         items, look = in_folders([SAMPLE_FOLDER])
     elif kind == "folder" and place:
@@ -105,11 +106,11 @@ def open_source(
     elif kind == "packed" and place:
         items, look = in_packed(Path(place).expanduser())
     elif kind == "tfds" and place:
-        items = tfds_records(place, data_dir)
-        look = look_by_key(items, thorough=min_chroma > 0)
+        items = records = tfds_records(place, data_dir)
+        look = look_by_key(records, thorough=min_chroma > 0)
     elif source == "petals":
-        items = Petals()
-        look = look_by_key(items, thorough=min_chroma > 0)
+        items = petals = Petals()
+        look = look_by_key(petals, thorough=min_chroma > 0)
     else:
         raise UserError(
             f"source {source!r} is none of sample, petals, folder:PATH, packed:DIR and tfds:NAME"

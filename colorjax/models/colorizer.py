@@ -6,22 +6,30 @@ convolution already: the outputs then have half the picture's sides, or a quarte
 unit less, as in Zhang, Isola and Efros 2016: the eye sees colour no finer.
 """
 
+import functools
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
+from jax import Array
+from jax.typing import DTypeLike
+from jaxtyping import Float
 
 from colorjax.models import efficientnet, squeezenet, vgg16
 from colorjax.models.layers import Conv, ConvParams, add_bias, scale_width
 from colorjax.models.vgg16 import BATCH_NORM
+from colorjax.ops.arrays import AnyArray
 from colorjax.ops.resample import conv_same, upsample
 from colorjax.settings import Model
 
 MERGES = ("concat", "sum")
 LEAST_UNITS = 3  # that a decoder may have
 
+Map = Float[Array, "b _ _ _"]
+Maps = list[tuple[Map, int]]  # maps, and by how much each is smaller than what is asked for
+Activations = Mapping[str, Map]  # of an encoder, by name
 Taps = tuple[tuple[str, int], ...]  # activations, and how much smaller than the image each is
 
 
@@ -33,9 +41,9 @@ class Encoder(NamedTuple):
     pools: Taps  # what is joined without residual units
     # The colorizer, gray [b, h, w, 1], whether it is training, and width, dtype and name of the
     # module -> {activation: [b, ., ., c]}
-    apply: Callable[..., dict[str, jax.Array]]
+    apply: Callable[..., Mapping[str, Array]]
     # Published weights, the settings, gray pictures to calibrate on -> (params, batch_stats)
-    from_pretrained: Callable[[Mapping[str, Any], Model, jax.Array], tuple[dict, dict]]
+    from_pretrained: Callable[[Mapping[str, Any], Model, Array], tuple[dict, dict]]
     # A layer's name, train_depthwise, frozen_stages -> whether it has no gradient; None: all have.
     is_frozen: Callable[[str, bool, int], bool] | None = None
 
@@ -150,11 +158,13 @@ class Colorizer(nn.Module):
     skip_batch_norm: bool = True
     width: float = 1.0
     fused: bool = True
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, gray: jax.Array, train: bool = False) -> jax.Array:
+    def __call__(
+        self, gray: Float[AnyArray, "b h w 1"], train: bool = False
+    ) -> Float[Array, "b _ _ ..."]:
         """`gray` [b, h, w, 1] in [0, 255] -> logits [b, h / f, w / f, len(heads), num_bins].
 
         f is the `output_factor`, 1 for the paper's network. The regression network gives chroma
@@ -174,28 +184,30 @@ class Colorizer(nn.Module):
         if self.num_bins is None:
             return self._regress(taps, train)
         maps = self._maps(taps, train)
-        x = self._merge(maps) if self._is_fused() else self._join(self._merge(maps))
+        merged = self._merge(maps)
+        x: Map | Maps = merged if self._is_fused() else self._join(merged)
         for i, features in enumerate(self.final_features, start=1):
             x = self._conv(x, features, 3, train, f"final{i}", norm=self.final_batch_norm)
-        return self._score(x)
+        assert not isinstance(x, list)  # maps are left apart for a convolution alone
+        return self._score(x, self.num_bins)
 
-    def _score(self, x: jax.Array) -> jax.Array:
+    def _score(self, x: Map, num_bins: int) -> Float[Array, "b h w heads num_bins"]:
         """[b, h, w, c] -> [b, h, w, len(heads), num_bins]: a 1x1 convolution for each head."""
-        shape = (1, 1, x.shape[-1], self.num_bins)
+        shape = (1, 1, x.shape[-1], num_bins)
         heads = [ConvParams(shape, name=f"{head}_logits")() for head in self.heads]
         # Computed as one, because logits are the largest of all maps, and dear to put together.
         kernel, bias = (jnp.concatenate(parts, axis=-1) for parts in zip(*heads, strict=True))
         logits = add_bias(conv_same(x, kernel.astype(self.dtype)), bias)
-        return logits.reshape(*x.shape[:-1], len(self.heads), self.num_bins)
+        return logits.reshape(*x.shape[:-1], len(self.heads), num_bins)
 
-    def _regress(self, taps: dict, train: bool) -> jax.Array:
+    def _regress(self, taps: Activations, train: bool) -> Float[Array, "b h w 2"]:
         """Fig. 2: the last unit is a linear convolution to two channels."""
         units = len(self.decoder_features) - 1
         x, factor = self._residual_maps(taps, train, units)[-1]
         x = self._upscale_and_add(x, factor, taps, units, train)
         return Conv(2, (3, 3), dtype=self.dtype, name="chroma")(x)
 
-    def _residual_maps(self, taps: dict, train: bool, units: int) -> list:
+    def _residual_maps(self, taps: Activations, train: bool, units: int) -> Maps:
         """Upscale, add the encoder's map of that size, convolve; and again: (map, factor) each."""
         encoder = ENCODERS[self.encoder]
         depth, *finer_depths = self.decoder_features[:units]
@@ -211,7 +223,7 @@ class Colorizer(nn.Module):
             maps.append((x, factor))
         return maps
 
-    def _at_stride(self, x: jax.Array, factor: int, taps: dict) -> tuple[jax.Array, int]:
+    def _at_stride(self, x: Map, factor: int, taps: Activations) -> tuple[Map, int]:
         """A map that is coarser than the encoder's stride, enlarged to that; others as they are.
 
         Where the sides of the image do not divide by `factor`, its last cells reach beyond them.
@@ -223,7 +235,9 @@ class Colorizer(nn.Module):
         x = upsample(x, factor // encoder.stride, self.upscaling)
         return x[:, :height, :width], encoder.stride
 
-    def _upscale_and_add(self, x, factor: int, taps: dict, unit: int, train: bool) -> jax.Array:
+    def _upscale_and_add(
+        self, x: Map, factor: int, taps: Activations, unit: int, train: bool
+    ) -> Map:
         """Brings `x`, which is `factor` smaller than the image, to the size of a unit's tap."""
         tap, finer = ENCODERS[self.encoder].residual[unit]
         skip = self._skip(taps, tap, train)
@@ -231,7 +245,7 @@ class Colorizer(nn.Module):
             skip = self._project(skip, x.shape[-1], f"{tap}_project")
         return upsample(x, factor // finer, self.upscaling) + skip
 
-    def _maps(self, taps: dict, train: bool) -> list:
+    def _maps(self, taps: Activations, train: bool) -> Maps:
         """What is joined: (map, factor) each, by which the map is smaller than the outputs."""
         units = len(self.decoder_features)
         if self.residual_units:
@@ -245,7 +259,7 @@ class Colorizer(nn.Module):
     def _is_fused(self) -> bool:
         return self.fused and self.upscaling == "nearest" and len(self.final_features) > 0
 
-    def _merge(self, maps: list) -> list:
+    def _merge(self, maps: Maps) -> Maps:
         """The maps to be upscaled and joined, (map, factor) each: a single one for `sum`."""
         if self.merge == "concat":
             return maps
@@ -256,15 +270,17 @@ class Colorizer(nn.Module):
             upsample(self._project(x, depth, f"merge{i}"), factor // finest, self.upscaling)
             for i, (x, factor) in enumerate(maps, start=1)
         )
-        return [(sum(projected), finest)]
+        return [(functools.reduce(operator.add, projected), finest)]
 
-    def _join(self, maps: list) -> jax.Array:
+    def _join(self, maps: Maps) -> Map:
         return jnp.concatenate([upsample(x, f, self.upscaling) for x, f in maps], axis=-1)
 
-    def _project(self, x: jax.Array, depth: int, name: str) -> jax.Array:
+    def _project(self, x: Map, depth: int, name: str) -> Float[Array, "b h w {depth}"]:
         return Conv(depth, (1, 1), use_bias=False, dtype=self.dtype, name=name)(x)
 
-    def _conv(self, x, features, size, train, name, norm=True):
+    def _conv(
+        self, x: Map | Maps, features: int, size: int, train: bool, name: str, norm: bool = True
+    ) -> Map:
         """Convolution, batch norm, ReLU; the bias is left out where batch norm would cancel it.
 
         `x` is an array, or a list of maps (map, factor) to be upscaled and joined.
@@ -273,12 +289,12 @@ class Colorizer(nn.Module):
         x = Conv(features, (size, size), not norm, self.dtype, name=name)(x)
         return nn.relu(self._norm(x, train, f"{name}_bn") if norm else x)
 
-    def _skip(self, taps: dict, tap: str, train: bool, use_bias: bool = True) -> jax.Array:
+    def _skip(self, taps: Activations, tap: str, train: bool, use_bias: bool = True) -> Map:
         """An encoder's map as the decoder takes it."""
         x = taps[tap]
         return self._norm(x, train, f"{tap}_norm", use_bias) if self.skip_batch_norm else x
 
-    def _norm(self, x, train, name, use_bias=True):
+    def _norm(self, x: Map, train: bool, name: str, use_bias: bool = True) -> Map:
         return nn.BatchNorm(
             use_running_average=not train,
             use_bias=use_bias,

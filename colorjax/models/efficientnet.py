@@ -9,13 +9,15 @@ convolutions are sums of shifted products there, 1x1 convolutions are products o
 and the gradient of ReLU6 comes from its output.
 """
 
+import operator
 from collections.abc import Mapping
-from functools import partial
+from functools import partial, reduce
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float32, Num
 
 from colorjax.models.layers import (
     ConvParams,
@@ -27,6 +29,7 @@ from colorjax.models.layers import (
     three_channels,
     windows,
 )
+from colorjax.ops.arrays import AnyArray
 
 # Sides must divide by it. Where they do not by 32, stages 6 and 7 have half of it, rounded up.
 STRIDE = 16
@@ -60,7 +63,8 @@ class Block(NamedTuple):
 
 def blocks(width: float = 1.0) -> list[Block]:
     """The sixteen blocks in order; `width` scales the channels, 1.0 is the published network."""
-    found, depth = [], scale_width(_STEM, width)
+    found: list[Block] = []
+    depth = scale_width(_STEM, width)
     for stage, (repeats, side, stride, expansion, channels) in enumerate(_STAGES, start=1):
         for i in range(repeats):
             features = scale_width(channels, width)
@@ -122,7 +126,7 @@ class EfficientNetLite(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, gray_or_rgb: jax.Array) -> dict[str, jax.Array]:
+    def __call__(self, gray_or_rgb: Num[AnyArray, "b h w _"]) -> dict[str, jax.Array]:
         """Computes the taps, in `dtype`, each the output of a stage's last block.
 
         `stage1` [b, h/2, w/2, 16], `stage2` [.., h/4, w/4, 24], `stage3` [.., h/8, w/8, 40],
@@ -170,7 +174,7 @@ class EfficientNetLite(nn.Module):
         return add_bias(y, bias)
 
 
-def standardize(gray_or_rgb: jax.Array) -> jax.Array:
+def standardize(gray_or_rgb: Num[AnyArray, "b h w _"]) -> Float32[jax.Array, "b h w 3"]:
     """[b, h, w, 1 or 3] in [0, 255] -> float32 [b, h, w, 3] as the published network wants it."""
     return (three_channels(gray_or_rgb) - 127.0) / 128.0
 
@@ -229,8 +233,8 @@ depthwise.defvjp(_depthwise_forward, _depthwise_backward)
 
 def _shifted(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     taps = windows(x, kernel.shape[0], stride)
-    y = sum(tap.astype(jnp.float32) * kernel[i, j, 0] for (i, j), tap in taps)
-    return y.astype(x.dtype)
+    products = (tap.astype(jnp.float32) * kernel[i, j, 0] for (i, j), tap in taps)
+    return reduce(operator.add, products).astype(x.dtype)
 
 
 def _grouped(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:

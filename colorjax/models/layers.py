@@ -4,12 +4,13 @@ A bias is added in float32, whatever the layer computes in: its gradient is a su
 a batch, and a sum in bfloat16 stops growing at 256 times what is added to it.
 """
 
-from typing import Any
-
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
+from jax import Array
+from jax.typing import DTypeLike
+from jaxtyping import Float, Float32, Num
 
+from colorjax.ops.arrays import AnyArray
 from colorjax.ops.resample import conv_same, conv_upsampled
 
 GLOROT = nn.initializers.glorot_uniform()  # the paper's Xavier
@@ -20,9 +21,14 @@ def scale_width(features: int, width: float) -> int:
     return max(1, int(features * width))
 
 
-def add_bias(x: jax.Array, bias: jax.Array | None) -> jax.Array:
+def add_bias(
+    x: Float[Array, "*batch c"], bias: Float32[AnyArray, " c"] | None
+) -> Float[Array, "*batch c"]:
     """`x` [..., c] plus `bias` float32 [c], in the type of `x`."""
     return x if bias is None else (x.astype(jnp.float32) + bias).astype(x.dtype)
+
+
+Params = tuple[Float32[Array, "height width in out"], Float32[Array, " out"] | None]
 
 
 class ConvParams(nn.Module):
@@ -35,9 +41,12 @@ class ConvParams(nn.Module):
     use_bias: bool = True
 
     @nn.compact
-    def __call__(self) -> tuple[jax.Array, jax.Array | None]:
+    def __call__(self) -> Params:
         """The kernel and, if there is one, the bias [out]; float32."""
         return _params(self, self.shape, self.use_bias)
+
+
+Map = Float[Array, "b _ _ _"]
 
 
 class Conv(nn.Module):
@@ -49,10 +58,10 @@ class Conv(nn.Module):
     features: int
     size: tuple[int, int]
     use_bias: bool = True
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array | list[tuple[jax.Array, int]]) -> jax.Array:
+    def __call__(self, x: Map | list[tuple[Map, int]]) -> Float[Array, "b h w {self.features}"]:
         """[b, h, w, in] -> [b, h, w, features], in `dtype`.
 
         `x` may be several maps, (map, factor) each, to be upsampled and joined as
@@ -68,14 +77,14 @@ class Conv(nn.Module):
         return add_bias(y, bias)
 
 
-def _params(module, shape, use_bias):
+def _params(module: nn.Module, shape: tuple[int, ...], use_bias: bool) -> Params:
     kernel = module.param("kernel", GLOROT, shape)
     if not use_bias:
         return kernel, None
     return kernel, module.param("bias", nn.initializers.zeros, shape[-1:])
 
 
-def three_channels(gray_or_rgb: jax.Array) -> jax.Array:
+def three_channels(gray_or_rgb: Num[AnyArray, "b h w _"]) -> Float32[Array, "b h w 3"]:
     """[b, h, w, 1 or 3] -> float32 [b, h, w, 3]; gray is repeated. ValueError for other shapes."""
     if gray_or_rgb.ndim != 4 or gray_or_rgb.shape[-1] not in (1, 3):
         raise ValueError(f"want [b, h, w, 1] or [b, h, w, 3], got shape {gray_or_rgb.shape}")
@@ -83,7 +92,9 @@ def three_channels(gray_or_rgb: jax.Array) -> jax.Array:
     return rgb.astype(jnp.float32)
 
 
-def pointwise(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def pointwise(
+    x: Float[Array, "*batch in"], kernel: Float[AnyArray, "in out"]
+) -> Float[Array, "*batch out"]:
     """1x1 convolution of `x` [b, h, w, in] with `kernel` [in, out].
 
     Flattened: the kernel's gradient of a product of four axes costs a CPU five times as much.
@@ -92,7 +103,9 @@ def pointwise(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return y.reshape(*x.shape[:-1], kernel.shape[-1])
 
 
-def conv_halving(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def conv_halving(
+    x: Float[Array, "b h w in"], kernel: Float[AnyArray, "n n in out"]
+) -> Float[Array, "b h//2 w//2 out"]:
     """3x3 convolution of `x` [b, h, w, in] with stride 2, zero-padded to SAME, of even sides.
 
     One product over all nine taps: of so few input channels it is quick, and so is its gradient.
@@ -101,7 +114,7 @@ def conv_halving(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return pointwise(taps, kernel.reshape(-1, kernel.shape[-1]))
 
 
-def extents(x: jax.Array, side: int, stride: int) -> list[tuple[int, int, int]]:
+def extents(x: Float[AnyArray, "b h w c"], side: int, stride: int) -> list[tuple[int, int, int]]:
     """For height and width: how large the result is, and how many zeros come before and after."""
     before, extents = (side - stride) // 2, []
     for n in x.shape[1:3]:
@@ -110,7 +123,9 @@ def extents(x: jax.Array, side: int, stride: int) -> list[tuple[int, int, int]]:
     return extents
 
 
-def windows(x: jax.Array, side: int, stride: int) -> list[tuple[tuple[int, int], jax.Array]]:
+def windows(
+    x: Float[Array, "b h w c"], side: int, stride: int
+) -> list[tuple[tuple[int, int], Float[Array, "b _ _ c"]]]:
     """What each element of a kernel is multiplied with: ((row, column), [b, h', w', c]) each."""
     (height, *rows), (width, *columns) = extents(x, side, stride)
     x = jnp.pad(x, ((0, 0), tuple(rows), tuple(columns), (0, 0)))

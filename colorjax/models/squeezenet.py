@@ -15,9 +15,11 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Num
 
 from colorjax.models.layers import Conv, ConvParams, add_bias, conv_halving, scale_width
 from colorjax.models.vgg16 import without_mean
+from colorjax.ops.arrays import AnyArray
 
 STRIDE = 16  # sides must divide by it
 
@@ -64,7 +66,7 @@ class SqueezeNet(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, gray_or_rgb: jax.Array) -> dict[str, jax.Array]:
+    def __call__(self, gray_or_rgb: Num[AnyArray, "b h w _"]) -> dict[str, jax.Array]:
         """Computes the taps, in `dtype`: `conv1` [b, h/2, w/2, 64] and `fire2` [.., h/4, w/4, 128]
         to `fire9` [.., h/16, w/16, 512], each after its ReLU.
 

@@ -10,16 +10,18 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float32, Num
 
 from colorjax.errors import UserError
 from colorjax.models.layers import Conv, scale_width, three_channels
+from colorjax.ops.arrays import AnyArray
 from colorjax.ops.resample import conv_same
 
 # Channel means of the ImageNet training set, which the published network was trained without.
 IMAGENET_MEAN_RGB = (123.68, 116.779, 103.939)
 
 # Lasagne's defaults, in which the paper was made (its alpha of 0.1 is a momentum of 0.9).
-BATCH_NORM = {"momentum": 0.9, "epsilon": 1e-4}
+BATCH_NORM: dict[str, Any] = {"momentum": 0.9, "epsilon": 1e-4}
 
 # Block number -> (its convolutions, their channels); every block ends in a max-pool.
 _BLOCKS = {1: (2, 64), 2: (2, 128), 3: (3, 256), 4: (3, 512), 5: (3, 512)}
@@ -78,7 +80,7 @@ def max_pool(x: jax.Array) -> jax.Array:
     return jnp.maximum(left, right)
 
 
-def without_mean(gray_or_rgb: jax.Array) -> jax.Array:
+def without_mean(gray_or_rgb: Num[AnyArray, "b h w _"]) -> Float32[jax.Array, "b h w 3"]:
     """[b, h, w, 1 or 3] in [0, 255] -> float32 [b, h, w, 3] without the ImageNet mean."""
     return three_channels(gray_or_rgb) - jnp.asarray(IMAGENET_MEAN_RGB, jnp.float32)
 
@@ -106,7 +108,7 @@ class VGG16(nn.Module):
     epsilon: float = BATCH_NORM["epsilon"]
 
     @nn.compact
-    def __call__(self, gray_or_rgb: jax.Array, train: bool) -> dict[str, jax.Array]:
+    def __call__(self, gray_or_rgb: Num[AnyArray, "b h w _"], train: bool) -> dict[str, jax.Array]:
         """Computes the taps, in `dtype`: layer name -> [b, h', w', c], convolutions after the ReLU.
 
         `gray_or_rgb` is [b, h, w, 1] or [b, h, w, 3], sRGB in [0, 255] with the mean still in it;

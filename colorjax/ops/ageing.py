@@ -8,6 +8,10 @@ which the making small of a large print leaves little blur and grain.
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
+from jaxtyping import Float, Int, PRNGKeyArray
+
+from colorjax.ops.arrays import AnyArray, widen
 
 UNTOUCHED = 0.3  # share of pictures that stay as they are
 VIGNETTED = 0.2  # share of the others whose corners are darkened
@@ -17,7 +21,12 @@ MOST_BLUR, MOST_GRAIN = 1.2, 14.0  # sigmas, in pixels and in levels of 255
 _GRAIN = np.array([0.25, 0.5, 0.25], np.float32)  # clumps of silver are not single pixels
 
 
-def age(key: jax.Array, gray: jax.Array, example: jax.Array, strength: float) -> jax.Array:
+def age(
+    key: PRNGKeyArray,
+    gray: Float[AnyArray, "b h w 1"],
+    example: Int[AnyArray, " b"],
+    strength: float,
+) -> Float[Array, "b h w 1"]:
     """Ages each picture in its own way: [b, h, w, 1] -> [b, h, w, 1], in [0, 255].
 
     In the order in which it happens: blur and a vignette by the lens, contrast and gamma and grain
@@ -26,6 +35,7 @@ def age(key: jax.Array, gray: jax.Array, example: jax.Array, strength: float) ->
     is the same on any count of devices and after a restart. `strength` in [0, 1] scales all
     amounts; at 0 nothing is done.
     """
+    gray = widen(gray)
     if not strength:
         return gray
 
@@ -39,7 +49,7 @@ def age(key: jax.Array, gray: jax.Array, example: jax.Array, strength: float) ->
     return jax.vmap(one)(gray, example)
 
 
-def _lens(key: jax.Array, x: jax.Array, strength: float) -> jax.Array:
+def _lens(key: PRNGKeyArray, x: Float[Array, "h w 1"], strength: float) -> Float[Array, "h w 1"]:
     keys = jax.random.split(key, 3)
     x = blur(x, gaussian(strength * jax.random.uniform(keys[0], maxval=MOST_BLUR)))
     depth = jax.random.uniform(keys[1], maxval=0.6) * jax.random.bernoulli(keys[2], VIGNETTED)
@@ -47,7 +57,7 @@ def _lens(key: jax.Array, x: jax.Array, strength: float) -> jax.Array:
     return x * (1 - 0.5 * strength * depth * (rows[:, None] + columns)[..., None])
 
 
-def _film(key: jax.Array, x: jax.Array, strength: float) -> jax.Array:
+def _film(key: PRNGKeyArray, x: Float[Array, "h w 1"], strength: float) -> Float[Array, "h w 1"]:
     """The curve of a film: steeper or flatter around its middle, and bent; and its grain."""
     keys = jax.random.split(key, 4)
     slope, gamma = (
@@ -61,28 +71,30 @@ def _film(key: jax.Array, x: jax.Array, strength: float) -> jax.Array:
     return x + amount * noise
 
 
-def _fade(key: jax.Array, x: jax.Array, strength: float) -> jax.Array:
+def _fade(key: PRNGKeyArray, x: Float[Array, "h w 1"], strength: float) -> Float[Array, "h w 1"]:
     black, white = strength * jax.random.uniform(key, (2,)) * jnp.array([0.25, 0.2])
     return black + (1 - black - white) * x
 
 
-def gaussian(sigma: jax.Array) -> jax.Array:
+def gaussian(sigma: float | Float[AnyArray, ""]) -> Float[Array, " taps"]:
     """The 2 BLUR_RADIUS + 1 weights of a Gaussian, adding up to 1; of a sigma near 0, no blur."""
+    sigma = jnp.asarray(sigma, jnp.float32)
     place = jnp.arange(-BLUR_RADIUS, BLUR_RADIUS + 1)
     weights = jnp.exp(-0.5 * (place / jnp.maximum(sigma, 1e-3)) ** 2)
     return weights / weights.sum()
 
 
-def blur(x: jax.Array, weights: jax.Array) -> jax.Array:
+def blur(x: Float[AnyArray, "h w c"], weights: Float[AnyArray, " taps"]) -> Float[Array, "h w c"]:
     """`x` [h, w, c] under odd `weights`, along rows and columns; the border is repeated."""
+    blurred = widen(x)
     for axis in (0, 1):
-        radius, length = len(weights) // 2, x.shape[axis]
-        padding = [(0, 0)] * x.ndim
+        radius, length = len(weights) // 2, blurred.shape[axis]
+        padding = [(0, 0)] * blurred.ndim
         padding[axis] = (radius, radius)
-        padded = jnp.pad(x, padding, mode="edge")
-        x = sum(
+        padded = jnp.pad(blurred, padding, mode="edge")
+        blurred = sum(
             w * jax.lax.dynamic_slice_in_dim(padded, i, length, axis) for i, w in enumerate(weights)
         )
         # Else a GPU's compiler would write out the second sum over all terms of the first.
-        x = jax.lax.optimization_barrier(x)
-    return x
+        blurred = jax.lax.optimization_barrier(blurred)
+    return blurred

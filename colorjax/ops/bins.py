@@ -15,6 +15,9 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jaxtyping import Float, Float32, Int, Int32, Num
+
+from colorjax.ops.arrays import AnyArray, widen
 
 _NUM_BINS = 50
 _LOW = -100.0
@@ -24,13 +27,19 @@ _HIGH = 100.0
 _NUM_PARTIAL = 64
 
 
+Chroma = Float[AnyArray, "*batch 2"]
+Bins = Int32[Array, "*batch G"]
+
+
 class Binning(NamedTuple):
     """A layout of bins: how chroma is binned, and what every bin stands for."""
 
-    encode: Callable[[Array], Array]  # chroma [..., 2] -> int32 [..., G] in [0, Q)
-    centers: np.ndarray  # [G, Q, D] float32
-    low: np.ndarray  # [2], the least chroma that the bins cover; what lies below is clipped
-    high: np.ndarray  # [2], likewise the greatest
+    encode: Callable[[Chroma], Bins]  # chroma -> its bins, in [0, Q)
+    centers: Float32[np.ndarray, "G Q D"]
+    low: Float32[
+        np.ndarray, "2"
+    ]  # the least chroma that the bins cover; what lies below is clipped
+    high: Float32[np.ndarray, "2"]  # likewise the greatest
 
 
 def channel_bins(num_bins: int = _NUM_BINS, low: float = _LOW, high: float = _HIGH) -> Binning:
@@ -41,14 +50,14 @@ def channel_bins(num_bins: int = _NUM_BINS, low: float = _LOW, high: float = _HI
     """
     middles = _middles(num_bins, low, high)
     return Binning(
-        encode=lambda chroma: bin_chroma(chroma, num_bins, low, high),
+        encode=lambda chroma: bin_chroma(chroma, num_bins=num_bins, low=low, high=high),
         centers=np.stack([middles, middles])[..., None],
-        low=np.float32([low, low]),
-        high=np.float32([high, high]),
+        low=np.array([low, low], np.float32),
+        high=np.array([high, high], np.float32),
     )
 
 
-def joint_bins(colors: np.ndarray, width: float) -> Binning:
+def joint_bins(colors: Float[np.ndarray, "n 2"], width: float) -> Binning:
     """Squares of side `width` that hold at least one of `colors`: G = 1, D = 2.
 
     Chroma in any other square gets the bin whose centre is nearest to that square's.
@@ -65,22 +74,26 @@ def joint_bins(colors: np.ndarray, width: float) -> Binning:
     distance = np.sum((cells[..., None, :] - occupied) ** 2, axis=-1)
     table = np.argmin(distance, axis=-1).astype(np.int32)
 
-    def encode(chroma: Array) -> Array:
-        row = bin_chroma(chroma[..., :1], rows, first[0] * width, (first[0] + rows) * width)
-        column = bin_chroma(
-            chroma[..., 1:], columns, first[1] * width, (first[1] + columns) * width
+    edges = [(n * width, (n + count) * width) for n, count in zip(first, table.shape, strict=True)]
+
+    def encode(chroma: Chroma) -> Bins:
+        row, column = (
+            bin_chroma(chroma[..., i : i + 1], num_bins=count, low=low, high=high)
+            for i, (count, (low, high)) in enumerate(zip(table.shape, edges, strict=True))
         )
         return jnp.asarray(table)[row, column]
 
     return Binning(
         encode=encode,
-        centers=np.float32((occupied + first + 0.5) * width)[None],
-        low=np.float32(first * width),
-        high=np.float32((first + [rows, columns]) * width),
+        centers=((occupied + first + 0.5) * width).astype(np.float32)[None],
+        low=(first * width).astype(np.float32),
+        high=((first + [rows, columns]) * width).astype(np.float32),
     )
 
 
-def centers(num_bins: int = _NUM_BINS, low: float = _LOW, high: float = _HIGH) -> Array:
+def centers(
+    *, num_bins: int = _NUM_BINS, low: float = _LOW, high: float = _HIGH
+) -> Float32[Array, " num_bins"]:
     """The middle of every bin: [num_bins] float32.
 
     Raises:
@@ -90,8 +103,12 @@ def centers(num_bins: int = _NUM_BINS, low: float = _LOW, high: float = _HIGH) -
 
 
 def bin_chroma(
-    chroma: Array, num_bins: int = _NUM_BINS, low: float = _LOW, high: float = _HIGH
-) -> Array:
+    chroma: Float[AnyArray, "*shape"],
+    *,
+    num_bins: int = _NUM_BINS,
+    low: float = _LOW,
+    high: float = _HIGH,
+) -> Int32[Array, "*shape"]:
     """The bin of every value.
 
     Args:
@@ -102,8 +119,7 @@ def bin_chroma(
         ValueError: for no bins or an empty range.
     """
     width = _width(num_bins, low, high)
-    chroma = jnp.asarray(chroma)
-    chroma = chroma.astype(jnp.promote_types(chroma.dtype, jnp.float32))
+    chroma = widen(chroma)
     index = jnp.floor((chroma - low) / width)
     # The subtraction rounds: -1e-9 + 100 is 100, which would put it a bin too high.
     index = index - (chroma < low + index * width)
@@ -111,7 +127,9 @@ def bin_chroma(
     return jnp.clip(index, 0, num_bins - 1).astype(jnp.int32)
 
 
-def unbin_chroma(bins: Array, values: Array) -> Array:
+def unbin_chroma(
+    bins: Int[AnyArray, "*batch G"], values: Num[AnyArray, "G Q D"]
+) -> Float32[Array, "*batch channels"]:
     """The chroma that stands for every bin.
 
     Args:
@@ -134,16 +152,17 @@ def unbin_chroma(bins: Array, values: Array) -> Array:
 
 
 def clipped_fraction(
-    chroma: Array,
-    low: float | np.ndarray = _LOW,
-    high: float | np.ndarray = _HIGH,
+    chroma: Float[AnyArray, "*batch channels"],
+    low: float | Float[AnyArray, " channels"] = _LOW,
+    high: float | Float[AnyArray, " channels"] = _HIGH,
     axis: int | tuple[int, ...] | None = None,
-) -> Array:
+) -> Float32[Array, "..."]:
     """The share of pixels that have at least one channel outside [low, high].
 
     Args:
         chroma: [..., channels], not empty.
-        low, high: one number each, or [channels].
+        low: the least chroma that is not outside, one number or [channels].
+        high: likewise the greatest.
         axis: axes of `chroma[..., 0]` to average over, all by default: (1, 2) on a batch of images
             gives one share an image.
     Returns:
@@ -156,7 +175,9 @@ def clipped_fraction(
     return count / (outside.size // count.size)
 
 
-def bin_counts_and_sums(binning: Binning, chroma: Array) -> tuple[Array, Array]:
+def bin_counts_and_sums(
+    binning: Binning, chroma: Float[AnyArray, "*batch channels"]
+) -> tuple[Int32[Array, "G Q"], Float32[Array, "G Q D"]]:
     """How many pixels fall into every bin, and the sum of their chroma; both add up over batches.
 
     Add them up on the host in numpy float64: over a data set int32 overflows at 2^31 and float32
@@ -184,12 +205,15 @@ def bin_counts_and_sums(binning: Binning, chroma: Array) -> tuple[Array, Array]:
     return counts.reshape(shape).sum(axis=0), sums.reshape(*shape, -1).sum(axis=0)
 
 
-def bin_means(counts: Array, sums: Array, centers: Array) -> Array:
+def bin_means(
+    counts: Num[AnyArray, "G Q"], sums: Float[AnyArray, "G Q D"], centers: Float[AnyArray, "G Q D"]
+) -> Float32[Array, "G Q D"]:
     """The mean of the chroma in every bin, and the bin's centre where there is none.
 
     Args:
         counts: [G, Q], as from `bin_counts_and_sums`, of any numeric dtype.
-        sums, centers: [G, Q, D].
+        sums: [G, Q, D], of the chroma in each bin.
+        centers: [G, Q, D], of the bins.
     Returns:
         [G, Q, D] float32. An end bin's mean may lie outside the range of the bins.
     """
@@ -199,7 +223,7 @@ def bin_means(counts: Array, sums: Array, centers: Array) -> Array:
     return jnp.where(counts > 0, sums / jnp.maximum(counts, 1), jnp.asarray(centers, jnp.float32))
 
 
-def most_frequent(counts: Array) -> Array:
+def most_frequent(counts: Num[AnyArray, "G Q"]) -> Int32[Array, " G"]:
     """The fullest bin of every group, the lower one of a tie: the best constant prediction.
 
     Args:
@@ -210,7 +234,9 @@ def most_frequent(counts: Array) -> Array:
     return jnp.argmax(jnp.asarray(counts, jnp.float32), axis=-1).astype(jnp.int32)
 
 
-def smooth_prior(counts: np.ndarray, squared_distances: np.ndarray, sigma: float) -> np.ndarray:
+def smooth_prior(
+    counts: Num[AnyArray, "G Q"], squared_distances: Float[AnyArray, "G Q Q"], sigma: float
+) -> Float32[np.ndarray, "G Q"]:
     """The frequencies of the bins, blurred by a Gaussian (Zhang, Isola and Efros, section 2.2).
 
     In numpy and float64, as it is wanted once, of numbers that are on the host.
@@ -233,7 +259,9 @@ def smooth_prior(counts: np.ndarray, squared_distances: np.ndarray, sigma: float
     return prior.astype(np.float32)
 
 
-def rebalancing_weights(prior: np.ndarray, uniform: float) -> np.ndarray:
+def rebalancing_weights(
+    prior: Float[AnyArray, "G Q"], uniform: float
+) -> Float32[np.ndarray, "G Q"]:
     """What a pixel's loss is multiplied by, by the bin of its true chroma (their equation 4).
 
     w is proportional to 1 / ((1 - uniform) prior + uniform / Q), and 1 on average over the prior.
@@ -248,13 +276,14 @@ def rebalancing_weights(prior: np.ndarray, uniform: float) -> np.ndarray:
     prior = np.asarray(prior, np.float64)
     mix = (1 - uniform) * prior + uniform / prior.shape[-1]
     weights = np.where(mix > 0, 1 / np.where(mix > 0, mix, 1), 0)
-    return np.float32(weights / np.sum(prior * weights, axis=-1, keepdims=True))
+    weights /= np.sum(prior * weights, axis=-1, keepdims=True)
+    return weights.astype(np.float32)
 
 
-def _middles(num_bins: int, low: float, high: float) -> np.ndarray:
+def _middles(num_bins: int, low: float, high: float) -> Float32[np.ndarray, " num_bins"]:
     """In numpy, so that a module may make bins before jax is told of the devices."""
     width = _width(num_bins, low, high)
-    return np.float32(low + width * (np.arange(num_bins) + 0.5))
+    return (low + width * (np.arange(num_bins) + 0.5)).astype(np.float32)
 
 
 def _width(num_bins: int, low: float, high: float) -> float:

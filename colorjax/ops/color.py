@@ -14,6 +14,9 @@ would keep up to 0.008. Nor is there a matrix product for a GPU to round to tf32
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jaxtyping import Float, Num, UInt8, UInt16
+
+from colorjax.ops.arrays import AnyArray, widen
 
 # ITU-R BT.709 primaries and D65 white, to six digits, as in OpenCV and scikit-image.
 xyz_from_linear_rgb = np.array(
@@ -64,7 +67,7 @@ _V_PER_DIFFERENCE = 0.615 / (1.0 - _LUMA_R)
 _TINY = 1e-12
 
 
-def linearize(rgb: Array) -> Array:
+def linearize(rgb: Float[AnyArray, "*shape"]) -> Float[Array, "*shape"]:
     """sRGB's electro-optical transfer (IEC 61966-2-1).
 
     Args:
@@ -81,7 +84,7 @@ def linearize(rgb: Array) -> Array:
     return jnp.where(curved, base**2.4, rgb / 12.92)
 
 
-def delinearize(linear_rgb: Array) -> Array:
+def delinearize(linear_rgb: Float[AnyArray, "*shape"]) -> Float[Array, "*shape"]:
     """The inverse of `linearize`: [...], linear light -> [...], gamma-encoded; both in [0, 1]."""
     linear_rgb = _as_float(linear_rgb)
     curved = linear_rgb > _LINEAR_KNEE
@@ -90,19 +93,19 @@ def delinearize(linear_rgb: Array) -> Array:
     return jnp.where(curved, 1.055 * base ** (1.0 / 2.4) - 0.055, linear_rgb * 12.92)
 
 
-def rgb_to_xyz(rgb: Array) -> Array:
+def rgb_to_xyz(rgb: Float[AnyArray, "*batch 3"]) -> Float[Array, "*batch 3"]:
     """sRGB to CIE 1931 XYZ: [..., 3] in [0, 1] -> [..., 3], with Y of white 1."""
     x, y, z = _relative_xyz(linearize(rgb))
     return jnp.stack([x * _WHITE_X, y, z * _WHITE_Z], axis=-1)
 
 
-def xyz_to_rgb(xyz: Array) -> Array:
+def xyz_to_rgb(xyz: Float[AnyArray, "*batch 3"]) -> Float[Array, "*batch 3"]:
     """CIE 1931 XYZ to sRGB, unclipped: [..., 3] -> [..., 3]."""
     x, y, z = _channels(_as_float(xyz))
     return delinearize(_linear_rgb(x / _WHITE_X, y, z / _WHITE_Z))
 
 
-def rgb_to_luv(rgb: Array) -> Array:
+def rgb_to_luv(rgb: Float[AnyArray, "*batch 3"]) -> Float[Array, "*batch 3"]:
     """sRGB to CIELUV (CIE 15).
 
     Args:
@@ -113,7 +116,7 @@ def rgb_to_luv(rgb: Array) -> Array:
     return _luv_from_relative_xyz(*_relative_xyz(linearize(rgb)))
 
 
-def luv_to_rgb(luv: Array) -> Array:
+def luv_to_rgb(luv: Float[AnyArray, "*batch 3"]) -> Float[Array, "*batch 3"]:
     """CIELUV to sRGB, unclipped: [..., 3] -> [..., 3].
 
     Defined for chroma that no real colour of that lightness has, which a prediction for a dark
@@ -130,7 +133,7 @@ def luv_to_rgb(luv: Array) -> Array:
     return delinearize(_linear_rgb(x, y, z))
 
 
-def fit_chroma(luv: Array) -> Array:
+def fit_chroma(luv: Float[AnyArray, "*batch 3"]) -> Float[Array, "*batch 3"]:
     """Pulls colours outside the sRGB gamut straight towards the gray of their lightness.
 
     Clipping RGB instead changes the lightness, and grossly so in dark pixels: there one bin's
@@ -155,7 +158,7 @@ def fit_chroma(luv: Array) -> Array:
     return jnp.stack([lightness, u * scale, v * scale], axis=-1)
 
 
-def rgb_to_lab(rgb: Array) -> Array:
+def rgb_to_lab(rgb: Float[AnyArray, "*batch 3"]) -> Float[Array, "*batch 3"]:
     """sRGB to CIELAB (CIE 15).
 
     Args:
@@ -166,7 +169,7 @@ def rgb_to_lab(rgb: Array) -> Array:
     return _lab_from_relative_xyz(*_relative_xyz(linearize(rgb)))
 
 
-def lab_to_rgb(lab: Array) -> Array:
+def lab_to_rgb(lab: Float[AnyArray, "*batch 3"]) -> Float[Array, "*batch 3"]:
     """CIELAB to sRGB, unclipped: [..., 3] -> [..., 3]."""
     lightness, a, b = _channels(_as_float(lab))
     f_y = (lightness + 16.0) / 116.0
@@ -174,7 +177,7 @@ def lab_to_rgb(lab: Array) -> Array:
     return delinearize(_linear_rgb(x, y, z))
 
 
-def rgb_u8_to_luv(rgb_u8: Array) -> Array:
+def rgb_u8_to_luv(rgb_u8: UInt8[AnyArray, "*batch 3"]) -> Float[Array, "*batch 3"]:
     """`rgb_to_luv(rgb_u8 / 255)` with the power read from a table: [..., 3] uint8 -> [..., 3].
 
     Raises:
@@ -183,7 +186,7 @@ def rgb_u8_to_luv(rgb_u8: Array) -> Array:
     return _luv_from_relative_xyz(*_relative_xyz(_linearize_u8(rgb_u8)))
 
 
-def rgb_u8_to_lab(rgb_u8: Array) -> Array:
+def rgb_u8_to_lab(rgb_u8: UInt8[AnyArray, "*batch 3"]) -> Float[Array, "*batch 3"]:
     """`rgb_to_lab(rgb_u8 / 255)` with the power read from a table: [..., 3] uint8 -> [..., 3].
 
     Raises:
@@ -192,17 +195,17 @@ def rgb_u8_to_lab(rgb_u8: Array) -> Array:
     return _lab_from_relative_xyz(*_relative_xyz(_linearize_u8(rgb_u8)))
 
 
-def to_u8(rgb: Array) -> Array:
+def to_u8(rgb: Float[AnyArray, "*shape"]) -> UInt8[Array, "*shape"]:
     """Rounds and clips: [...], [0, 1], out of gamut too -> [...] uint8."""
     return jnp.clip(jnp.round(_as_float(rgb) * 255.0), 0.0, 255.0).astype(jnp.uint8)
 
 
-def to_u16(rgb: Array) -> Array:
+def to_u16(rgb: Float[AnyArray, "*shape"]) -> UInt16[Array, "*shape"]:
     """As `to_u8`, of 65,536 steps: [...] -> [...] uint16."""
     return jnp.clip(jnp.round(_as_float(rgb) * 65535.0), 0.0, 65535.0).astype(jnp.uint16)
 
 
-def rgb_to_hsv(rgb: Array) -> Array:
+def rgb_to_hsv(rgb: Float[AnyArray, "*batch 3"]) -> Float[Array, "*batch 3"]:
     """sRGB to hue, saturation and value (Smith 1978).
 
     Args:
@@ -225,7 +228,7 @@ def rgb_to_hsv(rgb: Array) -> Array:
     return jnp.stack([hue, saturation, value], axis=-1)
 
 
-def hsv_to_rgb(hsv: Array) -> Array:
+def hsv_to_rgb(hsv: Float[AnyArray, "*batch 3"]) -> Float[Array, "*batch 3"]:
     """The inverse of `rgb_to_hsv`: [..., 3] -> [..., 3] in [0, 1]; hue may be any number."""
     hue, saturation, value = _channels(_as_float(hsv))
 
@@ -238,7 +241,7 @@ def hsv_to_rgb(hsv: Array) -> Array:
     return jnp.stack([channel(5.0), channel(3.0), channel(1.0)], axis=-1)
 
 
-def rgb_to_yuv(rgb: Array) -> Array:
+def rgb_to_yuv(rgb: Float[AnyArray, "*batch 3"]) -> Float[Array, "*batch 3"]:
     """sRGB to luma and two colour differences (ITU-R BT.601), on gamma-encoded values.
 
     Args:
@@ -252,7 +255,7 @@ def rgb_to_yuv(rgb: Array) -> Array:
     return jnp.stack([y, _U_PER_DIFFERENCE * (b - y), _V_PER_DIFFERENCE * (r - y)], axis=-1)
 
 
-def yuv_to_rgb(yuv: Array) -> Array:
+def yuv_to_rgb(yuv: Float[AnyArray, "*batch 3"]) -> Float[Array, "*batch 3"]:
     """The inverse of `rgb_to_yuv`, unclipped: [..., 3] -> [..., 3]."""
     y, u, v = _channels(_as_float(yuv))
     b_minus_y = u / _U_PER_DIFFERENCE
@@ -261,7 +264,7 @@ def yuv_to_rgb(yuv: Array) -> Array:
     return jnp.stack([y + r_minus_y, g, y + b_minus_y], axis=-1)
 
 
-def gray_from_lightness(lightness: Array) -> Array:
+def gray_from_lightness(lightness: Float[AnyArray, "*batch 1"]) -> Float[Array, "*batch 1"]:
     """The sRGB gray that has this lightness.
 
     Args:
@@ -272,12 +275,12 @@ def gray_from_lightness(lightness: Array) -> Array:
     return 255.0 * delinearize(_luminance_from_lightness(_as_float(lightness)))
 
 
-def lightness_from_gray(gray: Array) -> Array:
+def lightness_from_gray(gray: Float[AnyArray, "*batch 1"]) -> Float[Array, "*batch 1"]:
     """The inverse of `gray_from_lightness`: [..., 1] in [0, 255] -> L* in [0, 100]."""
     return _lightness_from_luminance(linearize(_as_float(gray) / 255.0))
 
 
-def gray_from_rgb(rgb: Array) -> Array:
+def gray_from_rgb(rgb: Float[AnyArray, "*batch 3"]) -> Float[Array, "*batch 1"]:
     """The sRGB gray of a colour's luminance: [..., 3] in [0, 1] -> [..., 1] in [0, 255].
 
     It goes through linear light, so that it agrees with `gray_from_lightness` of the colour's L*.
@@ -286,17 +289,17 @@ def gray_from_rgb(rgb: Array) -> Array:
     return 255.0 * delinearize(y)[..., None]
 
 
-def _as_float(array: Array) -> Array:
+def _as_float(array: Num[AnyArray, "*shape"]) -> Float[Array, "*shape"]:
     array = jnp.asarray(array)
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise TypeError(
             f"colours must be floating point, found {array.dtype}: divide 8-bit values by 255, "
             "or use the rgb_u8_ functions"
         )
-    return array.astype(jnp.promote_types(array.dtype, jnp.float32))
+    return widen(array)
 
 
-def _linearize_u8(rgb_u8: Array) -> Array:
+def _linearize_u8(rgb_u8: UInt8[AnyArray, "*shape"]) -> Float[Array, "*shape"]:
     rgb_u8 = jnp.asarray(rgb_u8)
     if rgb_u8.dtype != jnp.uint8:
         raise TypeError(f"rgb_u8 must be uint8, found {rgb_u8.dtype}")

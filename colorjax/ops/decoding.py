@@ -6,22 +6,24 @@ Every decoder takes `logits` [..., G, Q] and the bins' `values` [G, Q, D] (the g
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+from jax import Array
+from jaxtyping import Float, Float32, Int32, PRNGKeyArray
 
 from colorjax.ops import bins
+from colorjax.ops.arrays import AnyArray, widen
 from colorjax.ops.spaces import FULL_SCALE, Space
 
 METHODS = ("argmax", "mean", "annealed", "sample")
 
 
 def decode(
-    logits: jax.Array,
-    values: jax.Array,
+    logits: Float[AnyArray, "*batch groups num_bins"],
+    values: Float[AnyArray, "groups num_bins depth"],
     space: Space,
     method: str = "argmax",
-    temperature: float | jax.Array = 0.38,
-    key: jax.Array | None = None,
-) -> jax.Array:
+    temperature: float | Float[AnyArray, ""] = 0.38,
+    key: PRNGKeyArray | None = None,
+) -> Float32[Array, "*batch 2"]:
     """Chroma from scores, by one of `METHODS`.
 
     Args:
@@ -39,7 +41,7 @@ def decode(
     Raises:
       ValueError: for another method, or `sample` without a key.
     """
-    logits = logits.astype(jnp.float32)
+    logits = jnp.asarray(logits, jnp.float32)
     values = jnp.asarray(values, jnp.float32)
     if method == "argmax":
         return bins.unbin_chroma(jnp.argmax(logits, axis=-1), values)
@@ -55,8 +57,10 @@ def decode(
 
 
 def unbalance(
-    logits: jax.Array, weights: jax.Array | np.ndarray, share: float | jax.Array
-) -> jax.Array:
+    logits: Float[AnyArray, "*batch groups num_bins"],
+    weights: Float[AnyArray, "groups num_bins"],
+    share: float | Float[AnyArray, ""],
+) -> Float32[Array, "*batch groups num_bins"]:
     """Takes a share of a loss's class weights out of the scores that were learned with them.
 
     Cross-entropy weighted by w is least where the scores are those of w p, p being how often each
@@ -71,13 +75,17 @@ def unbalance(
     """
     weights = jnp.asarray(weights, jnp.float32)
     learned = jnp.log(jnp.where(weights > 0, weights, 1.0))
-    return logits.astype(jnp.float32) - share * learned
+    return jnp.asarray(logits, jnp.float32) - share * learned
 
 
-def expectation(logits: jax.Array, values: jax.Array, space: Space) -> jax.Array:
+def expectation(
+    logits: Float[AnyArray, "*batch groups num_bins"],
+    values: Float[AnyArray, "groups num_bins depth"],
+    space: Space,
+) -> Float[Array, "*batch 2"]:
     """The mean of `values` [G, Q, D] under softmax(`logits` [..., G, Q]): [..., G D]."""
-    probabilities = jax.nn.softmax(logits, axis=-1)
-    means = []
+    probabilities = jax.nn.softmax(widen(logits), axis=-1)
+    means: list[Array] = []
     for group in range(values.shape[0]):
         for channel in range(values.shape[2]):
             column, p = values[group, :, channel], probabilities[..., group, :]
@@ -86,7 +94,9 @@ def expectation(logits: jax.Array, values: jax.Array, space: Space) -> jax.Array
     return jnp.stack(means, axis=-1)
 
 
-def sample_bins(key: jax.Array, logits: jax.Array) -> jax.Array:
+def sample_bins(
+    key: PRNGKeyArray, logits: Float[AnyArray, "*batch groups num_bins"]
+) -> Int32[Array, "*batch groups"]:
     """A bin for each pixel, drawn from softmax(`logits` [..., G, Q]): int32 [..., G].
 
     Every pixel has the same luck: the bin with the greatest logit plus Gumbel noise is drawn, and
@@ -98,7 +108,9 @@ def sample_bins(key: jax.Array, logits: jax.Array) -> jax.Array:
     return jnp.argmax(logits + noise, axis=-1).astype(jnp.int32)
 
 
-def _circular_mean(probabilities: jax.Array, values: jax.Array) -> jax.Array:
+def _circular_mean(
+    probabilities: Float[AnyArray, "*batch num_bins"], values: Float[AnyArray, " num_bins"]
+) -> Float[Array, "*batch"]:
     """The direction of the mean vector, of values in [-100, 100] once round a circle."""
     angles = values * (jnp.pi / FULL_SCALE)
     x = jnp.sum(probabilities * jnp.cos(angles), axis=-1)

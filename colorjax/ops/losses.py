@@ -2,10 +2,16 @@
 
 import jax
 import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Bool, Float, Float32, Int
+
+from colorjax.ops.arrays import AnyArray, widen
 
 
 @jax.custom_vjp
-def cross_entropy(logits: jax.Array, bins: jax.Array) -> jax.Array:
+def cross_entropy(
+    logits: Float[AnyArray, "*batch num_bins"], bins: Int[AnyArray, "*batch"]
+) -> Float32[Array, "*batch"]:
     """Negative log-probability of the true bin, in nats (the paper, section 3.6).
 
     `logits` [..., num_bins] in any float type, `bins` int32 [...] -> float32 [...].
@@ -33,12 +39,16 @@ def _cross_entropy_backward(saved, g):
 cross_entropy.defvjp(_cross_entropy_forward, _cross_entropy_backward)
 
 
-def _is_bin(logits: jax.Array, bins: jax.Array) -> jax.Array:
+def _is_bin(
+    logits: Float[AnyArray, "*batch num_bins"], bins: Int[AnyArray, "*batch"]
+) -> Bool[Array, "*batch num_bins"]:
     return jnp.arange(logits.shape[-1]) == bins[..., None]
 
 
 @jax.custom_vjp
-def soft_cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
+def soft_cross_entropy(
+    logits: Float[AnyArray, "*batch num_bins"], targets: Float[AnyArray, "*batch num_bins"]
+) -> Float32[Array, "*batch"]:
     """Cross-entropy against a distribution over the bins, in nats (Zhang, Isola and Efros 2016).
 
     `logits` and `targets` [..., num_bins], the latter adding up to 1 -> float32 [...]. Only the
@@ -66,15 +76,19 @@ def _soft_cross_entropy_backward(saved, g):
 soft_cross_entropy.defvjp(_soft_cross_entropy_forward, _soft_cross_entropy_backward)
 
 
-def squared_error(predicted: jax.Array, target: jax.Array) -> jax.Array:
+def squared_error(
+    predicted: Float[AnyArray, "*shape"], target: Float[AnyArray, "*shape"] | float
+) -> Float[Array, "*shape"]:
     """The l2 loss of the difference u, u^2 (the paper, section 3.5); same shape as the inputs."""
-    return jnp.square(predicted - target)
+    return jnp.square(widen(predicted) - target)
 
 
-def huber(predicted: jax.Array, target: jax.Array, m: float) -> jax.Array:
+def huber(
+    predicted: Float[AnyArray, "*shape"], target: Float[AnyArray, "*shape"] | float, m: float
+) -> Float[Array, "*shape"]:
     """Huber: u^2 for |u| <= m, else m (2 |u| - m), u the difference (the paper, section 3.5).
 
     Twice `optax.losses.huber_loss(delta=m)`. Same shape as the inputs.
     """
-    u = jnp.abs(predicted - target)
+    u = jnp.abs(widen(predicted) - target)
     return jnp.where(u <= m, jnp.square(u), m * (2 * u - m))

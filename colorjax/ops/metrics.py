@@ -6,8 +6,11 @@ protocol of its source.
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
+from jaxtyping import Float, Int, Num
 
 from colorjax.ops import color
+from colorjax.ops.arrays import AnyArray, widen
 
 _PIXELS = (-3, -2)  # height and width of a channel-last image
 
@@ -21,24 +24,32 @@ _SSIM_C2 = 0.03**2
 _LAB_REACH, _LAB_BIN, _LAB_BINS = 110.0, 10.0, 22
 
 
-def l_reg(chroma: jax.Array, true_chroma: jax.Array) -> jax.Array:
+def l_reg(
+    chroma: Float[AnyArray, "*batch h w 2"], true_chroma: Float[AnyArray, "*batch h w 2"]
+) -> Float[Array, "*batch"]:
     """Squared distance in the U, V plane, averaged over pixels: [..., h, w, 2] -> [...].
 
     The paper's L_reg sums the squared differences of both channels; its mean over pixels makes
     images of different sizes comparable.
     """
-    return jnp.mean(jnp.sum(jnp.square(chroma - true_chroma), axis=-1), axis=(-2, -1))
+    error = widen(chroma) - widen(true_chroma)
+    return jnp.mean(jnp.sum(jnp.square(error), axis=-1), axis=(-2, -1))
 
 
-def bin_accuracy(bins: jax.Array, true_bins: jax.Array) -> jax.Array:
+def bin_accuracy(
+    bins: Int[AnyArray, "*batch h w c"], true_bins: Int[AnyArray, "*batch h w c"]
+) -> Float[Array, "*batch c"]:
     """Share of pixels in the right bin by channel: int [..., h, w, c] -> [..., c] in [0, 1].
 
     Its two channels are the paper's Acc.U and Acc.V.
     """
-    return jnp.mean((bins == true_bins).astype(jnp.float32), axis=_PIXELS)
+    right = jnp.asarray(bins) == true_bins
+    return jnp.mean(right.astype(jnp.float32), axis=_PIXELS)
 
 
-def saturation_difference(rgb: jax.Array, true_rgb: jax.Array) -> jax.Array:
+def saturation_difference(
+    rgb: Float[AnyArray, "*batch h w 3"], true_rgb: Float[AnyArray, "*batch h w 3"]
+) -> Float[Array, "*batch"]:
     """The paper's Sat. diff: |sum S - sum S_true| / sum S_true, [..., h, w, 3] in [0, 1] -> [...].
 
     S is HSV saturation, summed over the image's pixels. A true image without any colour would
@@ -48,21 +59,25 @@ def saturation_difference(rgb: jax.Array, true_rgb: jax.Array) -> jax.Array:
     return jnp.abs(saturation(rgb) - true_saturation) / jnp.maximum(true_saturation, 1 / 255)
 
 
-def saturation(rgb: jax.Array) -> jax.Array:
+def saturation(rgb: Float[AnyArray, "*batch h w 3"]) -> Float[Array, "*batch"]:
     """The mean HSV saturation of each image [..., h, w, 3] in [0, 1]: [...] in [0, 1]."""
     return jnp.mean(color.rgb_to_hsv(rgb)[..., 1], axis=(-2, -1))
 
 
-def psnr(rgb: jax.Array, true_rgb: jax.Array) -> jax.Array:
+def psnr(
+    rgb: Float[AnyArray, "*batch h w 3"], true_rgb: Float[AnyArray, "*batch h w 3"]
+) -> Float[Array, "*batch"]:
     """Peak signal-to-noise ratio in dB over all three channels, [..., h, w, 3] in [0, 1] -> [...].
 
     An image that is exactly right has 100 dB instead of infinity, so that means stay finite.
     """
-    error = jnp.mean(jnp.square(rgb - true_rgb), axis=(-3, -2, -1))
+    error = jnp.mean(jnp.square(widen(rgb) - widen(true_rgb)), axis=(-3, -2, -1))
     return -10 * jnp.log10(jnp.maximum(error, 1e-10))
 
 
-def ssim(rgb: jax.Array, true_rgb: jax.Array) -> jax.Array:
+def ssim(
+    rgb: Float[AnyArray, "*batch h w 3"], true_rgb: Float[AnyArray, "*batch h w 3"]
+) -> Float[Array, "*batch"]:
     """Structural similarity (Wang et al. 2004), [..., h, w, 3] in [0, 1] -> [...] in [-1, 1].
 
     Means and population (co)variances under a Gaussian window of 11x11 pixels and sigma 1.5,
@@ -94,7 +109,7 @@ def ssim(rgb: jax.Array, true_rgb: jax.Array) -> jax.Array:
     return jnp.mean(luminance * structure, axis=(-3, -2, -1))
 
 
-def colorfulness(rgb: jax.Array) -> jax.Array:
+def colorfulness(rgb: Float[AnyArray, "*batch h w 3"]) -> Float[Array, "*batch"]:
     """Hasler and Suesstrunk's M3 (2003), [..., h, w, 3] in [0, 1] -> [...], on the 8-bit scale.
 
     With rg = R - G and yb = (R + G) / 2 - B of values in [0, 255]: sqrt(var rg + var yb)
@@ -108,7 +123,7 @@ def colorfulness(rgb: jax.Array) -> jax.Array:
     return _colorfulness(*_opponent_channels(rgb))
 
 
-def colorfulness_absolute(rgb: jax.Array) -> jax.Array:
+def colorfulness_absolute(rgb: Float[AnyArray, "*batch h w 3"]) -> Float[Array, "*batch"]:
     """The colorfulness (CF) of CT2, ColorFormer and DDColor: [..., h, w, 3] in [0, 1] -> [...].
 
     As `colorfulness`, but rg = |R - G| and yb = |(R + G) / 2 - B|. Hasler and Suesstrunk take no
@@ -130,11 +145,12 @@ def colorfulness_absolute(rgb: jax.Array) -> jax.Array:
 
 
 def auc(
-    chroma: jax.Array,
-    true_chroma: jax.Array,
-    weights: jax.Array | None = None,
+    chroma: Float[AnyArray, "*batch h w 2"],
+    true_chroma: Float[AnyArray, "*batch h w 2"],
+    *,
+    weights: Float[AnyArray, "*batch h w"] | None = None,
     max_threshold: int = 150,
-) -> jax.Array:
+) -> Float[Array, "*batch"]:
     """Zhang, Isola and Efros's raw accuracy (AuC, 2016, section 3.1): [..., h, w, 2] -> [...].
 
     The share of pixels whose chroma is off by at most t (Euclidean distance, <=), as a function of
@@ -148,22 +164,30 @@ def auc(
     value for a set of images is not the mean of theirs, but the mean weighted by each image's sum
     of weights. An image without any weight has 0.
     """
-    area = pixel_auc(chroma, true_chroma, max_threshold)
+    area = pixel_auc(chroma, true_chroma, max_threshold=max_threshold)
     if weights is None:
         return jnp.mean(area, axis=(-2, -1))
+    weights = widen(weights)
     total = jnp.sum(weights, axis=(-2, -1))
     return jnp.sum(weights * area, axis=(-2, -1)) / jnp.where(total > 0, total, 1.0)
 
 
-def pixel_auc(chroma: jax.Array, true_chroma: jax.Array, max_threshold: int = 150) -> jax.Array:
+def pixel_auc(
+    chroma: Float[AnyArray, "*batch 2"],
+    true_chroma: Float[AnyArray, "*batch 2"],
+    *,
+    max_threshold: int = 150,
+) -> Float[Array, "*batch"]:
     """`auc` of every pixel by itself, whose mean is that of the image: [..., 2] -> [...]."""
-    distance = jnp.linalg.norm(chroma - true_chroma, axis=-1)
+    distance = jnp.linalg.norm(widen(chroma) - widen(true_chroma), axis=-1)
     # A pixel counts at the thresholds from ceil(distance) on, of which the last weighs half, and
     # so does the first if it is 0.
     return jnp.clip(1 - (jnp.ceil(distance) - 0.5) / max_threshold, 0.0, 1.0)
 
 
-def auc_by_color(chroma: jax.Array, true_chroma: jax.Array) -> tuple[jax.Array, jax.Array]:
+def auc_by_color(
+    chroma: Float[AnyArray, "*batch h w 2"], true_chroma: Float[AnyArray, "*batch h w 2"]
+) -> tuple[Float[Array, "*batch classes"], Float[Array, "*batch classes"]]:
     """Images' shares in a set's `balanced_auc`: a*, b* [..., h, w, 2] -> two of [..., 484].
 
     The plane of a* and b* is cut into squares of 10, which are Zhang, Isola and Efros's colour
@@ -180,7 +204,7 @@ def auc_by_color(chroma: jax.Array, true_chroma: jax.Array) -> tuple[jax.Array, 
     return pixels.reshape(*batch, -1), areas.reshape(*batch, -1)
 
 
-def balanced_auc(pixels: np.ndarray, areas: np.ndarray) -> float:
+def balanced_auc(pixels: Float[AnyArray, " classes"], areas: Float[AnyArray, " classes"]) -> float:
     """AuC rebalanced, of a whole set: every colour class that occurs in it counts alike.
 
     It is `auc` over all pixels with the weight one over the probability of the pixel's true colour
@@ -189,13 +213,17 @@ def balanced_auc(pixels: np.ndarray, areas: np.ndarray) -> float:
     The published figures take the probabilities of ImageNet's training set.
 
     Args:
-        pixels, areas: [484], the sums of `auc_by_color` over the set, at any common scale.
+        pixels: [484], the sum of the first of `auc_by_color` over the set.
+        areas: [484], likewise of the second, at the same scale.
     """
+    pixels, areas = np.asarray(pixels), np.asarray(areas)
     seen = pixels > 0
     return float(np.mean(areas[seen] / pixels[seen]))
 
 
-def frechet_distance(features: np.ndarray, true_features: np.ndarray) -> float:
+def frechet_distance(
+    features: Float[AnyArray, "n d"], true_features: Float[AnyArray, "m d"]
+) -> float:
     """How far two sets of features lie apart, as Gaussians of their mean and covariance.
 
     [n, d] and [m, d] -> a number >= 0 in squared units of the features, computed in float64:
@@ -213,7 +241,7 @@ def frechet_distance(features: np.ndarray, true_features: np.ndarray) -> float:
     # C = R'R, so that tr (C1 C2)^(1/2) is the sum of the singular values of R1 R2': no root of
     # a matrix, of which few pictures make a singular one.
     roots = [
-        np.linalg.qr((x - mean) / np.sqrt(len(x) - 1), mode="r")
+        np.asarray(np.linalg.qr((x - mean) / np.sqrt(len(x) - 1), mode="r"))
         for x, mean in zip(sets, means, strict=True)
     ]
     shared = np.linalg.svd(roots[0] @ roots[1].T, compute_uv=False).sum()
@@ -222,14 +250,14 @@ def frechet_distance(features: np.ndarray, true_features: np.ndarray) -> float:
     return float(max(distance, 0.0))  # of equal sets it may round to below
 
 
-def _as_float(rgb: jax.Array) -> jax.Array:
+def _as_float(rgb: Num[AnyArray, "*shape"]) -> Float[Array, "*shape"]:
     rgb = jnp.asarray(rgb)
     if not jnp.issubdtype(rgb.dtype, jnp.floating):
         raise TypeError(f"rgb must be floating point in [0, 1], found {rgb.dtype}")
-    return rgb.astype(jnp.promote_types(rgb.dtype, jnp.float32))
+    return widen(rgb)
 
 
-def _window_means(maps: jax.Array) -> jax.Array:
+def _window_means(maps: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h-10 w-10 c"]:
     """[..., h, w, c] -> [..., h - 10, w - 10, c], weighted by SSIM's window."""
     # Shifted sums: XLA's CPU convolutions are ten times slower here, and a GPU's may use tf32.
     for axis in (maps.ndim - 3, maps.ndim - 2):
@@ -243,14 +271,18 @@ def _window_means(maps: jax.Array) -> jax.Array:
     return maps
 
 
-def _opponent_channels(rgb: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _opponent_channels(
+    rgb: Float[AnyArray, "*batch h w 3"],
+) -> tuple[Float[Array, "*batch h w"], Float[Array, "*batch h w"]]:
     """Red-green and yellow-blue, each [..., h, w] in [-255, 255]; exactly 0 for gray."""
     rgb = 255.0 * _as_float(rgb)
     r, g, b = rgb[..., 0], rgb[..., 1], rgb[..., 2]
     return r - g, 0.5 * (r + g) - b
 
 
-def _colorfulness(rg: jax.Array, yb: jax.Array) -> jax.Array:
+def _colorfulness(
+    rg: Float[Array, "*batch h w"], yb: Float[Array, "*batch h w"]
+) -> Float[Array, "*batch"]:
     planes = jnp.stack([rg, yb])
     spread = jnp.sqrt(jnp.sum(jnp.var(planes, axis=(-2, -1)), axis=0))
     return spread + 0.3 * jnp.sqrt(jnp.sum(jnp.square(jnp.mean(planes, axis=(-2, -1))), axis=0))

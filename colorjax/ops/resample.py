@@ -1,11 +1,17 @@
 """Upsampling of feature maps and chroma, channel last, and convolution with it and without."""
 
+import functools
+import operator
 from collections.abc import Sequence
 from itertools import accumulate, product
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
+from jaxtyping import Float
+
+from colorjax.ops.arrays import AnyArray, widen
 
 METHODS = ("nearest", "bilinear")
 
@@ -13,7 +19,12 @@ METHODS = ("nearest", "bilinear")
 BAND_PIXELS = 2048
 
 
-def upsample(x: jax.Array, factor: int, method: str = "nearest") -> jax.Array:
+Map = Float[AnyArray, "b _ _ _"]
+
+
+def upsample(
+    x: Float[AnyArray, "*batch h w c"], factor: int, method: str = "nearest"
+) -> Float[Array, "*batch {factor}*h {factor}*w c"]:
     """Enlarges `x` [..., height, width, channels] by a whole `factor` along height and width.
 
     `nearest` repeats pixels, as Upscale2D of Lasagne does by default; `bilinear` interpolates
@@ -23,6 +34,7 @@ def upsample(x: jax.Array, factor: int, method: str = "nearest") -> jax.Array:
     """
     if method not in METHODS:
         raise ValueError(f"upsampling method is {method!r}, want one of {METHODS}")
+    x = jnp.asarray(x)
     if factor == 1:
         return x
     *batch, height, width, channels = x.shape
@@ -34,21 +46,26 @@ def upsample(x: jax.Array, factor: int, method: str = "nearest") -> jax.Array:
     return x.reshape(*batch, height * factor, width * factor, channels)
 
 
-def box_mean(x: jax.Array, radius: int) -> jax.Array:
+def box_mean(x: Float[AnyArray, "*batch h w c"], radius: int) -> Float[Array, "*batch h w c"]:
     """Means over squares of side 2 radius + 1, of what lies inside the image: [..., h, w, c]."""
+    means = widen(x)
     for axis in (-3, -2):
-        size = [1] * x.ndim
+        size = [1] * means.ndim
         size[axis] = 2 * radius + 1
-        total = jax.lax.reduce_window(x, 0.0, jax.lax.add, size, (1,) * x.ndim, "SAME")
-        place = np.arange(x.shape[axis])
+        total = jax.lax.reduce_window(means, 0.0, jax.lax.add, size, (1,) * means.ndim, "SAME")
+        place = np.arange(means.shape[axis])
         inside = np.minimum(place + radius, place[-1]) - np.maximum(place - radius, 0) + 1
-        x = total / inside.astype(np.float32).reshape(-1, *[1] * (-1 - axis))
-    return x
+        means = total / inside.astype(np.float32).reshape(-1, *[1] * (-1 - axis))
+    return means
 
 
 def guide_chroma(
-    chroma: jax.Array, lightness: jax.Array, radius: int = 2, smoothness: float = 1.0
-) -> jax.Array:
+    chroma: Float[AnyArray, "*batch h w 2"],
+    lightness: Float[AnyArray, "*batch h w 1"],
+    *,
+    radius: int = 2,
+    smoothness: float = 1.0,
+) -> Float[Array, "*batch h w 6"]:
     """Fits chroma to lightness around every pixel, so that it may be enlarged along L's edges.
 
     The guided filter of He, Sun and Tang (2010), whose linear fits are interpolated instead of its
@@ -65,6 +82,7 @@ def guide_chroma(
       [..., h, w, 6], for `guided_chroma`, to be interpolated between its pixels: slope (2, chroma a
       unit of L*) and offset (2) of the fits, the least and the greatest L* around.
     """
+    chroma, lightness = widen(chroma), widen(lightness)
     light = lightness - 50.0  # for the sake of float32 squares
     mean_l, mean_c = box_mean(light, radius), box_mean(chroma, radius)
     variance = box_mean(light * light, radius) - mean_l * mean_l
@@ -81,20 +99,25 @@ def guide_chroma(
     return jnp.concatenate([slope, offset - 50.0 * slope, low, high], axis=-1)
 
 
-def plain_chroma(chroma: jax.Array) -> jax.Array:
+def plain_chroma(chroma: Float[AnyArray, "*batch 2"]) -> Float[Array, "*batch 6"]:
     """As `guide_chroma`, of chroma that no lightness guides: plain bilinear interpolation."""
+    chroma = widen(chroma)
     nothing = jnp.zeros_like(chroma)
     return jnp.concatenate([nothing, chroma, nothing], axis=-1)
 
 
-def guided_chroma(fits: jax.Array, lightness: jax.Array) -> jax.Array:
+def guided_chroma(
+    fits: Float[AnyArray, "*batch 6"], lightness: Float[AnyArray, "*batch 1"]
+) -> Float[Array, "*batch 2"]:
     """Chroma [..., 2] of `fits` [..., 6] at places whose L* is `lightness` [..., 1]."""
-    slope, offset, low, high = jnp.split(fits, (2, 4, 5), axis=-1)
+    slope, offset, low, high = jnp.split(widen(fits), (2, 4, 5), axis=-1)
     # Interpolation rounds, and may turn an empty range around.
     return slope * jnp.clip(lightness, low, jnp.maximum(low, high)) + offset
 
 
-def sample_bilinear(x: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
+def sample_bilinear(
+    x: Float[AnyArray, "h w c"], rows: Float[AnyArray, " r"], columns: Float[AnyArray, " s"]
+) -> Float[Array, "r s c"]:
     """`x` [h, w, c] between its pixels, at the places `rows` x `columns`: [len, len, c].
 
     Places are counted in pixels of `x`, whose centres are whole numbers; outside of [0, h - 1] and
@@ -111,10 +134,12 @@ def sample_bilinear(x: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Ar
         )
         return first + fraction * (second - first)
 
-    return along(along(x, rows, 0), columns, 1)
+    return along(along(widen(x), widen(rows), 0), widen(columns), 1)
 
 
-def conv_upsampled(maps: Sequence[tuple[jax.Array, int]], kernel: jax.Array) -> jax.Array:
+def conv_upsampled(
+    maps: Sequence[tuple[Map, int]], kernel: Float[AnyArray, "3 3 joined features"]
+) -> Float[Array, "b height width features"]:
     """3x3 convolution, zero-padded to SAME, over nearest-upsampled maps joined along channels.
 
     `maps` holds (x [b, height // factor, width // factor, channels], factor), where a factor is a
@@ -134,10 +159,10 @@ def conv_upsampled(maps: Sequence[tuple[jax.Array, int]], kernel: jax.Array) -> 
     coarse = [(*m, k) for m, k in zip(maps, kernels, strict=True) if m[1] > 1]
     if coarse:
         parts.append(_conv_coarse(coarse))
-    return sum(parts)
+    return functools.reduce(operator.add, parts)
 
 
-def _check_maps(maps: Sequence[tuple[jax.Array, int]], kernel: jax.Array) -> None:
+def _check_maps(maps: Sequence[tuple[Map, int]], kernel: Float[AnyArray, "..."]) -> None:
     for _, factor in maps:
         if factor < 1 or factor & (factor - 1):
             raise ValueError(f"factor is {factor}, want a power of two")
@@ -149,20 +174,25 @@ def _check_maps(maps: Sequence[tuple[jax.Array, int]], kernel: jax.Array) -> Non
         raise ValueError(f"kernel is {kernel.shape}, want {want} and features")
 
 
-def _conv_coarse(coarse: Sequence[tuple[jax.Array, int, jax.Array]]) -> jax.Array:
+def _conv_coarse(
+    coarse: Sequence[tuple[Map, int, Float[AnyArray, "3 3 _ features"]]],
+) -> Float[Array, "b height width features"]:
     """Sum of the convolutions of (map, factor, kernel), all of factors above one."""
     finest = min(factor for _, factor, _ in coarse)
 
-    def tap(row: int, column: int) -> jax.Array:
+    def tap(row: int, column: int) -> Float[Array, "b h w features"]:
         # Nine small products rather than one with nine times the channels: cutting that apart
         # costs more on a CPU, in the backward pass above all, than the larger product saves.
-        return sum(upsample(x @ k[row, column], factor // finest) for x, factor, k in coarse)
+        products = (upsample(x @ k[row, column], factor // finest) for x, factor, k in coarse)
+        return functools.reduce(operator.add, products)
 
     rows = [_spread([tap(i, j) for j in range(3)], 2, finest) for i in range(3)]
     return _spread(rows, 1, finest)
 
 
-def _spread(taps: Sequence[jax.Array], axis: int, factor: int) -> jax.Array:
+def _spread(
+    taps: Sequence[Float[Array, "b h w c"]], axis: int, factor: int
+) -> Float[Array, "b _ _ c"]:
     """Enlarges `axis` by `factor`, each pixel the sum of the three taps that fall on it there.
 
     `taps` are the low-resolution products with the kernel's first, middle and last element. All
@@ -178,7 +208,7 @@ def _spread(taps: Sequence[jax.Array], axis: int, factor: int) -> jax.Array:
     return jnp.stack(pixels, axis + 1).reshape(shape)
 
 
-def _shift(x: jax.Array, axis: int, by: int) -> jax.Array:
+def _shift(x: Float[Array, "*shape"], axis: int, by: int) -> Float[Array, "*shape"]:
     """Moves `x` by `by` pixels along `axis`, zeros coming in and the far end falling out."""
     padding = [(0, 0, 0)] * x.ndim
     padding[axis] = (by, -by, 0)
@@ -186,7 +216,9 @@ def _shift(x: jax.Array, axis: int, by: int) -> jax.Array:
 
 
 @jax.custom_vjp
-def conv_same(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def conv_same(
+    x: Float[AnyArray, "b h w c"], kernel: Float[AnyArray, "n n c features"]
+) -> Float[Array, "b h w features"]:
     """Convolution of `x` [b, h, w, in] with `kernel` [n, n, in, out], n odd, zero-padded to SAME.
 
     XLA's own, but for the gradient of the kernel on a CPU: XLA sees that as a convolution whose
@@ -220,7 +252,9 @@ def _conv_same_backward(saved, g):
 conv_same.defvjp(_conv_same_forward, _conv_same_backward)
 
 
-def _kernel_gradient(x: jax.Array, g: jax.Array, size: int) -> jax.Array:
+def _kernel_gradient(
+    x: Float[Array, "b h w c"], g: Float[Array, "b h w features"], size: int
+) -> Float[Array, "n n c features"]:
     """d sum(g * conv_same(x, kernel)) / d kernel, float32 at least: [size, size, in, out].
 
     `x` is [b, h, w, in] and `g` [b, h, w, out]. One product a tap, over all pixels, a band of rows

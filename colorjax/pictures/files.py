@@ -16,7 +16,7 @@ def cache_folder() -> Path:
 
 
 @contextlib.contextmanager
-def written_aside(path: str | os.PathLike) -> Iterator[Path]:
+def written_aside(path: str | os.PathLike, *, overwrite: bool = True) -> Iterator[Path]:
     """Gives a path to write to in the folder of the target, and renames it when the block ends.
 
     However the block is left, by KeyboardInterrupt too, the target is the old file or the whole new
@@ -24,12 +24,15 @@ def written_aside(path: str | os.PathLike) -> Iterator[Path]:
     `.part`.
 
     Args:
-      path: the target; an existing file is replaced.
+      path: the target.
+      overwrite: whether an existing file is replaced.
 
     Yields:
       The path to write to, where nothing is yet.
 
     Raises:
+      FileExistsError: the target is there, and may not be replaced; it may have come while the
+        block ran.
       OSError: of the block, or of renaming.
     """
     path = Path(path)
@@ -37,7 +40,21 @@ def written_aside(path: str | os.PathLike) -> Iterator[Path]:
     aside = path.with_name(f".{uuid.uuid4().hex}.part")
     try:
         yield aside
-        os.replace(aside, path)
+        if overwrite:
+            os.replace(aside, path)
+        else:
+            _placed(aside, path)
     finally:
         with contextlib.suppress(OSError):
             aside.unlink()
+
+
+def _placed(aside: Path, path: Path) -> None:
+    """Gives a file its name, unless another has it, even since a moment ago."""
+    try:
+        os.link(aside, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        os.replace(aside, path)

@@ -21,8 +21,12 @@ from colorjax.pictures.formats import FORMATS
 
 # A file of a few kilobytes may claim any size; this one is 450 MB when decoded.
 MAX_PIXELS = 150_000_000
-# Pillow warns from 89 million pixels on, which are welcome here.
+# Every line of a picture costs memory of its own, be it a single pixel wide.
+MAX_SIDE = 1_000_000
+# Pillow warns from 89 million pixels on, which are welcome here. What else it warns of, it either
+# reads in spite of it, or says again in the error that becomes the file's own sentence.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", module=r"PIL\.")
 # From 1 MB on Pillow takes a PNG's profile or text for an attack, and refuses the picture.
 PngImagePlugin.MAX_TEXT_CHUNK = formats.MAX_METADATA_BYTES
 # Goes up with any change to what read_square gives, as squares are kept on disk.
@@ -129,12 +133,14 @@ def write(path: str | os.PathLike, rgb_u8: np.ndarray) -> None:
 
 
 @contextlib.contextmanager
-def written_aside(path: str | os.PathLike) -> Iterator[Path]:
+def written_aside(path: str | os.PathLike, *, overwrite: bool = True) -> Iterator[Path]:
     """`files.written_aside`, whose OSError (no folder, permission or space) becomes a UserError."""
     try:
-        with files.written_aside(path) as aside:
+        with files.written_aside(path, overwrite=overwrite) as aside:
             yield aside
     except OSError as error:
+        if isinstance(error, FileExistsError) and not overwrite:
+            raise UserError(f"{path}: is there already; --overwrite replaces it") from error
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
@@ -156,7 +162,7 @@ def opened(
       wanted: formats that are let in, as Pillow calls them.
 
     Yields:
-      A Pillow image of at most MAX_PIXELS pixels, not yet decoded.
+      A Pillow image of at most MAX_PIXELS pixels and MAX_SIDE a side, not yet decoded.
 
     Raises:
       CutShortError: the file ends before its picture does.
@@ -173,6 +179,11 @@ def opened(
                     f"{name}: has {image.width} x {image.height} pixels, "
                     f"more than the {MAX_PIXELS} that are read"
                 )
+            if max(image.size) > MAX_SIDE:
+                raise UserError(
+                    f"{name}: has {image.width} x {image.height} pixels, "
+                    f"want at most {MAX_SIDE} a side"
+                )
             _refuse_misread(image, name)
             yield image
     except UserError:
@@ -183,7 +194,7 @@ def opened(
         raise UserError(f"{name}: has more than the {MAX_PIXELS} pixels that are read") from error
     # Pillow's parsers raise nearly every kind of exception when a file is damaged.
     except Exception as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        reason = reason_of(error)
         if "truncated" in reason.lower() or _is_short_webp(source):
             raise CutShortError(name, reason) from error
         raise UserError(f"{name}: cannot be read: {reason}") from error
@@ -204,6 +215,12 @@ def _refuse_misread(image: Image.Image, name: str) -> None:
             want = "a TIFF that keeps its channels apart", "interleaved"
     if want:
         raise UserError(f"{name}: is {want[0]}, want it {want[1]}")
+
+
+def reason_of(error: Exception) -> str:
+    """What an exception of a decoder says, in one line; its kind if it says nothing."""
+    said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(said.split())
 
 
 def name_of(source: str | os.PathLike | bytes, name: str | None = None) -> str:

@@ -43,6 +43,7 @@ def read_photo(
     allow_truncated: bool = False,
     name: str | None = None,
     bits: int = 8,
+    page: int | None = None,
 ) -> Photo:
     """Reads a photograph of any of `FORMATS`, of several frames the first.
 
@@ -59,6 +60,7 @@ def read_photo(
       name: what messages call the photo; the path by default.
       bits: 8 rounds pixels of more bits to 8. 16 leaves gray and RGB of a TIFF or PNG, and 16-bit
         gray of any format, as they are: `rgb` is then uint16. A profile of tables brings them to 8.
+      page: of a TIFF, from 1 on; None takes the first, with a notice if there are more.
 
     Returns:
       The photo.
@@ -69,11 +71,11 @@ def read_photo(
     """
     name = image_io.name_of(source, name)
     try:
-        return _read(source, name, bits=bits)
+        return _read(source, name, bits=bits, page=page)
     except image_io.CutShortError as error:
         sentence = f"{name}: is cut short: {error.reason}"
     try:
-        photo = _read_part(source, name, bits)
+        photo = _read_part(source, name, bits, page)
     # Nothing of the picture is there, so that the flag would be named in vain.
     except image_io.CutShortError as error:
         raise UserError(f"{name}: is cut short: {error.reason}") from error
@@ -95,8 +97,9 @@ def from_image(image: Image.Image) -> Photo:
         copied = image.copy()
         copied.info |= {"iptc": read_iptc(image), "texts": read_texts(image)}
         return _taken_apart(copied, name)
-    except OSError as error:
-        raise UserError(f"{name}: cannot be read: {error}") from error
+    # As in image_io.opened, whatever is raised here is the picture's fault.
+    except Exception as error:
+        raise UserError(f"{name}: cannot be read: {image_io.reason_of(error)}") from error
 
 
 def as_image(rgb_u8: np.ndarray, photo: Photo) -> Image.Image:
@@ -107,10 +110,15 @@ def as_image(rgb_u8: np.ndarray, photo: Photo) -> Image.Image:
 
 
 def _read(
-    source: str | os.PathLike | bytes, name: str, *, cut_short: bool = False, bits: int = 8
+    source: str | os.PathLike | bytes,
+    name: str,
+    *,
+    cut_short: bool = False,
+    bits: int = 8,
+    page: int | None = None,
 ) -> Photo:
     """Reads a photo; if it is known to be cut short, what there is of it."""
-    source, layout, pages = scan.chosen(source, name)
+    source, layout, pages = scan.chosen(source, name, page)
     with image_io.opened(scan.openable(source, layout), name, FORMATS) as image:
         frames = _count_frames(image) if pages is None else pages
         note_orientation(image)
@@ -161,13 +169,13 @@ def _finished(
     )
 
 
-def _read_part(source: str | os.PathLike | bytes, name: str, bits: int) -> Photo:
+def _read_part(source: str | os.PathLike | bytes, name: str, bits: int, page: int | None) -> Photo:
     """Reads what there is of a photo that is cut short."""
     data = source if isinstance(source, bytes) else Path(source).read_bytes()
     if data.startswith(b"\xff\xd8"):
         # With an end marker libjpeg itself fills in the rest, in progressive files too.
         data += _JPEG_END
-    return _read(data, name, cut_short=True, bits=bits)
+    return _read(data, name, cut_short=True, bits=bits, page=page)
 
 
 def _load_part(image: Image.Image) -> None:

@@ -28,16 +28,22 @@ class Samples(NamedTuple):
 
 
 def chosen(
-    source: str | os.PathLike | bytes, name: str
+    source: str | os.PathLike | bytes, name: str, number: int | None = None
 ) -> tuple[str | os.PathLike | bytes, Layout | None, tuple[str, ...] | None]:
     """Of a TIFF the page that is the photograph; of any other file the file itself.
+
+    Args:
+      source: path or bytes of the file.
+      name: what messages call it.
+      number: the page to take, from 1 on, thumbnails not counted; None is the first, and has a
+        notice of the others.
 
     Returns:
       The file, changed so that the page is its first; the page's layout, if it is to be read by
       `of_tiff`; a notice of further pages, None where Pillow must count them.
 
     Raises:
-      UserError: it is the raw file of a camera. `name` is what the message calls it.
+      UserError: it is the raw file of a camera, or has no such page.
     """
     try:
         head = image_io.head(source)
@@ -53,11 +59,27 @@ def chosen(
         full = tiff_file.full_pages(pages, file)
     if not full:
         return source, None, None
-    if full[0] != pages[0]:
+    if number is not None and not 1 <= number <= len(full):
+        count = "1 page" if len(full) == 1 else f"{len(full)} pages"
+        raise UserError(f"{name}: has {count}, want one of them and not page {number}")
+    page = full[(number or 1) - 1]
+    if page != pages[0]:
         source = source if isinstance(source, bytes) else Path(source).read_bytes()
-        source = tiff_file.with_first(source, full[0])
-    notices = (f"has {len(full)} pages, only the first is taken",) if len(full) > 1 else ()
-    return source, tiff_samples.layout_of(full[0]), notices
+        source = tiff_file.with_first(source, page)
+    is_told = number is None and len(full) > 1
+    notices = (f"has {len(full)} pages, only the first is taken",) if is_told else ()
+    return source, tiff_samples.layout_of(page), notices
+
+
+def count_pages(source: str | os.PathLike | bytes) -> int:
+    """How many pages a TIFF has, thumbnails not counted; 0 for any other file, readable or not."""
+    try:
+        if by_signature(image_io.head(source)) != "TIFF":
+            return 0
+        with tiff_file.open_source(source) as file:
+            return len(tiff_file.full_pages(tiff_file.read_pages(file), file))
+    except OSError:
+        return 0
 
 
 def openable(source: str | os.PathLike | bytes, layout: Layout | None) -> str | os.PathLike | bytes:

@@ -28,6 +28,7 @@ SUFFIXES = {
     ".webp": "WEBP",
 }
 DEEP = ("PNG", "TIFF")  # what 16 bits a channel are written as
+QUALITY = 95  # of JPEG and WebP, unless told
 _MAX_SIDE = {"JPEG": 65500, "WEBP": 16383}
 # One JPEG segment: 64 KiB less the length field and the XMP namespace.
 _JPEG_ROOM = {"EXIF": 65533, "XMP": 65504, "IPTC": 65506}
@@ -40,28 +41,33 @@ def write_photo(
     photo: Photo | None = None,
     *,
     format: str | None = None,
+    quality: int = QUALITY,
+    overwrite: bool = True,
 ) -> tuple[str, ...]:
     """Writes a picture with the transparency and the metadata of a photo.
 
-    JPEG has quality 95 and full colour resolution, WebP quality 95, TIFF is deflated. A file is
-    written aside and then renamed: however the call ends, nobody finds half of one. A stream gets
-    everything at once, or nothing if the picture cannot be encoded; it need not seek.
+    JPEG has full colour resolution, TIFF is deflated. A file is written aside and then renamed:
+    however the call ends, nobody finds half of one. A stream gets everything at once, or nothing if
+    the picture cannot be encoded; it need not seek.
 
     Args:
       target: path that ends in one of `SUFFIXES`, or a binary stream. An
-        existing file is replaced.
+        existing file is replaced unless told otherwise.
       rgb: uint8 or uint16 [height, width, 3], sRGB. 16 bits are written as PNG and TIFF, and
         rounded to 8 for other formats.
       photo: where alpha and metadata come from; None for neither.
       format: one of the suffixes, with or without the dot; goes before the suffix of a path, and
         must be given for a stream.
+      quality: of JPEG and WebP, from 1 to 100.
+      overwrite: whether an existing file is replaced.
 
     Returns:
       Sentences for the user: what the format could not keep. A JPEG is laid on white.
 
     Raises:
       UserError: an unknown suffix, a picture too large for the format, a folder that is missing or
-        cannot be written to, a full disk, a broken stream.
+        cannot be written to, a full disk, a broken stream, a file that is there and may not be
+        replaced.
       ValueError: rgb is no such array, or not of the size of the alpha.
     """
     is_stream = hasattr(target, "write")
@@ -75,11 +81,11 @@ def write_photo(
             f"{name}: has {width} x {height} pixels, more than the {_MAX_SIDE[kind]} a side that "
             f"{kind} holds; want .png or .tif"
         )
-    data, notices = _encode(kind, name, rgb, photo)
+    data, notices = _encode(kind, name, rgb, photo, quality)
     if is_stream:
         _write_stream(target, data, name)
     else:
-        with image_io.written_aside(target) as aside:
+        with image_io.written_aside(target, overwrite=overwrite) as aside:
             aside.write_bytes(data)
     return notices
 
@@ -135,7 +141,9 @@ def _check(rgb: np.ndarray, alpha: np.ndarray | None) -> None:
         raise ValueError(f"alpha is {alpha.shape}, the picture {rgb.shape[:2]}")
 
 
-def _encode(kind: str, name: str, rgb: np.ndarray, photo: Photo) -> tuple[bytes, tuple[str, ...]]:
+def _encode(
+    kind: str, name: str, rgb: np.ndarray, photo: Photo, quality: int
+) -> tuple[bytes, tuple[str, ...]]:
     """The bytes of the file, and notices of what it does not keep."""
     alpha, metadata, notices = photo.alpha, *_fitting(kind, photo.metadata)
     if kind == "JPEG":

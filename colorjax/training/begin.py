@@ -145,16 +145,15 @@ def begin(
         state, record = begin_afresh(settings, source, model, tx)
         position = {"examples": 0}
     else:
-        old = runs.read_json(workdir / "config.json")
-        going_on.check_same_targets(workdir, old, as_dict(settings))
+        going_on.check_same_targets(workdir, runs.read_settings(workdir), settings)
         like = state_shapes(settings, model, tx)
         restored, record = checkpoint.restore(manager, like), runs.read_record(workdir)
         warn_of_changes(settings, complete(restored.config), source.notes, record["data"])
         state, position = restored.state, restored.position
         if record["data"] != source.notes:
-            statistics = runs.as_statistics(record["bins"])
-            task = build_task(settings, statistics)
-            record |= measure_data(settings, task, source, statistics.counts)
+            task = build_task(settings, None)
+            counts = runs.as_statistics(record["bins"]).counts
+            record |= measure_data(evaluate.squares_of(settings), task, source, counts)
         say(f"goes on from step {restored.step} in {workdir}")
     record["sessions"] = [*record.get("sessions", []), {"step": int(state.step), **surroundings()}]
     if is_writer():
@@ -178,7 +177,7 @@ def begin_afresh(
     some = opening.spread(source.train, settings.data.statistics_images)
     statistics = evaluate.measure_bins(squares, task, some)
     record = {
-        **measure_data(settings, task, source, statistics.counts),
+        **measure_data(squares, task, source, statistics.counts),
         "encoder": encoder,
         "parameters": sum(x.size for x in jax.tree.leaves(state.params)),
         "bins": runs.statistics_as_json(statistics),
@@ -187,14 +186,14 @@ def begin_afresh(
     return state, record
 
 
-def measure_data(settings: Settings, task: Task, source: Source, counts: Any) -> dict[str, Any]:
-    """What a record says of the photographs; `counts` [G][Q] are the training set's bins."""
+def measure_data(
+    squares: evaluate.Squares, task: Task, source: Source, counts: np.ndarray
+) -> dict[str, Any]:
+    """What a record says of the photographs; `counts` [G, Q] are the training set's bins."""
     return {
         "source": source.name,
         "data": source.notes,
-        "constant": evaluate.measure_baseline(
-            evaluate.squares_of(settings), task, source.holdout, counts
-        ),
+        "constant": evaluate.measure_baseline(squares, task, source.holdout, counts),
     }
 
 

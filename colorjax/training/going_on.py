@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from colorjax.errors import UserError
+from colorjax.settings import Settings, as_dict
 from colorjax.training import parallel
 from colorjax.weights import runs
 
@@ -84,14 +85,14 @@ def remove_parts(workdir: Path) -> None:
                 path.unlink(missing_ok=True)
 
 
-def check_same_targets(workdir: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
-    """Raises UserError if the config `new` gives outputs another meaning than `old` did."""
-    old, new = (runs.flatten(runs.as_json(config)) for config in (old, new))
+def check_same_targets(workdir: Path, old: Settings, new: Settings) -> None:
+    """Raises UserError if the settings `new` give outputs another meaning than `old` did."""
+    before, now = (runs.flatten(as_dict(settings)) for settings in (old, new))
     for name in TARGETS:
-        if name in old and old[name] != new.get(name):
+        if before[name] != now[name]:
             raise UserError(
-                f"{workdir} was trained with {name} {old[name]!r} and cannot go on with "
-                f"{new.get(name)!r}: want {old[name]!r}, or another workdir"
+                f"{workdir} was trained with {name} {before[name]!r} and cannot go on with "
+                f"{now[name]!r}: want {before[name]!r}, or another workdir"
             )
 
 

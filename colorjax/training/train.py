@@ -73,7 +73,7 @@ def loop(
 ) -> tuple[dict[str, float], int]:
     """The steps themselves; returns the hold-out's metrics, if all are done, and the last step."""
     settings, meter = run.settings, Meter(run.settings.batch_size, run.metered)
-    step, metrics, stop, final = run.start, {}, False, run.start >= run.settings.num_steps
+    step, metrics, stop, final = run.start, {}, False, run.start >= settings.num_steps
     try:
         while not stop and not final:
             state, scalars = run.train_step(state, next(run.batches))

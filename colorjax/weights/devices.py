@@ -26,7 +26,7 @@ def place(tree: Any, devices: Sequence[jax.Device] | None = None) -> Any:
 
 def keep_compiled_programs() -> None:
     """Compiles a program once and for all, unless jax was told of a cache already."""
-    if not jax.config.jax_compilation_cache_dir:
+    if not jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
         jax.config.update("jax_compilation_cache_dir", str(files.cache_folder() / "compiled"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     # A program that cannot be kept, or was half kept, is compiled again: no user's concern.

@@ -115,7 +115,7 @@ def _sources(layer: str) -> tuple[str, str]:
 
 def _torch_shapes(published: Published) -> dict[str, tuple[int, ...]]:
     """Name -> shape of all arrays in PyTorch's file but the batch norms' counters."""
-    shapes = {}
+    shapes: dict[str, tuple[int, ...]] = {}
     for layer, (height, width, depth, features) in published.shapes.items():
         conv, norm = _sources(layer)
         if layer == "classifier":

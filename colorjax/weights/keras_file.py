@@ -132,7 +132,8 @@ def _members(path: Path, group: h5py.HLObject) -> Iterator[tuple[str, h5py.HLObj
 
 
 def _datasets(path: Path, layer: h5py.HLObject) -> list[h5py.Dataset]:
-    found, rest = [], [layer]
+    found: list[h5py.Dataset] = []
+    rest = [layer]
     for _ in range(MAX_OBJECTS):  # a group may contain itself
         if not rest:
             return found

@@ -120,7 +120,7 @@ def _reason(published: Published, error: Exception) -> str:
     import requests
 
     host = urlsplit(published.url).netloc
-    if isinstance(error, requests.HTTPError):
+    if isinstance(error, requests.HTTPError) and error.response is not None:
         return f"{host} answered {error.response.status_code} {error.response.reason}"
     if isinstance(error, requests.RequestException):
         return f"{host} could not be reached ({type(error).__name__})"

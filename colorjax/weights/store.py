@@ -142,7 +142,7 @@ def _load_array(path: Path, file: safe_open, name: str, shape: tuple[int, ...]) 
     return array
 
 
-def flat(tree: dict[str, Any]) -> dict[str, Any]:
+def flat(tree: Mapping[str, Any]) -> dict[str, Any]:
     """{layer: {part: array}} -> {"layer/part": array}, at any depth."""
     return flatten_dict(tree, sep="/")
 
@@ -151,7 +151,7 @@ def arrays_sha256(weights: Weights) -> str:
     """The sha256 in hex of all arrays, as float32 and in the order of their names."""
     digest = hashlib.sha256()
     for _, array in sorted(flat(weights).items()):
-        digest.update(np.ascontiguousarray(array, "<f4"))
+        digest.update(np.ascontiguousarray(array, "<f4").data)
     return digest.hexdigest()
 
 

@@ -26,7 +26,10 @@ _MAGIC = 0x1950A86A20F9469CFC6C
 _VERSION = 1001
 _DICT = "collections OrderedDict"
 _TENSOR = "torch._utils _rebuild_tensor_v2"
-_DTYPES = {"torch FloatStorage": np.dtype("<f4"), "torch LongStorage": np.dtype("<i8")}
+_DTYPES: dict[str, np.dtype] = {
+    "torch FloatStorage": np.dtype("<f4"),
+    "torch LongStorage": np.dtype("<i8"),
+}
 
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 _VALUES = ("BININT", "BININT1", "BININT2", "LONG1", "BINUNICODE")
@@ -50,7 +53,7 @@ class _Storage(NamedTuple):
 
     key: str
     dtype: np.dtype
-    count: int
+    length: int
 
 
 class _Tensor(NamedTuple):
@@ -134,9 +137,9 @@ def _read_storages(file: io.BytesIO, storages: dict[str, _Storage]) -> dict[str,
         if len(header) < 8:
             raise _Fault(f"it ends before the storage {_shown(storage.key)}")
         (count,) = struct.unpack("<q", header)
-        if count != storage.count:
+        if count != storage.length:
             raise _Fault(
-                f"the storage {_shown(storage.key)} has {count} values, want {storage.count}"
+                f"the storage {_shown(storage.key)} has {count} values, want {storage.length}"
             )
         size = count * storage.dtype.itemsize
         data = file.read(size)
@@ -175,7 +178,10 @@ def _array(key: str, tensor: _Tensor, values: dict[str, np.ndarray]) -> np.ndarr
 
 def _unpickle(file: io.BytesIO) -> Any:
     """What the next pickle of `file` builds."""
-    stack, marks, memo = [], [], {}
+    stack: list[Any] = []
+    marks: list[int] = []
+    memo: dict[int, Any] = {}
+    argument: Any
     for _ in range(MAX_STEPS):
         place = file.tell()
         code = file.read(1)

@@ -20,7 +20,8 @@ DECODERS = [
 SAVE, DRAW, BUSY = "Download in full size", "Draw", "One moment ..."
 HEADER = """
 # colorjax
-Colours for black-and-white photographs. Drag the line to compare before and after.
+Colours for black-and-white photographs. Drag the line, or move it with the arrow keys, to compare
+before and after.
 """
 ABOUT = f"""
 ### What to expect

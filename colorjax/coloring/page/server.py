@@ -112,6 +112,8 @@ def running(
             ssr_mode=False,
             pwa=False,
             num_workers=None,
+            # It would ask the page for itself, and take a slow answer for none.
+            _frontend=False,
             theme=_theme(),
             i18n=WORDS,
             css=resources.files("colorjax.coloring.page").joinpath("demo.css").read_text(),

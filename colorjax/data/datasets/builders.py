@@ -24,7 +24,7 @@ SHARD_BYTES = 128 * 2**20
 
 # A GeneratorBasedBuilder sorts more than 1 GB of pictures through TensorFlow's file functions
 # (tensorflow_datasets/core/shuffle.py). This one writes them in the order that it is given.
-class PictureSet(tfds.core.ShardBasedBuilder, skip_registration=True):
+class PictureSet(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """A data set of pictures, all in the split `train`, in an order as good as random.
 
     Features: `image`, the picture file as it is, or as PNG if it is neither JPEG nor PNG;
@@ -46,7 +46,7 @@ class PictureSet(tfds.core.ShardBasedBuilder, skip_registration=True):
           UserError: they are not there, or not whole.
         """
 
-    def label(self, picture: Picture) -> dict[str, str]:
+    def label(self, picture: Picture) -> dict[str, str | None]:
         """What the example of a picture holds beside the picture and its name."""
         return {}
 
@@ -87,7 +87,8 @@ class PictureSet(tfds.core.ShardBasedBuilder, skip_registration=True):
 
 def cut(chosen: Sequence[Picture]) -> list[list[Picture]]:
     """Cuts a sequence into runs of at most SHARD_BYTES, or of one picture."""
-    runs, size = [], SHARD_BYTES + 1
+    runs: list[list[Picture]] = []
+    size = SHARD_BYTES + 1
     for picture in chosen:
         size += picture.size
         if size > SHARD_BYTES:
@@ -137,7 +138,7 @@ class MitScenes(PictureSet):
             raise self.missing(folder, f"picture of {wanted} in {self.ARCHIVE}")
         return found
 
-    def label(self, picture: Picture) -> dict[str, str]:
+    def label(self, picture: Picture) -> dict[str, str | None]:
         return {"label": _category(picture)}
 
     def label_features(self) -> dict[str, tfds.features.FeatureConnector]:
@@ -179,7 +180,7 @@ class McgillColor(PictureSet):
             raise self.missing(folder, f"archive with pictures in {self.FOLDER}")
         return found
 
-    def label(self, picture: Picture) -> dict[str, str]:
+    def label(self, picture: Picture) -> dict[str, str | None]:
         place = picture.place
         return {"category": place.name if place.is_dir() else place.stem}
 
@@ -264,7 +265,7 @@ class ImagenetTen(PictureSet):
             found += in_class
         return found
 
-    def label(self, picture: Picture) -> dict[str, str]:
+    def label(self, picture: Picture) -> dict[str, str | None]:
         return {"label": self.SYNSETS[picture.place.name]}
 
     def label_features(self) -> dict[str, tfds.features.FeatureConnector]:

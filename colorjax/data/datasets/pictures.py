@@ -106,7 +106,8 @@ def select(pictures: Sequence[Picture]) -> list[Picture]:
     Raises:
       UserError: more than MAX_UNREADABLE of the pictures are unreadable, or an archive is.
     """
-    kept, faults = {}, []
+    kept: dict[bytes, Picture] = {}
+    faults: list[str] = []
     with reader(pictures) as read:
         for picture in tqdm(pictures, "looking at pictures", delay=1, disable=None):
             try:

@@ -1,0 +1,182 @@
+"""Where results go, and that none takes the place of anything."""
+
+import os
+from collections.abc import Sequence
+from itertools import count as numbers
+from pathlib import Path
+from typing import NamedTuple
+
+from colorjax.coloring.finding import STDIN, Found, is_stream
+from colorjax.errors import UserError
+from colorjax.pictures import scan, writing
+from colorjax.pictures.formats import PHOTO_SUFFIXES
+
+MARK = "_color"  # in the name of a result, unless told
+
+
+class Job(NamedTuple):
+    """A photo, and where its results go: as many targets as settings."""
+
+    source: str
+    targets: tuple[str, ...]  # paths, or STDIN for the standard output
+    format: str | None  # suffix of the format, where the path does not say
+    page: int | None = None  # of a TIFF, from 1 on; None is the first, and tells of others
+
+
+class Rules(NamedTuple):
+    """How results are named.
+
+    Attributes:
+      output: a folder, or a file (`is_file`), or STDIN; None for beside the photo.
+      format: suffix without the dot; None for the photo's own.
+      count: how many results a photo has.
+      mark: what follows the photo's name in that of a result.
+      replace: results go into the place of their photos.
+      pages: which pages of a TIFF are meant: `first`, `all`, or a number from 1 on.
+    """
+
+    output: str | None = None
+    format: str | None = None
+    count: int = 1
+    mark: str = MARK
+    replace: bool = False
+    pages: str = "first"
+
+
+def jobs_of(found: Sequence[Found], rules: Rules) -> list[Job]:
+    """The photos with the names of their results, of which no two are the same.
+
+    A photo whose results would have the names of another's, as of the same name in another format
+    or folder, has them with a number: a_color.png and a_2_color.png.
+    """
+    taken: set[str] = set()
+    jobs = []
+    meant = [(one, page) for one in found for page in pages_of(one.source, rules.pages)]
+    for one, page in meant:
+        for number in numbers(1):
+            targets = target_names(one, rules, number, page)
+            places = {_place(target) for target in targets if target != STDIN}
+            if not places & taken:
+                break
+        taken |= places
+        format = rules.format or ("png" if STDIN in targets else None)
+        jobs.append(Job(one.source, targets, format, page))
+    return jobs
+
+
+def pages_of(source: str, pages: str) -> list[int | None]:
+    """The pages of a photo that are meant: `all` of a TIFF, the `first`, or that of a number."""
+    if pages == "first" or is_stream(source):
+        return [None]
+    count = scan.count_pages(source)
+    if pages != "all" and count:
+        return [int(pages)]
+    return list(range(1, count + 1)) if count > 1 else [None]
+
+
+def _place(target: str) -> str:
+    # On many file systems A.jpg and a.jpg are one file.
+    return os.path.abspath(target).casefold()
+
+
+def target_names(
+    found: Found, rules: Rules, number: int = 1, page: int | None = None
+) -> tuple[str, ...]:
+    """Where the results of a photo go.
+
+    Beside the photo, or into the output folder in the same place below it, under the photo's name
+    with the mark and, of several, a number. A photo of a format that is not written becomes .png.
+
+    Args:
+      found: the photo.
+      rules: how results are named.
+      number: of the photo among those of one name; the first has none in its results' names.
+      page: of the photo, which is in the names, unless a name was given for that page alone.
+    """
+    output, several = rules.output, rules.count > 1
+    counts = [f"_{i + 1}" for i in range(rules.count)] if several else [""]
+    stream = is_stream(found.source)
+    if output == STDIN or (output is None and stream):
+        return (STDIN,) * rules.count
+    if rules.replace:
+        return (os.path.realpath(found.source),)
+    of_page = "" if page is None else f"_page{page}"
+    if output is not None and is_file(output):
+        path = Path(output)
+        stem = path.stem + (of_page if rules.pages == "all" else "")
+        return tuple(str(path.with_name(f"{stem}{n}{path.suffix}")) for n in counts)
+    source = Path("stdin.png" if stream else found.source)
+    suffix = f".{rules.format}" if rules.format else source.suffix
+    if suffix.lower() not in writing.SUFFIXES:
+        suffix = ".png"
+    folder = source.parent if output is None else Path(output) / found.folder
+    stem = source.stem + of_page + ("" if number == 1 else f"_{number}")
+    return tuple(str(folder / f"{stem}{rules.mark}{n}{suffix}") for n in counts)
+
+
+def is_file(output: str) -> bool:
+    """Whether `--output` names one file, and not a folder.
+
+    A folder that is not there yet may have a dot in its name, but no letters alone after it, unless
+    the name ends with a slash.
+
+    Raises:
+      UserError: the name is that of a file, but of none that is written.
+    """
+    suffix = Path(output).suffix.lower()
+    if os.path.isdir(output) or output.endswith(("/", os.sep)):
+        return False
+    if suffix in writing.SUFFIXES:
+        return True
+    if suffix in PHOTO_SUFFIXES or (suffix[1:].isalpha() and len(suffix) <= 5):
+        *others, last = writing.SUFFIXES
+        raise UserError(
+            f"{output}: results are written as {', '.join(others)} or {last}, not {suffix!r}; of a "
+            f"folder want {output}/"
+        )
+    return False
+
+
+def check_targets(
+    jobs: Sequence[Job], *, overwrite: bool, skip_existing: bool
+) -> tuple[list[Job], list[str], list[tuple[str, str]]]:
+    """Looks before the work begins whether results would take the place of something.
+
+    Returns:
+      The jobs to do; the sources of those that are left out, as their results are there; sources
+      and sentences of those whose results would replace a file.
+    """
+    todo, skipped, faults = [], [], []
+    photos = {os.path.realpath(job.source) for job in jobs if not is_stream(job.source)}
+    for job in jobs:
+        there = [t for t in job.targets if t != STDIN and os.path.lexists(t)]
+        own = [t for t in there if os.path.realpath(t) == os.path.realpath(job.source)]
+        if own and not is_stream(job.source):
+            fault = f"{job.source}: would replace itself; --replace keeps the original as .orig"
+            faults.append((job.source, fault))
+        elif there and skip_existing:
+            skipped.append(job.source)
+        elif there and not overwrite:
+            fault = (
+                f"{job.source}: {there[0]} is there already; "
+                "--overwrite replaces it, --skip-existing leaves the photo out"
+            )
+            faults.append((job.source, fault))
+        elif others := [t for t in there if os.path.realpath(t) in photos]:
+            faults.append((job.source, f"{job.source}: would replace the photo {others[0]}"))
+        else:
+            todo.append(job)
+    return todo, skipped, faults
+
+
+def check_replaced(jobs: Sequence[Job]) -> tuple[list[Job], list[tuple[str, str]]]:
+    """The jobs whose results can replace their photos; sources and sentences of the others."""
+    todo, faults = [], []
+    for job in jobs:
+        suffix = Path(job.source).suffix
+        if suffix.lower() in writing.SUFFIXES:
+            todo.append(job)
+        else:
+            fault = f"{job.source}: no {suffix!r} is written, so that it cannot be replaced"
+            faults.append((job.source, fault))
+    return todo, faults

@@ -1,0 +1,172 @@
+"""Borders are found, set aside and painted gray; what is even by itself is left alone."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from networks import tiny_network
+from numpy.testing import assert_array_equal
+from PIL import Image
+
+import colorjax
+from colorjax.coloring import borders, colorize
+from colorjax.coloring.borders import Box
+from colorjax.coloring.settings import Settings
+
+SAMPLE = sorted((Path(colorjax.__file__).parent / "data" / "sample").glob("*.jpg"))
+
+
+def gray(path):
+    return np.repeat(np.asarray(Image.open(path).convert("L"))[..., None], 3, axis=-1)
+
+
+def bordered(rgb_u8, top, bottom, left, right, level, noise=0.0):
+    """A picture with a border, and where in it the picture is."""
+    height, width, _ = rgb_u8.shape
+    rng = np.random.default_rng(0)
+    shape = (height + top + bottom, width + left + right, 1)
+    around = np.clip(rng.normal(level, noise, shape), 0, 255).round().astype(np.uint8)
+    result = np.repeat(around, 3, axis=-1)
+    box = Box(top, top + height, left, left + width)
+    result[box.inside] = rgb_u8
+    return result, box
+
+
+def as_jpeg(rgb_u8):
+    buffer = io.BytesIO()
+    Image.fromarray(rgb_u8).save(buffer, "JPEG", quality=85)
+    return np.asarray(Image.open(buffer))
+
+
+def even(height, width, level, noise=2.0, seed=0):
+    values = np.random.default_rng(seed).normal(level, noise, (height, width, 1))
+    return np.repeat(np.clip(values, 0, 255).round().astype(np.uint8), 3, axis=-1)
+
+
+def scene(height, width, seed=0):
+    cells = np.random.default_rng(seed).integers(70, 200, (5, 6), dtype=np.uint8)
+    smooth = np.asarray(Image.fromarray(cells).resize((width, height), Image.BICUBIC))
+    return np.repeat(smooth[..., None], 3, axis=-1)
+
+
+@pytest.mark.parametrize("path", SAMPLE, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "share, level, noise",
+    [((0.15, 0.15), 0, 0.0), ((0.33, 0.0), 0, 0.0), ((0.15, 0.15), 255, 0.0)],
+    ids=["frame", "bars", "print"],
+)
+def test_the_borders_of_photographs_are_found_to_the_pixel(path, share, level, noise):
+    photo = gray(path)
+    rows, columns = (round(s * n) for s, n in zip(share, photo.shape, strict=False))
+    framed, box = bordered(photo, rows, rows, columns, columns, level, noise)
+    found = borders.without_borders(framed)
+    off = np.abs(np.subtract(found, box))
+    # A photo may itself end in a line of black: that of the spices does, below.
+    assert np.sort(off)[-2] == 0 and (off.max() == 0 or path.stem == "spices")
+
+
+@pytest.mark.parametrize("path", SAMPLE, ids=lambda path: path.stem)
+def test_photographs_without_borders_are_left_whole(path):
+    photo = gray(path)
+    assert borders.without_borders(photo) == borders.whole(photo)
+
+
+@pytest.mark.parametrize(
+    "sides, level, noise",
+    [
+        ((20, 20, 30, 30), 18, 5.0),  # a scanner's lid
+        ((0, 0, 25, 0), 6, 3.0),  # one side alone
+        ((8, 30, 3, 17), 250, 1.0),  # each side another width
+        ((20, 20, 20, 20), 128, 3.0),  # gray card
+        ((30, 30, 0, 0), 128, 3.0),
+    ],
+)
+def test_noisy_and_uneven_borders_are_found_in_files_too(sides, level, noise):
+    photo = scene(150, 200)
+    framed, box = bordered(photo, *sides, level, noise)
+    assert borders.without_borders(framed) == box
+    assert np.abs(np.subtract(borders.without_borders(as_jpeg(framed)), box)).max() <= 1
+
+
+def test_a_black_frame_around_a_white_margin_goes_with_it():
+    print_, inner = bordered(scene(150, 200), 12, 12, 12, 12, 245, 1.0)
+    scan, outer = bordered(print_, 0, 9, 14, 0, 10, 3.0)
+    want = np.add(inner, (outer.top, outer.top, outer.left, outer.left))
+    assert borders.without_borders(scan) == Box(*want.tolist())
+
+
+def night():
+    """A black sky above roofs of many heights."""
+    photo = even(150, 200, 12)
+    for left in range(0, 200, 20):
+        photo[60 + (left * 7) % 50 :, left : left + 20] = scene(150, 20, left)[0, :20]
+    return photo
+
+
+def studio():
+    """Something round on white."""
+    photo = even(150, 200, 252, 1.0)
+    y, x = np.mgrid[:150, :200]
+    photo[np.hypot(y - 75, x - 100) < 60] = 120
+    return photo
+
+
+def clear_sky():
+    """Gray and even down to a straight horizon."""
+    return np.concatenate([even(70, 200, 170, 1.5), scene(80, 200)])
+
+
+def dusk():
+    """A sky that grows brighter towards the horizon."""
+    photo = scene(150, 200)
+    photo[:100] = np.linspace(2, 90, 100).astype(np.uint8)[:, None, None]
+    return photo
+
+
+def moon():
+    photo = even(150, 200, 3, 1.0)
+    photo[60:80, 90:110] = 240
+    return photo
+
+
+def blank():
+    return np.full((40, 50, 3), 255, np.uint8)
+
+
+@pytest.mark.parametrize("photo", [night, studio, clear_sky, dusk, moon, blank])
+def test_what_is_even_by_itself_is_no_border(photo):
+    assert borders.without_borders(photo()) == borders.whole(photo())
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 3000), (3, 2), (2000, 1)])
+def test_pictures_too_small_for_a_border_have_none(size):
+    photo = even(*size, 100, 30.0)
+    assert borders.without_borders(photo) == borders.whole(photo)
+
+
+@pytest.fixture(scope="module")
+def painter():
+    return colorize.open_painter(tiny_network())
+
+
+def test_a_photo_is_coloured_in_a_border_as_without_it_and_the_border_is_gray(painter):
+    photo = scene(90, 120)
+    framed, box = bordered(photo, 0, 14, 20, 9, 16, 4.0)
+    found = dict(colorize.colorize(painter, [photo, framed], [Settings(saturation=2.0)]))
+    (alone,), (together,) = found[0], found[1]
+    assert_array_equal(together[box.inside], alone)
+    assert np.ptp(alone.astype(int), axis=-1).mean() > 5
+    rest = together.copy()
+    rest[box.inside] = framed[box.inside]
+    assert np.abs(rest.astype(int) - framed).max() <= 1
+    assert (np.ptp(rest.astype(int), axis=-1) == 0).all()
+
+
+def test_the_strips_around_a_box_and_the_box_are_all_of_a_picture():
+    count = np.zeros((9, 12, 3), int)
+    for box in (Box(2, 7, 3, 10), Box(0, 9, 4, 12)):
+        count[:] = 0
+        for part in [box.inside, *borders.strips(count, box)]:
+            count[part] += 1
+        assert (count == 1).all()

@@ -1,0 +1,174 @@
+"""What the command says, and where it puts what."""
+
+import io
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from networks import save_run, tiny_network
+from PIL import Image
+
+from colorjax import cli
+from colorjax.coloring import compare
+from colorjax.coloring.settings import Settings
+from colorjax.commands import colorize as command
+from colorjax.pictures import mark
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return str(save_run(tmp_path_factory.mktemp("model"), tiny_network()))
+
+
+def picture(seed=0, height=48, width=60, channels=()):
+    cells = np.random.default_rng(seed).integers(20, 236, (4, 5, *channels), dtype=np.uint8)
+    return Image.fromarray(cells).resize((width, height), Image.BICUBIC)
+
+
+def invoke(*arguments, **options):
+    return CliRunner().invoke(cli.main, [str(a) for a in arguments], **options)
+
+
+def test_the_command_names_what_it_has_written(model, tmp_path):
+    picture().save(tmp_path / "old.png")
+    done = invoke(tmp_path / "old.png", "--model", model, "--samples", 2)
+    first, second = (tmp_path / f"old_color_{i}.png" for i in (1, 2))
+    assert f" s: {first}, {second}\n" in done.stderr and first.exists() and second.exists()
+
+
+def test_of_many_results_the_folders_are_named_and_of_one_name_all_are_kept(model, tmp_path):
+    for name in ("a/x.jpg", "a/y.png", "b/x.jpg", "b/x.png", "b/z.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        picture().save(tmp_path / name)
+    out = tmp_path / "out"
+    arguments = [tmp_path / "a", tmp_path / "b", "--model", model, "-o", out, "--format", "png"]
+    done = invoke(*arguments)
+    assert done.exit_code == 0 and f": {out}/\n" in done.stderr
+    names = ["x_2_color.png", "x_3_color.png", "x_color.png", "y_color.png", "z_color.png"]
+    assert sorted(os.listdir(out)) == names
+    again = invoke(*arguments, "--skip-existing")
+    assert "0 photos coloured" in again.stderr and "5 left out, as the results" in again.stderr
+
+
+def test_results_in_the_folder_are_left_out_and_counted(model, tmp_path):
+    picture().save(tmp_path / "scan_color_001.jpg")
+    first = invoke(tmp_path, "--model", model)
+    assert "1 photo coloured" in first.stderr
+    assert mark.is_marked(tmp_path / "scan_color_001_color.jpg")
+    again = invoke(tmp_path, "--model", model, "--overwrite")
+    assert "1 photo coloured" in again.stderr
+    assert "1 left out, as they are results themselves" in again.stderr
+    assert len(os.listdir(tmp_path)) == 2
+
+
+def test_photos_in_colour_are_told_and_may_be_left_out(model, tmp_path):
+    picture().save(tmp_path / "gray.png")
+    picture(channels=(3,)).save(tmp_path / "red.png")
+    done = invoke(tmp_path, "--model", model, "-o", tmp_path / "all")
+    assert done.exit_code == 0 and "  1 photo had colours, which the network" in done.stderr
+    done = invoke(tmp_path, "--model", model, "-o", tmp_path / "some", "--skip-colour")
+    assert done.exit_code == 0 and "1 left out, as they have colours" in done.stderr
+    assert "had colours" not in done.stderr and os.listdir(tmp_path / "some") == ["gray_color.png"]
+
+
+def test_a_replaced_photo_stays_as_orig_and_is_not_coloured_twice(model, tmp_path):
+    picture().save(tmp_path / "old.png")
+    assert invoke(tmp_path, "--model", model, "--replace").exit_code == 0
+    assert sorted(os.listdir(tmp_path)) == ["old.png", "old.png.orig"]
+    assert Image.open(tmp_path / "old.png").mode == "RGB"
+    assert Image.open(tmp_path / "old.png.orig").mode == "L"
+    again = invoke(tmp_path, "--model", model, "--replace")
+    assert again.exit_code == 0 and "0 photos coloured" in again.stderr
+
+
+def test_a_home_is_found_in_every_path(model, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    os.symlink(model, tmp_path / "model")
+    picture().save(tmp_path / "old.png")
+    done = invoke("~/old.png", "--model=~/model", "--output=~/out", "--suffix", "")
+    assert done.exit_code == 0, done.stderr
+    assert os.listdir(tmp_path / "out") == ["old.png"]
+    done = invoke("export", "~/none", "--output=~/model.safetensors")
+    assert f"{tmp_path}/none" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["dmeo"], "no file or command 'dmeo'; did you mean 'demo'?"),
+        (["mesure", "x"], "did you mean 'measure'?"),
+        (["a.png", "--replace", "-o", "out"], "want no --output"),
+        (["a.png", "--replace", "--grid"], "want no --grid"),
+        (["-", "--replace"], "--replace is for files"),
+        (["a.png", "--discard-original"], "--discard-original is for --replace"),
+        (["a.png", "--suffix", "x/y"], "want no slash"),
+        (["a.png", "-o", "out.xyz"], "out.xyz: results are written as .jpg"),
+        (["a.png", "-o", "cat.bmp"], "cat.bmp: results are written as .jpg"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_the_work(arguments, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    picture().save(tmp_path / "a.png")
+    done = invoke(*arguments)
+    assert done.exit_code in (1, 2) and said in " ".join(done.stderr.split())
+    assert os.listdir(tmp_path) == ["a.png"]
+
+
+@pytest.mark.parametrize("word", ["demo.jpg", "holiday", "exports"])
+def test_a_photo_that_is_not_there_is_no_mistyped_command(word, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = invoke(word)
+    said = "did you mean 'export'" if word == "exports" else f"{word}: there is no such file"
+    assert said in done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="wants a terminal")
+def test_a_terminal_gets_no_picture_but_a_sentence():
+    ours, theirs = os.openpty()
+    done = subprocess.run(
+        [sys.executable, "-m", "colorjax", "-"],
+        input=b"a picture",
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+    )
+    os.close(theirs)
+    os.close(ours)
+    said = " ".join(done.stderr.decode().split())
+    assert done.returncode == 2 and "colorjax - < photo.jpg > coloured.png" in said
+
+
+def test_a_shell_may_hand_over_a_pipe_of_its_own(model, tmp_path):
+    picture().save(tmp_path / "old.png")
+    command = f"{sys.executable} -m colorjax <(cat old.png) --model {model}"
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=tmp_path,
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(cli.__file__))},
+    )
+    assert done.returncode == 0, done.stderr
+    assert Image.open(io.BytesIO(done.stdout)).size == (60, 48)
+    assert b" s: standard output" in done.stderr
+
+
+def test_the_grid_names_the_flags_that_give_what_it_shows(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(compare, "sheet", lambda pictures, captions: drawn.extend(captions))
+    chosen, arrange = compare.grid(True, True, Settings(saturation=1.5, seed=7))
+    arrange(np.zeros((2, 2, 3), np.uint8), [])
+    assert drawn[:2] == ["the photo", "as set"]
+    for caption, want in zip(drawn[2:], chosen[1:], strict=True):
+        arguments = ["a.png", "--saturation", "1.5", "--seed", "7", *caption.split()]
+        (got,) = command.settings_of(command.colorize.make_context("c", arguments).params)
+        assert got._replace(saturation=0) == want._replace(saturation=0)
+        assert got.saturation == pytest.approx(want.saturation)
+
+
+def test_no_caption_of_a_grid_is_longer_than_its_picture():
+    captions = ["the photo", "--decode annealed --temperature 0.2"]
+    sheet = compare.sheet([np.zeros((20, 10, 3), np.uint8)] * 2, captions)
+    ink = np.flatnonzero((sheet[:26] < 128).any((0, 2)))
+    assert ink.max() < sheet.shape[1] - 8

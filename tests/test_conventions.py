@@ -1,0 +1,147 @@
+"""What the public functions of `colorjax.ops` have in common."""
+
+import inspect
+from importlib import import_module
+from pkgutil import iter_modules
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from colorjax import ops
+from colorjax.ops import bins
+from colorjax.ops.spaces import SPACES
+
+FUNCTIONS = {
+    f"{module}.{name}": function
+    for _, module, _ in iter_modules(ops.__path__)
+    for name, function in vars(import_module(f"colorjax.ops.{module}")).items()
+    if not name.startswith("_")
+    and callable(function)
+    and not isinstance(function, type)
+    and getattr(function, "__module__", None) == f"colorjax.ops.{module}"
+}
+# Their callers still give options by place.
+BY_PLACE = {"bins.channel_bins", "bins.clipped_fraction", "decoding.decode", "resample.upsample"}
+
+
+def low(*shape):
+    """An image in the type in which networks compute."""
+    return jax.ShapeDtypeStruct(shape, jnp.bfloat16)
+
+
+def whole(*shape, dtype=jnp.int32):
+    return jax.ShapeDtypeStruct(shape, dtype)
+
+
+KEY = jax.random.key(0)
+BINNING = bins.channel_bins()
+RGB, LUV, GRAY, CHROMA = low(1, 16, 16, 3), low(1, 16, 16, 3), low(1, 16, 16, 1), low(1, 16, 16, 2)
+RGB_U8, BINS = whole(1, 16, 16, 3, dtype=jnp.uint8), whole(1, 16, 16, 2)
+LOGITS, VALUES, COUNTS = low(1, 16, 16, 2, 50), low(2, 50, 1), whole(2, 50)
+
+TO_COLOR = "linearize delinearize rgb_to_xyz xyz_to_rgb rgb_to_luv luv_to_rgb fit_chroma rgb_to_lab"
+TO_COLOR += " lab_to_rgb rgb_to_hsv hsv_to_rgb rgb_to_yuv yuv_to_rgb gray_from_rgb"
+ONE_IMAGE, TWO_IMAGES = (
+    "saturation colorfulness colorfulness_absolute",
+    "psnr ssim saturation_difference",
+)
+FLOATS = {
+    "arrays.widen": [RGB],
+    **{f"color.{name}": [RGB] for name in TO_COLOR.split()},
+    "color.rgb_u8_to_luv": [RGB_U8],
+    "color.rgb_u8_to_lab": [RGB_U8],
+    "color.gray_from_lightness": [GRAY],
+    "color.lightness_from_gray": [GRAY],
+    "spaces.difference": [SPACES["hsv"], CHROMA, CHROMA],
+    "spaces.wrap": [CHROMA, whole(2, dtype=bool)],
+    "bins.channel_bins": [],
+    "bins.joint_bins": [np.zeros((9, 2), np.float32), 10.0],
+    "bins.centers": [],
+    "bins.unbin_chroma": [BINS, VALUES],
+    "bins.clipped_fraction": [CHROMA],
+    "bins.bin_counts_and_sums": [BINNING, CHROMA],
+    "bins.bin_means": [COUNTS, VALUES, VALUES],
+    "bins.smooth_prior": [COUNTS, low(2, 50, 50), 5.0],
+    "bins.rebalancing_weights": [low(2, 50), 0.5],
+    "losses.cross_entropy": [LOGITS, BINS],
+    "losses.soft_cross_entropy": [LOGITS, LOGITS],
+    "losses.squared_error": [CHROMA, CHROMA],
+    "losses.huber": [CHROMA, CHROMA, 1.0],
+    "decoding.decode": [LOGITS, VALUES, SPACES["hsv"]],
+    "decoding.unbalance": [LOGITS, low(2, 50), 0.5],
+    "decoding.expectation": [LOGITS, VALUES, SPACES["hsv"]],
+    **{f"metrics.{name}": [RGB] for name in ONE_IMAGE.split()},
+    **{f"metrics.{name}": [RGB, RGB] for name in TWO_IMAGES.split()},
+    **{f"metrics.{name}": [CHROMA] * 2 for name in "l_reg auc pixel_auc auc_by_color".split()},
+    "metrics.bin_accuracy": [BINS, BINS],
+    "resample.box_mean": [RGB, 1],
+    "resample.guide_chroma": [CHROMA, GRAY],
+    "resample.plain_chroma": [CHROMA],
+    "resample.guided_chroma": [low(4, 6), low(4, 1)],
+    "resample.sample_bilinear": [low(4, 4, 2), low(5), low(6)],
+    "ageing.age": [KEY, GRAY, whole(1), 0.0],
+    "ageing.gaussian": [low()],
+    "ageing.blur": [low(8, 8, 1), low(3)],
+}
+INTEGERS = {
+    "color.to_u8": [RGB],
+    "bins.bin_chroma": [CHROMA],
+    "bins.most_frequent": [COUNTS],
+    "decoding.sample_bins": [KEY, LOGITS],
+}
+NUMBERS = {"metrics.balanced_auc", "metrics.frechet_distance"}  # of whole sets, on the host
+# Parts of networks, which compute in one type from end to end.
+NETWORKS = {
+    "resample.upsample": [RGB, 2],
+    "resample.conv_same": [RGB, low(3, 3, 3, 8)],
+    "resample.conv_upsampled": [[(RGB, 1), (low(1, 8, 8, 4), 2)], low(3, 3, 7, 8)],
+}
+
+
+def dtypes(name, arguments):
+    """Of the arrays of floats and of the others that a function gives."""
+    leaves, tree = jax.tree.flatten(arguments)
+    arrays = [i for i, x in enumerate(leaves) if isinstance(x, jax.ShapeDtypeStruct)]
+
+    def call(*given):
+        filled = list(leaves)
+        for i, x in zip(arrays, given, strict=True):
+            filled[i] = x
+        return FUNCTIONS[name](*jax.tree.unflatten(tree, filled))
+
+    result = jax.eval_shape(call, *(leaves[i] for i in arrays)) if arrays else call()
+    found = [x.dtype for x in jax.tree.leaves(result) if hasattr(x, "dtype")]
+    return {d for d in found if jnp.issubdtype(d, jnp.floating)}, set(found)
+
+
+def test_every_public_function_is_held_to_the_conventions():
+    assert set(FUNCTIONS) == {*FLOATS, *INTEGERS, *NUMBERS, *NETWORKS}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_options_are_given_by_name_and_a_key_comes_first(name):
+    parameters = inspect.signature(FUNCTIONS[name]).parameters
+    by_place = [n for n, p in parameters.items() if p.kind is not p.KEYWORD_ONLY]
+    options = [n for n in by_place if parameters[n].default is not inspect.Parameter.empty]
+    assert not options or name in BY_PLACE
+    assert "key" not in by_place or by_place[0] == "key" or name in BY_PLACE
+
+
+@pytest.mark.parametrize("name", FLOATS)
+def test_results_are_float32_whatever_narrower_floats_go_in(name):
+    floats, _ = dtypes(name, FLOATS[name])
+    assert floats == {np.dtype("float32")}
+
+
+@pytest.mark.parametrize("name", INTEGERS)
+def test_bins_and_pixels_are_whole_numbers(name):
+    _, found = dtypes(name, INTEGERS[name])
+    assert found == {np.dtype("uint8" if name == "color.to_u8" else "int32")}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_parts_of_networks_keep_the_type_that_they_are_given(name):
+    _, found = dtypes(name, NETWORKS[name])
+    assert found == {jnp.dtype("bfloat16")}

@@ -1,0 +1,129 @@
+"""Where results go: names that are kept apart, and nothing that is replaced unless told."""
+
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from colorjax.coloring import naming
+from colorjax.coloring.finding import Found
+from colorjax.coloring.naming import Job, Rules
+from colorjax.errors import UserError
+
+
+def touch(folder, *names):
+    for name in names:
+        Image.new("L", (4, 3), 90).save(folder / name)
+
+
+@pytest.mark.parametrize(
+    "found, rules, want",
+    [
+        (Found("p/a.jpg"), Rules(), ["p/a_color.jpg"]),
+        (Found("p/a.jpg"), Rules(count=2), ["p/a_color_1.jpg", "p/a_color_2.jpg"]),
+        (Found("p/a.jpg"), Rules(format="png"), ["p/a_color.png"]),
+        (Found("p/a.gif"), Rules(), ["p/a_color.png"]),
+        (Found("p/q/a.TIF", Path("q")), Rules("out"), ["out/q/a_color.TIF"]),
+        (Found("p/a.jpg"), Rules("out/b.webp"), ["out/b.webp"]),
+        (Found("p/a.jpg"), Rules("out/b.webp", count=2), ["out/b_1.webp", "out/b_2.webp"]),
+        (Found("-"), Rules(), ["-"]),
+        (Found("-"), Rules("out"), ["out/stdin_color.png"]),
+        (Found("/dev/fd/63"), Rules(), ["-"]),
+        (Found("/dev/fd/63"), Rules("out"), ["out/stdin_color.png"]),
+        (Found("p/a.jpg"), Rules("-"), ["-"]),
+        (Found("p/a.jpg"), Rules(mark=" in colour"), ["p/a in colour.jpg"]),
+        (Found("p/a.jpg"), Rules("out", mark=""), ["out/a.jpg"]),
+    ],
+)
+def test_results_are_named_after_their_photo(found, rules, want):
+    assert list(naming.target_names(found, rules)) == want
+
+
+def targets(sources, rules):
+    return [list(job.targets) for job in naming.jobs_of([Found(s) for s in sources], rules)]
+
+
+def test_results_of_one_name_are_numbered_and_always_alike():
+    assert targets(["p/a.jpg", "p/a.png", "p/b.png"], Rules(format="png")) == [
+        ["p/a_color.png"],
+        ["p/a_2_color.png"],
+        ["p/b_color.png"],
+    ]
+    folders = ["p/a.jpg", "q/a.jpg", "r/A.jpg", "r/a_2.jpg"]
+    assert targets(folders, Rules("out")) == [
+        ["out/a_color.jpg"],
+        ["out/a_2_color.jpg"],
+        ["out/A_3_color.jpg"],
+        ["out/a_2_2_color.jpg"],
+    ]
+    assert targets(["p/a.jpg", "q/a.jpg"], Rules("out", count=2))[1] == [
+        "out/a_2_color_1.jpg",
+        "out/a_2_color_2.jpg",
+    ]
+    assert targets(["p/a.jpg", "p/a.png"], Rules()) == [["p/a_color.jpg"], ["p/a_color.png"]]
+
+
+@pytest.mark.parametrize(
+    "output, file", [("b.JPG", True), ("out/b.webp", True), ("out", False), ("b.jpg/", False)]
+)
+def test_an_output_is_a_file_by_its_suffix(output, file):
+    assert naming.is_file(output) == file
+
+
+@pytest.mark.parametrize("output", ["scans.2024", "v1.2", "a.b/c", "cat.bmp/", "Mr. Smith"])
+def test_a_folder_may_have_a_dot_in_its_name(output):
+    assert not naming.is_file(output)
+
+
+@pytest.mark.parametrize("output", ["cat.bmp", "out.xyz", "a/b.heic", "x.gif"])
+def test_a_file_of_a_kind_that_is_not_written_is_refused_unless_a_folder_is_there(output, tmp_path):
+    with pytest.raises(UserError, match=f"{output}: results are written as .jpg.*want {output}/"):
+        naming.is_file(output)
+    (tmp_path / output).mkdir(parents=True)
+    assert not naming.is_file(str(tmp_path / output))
+
+
+def checked(jobs, **options):
+    options = {"overwrite": False, "skip_existing": False, **options}
+    todo, skipped, faults = naming.check_targets(jobs, **options)
+    return [job.source for job in todo], skipped, [fault for _, fault in faults]
+
+
+def test_nothing_is_replaced_unless_told(tmp_path):
+    touch(tmp_path, "a.jpg", "a_color.jpg", "b.jpg")
+    a, b = str(tmp_path / "a.jpg"), str(tmp_path / "b.jpg")
+    there, new = str(tmp_path / "a_color.jpg"), str(tmp_path / "b_color.jpg")
+    jobs = [Job(a, (there,), None), Job(b, (new,), None)]
+    todo, skipped, faults = checked(jobs)
+    assert todo == [b] and skipped == []
+    assert faults == [
+        f"{a}: {there} is there already; --overwrite replaces it, --skip-existing leaves the "
+        "photo out"
+    ]
+    assert checked(jobs, skip_existing=True) == ([b], [a], [])
+    assert checked(jobs, overwrite=True) == ([a, b], [], [])
+
+
+def test_no_photo_replaces_itself_or_another_that_is_to_be_coloured(tmp_path):
+    touch(tmp_path, "a.jpg", "a_color.jpg")
+    a, b, c = (str(tmp_path / name) for name in ("a.jpg", "a_color.jpg", "c.jpg"))
+    todo, _, faults = checked([Job(a, (a,), None)], overwrite=True)
+    assert todo == [] and faults[0].startswith(f"{a}: would replace itself; --replace")
+    todo, _, faults = checked([Job(a, (b,), None), Job(b, (c,), None)], overwrite=True)
+    assert todo == [b] and faults == [f"{a}: would replace the photo {b}"]
+
+
+def test_a_replaced_photo_is_found_behind_its_link_and_must_be_of_a_format_that_is_written(
+    tmp_path,
+):
+    touch(tmp_path, "a.jpg")
+    (tmp_path / "link.jpg").symlink_to(tmp_path / "a.jpg")
+    names = [str(tmp_path / "link.jpg"), str(tmp_path / "b.gif")]
+    jobs = naming.jobs_of([Found(name) for name in names], Rules(replace=True))
+    assert jobs[0].targets == (os.path.realpath(tmp_path / "a.jpg"),)
+    todo, faults = naming.check_replaced(jobs)
+    assert todo == jobs[:1]
+    assert faults == [
+        (names[1], f"{names[1]}: no '.gif' is written, so that it cannot be replaced")
+    ]

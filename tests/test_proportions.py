@@ -1,0 +1,74 @@
+"""Long photographs: enough for the network to see, and no more work than they have pixels."""
+
+import numpy as np
+import pytest
+from networks import tiny_network
+from pictures import encode, gray_steps, png_that_claims
+from PIL import Image
+
+from colorjax.coloring import colorize
+from colorjax.coloring.settings import Settings
+from colorjax.errors import UserError
+from colorjax.pictures import photo
+
+SHORT = 144 / 2**0.5  # side of a photo of 2:1 for a network of 144 pixels
+
+
+@pytest.mark.parametrize("ratio", [2, 2.35, 3, 5, 8, 11, 16, 25, 32])
+@pytest.mark.parametrize("tall", [False, True])
+def test_a_long_photo_shows_the_network_as_much_of_its_short_side_as_one_of_two_to_one(ratio, tall):
+    height, width = 1000, round(1000 * ratio)
+    rows, columns = colorize.network_shape(*((width, height) if tall else (height, width)), 144)
+    short, long = sorted((rows, columns))
+    assert (rows > columns) == tall
+    assert abs(short - SHORT) <= 8 and 0.85 < long / short / ratio < 1.18
+
+
+def test_photos_up_to_two_to_one_have_the_shapes_that_they_always_had():
+    want = {(256, 256): (144, 144), (256, 384): (112, 192), (256, 455): (112, 192)}
+    for size, shape in want.items():
+        assert colorize.network_shape(*size, 144) == shape
+
+
+def test_a_network_of_many_pixels_is_given_no_more_for_a_long_photo():
+    for ratio in (4, 16, 1000):
+        rows, columns = colorize.network_shape(100, 100 * ratio, 2048)
+        assert rows * columns <= 1.1 * 2048**2
+    rows, columns = colorize.network_shape(1, 10**6, 512)
+    assert rows * columns <= 1.1 * colorize.LONG_PIXELS
+
+
+@pytest.fixture(scope="module")
+def painter():
+    return colorize.open_painter(tiny_network())
+
+
+@pytest.mark.parametrize("size", [(1, 20_000), (20_000, 3), (70, 5000)])
+def test_a_long_picture_is_put_together_of_few_tiles(painter, size, monkeypatch):
+    shapes = []
+
+    def join(fits, tile, rows, columns):
+        shapes.append(tile.shape)
+        return painter.join(fits, tile, rows, columns)
+
+    cells = np.random.default_rng(0).integers(0, 256, (4, 9), dtype=np.uint8)
+    gray = np.asarray(Image.fromarray(cells).resize(size[::-1], Image.BICUBIC))
+    picture = np.repeat(gray[..., None], 3, axis=-1)
+    ((_, (result,)),) = colorize.colorize(
+        painter._replace(join=join), [picture], [Settings(saturation=3.0)]
+    )
+    assert len(shapes) <= 10
+    assert np.abs(gray_steps(result) - gray_steps(picture)).max() <= 1.0
+
+
+def test_a_file_longer_than_a_million_pixels_is_refused_before_it_is_decoded():
+    with pytest.raises(UserError, match="1 x 117440513 pixels, want at most 1000000 a side"):
+        photo.read_photo(png_that_claims(1, 117_440_513))
+    assert photo.read_photo(encode(np.zeros((2, 70_000), np.uint8))).rgb.shape == (2, 70_000, 3)
+
+
+@pytest.mark.parametrize("shape", [(0, 5, 3), (5, 0, 3)])
+def test_a_picture_without_pixels_is_refused(painter, shape):
+    height, width, _ = shape
+    with pytest.raises(UserError, match=f"{width} x {height} pixels, want at least 1 x 1"):
+        list(colorize.colorize(painter, [np.zeros(shape, np.uint8)], [Settings()]))
