@@ -54,6 +54,15 @@ def unchecked_shapes():
     jaxtyping.config.update("jaxtyping_disable", False)
 
 
+@pytest.fixture(autouse=True)
+def signals_as_before():
+    """Takes back what a command that a test called does on SIGINT and SIGTERM."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.fixture(scope="session")
 def photo_folder() -> Path:
     """A folder of real colour photographs, named by COLORJAX_TEST_PHOTOS."""
