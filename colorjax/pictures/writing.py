@@ -226,7 +226,7 @@ def _encode_tiff(pixels: np.ndarray, metadata: Metadata) -> tuple[bytes, Sequenc
     height, width, channels = pixels.shape
     rows = max(1, 2**18 // (width * channels * pixels.itemsize))
     strips = [_deflated(pixels[top : top + rows]) for top in range(0, height, rows)]
-    tags, notices = _tiff_tags(kind, metadata)
+    tags, notices = _tiff_tags("TIFF", metadata)
     tags[256], tags[257], tags[277], tags[278] = width, height, channels, rows
     tags[258], tags[262], tags[284] = (8 * pixels.itemsize,) * channels, 2, 1
     # Deflate, of differences to the pixel on the left.
