@@ -226,7 +226,7 @@ def _encode_tiff(pixels: np.ndarray, metadata: Metadata) -> tuple[bytes, Sequenc
     height, width, channels = pixels.shape
     rows = max(1, 2**18 // (width * channels * pixels.itemsize))
     strips = [_deflated(pixels[top : top + rows]) for top in range(0, height, rows)]
-    tags, notices = _tiff_tags("TIFF", metadata)
+    tags, notices = _tiff_tags(metadata)
     tags[256], tags[257], tags[277], tags[278] = width, height, channels, rows
     tags[258], tags[262], tags[284] = (8 * pixels.itemsize,) * channels, 2, 1
     # Deflate, of differences to the pixel on the left.
@@ -243,9 +243,7 @@ def _encode_tiff(pixels: np.ndarray, metadata: Metadata) -> tuple[bytes, Sequenc
     return buffer.getvalue(), notices
 
 
-def _tiff_tags(
-    kind: str, metadata: Metadata
-) -> tuple[TiffImagePlugin.ImageFileDirectory_v2, list[str]]:
+def _tiff_tags(metadata: Metadata) -> tuple[TiffImagePlugin.ImageFileDirectory_v2, list[str]]:
     """The tags that hold metadata, and notices of what they cannot."""
     notices = []
     try:
@@ -256,7 +254,7 @@ def _tiff_tags(
         metadata = metadata._replace(exif=None)
     tags = tiff_tags(metadata)
     if left := captions.add_to_tiff(tags, metadata.iptc, metadata.texts):
-        notices.append(_no_place(kind, left))
+        notices.append(_no_place("TIFF", left))
     return tags, notices
 
 
