@@ -170,3 +170,11 @@ def test_the_strips_around_a_box_and_the_box_are_all_of_a_picture():
         for part in [box.inside, *borders.strips(count, box)]:
             count[part] += 1
         assert (count == 1).all()
+
+
+@pytest.mark.parametrize("level", [0, 255])
+def test_a_scan_of_16_bits_has_the_borders_that_it_has_in_8(level):
+    inside = scene(120, 150)
+    photo, box = bordered(inside, 20, 12, 9, 30, level)
+    assert borders.without_borders(photo) == box
+    assert borders.without_borders(photo.astype(np.uint16) * 257) == box

@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from colorjax.pictures import image_io
+
 SEEN = 1024  # pixels of a line that are looked at, at most, evenly spread
 NESTED = 3  # borders around borders
 BLACK, WHITE = 48, 232  # grays from which on a margin may stand alone
@@ -70,20 +72,20 @@ class _Margin(NamedTuple):
 _NONE = _Margin(0, 0.0, 0.0)
 
 
-def whole(rgb_u8: np.ndarray) -> Box:
+def whole(rgb: np.ndarray) -> Box:
     """All of a picture."""
-    return Box(0, rgb_u8.shape[0], 0, rgb_u8.shape[1])
+    return Box(0, rgb.shape[0], 0, rgb.shape[1])
 
 
-def without_borders(rgb_u8: np.ndarray) -> Box:
+def without_borders(rgb: np.ndarray) -> Box:
     """What of a photo lies within its borders: all of it where there are none.
 
     Args:
-      rgb_u8: uint8 [height, width, 3].
+      rgb: uint8 or uint16 [height, width, 3].
     """
-    box = whole(rgb_u8)
+    box = whole(rgb)
     for _ in range(NESTED):
-        smaller = _within(rgb_u8[box.inside])
+        smaller = _within(rgb[box.inside])
         found = Box(
             box.top + smaller.top,
             box.top + smaller.bottom,
@@ -96,9 +98,9 @@ def without_borders(rgb_u8: np.ndarray) -> Box:
     return box
 
 
-def strips(rgb_u8: np.ndarray, box: Box) -> list[tuple[slice, slice]]:
+def strips(rgb: np.ndarray, box: Box) -> list[tuple[slice, slice]]:
     """The rectangles that a picture has around a box."""
-    height, width, _ = rgb_u8.shape
+    height, width, _ = rgb.shape
     middle = slice(box.top, box.bottom)
     found = [
         (slice(0, box.top), slice(0, width)),
@@ -109,17 +111,17 @@ def strips(rgb_u8: np.ndarray, box: Box) -> list[tuple[slice, slice]]:
     return [(r, c) for r, c in found if r.start < r.stop and c.start < c.stop]
 
 
-def _within(rgb_u8: np.ndarray) -> Box:
+def _within(rgb: np.ndarray) -> Box:
     """What lies within the outermost borders."""
-    height, width, _ = rgb_u8.shape
-    rows = _grays(rgb_u8[:, :: -(-width // SEEN)])
-    columns = _grays(rgb_u8[:: -(-height // SEEN)]).T
+    height, width, _ = rgb.shape
+    rows = _grays(rgb[:, :: -(-width // SEEN)])
+    columns = _grays(rgb[:: -(-height // SEEN)]).T
     top, bottom = _margin(rows), _margin(rows[::-1])
     left, right = _margin(columns), _margin(columns[::-1])
     box = Box(top.lines, height - bottom.lines, left.lines, width - right.lines)
     # Even all over, or of nothing but margins: no saying what is what.
     if box.bottom - box.top < LEAST_LEFT * height or box.right - box.left < LEAST_LEFT * width:
-        return whole(rgb_u8)
+        return whole(rgb)
     across = slice(box.left * rows.shape[1] // width, -(-box.right * rows.shape[1] // width))
     along = slice(box.top * columns.shape[1] // height, -(-box.bottom * columns.shape[1] // height))
     sides = [
@@ -132,8 +134,9 @@ def _within(rgb_u8: np.ndarray) -> Box:
     return Box(kept[0], height - kept[1], kept[2], width - kept[3])
 
 
-def _grays(rgb_u8: np.ndarray) -> np.ndarray:
-    """Roughly the luma, int16: all that a border is looked for in."""
+def _grays(rgb: np.ndarray) -> np.ndarray:
+    """Roughly the luma, int16 in [0, 255]: all that a border is looked for in."""
+    rgb_u8 = image_io.eight_bits(rgb)
     red, green, blue = (rgb_u8[..., i].astype(np.int16) for i in range(3))
     return (red + 2 * green + blue) >> 2
 
