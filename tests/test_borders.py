@@ -178,3 +178,5 @@ def test_a_scan_of_16_bits_has_the_borders_that_it_has_in_8(level):
     photo, box = bordered(inside, 20, 12, 9, 30, level)
     assert borders.without_borders(photo) == box
     assert borders.without_borders(photo.astype(np.uint16) * 257) == box
+    gray_sky, _ = bordered(inside, 40, 0, 0, 0, 200)
+    assert borders.without_borders(gray_sky.astype(np.uint16) * 257) == borders.whole(gray_sky)
