@@ -1,7 +1,8 @@
 """From settings to the network, its bins and its objective."""
 
-from typing import Any
+from typing import Any, cast
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -56,6 +57,11 @@ def build_model(settings: Settings) -> colorizer.Colorizer:
         width=model.width,
         dtype=jnp.dtype(model.dtype),
     )
+
+
+def predict(model: nn.Module, variables: Any, gray: jax.Array) -> jax.Array:
+    """The outputs of a network that is not training, as its `__call__` gives them."""
+    return cast(jax.Array, model.apply(variables, gray))
 
 
 def init_variables(model: colorizer.Colorizer, seed: int) -> dict[str, Any]:

@@ -22,7 +22,7 @@ def read_iptc(image: Image.Image) -> bytes | None:
         return image.info["iptc"]
     if image.format == "PNG":
         return _from_raw_profile(image.info.get(_RAW_IPTC, ""))
-    if image.format == "TIFF":
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
         return _from_tags(image.tag_v2)
     return image.info.get("photoshop", {}).get(_IPTC_RESOURCE)
 
@@ -33,7 +33,7 @@ def read_texts(image: Image.Image) -> Texts:
         return image.info["texts"]
     if image.format == "PNG":
         # Whatever else Pillow says of a PNG is no string, and its `text` fails for one cut short.
-        words = ((key, text) for key, text in image.info.items() if isinstance(text, str))
+        words = ((str(key), text) for key, text in image.info.items() if isinstance(text, str))
         return tuple((key, text) for key, text in words if not key.startswith(_NO_TEXTS))
     comments = [data for kind, data in getattr(image, "applist", ()) if kind == "COM"]
     comments = comments or [image.info.get("comment")]

@@ -11,9 +11,11 @@ import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, PngImagePlugin
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from colorjax.errors import UserError
 from colorjax.pictures import files, formats
@@ -31,7 +33,7 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 PngImagePlugin.MAX_TEXT_CHUNK = formats.MAX_METADATA_BYTES
 # Goes up with any change to what read_square gives, as squares are kept on disk.
 DECODER_VERSION = 3
-_WRITERS = {
+_WRITERS: dict[str, dict[str, Any]] = {
     # Colour is the point here, so its resolution is not halved.
     ".jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
     ".jpeg": {"format": "JPEG", "quality": 95, "subsampling": 0},
@@ -188,7 +190,7 @@ def opened(
             yield image
     except UserError:
         raise
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise UserError(f"{name}: {_unidentified(source, wanted)}") from error
     except Image.DecompressionBombError as error:
         raise UserError(f"{name}: has more than the {MAX_PIXELS} pixels that are read") from error
@@ -202,7 +204,7 @@ def opened(
 
 def _refuse_misread(image: Image.Image, name: str) -> None:
     """Raises for the TIFFs that Pillow decodes to something else than they hold, without a word."""
-    if image.format != "TIFF":
+    if not isinstance(image, TiffImageFile):
         return
     tags, is_raw = image.tag_v2, image.info.get("compression", "raw") == "raw"
     want = None
@@ -291,8 +293,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("I", "F"):
         raise ValueError("its pixels are 32-bit numbers, whose white is unknown")
     # Pillow takes any fourth sample for transparency, that of an infrared scan too.
-    is_undeclared = image.format == "TIFF" and image.mode == "RGBA" and 338 not in image.tag_v2
-    if image.has_transparency_data and not is_undeclared:
+    is_undeclared = isinstance(image, TiffImageFile) and 338 not in image.tag_v2
+    if image.has_transparency_data and not (is_undeclared and image.mode == "RGBA"):
         return _with_info(on_white(image.convert("RGBA")), image)
     return image.convert("RGB")
 
@@ -322,7 +324,7 @@ def eight_bits(values: np.ndarray) -> np.ndarray:
 
 def is_white_zero(image: Image.Image) -> bool:
     """Whether it is a TIFF that counts from white to black, which Pillow turns up to 8 bits."""
-    return image.format == "TIFF" and image.tag_v2.get(262) == 0
+    return isinstance(image, TiffImageFile) and image.tag_v2.get(262) == 0
 
 
 def turned(values: np.ndarray, orientation: int) -> np.ndarray:

@@ -6,6 +6,7 @@ import struct
 
 import numpy as np
 from PIL import Image, ImageCms
+from PIL.TiffImagePlugin import TiffImageFile
 
 from colorjax.pictures import image_io
 
@@ -84,8 +85,8 @@ def gray(
       [height, width], uint8, or uint16 where `white` is 65535; a notice if white was unknown.
     """
     values, kind = np.asarray(image), np.uint8 if white == 255 else np.uint16
-    tags = origin.tag_v2 if origin.format == "TIFF" else {}
-    notices = ()
+    tags = origin.tag_v2 if isinstance(origin, TiffImageFile) else {}
+    notices: tuple[str, ...] = ()
     if image.mode.startswith("I;16"):
         if tags.get(258) == (12,):
             shades = np.rint(values / 4095 * white).astype(kind)
@@ -146,4 +147,6 @@ def _apply(image: Image.Image, profile: ImageCms.ImageCmsProfile, flags: int = 0
         ImageCms.Intent.RELATIVE_COLORIMETRIC,
         flags | ImageCms.Flags.BLACKPOINTCOMPENSATION,
     )
-    return ImageCms.applyTransform(image, transform)
+    converted = ImageCms.applyTransform(image, transform)
+    assert converted is not None  # as it is only where the image itself is changed
+    return converted

@@ -28,7 +28,7 @@ class Layout(NamedTuple):
 
     Attributes:
       page: the page's table.
-      width, height, count: pixels, and samples of each.
+      width, height, samples: pixels, and samples of each.
       bits: of a sample, 8 or 16.
       photometric: 0 for gray that counts from white, 1 for gray, 2 for RGB.
       extra: what the samples after the colour are; those that are not named are left out of it.
@@ -39,7 +39,7 @@ class Layout(NamedTuple):
     page: Page
     width: int
     height: int
-    count: int
+    samples: int
     bits: int
     photometric: int
     extra: tuple[int, ...]
@@ -86,20 +86,20 @@ def layout_of(page: Page) -> Layout | None:
 
 def _is_ours(layout: Layout) -> bool:
     """Whether Pillow would refuse the page, or give something else than what is in it."""
-    more = layout.count - layout.colours
+    more = layout.samples - layout.colours
     if layout.bits == 16:
-        return layout.count > 1 or layout.photometric == 0
+        return layout.samples > 1 or layout.photometric == 0
     if layout.photometric == 2:
         return more > 0 and not layout.extra
-    return more > 0 and (layout.photometric, layout.count, layout.extra) != (1, 2, (_ALPHA,))
+    return more > 0 and (layout.photometric, layout.samples, layout.extra) != (1, 2, (_ALPHA,))
 
 
 def _is_sound(layout: Layout) -> bool:
     """Whether the numbers of the table agree with each other."""
-    if layout.across < 1 or layout.down < 1 or not layout.colours <= layout.count <= 16:
+    if layout.across < 1 or layout.down < 1 or not layout.colours <= layout.samples <= 16:
         return False
     tiles = math.ceil(layout.width / layout.across) * math.ceil(layout.height / layout.down)
-    samples = layout.down * math.ceil(layout.width / layout.across) * layout.across * layout.count
+    samples = layout.down * math.ceil(layout.width / layout.across) * layout.across * layout.samples
     is_whole = len(layout.offsets) == len(layout.sizes) == tiles
     return is_whole and samples <= _MOST_AT_ONCE
 
@@ -128,7 +128,7 @@ def read(
       OSError: the file ends before its picture, or is damaged.
     """
     kind = np.uint8 if layout.bits == 8 else np.uint16
-    samples = np.zeros((layout.height, layout.width, layout.count), kind)
+    samples = np.zeros((layout.height, layout.width, layout.samples), kind)
     # One by one where some may be missing, so that no other is missed with it.
     for top, first, last in _rows_of_tiles(layout, 0 if lenient else _TOGETHER):
         try:
@@ -141,7 +141,7 @@ def read(
     colour, white = samples[..., : layout.colours], np.iinfo(kind).max
     if layout.photometric == 0:
         colour = white - colour
-    alpha, left = None, layout.count - layout.colours
+    alpha, left = None, layout.samples - layout.colours
     if left and layout.extra and layout.extra[0] in (_PREMULTIPLIED, _ALPHA):
         alpha, left = samples[..., layout.colours], left - 1
         if layout.extra[0] == _PREMULTIPLIED:
@@ -159,7 +159,7 @@ def _rows_of_tiles(layout: Layout, most: int) -> Iterator[tuple[int, int, int]]:
     """
     abreast = math.ceil(layout.width / layout.across)
     rows = math.ceil(layout.height / layout.down)
-    step = max(1, most // (layout.down * abreast * layout.across * layout.count))
+    step = max(1, most // (layout.down * abreast * layout.across * layout.samples))
     for row in range(0, rows, step):
         yield row * layout.down, row * abreast, min(row + step, rows) * abreast
 
@@ -173,11 +173,11 @@ def _decoded(file: BinaryIO, layout: Layout, top: int, first: int, last: int) ->
     ) as gray:
         values = np.asarray(gray)
     values = values.astype(np.uint8 if layout.bits == 8 else np.uint16, copy=False)
-    values = values.reshape(rows, abreast, layout.across, layout.count)
+    values = values.reshape(rows, abreast, layout.across, layout.samples)
     if layout.page.one(317, 1) == 2:
         # What is stored are differences to the pixel on the left, of each sample by itself.
         values = np.cumsum(values, axis=2, dtype=values.dtype)
-    return values.reshape(rows, -1, layout.count)[:, : layout.width]
+    return values.reshape(rows, -1, layout.samples)[:, : layout.width]
 
 
 def _small_tiff(file: BinaryIO, layout: Layout, rows: int, first: int, last: int) -> bytes:
@@ -188,10 +188,16 @@ def _small_tiff(file: BinaryIO, layout: Layout, rows: int, first: int, last: int
         parts.append(file.read(size))
         if len(parts[-1]) < size:
             raise OSError("image file is truncated")
-    across = layout.across * layout.count
+    across = layout.across * layout.samples
     abreast = math.ceil(layout.width / layout.across)
     starts = np.cumsum([8, *(len(part) for part in parts)]).tolist()
-    tags = {256: (across * abreast,), 257: (rows,), 258: (layout.bits,), 262: (1,), 277: (1,)}
+    tags: dict[int, tuple[int, ...]] = {
+        256: (across * abreast,),
+        257: (rows,),
+        258: (layout.bits,),
+        262: (1,),
+        277: (1,),
+    }
     tags[259] = (layout.page.one(259, 1),)
     sizes, offsets = tuple(len(part) for part in parts), tuple(starts[:-1])
     if 324 in layout.page.numbers:

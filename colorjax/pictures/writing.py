@@ -6,7 +6,7 @@ import os
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, TiffImagePlugin, TiffTags
@@ -70,7 +70,6 @@ def write_photo(
         replaced.
       ValueError: rgb is no such array, or not of the size of the alpha.
     """
-    is_stream = hasattr(target, "write")
     name, kind = check_target(target, format)
     photo = photo or Photo(rgb)
     _check(rgb, photo.alpha)
@@ -82,7 +81,7 @@ def write_photo(
             f"{kind} holds; want .png or .tif"
         )
     data, notices = _encode(kind, name, rgb, photo, quality)
-    if is_stream:
+    if not isinstance(target, str | os.PathLike):
         _write_stream(target, data, name)
     else:
         with image_io.written_aside(target, overwrite=overwrite) as aside:
@@ -116,8 +115,10 @@ def check_target(target: str | os.PathLike | BinaryIO, format: str | None) -> tu
     Raises:
       UserError: no format, or one that is not written.
     """
-    is_stream = hasattr(target, "write")
-    name = str(getattr(target, "name", "output")) if is_stream else os.fspath(target)
+    if isinstance(target, str | os.PathLike):
+        name = os.fspath(target)
+    else:
+        name = str(getattr(target, "name", "output"))
     suffix = Path(name).suffix if format is None else "." + format.removeprefix(".")
     if suffix.lower() not in SUFFIXES:
         *others, last = SUFFIXES
@@ -162,14 +163,15 @@ def _encode(
 
 def _fitting(kind: str, metadata: Metadata) -> tuple[Metadata, list[str]]:
     """Leaves out what a format has no place for, with notices."""
-    notices = []
+    notices, held_in = [], {"EXIF": metadata.exif, "XMP": metadata.xmp, "IPTC": metadata.iptc}
     for field, room in (_JPEG_ROOM if kind == "JPEG" else {}).items():
-        size = len(getattr(metadata, field.lower()) or b"")
+        size = len(held_in[field] or b"")
         if size > room:
             notices.append(
                 f"a JPEG holds at most {room} bytes of {field}, so the photo's {size} are left out"
             )
-            metadata = metadata._replace(**{field.lower(): None})
+            held_in[field] = None
+    metadata = metadata._replace(exif=held_in["EXIF"], xmp=held_in["XMP"], iptc=held_in["IPTC"])
     if kind == "WEBP" and metadata.iptc:
         notices.append("a WebP has no place for IPTC captions, so the photo's are left out")
         metadata = metadata._replace(iptc=None)
@@ -197,7 +199,11 @@ def _encode_by_pillow(
     kind: str, pixels: np.ndarray, metadata: Metadata, quality: int
 ) -> tuple[bytes, Sequence[str]]:
     """JPEG, WebP or PNG: [height, width, 3 or 4] -> bytes, and no notices."""
-    options = {"icc_profile": metadata.icc_profile, "dpi": metadata.dpi, "exif": metadata.exif}
+    options: dict[str, Any] = {
+        "icc_profile": metadata.icc_profile,
+        "dpi": metadata.dpi,
+        "exif": metadata.exif,
+    }
     if kind == "JPEG":
         options |= {"quality": quality, "subsampling": 0, "xmp": metadata.xmp}
         options["comment"] = _comment(metadata.texts) or None
