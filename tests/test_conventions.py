@@ -22,8 +22,6 @@ FUNCTIONS = {
     and not isinstance(function, type)
     and getattr(function, "__module__", None) == f"colorjax.ops.{module}"
 }
-# Their callers still give options by place.
-BY_PLACE = {"bins.channel_bins", "bins.clipped_fraction", "decoding.decode", "resample.upsample"}
 
 
 def low(*shape):
@@ -125,8 +123,8 @@ def test_options_are_given_by_name_and_a_key_comes_first(name):
     parameters = inspect.signature(FUNCTIONS[name]).parameters
     by_place = [n for n, p in parameters.items() if p.kind is not p.KEYWORD_ONLY]
     options = [n for n in by_place if parameters[n].default is not inspect.Parameter.empty]
-    assert not options or name in BY_PLACE
-    assert "key" not in by_place or by_place[0] == "key" or name in BY_PLACE
+    assert not options
+    assert "key" not in by_place or by_place[0] == "key"
 
 
 @pytest.mark.parametrize("name", FLOATS)

@@ -80,7 +80,7 @@ def build_binning(settings: Bins, space: str) -> Binning:
     """The bins for chroma of the colour space that is called `space`."""
     if settings.layout == "joint":
         return task.joint_binning(space, settings.joint_width)
-    return channel_bins(settings.num_bins, settings.low, settings.high)
+    return channel_bins(num_bins=settings.num_bins, low=settings.low, high=settings.high)
 
 
 def build_task(settings: Settings, statistics: Statistics | None) -> task.Task:

@@ -95,7 +95,9 @@ def classification(
         key = jax.random.key(how.seed)
         if weights is not None:
             logits = decoding.unbalance(logits, weights, 1.0 - how.rebalance)
-        return decoding.decode(logits, unbinned, space, how.method, how.temperature, key)
+        return decoding.decode(
+            logits, unbinned, space, method=how.method, temperature=how.temperature, key=key
+        )
 
     def constant(counts, example):
         # So sure of one bin that every decoding says that one.
@@ -151,7 +153,7 @@ def cell_means(x: jax.Array, width: int) -> jax.Array:
 
 def enlarge(chroma: jax.Array, width: int) -> jax.Array:
     """Decoded chroma, smaller than its picture by a whole factor, at the picture's `width`."""
-    return resample.upsample(chroma, width // chroma.shape[-2], "bilinear")
+    return resample.upsample(chroma, width // chroma.shape[-2], method="bilinear")
 
 
 @functools.cache
@@ -241,7 +243,9 @@ def _task(
 
     def statistics(example):
         counts, sums = jax.vmap(lambda c: bins.bin_counts_and_sums(binning, c))(example.chroma)
-        clipped = bins.clipped_fraction(example.chroma, binning.low, binning.high, axis=(-2, -1))
+        clipped = bins.clipped_fraction(
+            example.chroma, low=binning.low, high=binning.high, axis=(-2, -1)
+        )
         return {"counts": counts, "sums": sums, "clipped": clipped}
 
     return Task(prepare, loss, decode, measure, space.join, statistics, constant, binning)
