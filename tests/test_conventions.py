@@ -61,8 +61,9 @@ FLOATS = {
     "bins.clipped_fraction": [CHROMA],
     "bins.bin_counts_and_sums": [BINNING, CHROMA],
     "bins.bin_means": [COUNTS, VALUES, VALUES],
-    "bins.smooth_prior": [COUNTS, low(2, 50, 50), 5.0],
-    "bins.rebalancing_weights": [low(2, 50), 0.5],
+    # On the host, from arrays of numpy.
+    "bins.smooth_prior": [np.ones((2, 50), np.int32), np.ones((2, 50, 50), np.float16), 5.0],
+    "bins.rebalancing_weights": [np.full((2, 50), 0.02, np.float16), 0.5],
     "losses.cross_entropy": [LOGITS, BINS],
     "losses.soft_cross_entropy": [LOGITS, LOGITS],
     "losses.squared_error": [CHROMA, CHROMA],
@@ -85,6 +86,7 @@ FLOATS = {
 }
 INTEGERS = {
     "color.to_u8": [RGB],
+    "color.to_u16": [RGB],
     "bins.bin_chroma": [CHROMA],
     "bins.most_frequent": [COUNTS],
     "decoding.sample_bins": [KEY, LOGITS],
@@ -136,7 +138,8 @@ def test_results_are_float32_whatever_narrower_floats_go_in(name):
 @pytest.mark.parametrize("name", INTEGERS)
 def test_bins_and_pixels_are_whole_numbers(name):
     _, found = dtypes(name, INTEGERS[name])
-    assert found == {np.dtype("uint8" if name == "color.to_u8" else "int32")}
+    pixels = {"color.to_u8": "uint8", "color.to_u16": "uint16"}
+    assert found == {np.dtype(pixels.get(name, "int32"))}
 
 
 @pytest.mark.parametrize("name", NETWORKS)
