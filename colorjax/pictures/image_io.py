@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL.ExifTags import Base as Tag
 from PIL.TiffImagePlugin import TiffImageFile
 
 from colorjax.errors import UserError
@@ -212,8 +213,9 @@ def _refuse_misread(image: Image.Image, name: str) -> None:
     if image.mode in ("I", "F") and tags.prefix == b"MM" and not is_raw:
         want = "a compressed big-endian TIFF of 32-bit or signed numbers", "little-endian"
     # Of separate planes it takes 16 bits for 8, and the second one of gray with alpha for nothing.
-    elif tags.get(284) == 2 and tags.get(277, 1) > 1:
-        if (is_raw and max(tags.get(258, (1,))) > 8) or image.mode not in ("RGB", "RGBA", "CMYK"):
+    elif tags.get(Tag.PlanarConfiguration) == 2 and tags.get(Tag.SamplesPerPixel, 1) > 1:
+        is_deep = is_raw and max(tags.get(Tag.BitsPerSample, (1,))) > 8
+        if is_deep or image.mode not in ("RGB", "RGBA", "CMYK"):
             want = "a TIFF that keeps its channels apart", "interleaved"
     if want:
         raise UserError(f"{name}: is {want[0]}, want it {want[1]}")
@@ -293,7 +295,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("I", "F"):
         raise ValueError("its pixels are 32-bit numbers, whose white is unknown")
     # Pillow takes any fourth sample for transparency, that of an infrared scan too.
-    is_undeclared = isinstance(image, TiffImageFile) and 338 not in image.tag_v2
+    is_undeclared = isinstance(image, TiffImageFile) and Tag.ExtraSamples not in image.tag_v2
     if image.has_transparency_data and not (is_undeclared and image.mode == "RGBA"):
         return _with_info(on_white(image.convert("RGBA")), image)
     return image.convert("RGB")
@@ -324,7 +326,7 @@ def eight_bits(values: np.ndarray) -> np.ndarray:
 
 def is_white_zero(image: Image.Image) -> bool:
     """Whether it is a TIFF that counts from white to black, which Pillow turns up to 8 bits."""
-    return isinstance(image, TiffImageFile) and image.tag_v2.get(262) == 0
+    return isinstance(image, TiffImageFile) and image.tag_v2.get(Tag.PhotometricInterpretation) == 0
 
 
 def turned(values: np.ndarray, orientation: int) -> np.ndarray:

@@ -6,6 +6,7 @@ import struct
 
 import numpy as np
 from PIL import Image, ImageCms
+from PIL.ExifTags import Base as Tag
 from PIL.TiffImagePlugin import TiffImageFile
 
 from colorjax.pictures import image_io
@@ -88,12 +89,12 @@ def gray(
     tags = origin.tag_v2 if isinstance(origin, TiffImageFile) else {}
     notices: tuple[str, ...] = ()
     if image.mode.startswith("I;16"):
-        if tags.get(258) == (12,):
+        if tags.get(Tag.BitsPerSample) == (12,):
             shades = np.rint(values / 4095 * white).astype(kind)
         else:
             shades = image_io.eight_bits(values) if white == 255 else values.astype(kind)
     else:
-        is_unsigned = image.mode == "I" and tags.get(339, (1,))[0] == 1
+        is_unsigned = image.mode == "I" and tags.get(Tag.SampleFormat, (1,))[0] == 1
         # Pillow takes the bits of an unsigned number for a signed one.
         values = values.view(np.uint32) if is_unsigned else values
         finite = values[np.isfinite(values)]

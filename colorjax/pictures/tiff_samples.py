@@ -13,6 +13,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image
+from PIL.ExifTags import Base as Tag
 
 from colorjax.pictures.tiff_file import Page, with_numbers
 
@@ -55,31 +56,31 @@ class Layout(NamedTuple):
 
 def layout_of(page: Page) -> Layout | None:
     """The layout of a page that is to be read here; None if Pillow reads it, or nobody does."""
-    width, height, count = page.one(256), page.one(257), page.one(277, 1)
-    bits = set(page.numbers.get(258, (1,)))
+    width, height = page.one(Tag.ImageWidth), page.one(Tag.ImageLength)
+    bits = set(page.numbers.get(Tag.BitsPerSample, (1,)))
     is_plain = (
-        page.one(259, 1) in _COMPRESSIONS
-        and page.one(262) in (0, 1, 2)
-        and page.one(266, 1) == 1
-        and page.one(284, 1) == 1
-        and set(page.numbers.get(339, (1,))) == {1}
+        page.one(Tag.Compression, 1) in _COMPRESSIONS
+        and page.one(Tag.PhotometricInterpretation) in (0, 1, 2)
+        and page.one(Tag.FillOrder, 1) == 1
+        and page.one(Tag.PlanarConfiguration, 1) == 1
+        and set(page.numbers.get(Tag.SampleFormat, (1,))) == {1}
         and bits in ({8}, {16})
     )
     if not is_plain or not width or not height:
         return None
-    is_tiled = 324 in page.numbers
+    is_tiled = Tag.TileOffsets in page.numbers
     layout = Layout(
         page,
         width,
         height,
-        count,
+        page.one(Tag.SamplesPerPixel, 1),
         max(bits),
-        page.one(262),
-        page.numbers.get(338, ()),
-        page.one(322) if is_tiled else width,
-        page.one(323) if is_tiled else min(page.one(278, height), height),
-        page.numbers.get(324 if is_tiled else 273, ()),
-        page.numbers.get(325 if is_tiled else 279, ()),
+        page.one(Tag.PhotometricInterpretation),
+        page.numbers.get(Tag.ExtraSamples, ()),
+        page.one(Tag.TileWidth) if is_tiled else width,
+        page.one(Tag.TileLength) if is_tiled else min(page.one(Tag.RowsPerStrip, height), height),
+        page.numbers.get(Tag.TileOffsets if is_tiled else Tag.StripOffsets, ()),
+        page.numbers.get(Tag.TileByteCounts if is_tiled else Tag.StripByteCounts, ()),
     )
     return layout if _is_ours(layout) and _is_sound(layout) else None
 
@@ -106,7 +107,14 @@ def _is_sound(layout: Layout) -> bool:
 
 def described_as_gray(data: bytes, layout: Layout) -> bytes:
     """The file as one of gray pixels, which Pillow opens for all that is not pixels."""
-    numbers = {258: layout.bits, 262: 1, 277: 1, 317: None, 338: None, 339: 1}
+    numbers: dict[int, int | None] = {
+        Tag.BitsPerSample: layout.bits,
+        Tag.PhotometricInterpretation: 1,
+        Tag.SamplesPerPixel: 1,
+        Tag.Predictor: None,
+        Tag.ExtraSamples: None,
+        Tag.SampleFormat: 1,
+    }
     return with_numbers(data, layout.page, numbers)
 
 
@@ -174,7 +182,7 @@ def _decoded(file: BinaryIO, layout: Layout, top: int, first: int, last: int) ->
         values = np.asarray(gray)
     values = values.astype(np.uint8 if layout.bits == 8 else np.uint16, copy=False)
     values = values.reshape(rows, abreast, layout.across, layout.samples)
-    if layout.page.one(317, 1) == 2:
+    if layout.page.one(Tag.Predictor, 1) == 2:
         # What is stored are differences to the pixel on the left, of each sample by itself.
         values = np.cumsum(values, axis=2, dtype=values.dtype)
     return values.reshape(rows, -1, layout.samples)[:, : layout.width]
@@ -192,18 +200,27 @@ def _small_tiff(file: BinaryIO, layout: Layout, rows: int, first: int, last: int
     abreast = math.ceil(layout.width / layout.across)
     starts = np.cumsum([8, *(len(part) for part in parts)]).tolist()
     tags: dict[int, tuple[int, ...]] = {
-        256: (across * abreast,),
-        257: (rows,),
-        258: (layout.bits,),
-        262: (1,),
-        277: (1,),
+        Tag.ImageWidth: (across * abreast,),
+        Tag.ImageLength: (rows,),
+        Tag.BitsPerSample: (layout.bits,),
+        Tag.PhotometricInterpretation: (1,),
+        Tag.SamplesPerPixel: (1,),
     }
-    tags[259] = (layout.page.one(259, 1),)
+    tags[Tag.Compression] = (layout.page.one(Tag.Compression, 1),)
     sizes, offsets = tuple(len(part) for part in parts), tuple(starts[:-1])
-    if 324 in layout.page.numbers:
-        tags |= {322: (across,), 323: (layout.down,), 324: offsets, 325: sizes}
+    if Tag.TileOffsets in layout.page.numbers:
+        tags |= {
+            Tag.TileWidth: (across,),
+            Tag.TileLength: (layout.down,),
+            Tag.TileOffsets: offsets,
+            Tag.TileByteCounts: sizes,
+        }
     else:
-        tags |= {278: (layout.down,), 273: offsets, 279: sizes}
+        tags |= {
+            Tag.RowsPerStrip: (layout.down,),
+            Tag.StripOffsets: offsets,
+            Tag.StripByteCounts: sizes,
+        }
     # Tables begin at even places.
     body = b"".join(parts)
     body += bytes(len(body) % 2)

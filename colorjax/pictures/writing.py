@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, TiffImagePlugin, TiffTags
+from PIL.ExifTags import Base as Tag
 
 from colorjax.errors import UserError
 from colorjax.pictures import captions, image_io, png_file
@@ -233,16 +234,19 @@ def _encode_tiff(pixels: np.ndarray, metadata: Metadata) -> tuple[bytes, Sequenc
     rows = max(1, 2**18 // (width * channels * pixels.itemsize))
     strips = [_deflated(pixels[top : top + rows]) for top in range(0, height, rows)]
     tags, notices = _tiff_tags(metadata)
-    tags[256], tags[257], tags[277], tags[278] = width, height, channels, rows
-    tags[258], tags[262], tags[284] = (8 * pixels.itemsize,) * channels, 2, 1
+    tags[Tag.ImageWidth], tags[Tag.ImageLength], tags[Tag.RowsPerStrip] = width, height, rows
+    tags[Tag.SamplesPerPixel] = channels
+    tags[Tag.BitsPerSample] = (8 * pixels.itemsize,) * channels
+    tags[Tag.PhotometricInterpretation], tags[Tag.PlanarConfiguration] = 2, 1
     # Deflate, of differences to the pixel on the left.
-    tags[259], tags[317] = 8, 2
+    tags[Tag.Compression], tags[Tag.Predictor] = 8, 2
     if channels == 4:
-        tags[338] = 2
+        tags[Tag.ExtraSamples] = 2
     sizes = [len(strip) for strip in strips]
     # Pillow adds where the strips begin, and must not take the small numbers for 16-bit ones.
-    tags.tagtype[273] = tags.tagtype[279] = TiffTags.LONG
-    tags[273], tags[279] = tuple(np.cumsum([0, *sizes[:-1]]).tolist()), tuple(sizes)
+    tags.tagtype[Tag.StripOffsets] = tags.tagtype[Tag.StripByteCounts] = TiffTags.LONG
+    tags[Tag.StripOffsets] = tuple(np.cumsum([0, *sizes[:-1]]).tolist())
+    tags[Tag.StripByteCounts] = tuple(sizes)
     buffer = io.BytesIO()
     tags.save(buffer)
     buffer.write(b"".join(strips))
