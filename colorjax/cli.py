@@ -16,6 +16,12 @@ from colorjax.commands.page import demo
 from colorjax.errors import MISTAKE, UserError
 
 
+class Refusal(click.ClickException):
+    """A user's mistake, as click tells it."""
+
+    exit_code = MISTAKE
+
+
 class Command(click.Group):
     """A group whose command `colorize` need not be named; a user's mistake is one line."""
 
@@ -38,9 +44,7 @@ class Command(click.Group):
         try:
             return super().invoke(ctx)
         except UserError as error:
-            refusal = click.ClickException(str(error))
-            refusal.exit_code = MISTAKE
-            raise refusal from error
+            raise Refusal(str(error)) from error
         except KeyboardInterrupt:
             say("stopped; what is not done yet is as it was")
             sys.exit(stopping.status() or stopping.INTERRUPTED)

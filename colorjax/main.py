@@ -74,11 +74,12 @@ def parse_flags(argv: list[str]) -> list[str]:
     rest = app.parse_flags_with_usage(argv)
     if "config" not in FLAGS:
         raise UserError("neither --config nor --workdir is given, want --config=classify or such")
-    if FLAGS.workdir is None:
+    if FLAGS.workdir is None and config_argument is not None:
         place, _, variant = config_argument.partition(":")
-        FLAGS.workdir = str(Path("runs", "_".join(filter(None, [Path(place).stem, variant]))))
+        workdir = Path("runs", "_".join(filter(None, [Path(place).stem, variant])))
+        FLAGS.set_default("workdir", str(workdir))
     if FLAGS["verbosity"].using_default_value:  # absl would go on to show every library's INFO
-        FLAGS.verbosity = logging.WARNING
+        logging.set_verbosity(logging.WARNING)
     return rest
 
 

@@ -167,7 +167,6 @@ class Settings:
     steps_before: int = 0
     num_seconds: float = 0.0
     init_from: str = ""
-    steps_before: int = 0
     ema: float = 0.0
     frames: float = 0.0
     ageing: float = 0.0
@@ -217,9 +216,10 @@ def changed(settings: Settings, changes: Mapping[str, Any]) -> Settings:
         *groups, last = name.split(".")
         part = tree
         for group in groups:
-            part = part.get(group)
-            if not isinstance(part, dict):
+            inner = part.get(group)
+            if not isinstance(inner, dict):
                 raise UserError(f"there is no setting {name!r}")
+            part = inner
         part[last] = value
     return complete(tree)
 

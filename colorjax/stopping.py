@@ -90,7 +90,8 @@ def _hear(number: int, frame: object) -> None:
 
 
 def _end(number: int) -> None:
-    os.write(sys.__stderr__.fileno(), b"colorjax: stopped\n")
+    if sys.__stderr__ is not None:
+        os.write(sys.__stderr__.fileno(), b"colorjax: stopped\n")
     os._exit(128 + number)
 
 

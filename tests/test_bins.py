@@ -110,7 +110,7 @@ def test_clipped_fraction_counts_a_pixel_once():
     assert bins.clipped_fraction(chroma) == 0.375
     np.testing.assert_array_equal(bins.clipped_fraction(chroma, axis=1), [0.75, 0])
     np.testing.assert_array_equal(bins.clipped_fraction(chroma, axis=(0, 1)), 0.375)
-    assert bins.clipped_fraction(chroma, -200.0, 200.0) == 0
+    assert bins.clipped_fraction(chroma, low=-200.0, high=200.0) == 0
 
 
 def test_one_uniform_rgb_colour_in_seven_is_clipped():
@@ -121,7 +121,9 @@ def test_one_uniform_rgb_colour_in_seven_is_clipped():
 
 def test_counts_and_sums_are_as_by_hand():
     chroma = jnp.array([[0.5, 0.1], [0.75, 0.2], [-3.0, 0.9], [9.0, 0.3]])
-    counts, sums = bins.bin_counts_and_sums(bins.channel_bins(2, 0.0, 1.0), chroma)
+    counts, sums = bins.bin_counts_and_sums(
+        bins.channel_bins(num_bins=2, low=0.0, high=1.0), chroma
+    )
     assert counts.dtype == jnp.int32
     np.testing.assert_array_equal(counts, [[1, 3], [3, 1]])
     np.testing.assert_allclose(sums[..., 0], [[-3.0, 10.25], [0.6, 0.9]], rtol=1e-6)

@@ -22,8 +22,6 @@ FUNCTIONS = {
     and not isinstance(function, type)
     and getattr(function, "__module__", None) == f"colorjax.ops.{module}"
 }
-# Their callers still give options by place.
-BY_PLACE = {"bins.channel_bins", "bins.clipped_fraction", "decoding.decode", "resample.upsample"}
 
 
 def low(*shape):
@@ -63,8 +61,9 @@ FLOATS = {
     "bins.clipped_fraction": [CHROMA],
     "bins.bin_counts_and_sums": [BINNING, CHROMA],
     "bins.bin_means": [COUNTS, VALUES, VALUES],
-    "bins.smooth_prior": [COUNTS, low(2, 50, 50), 5.0],
-    "bins.rebalancing_weights": [low(2, 50), 0.5],
+    # On the host, from arrays of numpy.
+    "bins.smooth_prior": [np.ones((2, 50), np.int32), np.ones((2, 50, 50), np.float16), 5.0],
+    "bins.rebalancing_weights": [np.full((2, 50), 0.02, np.float16), 0.5],
     "losses.cross_entropy": [LOGITS, BINS],
     "losses.soft_cross_entropy": [LOGITS, LOGITS],
     "losses.squared_error": [CHROMA, CHROMA],
@@ -87,6 +86,7 @@ FLOATS = {
 }
 INTEGERS = {
     "color.to_u8": [RGB],
+    "color.to_u16": [RGB],
     "bins.bin_chroma": [CHROMA],
     "bins.most_frequent": [COUNTS],
     "decoding.sample_bins": [KEY, LOGITS],
@@ -125,8 +125,8 @@ def test_options_are_given_by_name_and_a_key_comes_first(name):
     parameters = inspect.signature(FUNCTIONS[name]).parameters
     by_place = [n for n, p in parameters.items() if p.kind is not p.KEYWORD_ONLY]
     options = [n for n in by_place if parameters[n].default is not inspect.Parameter.empty]
-    assert not options or name in BY_PLACE
-    assert "key" not in by_place or by_place[0] == "key" or name in BY_PLACE
+    assert not options
+    assert "key" not in by_place or by_place[0] == "key"
 
 
 @pytest.mark.parametrize("name", FLOATS)
@@ -138,7 +138,8 @@ def test_results_are_float32_whatever_narrower_floats_go_in(name):
 @pytest.mark.parametrize("name", INTEGERS)
 def test_bins_and_pixels_are_whole_numbers(name):
     _, found = dtypes(name, INTEGERS[name])
-    assert found == {np.dtype("uint8" if name == "color.to_u8" else "int32")}
+    pixels = {"color.to_u8": "uint8", "color.to_u16": "uint16"}
+    assert found == {np.dtype(pixels.get(name, "int32"))}
 
 
 @pytest.mark.parametrize("name", NETWORKS)

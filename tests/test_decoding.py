@@ -8,7 +8,7 @@ from colorjax.ops import bins, decoding, losses
 from colorjax.ops.spaces import SPACES
 
 LUV, HSV = SPACES["luv"], SPACES["hsv"]
-CHANNELS = bins.channel_bins(5).centers  # -80, -40, 0, 40, 80 twice
+CHANNELS = bins.channel_bins(num_bins=5).centers  # -80, -40, 0, 40, 80 twice
 JOINT = np.float32([[[10, -20], [30, 40], [-50, 60]]])
 
 
@@ -22,9 +22,9 @@ def random_logits(shape, seed=0):
 
 def test_the_mean_is_that_of_the_probabilities():
     channels = logits_of([[0.5, 0.5, 1e-9, 1e-9, 1e-9], [0.2, 0.2, 0.2, 0.2, 0.2]])
-    assert_allclose(decoding.decode(channels, CHANNELS, LUV, "mean"), [-60, 0], atol=1e-4)
+    assert_allclose(decoding.decode(channels, CHANNELS, LUV, method="mean"), [-60, 0], atol=1e-4)
     joint = logits_of([[0.5, 0.25, 0.25]])
-    assert_allclose(decoding.decode(joint, JOINT, LUV, "mean"), [0, 15], atol=1e-4)
+    assert_allclose(decoding.decode(joint, JOINT, LUV, method="mean"), [0, 15], atol=1e-4)
 
 
 def test_scores_without_the_weights_of_their_loss_are_the_frequencies_it_was_learned_from():
@@ -50,24 +50,24 @@ def test_bins_that_a_loss_gave_no_weight_keep_their_finite_scores():
 def test_annealing_follows_the_published_formula():
     p = np.array([0.6, 0.3, 0.1])
     sharpened = np.exp(np.log(p) / 0.38) / np.exp(np.log(p) / 0.38).sum()
-    found = decoding.decode(logits_of([p]), JOINT, LUV, "annealed", 0.38)
+    found = decoding.decode(logits_of([p]), JOINT, LUV, method="annealed", temperature=0.38)
     assert_allclose(found, sharpened @ JOINT[0], rtol=1e-5)
 
 
 @pytest.mark.parametrize("values", [CHANNELS, JOINT], ids=["channels", "joint"])
 def test_annealing_goes_from_the_mode_to_the_mean_with_the_temperature(values):
     logits = random_logits((7, 6, *values.shape[:2]))
-    decode = lambda *how: decoding.decode(logits, values, LUV, *how)  # noqa: E731
-    assert_allclose(decode("annealed", 1e-3), decode("argmax"), atol=1e-2)
-    assert_allclose(decode("annealed", 1.0), decode("mean"), atol=1e-4)
+    decode = lambda **how: decoding.decode(logits, values, LUV, **how)  # noqa: E731
+    assert_allclose(decode(method="annealed", temperature=1e-3), decode(method="argmax"), atol=1e-2)
+    assert_allclose(decode(method="annealed", temperature=1.0), decode(method="mean"), atol=1e-4)
 
 
 def test_the_mean_of_hues_goes_round_the_circle():
-    values = bins.channel_bins(100).centers  # of width 2
+    values = bins.channel_bins(num_bins=100).centers  # of width 2
     p = np.full((2, 100), 1e-12)
     p[0, [0, 99]] = 0.5  # -99 and 99: both nearly red, whose plain mean is cyan
     p[1, [0, 99]] = 0.5  # saturation is no circle
-    hue, saturation = decoding.decode(logits_of(p), values, HSV, "mean")
+    hue, saturation = decoding.decode(logits_of(p), values, HSV, method="mean")
     assert abs(hue) > 99.9 and abs(saturation) < 1e-3
 
 
@@ -84,35 +84,48 @@ def test_samples_have_the_networks_probabilities(values):
 def test_pixels_that_are_alike_get_the_same_colour_in_a_sample_and_seeds_differ():
     logits = jnp.broadcast_to(random_logits((2, 5), seed=2) / 4, (9, 8, 2, 5))
     samples = [
-        decoding.decode(logits, CHANNELS, LUV, "sample", 1.0, jax.random.key(seed))
+        decoding.decode(
+            logits, CHANNELS, LUV, method="sample", temperature=1.0, key=jax.random.key(seed)
+        )
         for seed in range(8)
     ]
     for sample in samples:
         assert_array_equal(sample, np.broadcast_to(sample[0, 0], sample.shape))
     assert len({tuple(np.asarray(s[0, 0])) for s in samples}) > 3
-    again = decoding.decode(logits, CHANNELS, LUV, "sample", 1.0, jax.random.key(3))
+    again = decoding.decode(
+        logits, CHANNELS, LUV, method="sample", temperature=1.0, key=jax.random.key(3)
+    )
     assert_array_equal(again, samples[3])
 
 
 def test_a_cold_sample_is_the_mode():
     logits = random_logits((4, 4, 1, 3), seed=3)
-    cold = decoding.decode(logits, JOINT, LUV, "sample", 1e-6, jax.random.key(0))
-    assert_array_equal(cold, decoding.decode(logits, JOINT, LUV, "argmax"))
+    cold = decoding.decode(
+        logits, JOINT, LUV, method="sample", temperature=1e-6, key=jax.random.key(0)
+    )
+    assert_array_equal(cold, decoding.decode(logits, JOINT, LUV, method="argmax"))
 
 
 def test_bfloat16_scores_are_decoded_in_float32():
     logits = random_logits((3, 3, 2, 5)).astype(jnp.bfloat16)
     for method in decoding.METHODS:
-        found = decoding.decode(logits, CHANNELS, LUV, method, 0.5, jax.random.key(0))
+        found = decoding.decode(
+            logits, CHANNELS, LUV, method=method, temperature=0.5, key=jax.random.key(0)
+        )
         assert found.dtype == jnp.float32 and found.shape == (3, 3, 2)
         exact = decoding.decode(
-            logits.astype(jnp.float32), CHANNELS, LUV, method, 0.5, jax.random.key(0)
+            logits.astype(jnp.float32),
+            CHANNELS,
+            LUV,
+            method=method,
+            temperature=0.5,
+            key=jax.random.key(0),
         )
         assert_array_equal(found, exact)
 
 
 def test_an_unknown_method_and_a_sample_without_a_key_are_refused():
     with pytest.raises(ValueError, match="'mode', want one of"):
-        decoding.decode(jnp.zeros((2, 5)), CHANNELS, LUV, "mode")
+        decoding.decode(jnp.zeros((2, 5)), CHANNELS, LUV, method="mode")
     with pytest.raises(ValueError, match="wants a key"):
-        decoding.decode(jnp.zeros((2, 5)), CHANNELS, LUV, "sample")
+        decoding.decode(jnp.zeros((2, 5)), CHANNELS, LUV, method="sample")

@@ -21,12 +21,12 @@ def touch(folder, *names):
     "found, rules, want",
     [
         (Found("p/a.jpg"), Rules(), ["p/a_color.jpg"]),
-        (Found("p/a.jpg"), Rules(count=2), ["p/a_color_1.jpg", "p/a_color_2.jpg"]),
+        (Found("p/a.jpg"), Rules(results=2), ["p/a_color_1.jpg", "p/a_color_2.jpg"]),
         (Found("p/a.jpg"), Rules(format="png"), ["p/a_color.png"]),
         (Found("p/a.gif"), Rules(), ["p/a_color.png"]),
         (Found("p/q/a.TIF", Path("q")), Rules("out"), ["out/q/a_color.TIF"]),
         (Found("p/a.jpg"), Rules("out/b.webp"), ["out/b.webp"]),
-        (Found("p/a.jpg"), Rules("out/b.webp", count=2), ["out/b_1.webp", "out/b_2.webp"]),
+        (Found("p/a.jpg"), Rules("out/b.webp", results=2), ["out/b_1.webp", "out/b_2.webp"]),
         (Found("-"), Rules(), ["-"]),
         (Found("-"), Rules("out"), ["out/stdin_color.png"]),
         (Found("/dev/fd/63"), Rules(), ["-"]),
@@ -57,7 +57,7 @@ def test_results_of_one_name_are_numbered_and_always_alike():
         ["out/A_3_color.jpg"],
         ["out/a_2_2_color.jpg"],
     ]
-    assert targets(["p/a.jpg", "q/a.jpg"], Rules("out", count=2))[1] == [
+    assert targets(["p/a.jpg", "q/a.jpg"], Rules("out", results=2))[1] == [
         "out/a_2_color_1.jpg",
         "out/a_2_color_2.jpg",
     ]

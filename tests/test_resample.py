@@ -19,12 +19,12 @@ def test_nearest_repeats_each_pixel(factor):
 @pytest.mark.parametrize("factor", [2, 4])
 def test_bilinear_agrees_with_skimage(factor):
     expected = resize(X[0], (3 * factor, 5 * factor), order=1, mode="edge", anti_aliasing=False)
-    assert_allclose(upsample(X, factor, "bilinear")[0], expected, atol=1e-5)
+    assert_allclose(upsample(X, factor, method="bilinear")[0], expected, atol=1e-5)
 
 
 def test_an_unknown_method_is_refused_by_name():
     with pytest.raises(ValueError, match="'cubic'"):
-        upsample(jnp.zeros((1, 2, 2, 1)), 2, "cubic")
+        upsample(jnp.zeros((1, 2, 2, 1)), 2, method="cubic")
 
 
 def xla_conv(x, kernel):

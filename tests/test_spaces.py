@@ -64,7 +64,7 @@ def test_hue_differs_the_short_way_round():
 
 @each
 def test_perfect_scores_are_measured_alike_in_every_space(name):
-    fine = bins.channel_bins(200)
+    fine = bins.channel_bins(num_bins=200)
     objective = task.classification(fine, spaces.SPACES[name])
     example = objective.prepare(RGB)
     index = fine.encode(example.chroma)

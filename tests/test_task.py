@@ -101,7 +101,7 @@ each_layout = pytest.mark.parametrize(
         (bins.channel_bins(), SPACES["luv"]),
         (task.joint_binning("luv", 10.0), SPACES["luv"]),
         (task.joint_binning("lab", 10.0), SPACES["lab"]),
-        (bins.channel_bins(20), SPACES["hsv"]),
+        (bins.channel_bins(num_bins=20), SPACES["hsv"]),
         (task.joint_binning("hsv", 10.0), SPACES["hsv"]),
     ],
     ids=["channels", "joint luv", "joint lab", "channels hsv", "joint hsv"],
@@ -164,7 +164,7 @@ def test_soft_targets_are_greatest_at_the_true_bin_and_centred_on_the_chroma(bin
 
 
 def test_soft_targets_go_the_short_way_round_the_circle_of_hues():
-    binning = bins.channel_bins(20)  # of width 10
+    binning = bins.channel_bins(num_bins=20)  # of width 10
     targets = task.soft_targets(jnp.array([99.0, 0.0]), binning.centers, 5.0, SPACES["hsv"])
     assert targets[0, 0] > 0.1 and targets[0, 10] < 1e-6
     targets = task.soft_targets(jnp.array([0.0, 99.0]), binning.centers, 5.0, SPACES["hsv"])
@@ -180,7 +180,7 @@ def test_hard_targets_are_the_limit_of_soft_ones():
 
 
 def test_the_loss_against_soft_targets_is_the_cross_entropy_computed_by_hand():
-    binning = bins.channel_bins(4)  # centres at -75, -25, 25, 75
+    binning = bins.channel_bins(num_bins=4)  # centres at -75, -25, 25, 75
     logits = np.random.default_rng(4).normal(size=(1, 1, 1, 2, 4)).astype(np.float32)
     example = task.Example(None, None, jnp.array([[[[10.0, -60.0]]]]))
     expected = 0

@@ -75,25 +75,25 @@ class Colorizer:
         return self._arguments
 
     def __setstate__(self, arguments: dict[str, Any]) -> None:
-        self.__init__(**arguments)
+        Colorizer.__init__(self, **arguments)
 
     @property
     def decode(self) -> str | None:
         """How scores are decoded unless told; None if the model predicts chroma itself."""
         own = own_decoding(self._painter.network)
-        return own and own.method
+        return None if own is None else own.method
 
     @property
     def temperature(self) -> float | None:
         """The temperature of annealed and sample unless told; None as `decode`."""
         own = own_decoding(self._painter.network)
-        return own and own.temperature
+        return None if own is None else own.temperature
 
     @property
     def rebalance(self) -> float | None:
         """How far rare colours are favoured unless told; None if training was not rebalanced."""
         own = own_decoding(self._painter.network)
-        return own.rebalance if rebalanced(self._painter.network) else None
+        return own.rebalance if own and rebalanced(self._painter.network) else None
 
     def colorize(
         self,
@@ -281,9 +281,9 @@ def _photo(picture: Picture, bits: int = 8) -> photo.Photo:
         return photo.Photo(_array(picture))
     if isinstance(picture, bytearray | memoryview):
         return photo.read_photo(bytes(picture), bits=bits)
-    if hasattr(picture, "read"):
-        return _from_file(picture, bits)
-    return photo.read_photo(picture, bits=bits)
+    if isinstance(picture, str | os.PathLike | bytes):
+        return photo.read_photo(picture, bits=bits)
+    return _from_file(picture, bits)
 
 
 def _from_file(file: BinaryIO, bits: int) -> photo.Photo:

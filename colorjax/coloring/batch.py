@@ -1,11 +1,12 @@
 """The work on many photographs: read, coloured and written, several of them at a time."""
 
 import contextlib
+import functools
 import os
 import shutil
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import BinaryIO, NamedTuple
 
@@ -80,7 +81,7 @@ def run(
     reading: Reading = AS_THEY_ARE,
     how: Writing = AS_USUAL,
     arrange: Arrange | None = None,
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     """Colours photos and writes them, telling of each as soon as it is done.
 
     Reading, colouring and writing go on at the same time. What is wrong with one photo does not
@@ -185,15 +186,17 @@ def _write(
 
 def _placed(job: Job, target: str, rgb: np.ndarray, one: Photo, how: Writing) -> tuple[str, ...]:
     """Writes one result; notices of what the format could not keep."""
-    options = {"format": job.format, "quality": how.quality}
+    write = functools.partial(
+        writing.write_photo, rgb=rgb, photo=one, format=job.format, quality=how.quality
+    )
     if target == STDIN:
         stdout: BinaryIO = sys.stdout.buffer
-        return writing.write_photo(stdout, rgb, one, **options)
+        return write(stdout)
     if target == os.path.realpath(job.source):
         with _kept(target) if how.keep_original else contextlib.nullcontext():
-            return writing.write_photo(target, rgb, one, **options)
+            return write(target)
     os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
-    return writing.write_photo(target, rgb, one, **options, overwrite=how.overwrite)
+    return write(target, overwrite=how.overwrite)
 
 
 @contextlib.contextmanager

@@ -186,7 +186,7 @@ def full_size(painter: Painter, fits: jax.Array, rgb: np.ndarray) -> np.ndarray:
     height, width, _ = rgb.shape
     result = np.empty_like(rgb)
     coarse_height, coarse_width, _ = fits.shape
-    under_way = []
+    under_way: list[tuple[slice, slice, jax.Array]] = []
 
     def settle():
         rows, columns, tile = under_way.pop(0)

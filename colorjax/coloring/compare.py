@@ -12,7 +12,7 @@ CELL = 480  # most that the longer side of a picture in a grid should be
 COLUMNS = 4
 _CAPTION, _MARGIN, _FONT_SIZE = 26, 8, 15
 
-Arrange = Callable[[np.ndarray, list[np.ndarray]], list[np.ndarray]]
+Arrange = Callable[[np.ndarray, Sequence[np.ndarray]], list[np.ndarray]]
 
 
 def beside(photo: np.ndarray, results: Sequence[np.ndarray]) -> list[np.ndarray]:

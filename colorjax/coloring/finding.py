@@ -82,7 +82,8 @@ def _find(name: str, recursive: bool) -> Iterator[Found]:
 
 def _search(folder: str, recursive: bool) -> Iterator[Found]:
     """What is in a folder; links to folders come last, and none is looked into twice."""
-    links, walked, count = [folder], set(), 0
+    links, count = [folder], 0
+    walked: set[str] = set()
     while links:
         for found in _walk(links.pop(0), Path(folder), recursive, links, walked):
             count += not found.is_other
@@ -100,8 +101,8 @@ def _walk(
         return
     walked.add(real)
     try:
-        with os.scandir(folder) as entries:
-            entries = sorted(entries, key=lambda entry: entry.name)
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
     except OSError as error:
         yield Found(folder, fault=f"{folder}: cannot be looked into: {error.strerror or error}")
         return

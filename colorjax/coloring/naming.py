@@ -29,7 +29,7 @@ class Rules(NamedTuple):
     Attributes:
       output: a folder, or a file (`is_file`), or STDIN; None for beside the photo.
       format: suffix without the dot; None for the photo's own.
-      count: how many results a photo has.
+      results: how many results a photo has.
       mark: what follows the photo's name in that of a result.
       replace: results go into the place of their photos.
       pages: which pages of a TIFF are meant: `first`, `all`, or a number from 1 on.
@@ -37,7 +37,7 @@ class Rules(NamedTuple):
 
     output: str | None = None
     format: str | None = None
-    count: int = 1
+    results: int = 1
     mark: str = MARK
     replace: bool = False
     pages: str = "first"
@@ -93,11 +93,11 @@ def target_names(
       number: of the photo among those of one name; the first has none in its results' names.
       page: of the photo, which is in the names, unless a name was given for that page alone.
     """
-    output, several = rules.output, rules.count > 1
-    counts = [f"_{i + 1}" for i in range(rules.count)] if several else [""]
+    output, several = rules.output, rules.results > 1
+    counts = [f"_{i + 1}" for i in range(rules.results)] if several else [""]
     stream = is_stream(found.source)
     if output == STDIN or (output is None and stream):
-        return (STDIN,) * rules.count
+        return (STDIN,) * rules.results
     if rules.replace:
         return (os.path.realpath(found.source),)
     of_page = "" if page is None else f"_page{page}"

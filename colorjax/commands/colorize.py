@@ -4,7 +4,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import click
@@ -224,7 +224,8 @@ def plan(options: dict[str, Any]) -> Plan:
         options["pages"],
     )
     check_output(good, rules)
-    jobs, skipped = naming.jobs_of(good, rules), []
+    jobs = naming.jobs_of(good, rules)
+    skipped: list[str] = []
     if sum(finding.STDIN in job.targets for job in jobs) > 1:
         raise click.UsageError("Standard output holds one picture: want one page, or --output.")
     if rules.replace:
@@ -253,7 +254,7 @@ def check_output(found: Sequence, rules: Any) -> None:
         raise click.UsageError(f"{len(found)} photos cannot all be written to {output!r}.")
     if rules.replace and streams:
         raise click.UsageError("--replace is for files: standard input has no place.")
-    if to_stdout and (rules.count > 1 or len(found) > 1):
+    if to_stdout and (rules.results > 1 or len(found) > 1):
         raise click.UsageError("Standard output holds one picture: want one photo, or --output.")
     if to_stdout and found and sys.stdout.isatty():
         raise click.UsageError(
@@ -262,7 +263,7 @@ def check_output(found: Sequence, rules: Any) -> None:
         )
 
 
-def work(jobs: Sequence, options: dict[str, Any]) -> Iterator:
+def work(jobs: Sequence, options: dict[str, Any]) -> Generator:
     """Loads the network, colours and shows progress: the outcome of each job."""
     from tqdm import tqdm
 
@@ -270,7 +271,8 @@ def work(jobs: Sequence, options: dict[str, Any]) -> Iterator:
     from colorjax.coloring.settings import own_decoding, rebalanced
 
     painter = painter_of(options)
-    settings, arrange, most_side = settings_of(options), None, None
+    settings, most_side = settings_of(options), None
+    arrange: compare.Arrange | None = None
     if options["compare"]:
         arrange = compare.beside
     elif options["grid"]:

@@ -1,6 +1,6 @@
 """`colorjax measure`: how good models are."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -79,8 +79,9 @@ def measure(
     if options["labels"] and not options["recognise"]:
         raise click.UsageError("--labels is for --recognise.")
     devices.keep_compiled_programs()
-    named = [m.partition("=") if "=" in m else (m, "=", m) for m in models] or [("ours", "", None)]
-    networks = {name: load_network(path and expanduser(path)) for name, _, path in named}
+    named = [m.split("=", 1) if "=" in m else (m, m) for m in models]
+    networks = {name: load_network(expanduser(path)) for name, path in named}
+    networks = networks or {"ours": load_network()}
     photos = {folder: sources.open_folders(folder, max_unreadable) for folder in folders}
     recogniser = recogniser_of(photos, **options)
     found = {}
@@ -96,7 +97,7 @@ def measure(
 
 
 def recogniser_of(
-    photos: dict[str, Sequence], *, recognise: bool, frechet: bool, labels: str | None
+    photos: Mapping[str, Sequence], *, recognise: bool, frechet: bool, labels: str | None
 ) -> Any:
     """What adds to a folder's metrics how well its photos are recognised; None if not asked to.
 

@@ -48,7 +48,12 @@ def limited(source: sources.Source, max_images: int) -> sources.Source:
             f"data.max_images is {max_images}, want at least {1 + bool(source.test) + 1}"
         )
     counts = {name: len(items) for name, items in parts.items() if name in source.notes}
-    return source._replace(**parts, notes={**source.notes, **counts})
+    return source._replace(
+        train=parts["train"],
+        holdout=parts["holdout"],
+        test=parts["test"],
+        notes={**source.notes, **counts},
+    )
 
 
 def spread(items: Sequence, count: int) -> Sequence:

@@ -1,7 +1,8 @@
 """From settings to the network, its bins and its objective."""
 
-from typing import Any
+from typing import Any, cast
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -58,6 +59,11 @@ def build_model(settings: Settings) -> colorizer.Colorizer:
     )
 
 
+def predict(model: nn.Module, variables: Any, gray: jax.Array) -> jax.Array:
+    """The outputs of a network that is not training, as its `__call__` gives them."""
+    return cast(jax.Array, model.apply(variables, gray))
+
+
 def init_variables(model: colorizer.Colorizer, seed: int) -> dict[str, Any]:
     """Random weights; `batch_stats` is empty where nothing is normalized so."""
     side = 2 * colorizer.stride(model.encoder)  # any will do
@@ -74,7 +80,7 @@ def build_binning(settings: Bins, space: str) -> Binning:
     """The bins for chroma of the colour space that is called `space`."""
     if settings.layout == "joint":
         return task.joint_binning(space, settings.joint_width)
-    return channel_bins(settings.num_bins, settings.low, settings.high)
+    return channel_bins(num_bins=settings.num_bins, low=settings.low, high=settings.high)
 
 
 def build_task(settings: Settings, statistics: Statistics | None) -> task.Task:

@@ -232,7 +232,7 @@ class Colorizer(nn.Module):
         if factor <= encoder.stride:
             return x, factor
         height, width = next(taps[t].shape[1:3] for t, f in encoder.residual if f == encoder.stride)
-        x = upsample(x, factor // encoder.stride, self.upscaling)
+        x = upsample(x, factor // encoder.stride, method=self.upscaling)
         return x[:, :height, :width], encoder.stride
 
     def _upscale_and_add(
@@ -243,7 +243,7 @@ class Colorizer(nn.Module):
         skip = self._skip(taps, tap, train)
         if skip.shape[-1] != x.shape[-1]:  # only with depths other than the paper's
             skip = self._project(skip, x.shape[-1], f"{tap}_project")
-        return upsample(x, factor // finer, self.upscaling) + skip
+        return upsample(x, factor // finer, method=self.upscaling) + skip
 
     def _maps(self, taps: Activations, train: bool) -> Maps:
         """What is joined: (map, factor) each, by which the map is smaller than the outputs."""
@@ -267,13 +267,13 @@ class Colorizer(nn.Module):
         # Repeated pixels may be repeated again; interpolated ones not interpolated again.
         finest = min(factor for _, factor in maps) if self.upscaling == "nearest" else 1
         projected = (
-            upsample(self._project(x, depth, f"merge{i}"), factor // finest, self.upscaling)
+            upsample(self._project(x, depth, f"merge{i}"), factor // finest, method=self.upscaling)
             for i, (x, factor) in enumerate(maps, start=1)
         )
         return [(functools.reduce(operator.add, projected), finest)]
 
     def _join(self, maps: Maps) -> Map:
-        return jnp.concatenate([upsample(x, f, self.upscaling) for x, f in maps], axis=-1)
+        return jnp.concatenate([upsample(x, f, method=self.upscaling) for x, f in maps], axis=-1)
 
     def _project(self, x: Map, depth: int, name: str) -> Float[Array, "b h w {depth}"]:
         return Conv(depth, (1, 1), use_bias=False, dtype=self.dtype, name=name)(x)

@@ -1,6 +1,7 @@
 """What the network predicts: the one place that knows one objective from another."""
 
 import functools
+import operator
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from colorjax.ops import bins, color, decoding, losses, metrics, resample
+from colorjax.ops.arrays import AnyArray
 from colorjax.ops.bins import Binning
 from colorjax.ops.spaces import FULL_SCALE, SPACES, Space, difference, wrap
 from colorjax.settings import ARGMAX, Decoding
@@ -42,7 +44,7 @@ class Task(NamedTuple):
     they decode to.
     """
 
-    prepare: Callable[[jax.Array], Example]  # uint8 RGB [b, h, w, 3] -> Example
+    prepare: Callable[[AnyArray], Example]  # uint8 RGB [b, h, w, 3] -> Example
     loss: Callable[[jax.Array, Example], jax.Array]  # outputs, example -> [b]
     # outputs, how -> chroma [b, ., ., 2], of the outputs' own size. Numbers of `how` may be traced;
     # outputs that are chroma themselves take no notice of it.
@@ -59,8 +61,8 @@ def classification(
     binning: Binning = LUV_BINS,
     space: Space = SPACES["luv"],
     *,
-    values: jax.Array | None = None,
-    weights: jax.Array | None = None,
+    values: AnyArray | None = None,
+    weights: AnyArray | None = None,
     softness: float = 0.0,
 ) -> Task:
     """Chroma classified into the bins of `binning`, G groups of Q: outputs [b, h, w, G, Q].
@@ -75,7 +77,7 @@ def classification(
         chroma, in units of chroma; 0 is the true bin alone. Zhang, Isola and Efros 2016 spread it
         by 5 over the five nearest bins of width 10, outside of which it has next to nothing.
     """
-    values = binning.centers if values is None else values
+    unbinned = binning.centers if values is None else values
 
     def loss(logits, example):
         chroma = cell_means(example.chroma, logits.shape[-3])
@@ -93,7 +95,9 @@ def classification(
         key = jax.random.key(how.seed)
         if weights is not None:
             logits = decoding.unbalance(logits, weights, 1.0 - how.rebalance)
-        return decoding.decode(logits, values, space, how.method, how.temperature, key)
+        return decoding.decode(
+            logits, unbinned, space, method=how.method, temperature=how.temperature, key=key
+        )
 
     def constant(counts, example):
         # So sure of one bin that every decoding says that one.
@@ -149,7 +153,7 @@ def cell_means(x: jax.Array, width: int) -> jax.Array:
 
 def enlarge(chroma: jax.Array, width: int) -> jax.Array:
     """Decoded chroma, smaller than its picture by a whole factor, at the picture's `width`."""
-    return resample.upsample(chroma, width // chroma.shape[-2], "bilinear")
+    return resample.upsample(chroma, width // chroma.shape[-2], method="bilinear")
 
 
 @functools.cache
@@ -192,10 +196,11 @@ def _squared_distances(chroma: jax.Array, centers: np.ndarray, space: Space) -> 
     """From chroma [..., G, D] to every bin's centre [G, Q, D]: [..., G, Q]."""
     circular = np.reshape(space.circular, (len(centers), 1, -1))
     # A sum of channels, each of which is folded into what uses it; an axis of two would not be.
-    return sum(
+    squares = (
         jnp.square(wrap(chroma[..., :, None, d] - centers[..., d], circular[..., d]))
         for d in range(centers.shape[-1])
     )
+    return functools.reduce(operator.add, squares)
 
 
 def summarize(averages: dict[str, np.ndarray]) -> dict[str, float]:
@@ -238,7 +243,9 @@ def _task(
 
     def statistics(example):
         counts, sums = jax.vmap(lambda c: bins.bin_counts_and_sums(binning, c))(example.chroma)
-        clipped = bins.clipped_fraction(example.chroma, binning.low, binning.high, axis=(-2, -1))
+        clipped = bins.clipped_fraction(
+            example.chroma, low=binning.low, high=binning.high, axis=(-2, -1)
+        )
         return {"counts": counts, "sums": sums, "clipped": clipped}
 
     return Task(prepare, loss, decode, measure, space.join, statistics, constant, binning)

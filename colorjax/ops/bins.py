@@ -42,7 +42,7 @@ class Binning(NamedTuple):
     high: Float32[np.ndarray, "2"]  # likewise the greatest
 
 
-def channel_bins(num_bins: int = _NUM_BINS, low: float = _LOW, high: float = _HIGH) -> Binning:
+def channel_bins(*, num_bins: int = _NUM_BINS, low: float = _LOW, high: float = _HIGH) -> Binning:
     """`num_bins` equal bins on [low, high] for each of two channels: G = 2, D = 1.
 
     Raises:
@@ -153,6 +153,7 @@ def unbin_chroma(
 
 def clipped_fraction(
     chroma: Float[AnyArray, "*batch channels"],
+    *,
     low: float | Float[AnyArray, " channels"] = _LOW,
     high: float | Float[AnyArray, " channels"] = _HIGH,
     axis: int | tuple[int, ...] | None = None,

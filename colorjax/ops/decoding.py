@@ -20,6 +20,7 @@ def decode(
     logits: Float[AnyArray, "*batch groups num_bins"],
     values: Float[AnyArray, "groups num_bins depth"],
     space: Space,
+    *,
     method: str = "argmax",
     temperature: float | Float[AnyArray, ""] = 0.38,
     key: PRNGKeyArray | None = None,

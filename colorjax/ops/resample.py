@@ -23,7 +23,7 @@ Map = Float[AnyArray, "b _ _ _"]
 
 
 def upsample(
-    x: Float[AnyArray, "*batch h w c"], factor: int, method: str = "nearest"
+    x: Float[AnyArray, "*batch h w c"], factor: int, *, method: str = "nearest"
 ) -> Float[Array, "*batch {factor}*h {factor}*w c"]:
     """Enlarges `x` [..., height, width, channels] by a whole `factor` along height and width.
 

@@ -4,10 +4,11 @@ import struct
 
 import numpy as np
 from PIL import Image, PngImagePlugin, TiffImagePlugin
+from PIL.ExifTags import Base as Tag
 
 COMMENT = "Comment"  # what a PNG calls the text that a JPEG keeps as its comment
 # Of the resources that Photoshop keeps in a file, that of IPTC; and the tags of a TIFF for both.
-_IPTC_RESOURCE, _IPTC_TAG, _PHOTOSHOP_TAG = 0x0404, 33723, 34377
+_IPTC_RESOURCE = 0x0404
 _PHOTOSHOP = b"Photoshop 3.0\0"
 # Those of a PNG that hold what is kept by itself, and not words.
 _NO_TEXTS = ("XML:com.adobe.xmp", "Raw profile type ")
@@ -22,7 +23,7 @@ def read_iptc(image: Image.Image) -> bytes | None:
         return image.info["iptc"]
     if image.format == "PNG":
         return _from_raw_profile(image.info.get(_RAW_IPTC, ""))
-    if image.format == "TIFF":
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
         return _from_tags(image.tag_v2)
     return image.info.get("photoshop", {}).get(_IPTC_RESOURCE)
 
@@ -33,7 +34,7 @@ def read_texts(image: Image.Image) -> Texts:
         return image.info["texts"]
     if image.format == "PNG":
         # Whatever else Pillow says of a PNG is no string, and its `text` fails for one cut short.
-        words = ((key, text) for key, text in image.info.items() if isinstance(text, str))
+        words = ((str(key), text) for key, text in image.info.items() if isinstance(text, str))
         return tuple((key, text) for key, text in words if not key.startswith(_NO_TEXTS))
     comments = [data for kind, data in getattr(image, "applist", ()) if kind == "COM"]
     comments = comments or [image.info.get("comment")]
@@ -63,12 +64,12 @@ def add_to_tiff(
 ) -> list[str]:
     """Adds them to the tags of a TIFF; returns the keywords of texts that have no place there."""
     if iptc:
-        tags.tagtype[_IPTC_TAG] = 7  # bytes, which nobody turns round
-        tags[_IPTC_TAG] = iptc
+        tags.tagtype[Tag.IPTCNAA] = 7  # bytes, which nobody turns round
+        tags[Tag.IPTCNAA] = iptc
     left = []
     for keyword, text in texts:
-        if keyword in (COMMENT, "Description") and 270 not in tags:
-            tags[270] = text
+        if keyword in (COMMENT, "Description") and Tag.ImageDescription not in tags:
+            tags[Tag.ImageDescription] = text
         else:
             left.append(keyword)
     return left
@@ -122,9 +123,9 @@ def _from_tags(tags: TiffImagePlugin.ImageFileDirectory_v2) -> bytes | None:
     Some writers declare them to be 32-bit numbers, of which Pillow would give the first. The bytes
     are right as they stand in the file, but for those of writers that turned the numbers too.
     """
-    found = tags._tagdata.get(_IPTC_TAG, b"")
+    found = tags._tagdata.get(Tag.IPTCNAA, b"")
     if found[3:4] == b"\x1c" != found[:1] and len(found) % 4 == 0:
         found = np.frombuffer(found, "<u4").astype(">u4").tobytes()
     if found:
         return found
-    return _from_resources(tags._tagdata.get(_PHOTOSHOP_TAG, b""))
+    return _from_resources(tags._tagdata.get(Tag.ImageResources, b""))

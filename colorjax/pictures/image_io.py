@@ -11,9 +11,12 @@ import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, PngImagePlugin
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL.ExifTags import Base as Tag
+from PIL.TiffImagePlugin import TiffImageFile
 
 from colorjax.errors import UserError
 from colorjax.pictures import files, formats
@@ -31,7 +34,7 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 PngImagePlugin.MAX_TEXT_CHUNK = formats.MAX_METADATA_BYTES
 # Goes up with any change to what read_square gives, as squares are kept on disk.
 DECODER_VERSION = 3
-_WRITERS = {
+_WRITERS: dict[str, dict[str, Any]] = {
     # Colour is the point here, so its resolution is not halved.
     ".jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
     ".jpeg": {"format": "JPEG", "quality": 95, "subsampling": 0},
@@ -188,7 +191,7 @@ def opened(
             yield image
     except UserError:
         raise
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise UserError(f"{name}: {_unidentified(source, wanted)}") from error
     except Image.DecompressionBombError as error:
         raise UserError(f"{name}: has more than the {MAX_PIXELS} pixels that are read") from error
@@ -202,7 +205,7 @@ def opened(
 
 def _refuse_misread(image: Image.Image, name: str) -> None:
     """Raises for the TIFFs that Pillow decodes to something else than they hold, without a word."""
-    if image.format != "TIFF":
+    if not isinstance(image, TiffImageFile):
         return
     tags, is_raw = image.tag_v2, image.info.get("compression", "raw") == "raw"
     want = None
@@ -210,8 +213,9 @@ def _refuse_misread(image: Image.Image, name: str) -> None:
     if image.mode in ("I", "F") and tags.prefix == b"MM" and not is_raw:
         want = "a compressed big-endian TIFF of 32-bit or signed numbers", "little-endian"
     # Of separate planes it takes 16 bits for 8, and the second one of gray with alpha for nothing.
-    elif tags.get(284) == 2 and tags.get(277, 1) > 1:
-        if (is_raw and max(tags.get(258, (1,))) > 8) or image.mode not in ("RGB", "RGBA", "CMYK"):
+    elif tags.get(Tag.PlanarConfiguration) == 2 and tags.get(Tag.SamplesPerPixel, 1) > 1:
+        is_deep = is_raw and max(tags.get(Tag.BitsPerSample, (1,))) > 8
+        if is_deep or image.mode not in ("RGB", "RGBA", "CMYK"):
             want = "a TIFF that keeps its channels apart", "interleaved"
     if want:
         raise UserError(f"{name}: is {want[0]}, want it {want[1]}")
@@ -291,8 +295,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("I", "F"):
         raise ValueError("its pixels are 32-bit numbers, whose white is unknown")
     # Pillow takes any fourth sample for transparency, that of an infrared scan too.
-    is_undeclared = image.format == "TIFF" and image.mode == "RGBA" and 338 not in image.tag_v2
-    if image.has_transparency_data and not is_undeclared:
+    is_undeclared = isinstance(image, TiffImageFile) and Tag.ExtraSamples not in image.tag_v2
+    if image.has_transparency_data and not (is_undeclared and image.mode == "RGBA"):
         return _with_info(on_white(image.convert("RGBA")), image)
     return image.convert("RGB")
 
@@ -322,7 +326,7 @@ def eight_bits(values: np.ndarray) -> np.ndarray:
 
 def is_white_zero(image: Image.Image) -> bool:
     """Whether it is a TIFF that counts from white to black, which Pillow turns up to 8 bits."""
-    return image.format == "TIFF" and image.tag_v2.get(262) == 0
+    return isinstance(image, TiffImageFile) and image.tag_v2.get(Tag.PhotometricInterpretation) == 0
 
 
 def turned(values: np.ndarray, orientation: int) -> np.ndarray:

@@ -5,19 +5,31 @@ import struct
 from typing import NamedTuple
 
 from PIL import Image, TiffImagePlugin
+from PIL.ExifTags import Base as Tag
 
 from colorjax.pictures import captions, xmp
 from colorjax.pictures.captions import Texts
 from colorjax.pictures.formats import MAX_METADATA_BYTES
 
-_ORIENTATION = 0x0112
-_EXIF_IFD, _GPS_IFD = 0x8769, 0x8825
 # What the decoder of HEIF calls, in an image's `info`, the way that it has turned the picture.
 _TURNED_BY = "original_orientation"
 # In a TIFF file these stand among the tags that say how the pixels are stored, which would be
 # wrong for any other file: description, names, make, model, software, date, artist, host,
 # copyright, the EXIF and GPS blocks.
-_DESCRIPTIVE_TAGS = (269, 270, 271, 272, 285, 305, 306, 315, 316, 33432, _EXIF_IFD, _GPS_IFD)
+_DESCRIPTIVE_TAGS = (
+    Tag.DocumentName,
+    Tag.ImageDescription,
+    Tag.Make,
+    Tag.Model,
+    Tag.PageName,
+    Tag.Software,
+    Tag.DateTime,
+    Tag.Artist,
+    Tag.HostComputer,
+    Tag.Copyright,
+    Tag.ExifOffset,
+    Tag.GPSInfo,
+)
 
 
 class Metadata(NamedTuple):
@@ -89,7 +101,7 @@ def _exif(image: Image.Image) -> bytes | None:
         kept.update(_described(exif))
         if not len(kept):
             return None
-        kept[_ORIENTATION] = 1
+        kept[Tag.Orientation] = 1
         return kept.tobytes()
     # Here too a damaged file may raise anything, and the pixels are sound.
     except Exception:
@@ -105,7 +117,7 @@ def note_orientation(image: Image.Image) -> None:
 def _orientation(image: Image.Image) -> int:
     """By which way of turning, as EXIF counts them, the stored pixels get upright."""
     try:
-        found = image.info.get(_TURNED_BY) or image.getexif().get(_ORIENTATION, 1)
+        found = image.info.get(_TURNED_BY) or image.getexif().get(Tag.Orientation, 1)
     # A damaged EXIF block may raise anything, and then nothing is turned.
     except Exception:
         return 1
@@ -135,14 +147,20 @@ def _settle_table(
     block: bytearray, order: str, start: int, size: tuple[int, int], *, is_first: bool = True
 ) -> int:
     """Sets what `_settled_exif` does in one table and the EXIF table below; how many entries."""
-    settled = {_ORIENTATION: 1, 0x0100: size[0], 0x0101: size[1], 0xA002: size[0], 0xA003: size[1]}
+    settled: dict[int, int] = {
+        Tag.Orientation: 1,
+        Tag.ImageWidth: size[0],
+        Tag.ImageLength: size[1],
+        Tag.ExifImageWidth: size[0],
+        Tag.ExifImageHeight: size[1],
+    }
     (count,) = struct.unpack_from(order + "H", block, start)
     for entry in range(start + 2, start + 2 + 12 * count, 12):
         tag, kind = struct.unpack_from(order + "HH", block, entry)
         if tag in settled and kind in (3, 4):
             value = min(settled[tag], 65535) if kind == 3 else settled[tag]
             struct.pack_into(order + ("I" if kind == 4 else "H"), block, entry + 8, value)
-        elif tag == _EXIF_IFD and is_first:
+        elif tag == Tag.ExifOffset and is_first:
             (below,) = struct.unpack_from(order + "I", block, entry + 8)
             # The rest of the block is no worse for a damaged table.
             with contextlib.suppress(struct.error):
@@ -162,23 +180,23 @@ def _dpi(image: Image.Image) -> tuple[float, float] | None:
 
 def _described(exif: Image.Exif) -> dict:
     """The tags of an EXIF block that are right in a file of any format."""
-    blocks = (_EXIF_IFD, _GPS_IFD)
+    blocks = (Tag.ExifOffset, Tag.GPSInfo)
     return {t: exif.get_ifd(t) if t in blocks else exif[t] for t in _DESCRIPTIVE_TAGS if t in exif}
 
 
 def tiff_tags(metadata: Metadata) -> TiffImagePlugin.ImageFileDirectory_v2:
     """The tags that hold metadata; raises nearly anything if the EXIF block is damaged."""
     tags = TiffImagePlugin.ImageFileDirectory_v2()
-    tags[_ORIENTATION] = 1
+    tags[Tag.Orientation] = 1
     if metadata.exif:
         exif = Image.Exif()
         exif.load(metadata.exif)
         for tag, value in _described(exif).items():
             tags[tag] = value
     if metadata.xmp:
-        tags[700] = metadata.xmp
+        tags[Tag.XMLPacket] = metadata.xmp
     if metadata.icc_profile:
-        tags[34675] = metadata.icc_profile
+        tags[Tag.InterColorProfile] = metadata.icc_profile
     if metadata.dpi:
-        tags[282], tags[283], tags[296] = *metadata.dpi, 2
+        tags[Tag.XResolution], tags[Tag.YResolution], tags[Tag.ResolutionUnit] = *metadata.dpi, 2
     return tags

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from colorjax.errors import UserError
-from colorjax.pictures import image_io, png_file, scan, srgb
+from colorjax.pictures import formats, image_io, png_file, scan, srgb
 from colorjax.pictures.captions import read_iptc, read_texts
 from colorjax.pictures.metadata import Metadata, note_orientation, read_metadata
 
-FORMATS = (*image_io.FORMATS, "GIF")
+FORMATS = (*formats.FORMATS, "GIF")
 _JPEG_END = b"\xff\xd9"
 
 
@@ -188,7 +188,8 @@ def _load_part(image: Image.Image) -> None:
         image.load()
     except OSError:
         # No tile is left to do, so the next load takes the pixels as they are.
-        image.tile = []
+        if isinstance(image, ImageFile.ImageFile):
+            image.tile = []
 
 
 def _count_frames(image: Image.Image) -> tuple[str, ...]:

@@ -7,12 +7,14 @@ import zlib
 from collections.abc import Iterator
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 
 def is_deep(image: Image.Image) -> bool:
     """Whether an image, not decoded yet, is a PNG of 16-bit colour, or gray with alpha."""
-    is_colour = image.format == "PNG" and image.mode in ("RGB", "RGBA")
+    if not isinstance(image, ImageFile.ImageFile) or image.format != "PNG":
+        return False
+    is_colour = image.mode in ("RGB", "RGBA")
     return is_colour and any(str(tile.args).endswith(";16B") for tile in image.tile)
 
 

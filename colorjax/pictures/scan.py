@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
+from PIL.ExifTags import Base as Tag
 
 from colorjax.errors import UserError
 from colorjax.pictures import image_io, png_file, shaper, srgb, tiff_file, tiff_samples
@@ -96,7 +97,7 @@ def of_tiff(
     """The samples of a page of a TIFF; `image` is the same page, not decoded."""
     with tiff_file.open_source(source) as file:
         colour, alpha, notices = tiff_samples.read(file, layout, lenient=lenient)
-    turn = image.getexif().get(0x0112, 1)
+    turn = image.getexif().get(Tag.Orientation, 1)
     alpha = None if alpha is None else image_io.turned(image_io.eight_bits(alpha), turn)
     return Samples(image_io.turned(colour, turn), alpha, notices)
 
@@ -109,7 +110,7 @@ def of_png(source: str | os.PathLike | bytes, image: Image.Image) -> Samples:
         alpha = np.asarray(image)[..., 3]
     elif isinstance(key, tuple):
         alpha = np.where((colour == key).all(-1), 0, 255).astype(np.uint8)
-    turn = image.getexif().get(0x0112, 1)
+    turn = image.getexif().get(Tag.Orientation, 1)
     alpha = None if alpha is None else image_io.turned(alpha, turn)
     return Samples(image_io.turned(colour, turn), alpha)
 

@@ -81,7 +81,7 @@ def _curve(tag: bytes) -> np.ndarray:
     if tag[:4] == b"para":
         return _parametric(tag, x).astype(np.float32)
     if tag[:4] != b"curv":
-        raise ValueError(f"{tag[:4]} is no curve")
+        raise ValueError(f"{tag[:4]!r} is no curve")
     (count,) = struct.unpack_from(">I", tag, 8)
     if count == 0:
         return x.astype(np.float32)
@@ -95,8 +95,8 @@ def _parametric(tag: bytes, x: np.ndarray) -> np.ndarray:
     """The five kinds of function that a curve may be (ICC.1:2022, table 68)."""
     (kind,) = struct.unpack_from(">H", tag, 8)
     count = (1, 3, 4, 5, 7)[kind]
-    g, *rest = (value / 65536.0 for value in struct.unpack_from(f">{count}i", tag, 12))
-    a, b, c, d, e, f = (*rest, *(0.0,) * (6 - len(rest)))
+    given = [value / 65536.0 for value in struct.unpack_from(f">{count}i", tag, 12)]
+    g, a, b, c, d, e, f = given + [0.0] * (7 - count)
     if kind == 0:
         return x**g
     if kind in (1, 2):

@@ -6,6 +6,8 @@ import struct
 
 import numpy as np
 from PIL import Image, ImageCms
+from PIL.ExifTags import Base as Tag
+from PIL.TiffImagePlugin import TiffImageFile
 
 from colorjax.pictures import image_io
 
@@ -84,15 +86,15 @@ def gray(
       [height, width], uint8, or uint16 where `white` is 65535; a notice if white was unknown.
     """
     values, kind = np.asarray(image), np.uint8 if white == 255 else np.uint16
-    tags = origin.tag_v2 if origin.format == "TIFF" else {}
-    notices = ()
+    tags = origin.tag_v2 if isinstance(origin, TiffImageFile) else {}
+    notices: tuple[str, ...] = ()
     if image.mode.startswith("I;16"):
-        if tags.get(258) == (12,):
+        if tags.get(Tag.BitsPerSample) == (12,):
             shades = np.rint(values / 4095 * white).astype(kind)
         else:
             shades = image_io.eight_bits(values) if white == 255 else values.astype(kind)
     else:
-        is_unsigned = image.mode == "I" and tags.get(339, (1,))[0] == 1
+        is_unsigned = image.mode == "I" and tags.get(Tag.SampleFormat, (1,))[0] == 1
         # Pillow takes the bits of an unsigned number for a signed one.
         values = values.view(np.uint32) if is_unsigned else values
         finite = values[np.isfinite(values)]
@@ -146,4 +148,6 @@ def _apply(image: Image.Image, profile: ImageCms.ImageCmsProfile, flags: int = 0
         ImageCms.Intent.RELATIVE_COLORIMETRIC,
         flags | ImageCms.Flags.BLACKPOINTCOMPENSATION,
     )
-    return ImageCms.applyTransform(image, transform)
+    converted = ImageCms.applyTransform(image, transform)
+    assert converted is not None  # as it is only where the image itself is changed
+    return converted

@@ -10,13 +10,14 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
+from PIL.ExifTags import Base as Tag
+
 from colorjax.errors import UserError
 
 # Of the numbers in tables: code of their type, as struct calls it.
 _TYPES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 # A damaged table may claim any count, and a chain of tables may have no end.
 _MOST_NUMBERS, _MOST_PAGES = 2**22, 10_000
-_KIND, _OLD_KIND, _WIDTH, _HEIGHT, _SUB_PAGES, _DNG = 254, 255, 256, 257, 330, 50706
 # The sensor's own pixels, with a colour filter before them or straightened out already.
 _SENSOR_DATA = (32803, 34892)
 _RAW_HEADS = (b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FUJIFILM", b"\0MRM")
@@ -45,12 +46,12 @@ class Page(NamedTuple):
 
     @property
     def pixels(self) -> int:
-        return self.one(_WIDTH) * self.one(_HEIGHT)
+        return self.one(Tag.ImageWidth) * self.one(Tag.ImageLength)
 
     @property
     def is_reduced(self) -> bool:
         """Whether it says of itself that it is a smaller copy of another page."""
-        return bool(self.one(_KIND) & 1) or self.one(_OLD_KIND) == 2
+        return bool(self.one(Tag.NewSubfileType) & 1) or self.one(Tag.SubfileType) == 2
 
 
 def read_pages(file: BinaryIO) -> list[Page]:
@@ -73,7 +74,7 @@ def refuse_raw(pages: list[Page], file: BinaryIO, name: str) -> None:
     """Raises UserError for the raw files of cameras, whose TIFF holds what the sensor saw."""
     file.seek(8)
     is_raw = file.read(2) == b"CR" or any(
-        page.one(262) in _SENSOR_DATA or _DNG in page.numbers
+        page.one(Tag.PhotometricInterpretation) in _SENSOR_DATA or Tag.DNGVersion in page.numbers
         for page in (*pages, *_sub_pages(file, pages))
     )
     if is_raw:
@@ -169,7 +170,7 @@ def _read_table(file: BinaryIO, order: str, is_big: bool, offset: int) -> tuple[
 def _sub_pages(file: BinaryIO, pages: list[Page]) -> Iterator[Page]:
     """The pages below pages; those that cannot be read are passed over."""
     for page in pages:
-        for offset in page.numbers.get(_SUB_PAGES, ())[:16]:
+        for offset in page.numbers.get(Tag.SubIFDs, ())[:16]:
             try:
                 yield _read_table(file, page.order, page.is_big, offset)[0]
             except (struct.error, OSError, OverflowError, ValueError):

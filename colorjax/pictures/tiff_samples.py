@@ -13,6 +13,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image
+from PIL.ExifTags import Base as Tag
 
 from colorjax.pictures.tiff_file import Page, with_numbers
 
@@ -28,7 +29,7 @@ class Layout(NamedTuple):
 
     Attributes:
       page: the page's table.
-      width, height, count: pixels, and samples of each.
+      width, height, samples: pixels, and samples of each.
       bits: of a sample, 8 or 16.
       photometric: 0 for gray that counts from white, 1 for gray, 2 for RGB.
       extra: what the samples after the colour are; those that are not named are left out of it.
@@ -39,7 +40,7 @@ class Layout(NamedTuple):
     page: Page
     width: int
     height: int
-    count: int
+    samples: int
     bits: int
     photometric: int
     extra: tuple[int, ...]
@@ -55,58 +56,65 @@ class Layout(NamedTuple):
 
 def layout_of(page: Page) -> Layout | None:
     """The layout of a page that is to be read here; None if Pillow reads it, or nobody does."""
-    width, height, count = page.one(256), page.one(257), page.one(277, 1)
-    bits = set(page.numbers.get(258, (1,)))
+    width, height = page.one(Tag.ImageWidth), page.one(Tag.ImageLength)
+    bits = set(page.numbers.get(Tag.BitsPerSample, (1,)))
     is_plain = (
-        page.one(259, 1) in _COMPRESSIONS
-        and page.one(262) in (0, 1, 2)
-        and page.one(266, 1) == 1
-        and page.one(284, 1) == 1
-        and set(page.numbers.get(339, (1,))) == {1}
+        page.one(Tag.Compression, 1) in _COMPRESSIONS
+        and page.one(Tag.PhotometricInterpretation) in (0, 1, 2)
+        and page.one(Tag.FillOrder, 1) == 1
+        and page.one(Tag.PlanarConfiguration, 1) == 1
+        and set(page.numbers.get(Tag.SampleFormat, (1,))) == {1}
         and bits in ({8}, {16})
     )
     if not is_plain or not width or not height:
         return None
-    is_tiled = 324 in page.numbers
+    is_tiled = Tag.TileOffsets in page.numbers
     layout = Layout(
         page,
         width,
         height,
-        count,
+        page.one(Tag.SamplesPerPixel, 1),
         max(bits),
-        page.one(262),
-        page.numbers.get(338, ()),
-        page.one(322) if is_tiled else width,
-        page.one(323) if is_tiled else min(page.one(278, height), height),
-        page.numbers.get(324 if is_tiled else 273, ()),
-        page.numbers.get(325 if is_tiled else 279, ()),
+        page.one(Tag.PhotometricInterpretation),
+        page.numbers.get(Tag.ExtraSamples, ()),
+        page.one(Tag.TileWidth) if is_tiled else width,
+        page.one(Tag.TileLength) if is_tiled else min(page.one(Tag.RowsPerStrip, height), height),
+        page.numbers.get(Tag.TileOffsets if is_tiled else Tag.StripOffsets, ()),
+        page.numbers.get(Tag.TileByteCounts if is_tiled else Tag.StripByteCounts, ()),
     )
     return layout if _is_ours(layout) and _is_sound(layout) else None
 
 
 def _is_ours(layout: Layout) -> bool:
     """Whether Pillow would refuse the page, or give something else than what is in it."""
-    more = layout.count - layout.colours
+    more = layout.samples - layout.colours
     if layout.bits == 16:
-        return layout.count > 1 or layout.photometric == 0
+        return layout.samples > 1 or layout.photometric == 0
     if layout.photometric == 2:
         return more > 0 and not layout.extra
-    return more > 0 and (layout.photometric, layout.count, layout.extra) != (1, 2, (_ALPHA,))
+    return more > 0 and (layout.photometric, layout.samples, layout.extra) != (1, 2, (_ALPHA,))
 
 
 def _is_sound(layout: Layout) -> bool:
     """Whether the numbers of the table agree with each other."""
-    if layout.across < 1 or layout.down < 1 or not layout.colours <= layout.count <= 16:
+    if layout.across < 1 or layout.down < 1 or not layout.colours <= layout.samples <= 16:
         return False
     tiles = math.ceil(layout.width / layout.across) * math.ceil(layout.height / layout.down)
-    samples = layout.down * math.ceil(layout.width / layout.across) * layout.across * layout.count
+    samples = layout.down * math.ceil(layout.width / layout.across) * layout.across * layout.samples
     is_whole = len(layout.offsets) == len(layout.sizes) == tiles
     return is_whole and samples <= _MOST_AT_ONCE
 
 
 def described_as_gray(data: bytes, layout: Layout) -> bytes:
     """The file as one of gray pixels, which Pillow opens for all that is not pixels."""
-    numbers = {258: layout.bits, 262: 1, 277: 1, 317: None, 338: None, 339: 1}
+    numbers: dict[int, int | None] = {
+        Tag.BitsPerSample: layout.bits,
+        Tag.PhotometricInterpretation: 1,
+        Tag.SamplesPerPixel: 1,
+        Tag.Predictor: None,
+        Tag.ExtraSamples: None,
+        Tag.SampleFormat: 1,
+    }
     return with_numbers(data, layout.page, numbers)
 
 
@@ -128,7 +136,7 @@ def read(
       OSError: the file ends before its picture, or is damaged.
     """
     kind = np.uint8 if layout.bits == 8 else np.uint16
-    samples = np.zeros((layout.height, layout.width, layout.count), kind)
+    samples = np.zeros((layout.height, layout.width, layout.samples), kind)
     # One by one where some may be missing, so that no other is missed with it.
     for top, first, last in _rows_of_tiles(layout, 0 if lenient else _TOGETHER):
         try:
@@ -141,7 +149,7 @@ def read(
     colour, white = samples[..., : layout.colours], np.iinfo(kind).max
     if layout.photometric == 0:
         colour = white - colour
-    alpha, left = None, layout.count - layout.colours
+    alpha, left = None, layout.samples - layout.colours
     if left and layout.extra and layout.extra[0] in (_PREMULTIPLIED, _ALPHA):
         alpha, left = samples[..., layout.colours], left - 1
         if layout.extra[0] == _PREMULTIPLIED:
@@ -159,7 +167,7 @@ def _rows_of_tiles(layout: Layout, most: int) -> Iterator[tuple[int, int, int]]:
     """
     abreast = math.ceil(layout.width / layout.across)
     rows = math.ceil(layout.height / layout.down)
-    step = max(1, most // (layout.down * abreast * layout.across * layout.count))
+    step = max(1, most // (layout.down * abreast * layout.across * layout.samples))
     for row in range(0, rows, step):
         yield row * layout.down, row * abreast, min(row + step, rows) * abreast
 
@@ -173,11 +181,11 @@ def _decoded(file: BinaryIO, layout: Layout, top: int, first: int, last: int) ->
     ) as gray:
         values = np.asarray(gray)
     values = values.astype(np.uint8 if layout.bits == 8 else np.uint16, copy=False)
-    values = values.reshape(rows, abreast, layout.across, layout.count)
-    if layout.page.one(317, 1) == 2:
+    values = values.reshape(rows, abreast, layout.across, layout.samples)
+    if layout.page.one(Tag.Predictor, 1) == 2:
         # What is stored are differences to the pixel on the left, of each sample by itself.
         values = np.cumsum(values, axis=2, dtype=values.dtype)
-    return values.reshape(rows, -1, layout.count)[:, : layout.width]
+    return values.reshape(rows, -1, layout.samples)[:, : layout.width]
 
 
 def _small_tiff(file: BinaryIO, layout: Layout, rows: int, first: int, last: int) -> bytes:
@@ -188,16 +196,31 @@ def _small_tiff(file: BinaryIO, layout: Layout, rows: int, first: int, last: int
         parts.append(file.read(size))
         if len(parts[-1]) < size:
             raise OSError("image file is truncated")
-    across = layout.across * layout.count
+    across = layout.across * layout.samples
     abreast = math.ceil(layout.width / layout.across)
     starts = np.cumsum([8, *(len(part) for part in parts)]).tolist()
-    tags = {256: (across * abreast,), 257: (rows,), 258: (layout.bits,), 262: (1,), 277: (1,)}
-    tags[259] = (layout.page.one(259, 1),)
+    tags: dict[int, tuple[int, ...]] = {
+        Tag.ImageWidth: (across * abreast,),
+        Tag.ImageLength: (rows,),
+        Tag.BitsPerSample: (layout.bits,),
+        Tag.PhotometricInterpretation: (1,),
+        Tag.SamplesPerPixel: (1,),
+    }
+    tags[Tag.Compression] = (layout.page.one(Tag.Compression, 1),)
     sizes, offsets = tuple(len(part) for part in parts), tuple(starts[:-1])
-    if 324 in layout.page.numbers:
-        tags |= {322: (across,), 323: (layout.down,), 324: offsets, 325: sizes}
+    if Tag.TileOffsets in layout.page.numbers:
+        tags |= {
+            Tag.TileWidth: (across,),
+            Tag.TileLength: (layout.down,),
+            Tag.TileOffsets: offsets,
+            Tag.TileByteCounts: sizes,
+        }
     else:
-        tags |= {278: (layout.down,), 273: offsets, 279: sizes}
+        tags |= {
+            Tag.RowsPerStrip: (layout.down,),
+            Tag.StripOffsets: offsets,
+            Tag.StripByteCounts: sizes,
+        }
     # Tables begin at even places.
     body = b"".join(parts)
     body += bytes(len(body) % 2)

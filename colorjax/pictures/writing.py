@@ -6,10 +6,11 @@ import os
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, TiffImagePlugin, TiffTags
+from PIL.ExifTags import Base as Tag
 
 from colorjax.errors import UserError
 from colorjax.pictures import captions, image_io, png_file
@@ -70,7 +71,6 @@ def write_photo(
         replaced.
       ValueError: rgb is no such array, or not of the size of the alpha.
     """
-    is_stream = hasattr(target, "write")
     name, kind = check_target(target, format)
     photo = photo or Photo(rgb)
     _check(rgb, photo.alpha)
@@ -82,7 +82,7 @@ def write_photo(
             f"{kind} holds; want .png or .tif"
         )
     data, notices = _encode(kind, name, rgb, photo, quality)
-    if is_stream:
+    if not isinstance(target, str | os.PathLike):
         _write_stream(target, data, name)
     else:
         with image_io.written_aside(target, overwrite=overwrite) as aside:
@@ -116,8 +116,10 @@ def check_target(target: str | os.PathLike | BinaryIO, format: str | None) -> tu
     Raises:
       UserError: no format, or one that is not written.
     """
-    is_stream = hasattr(target, "write")
-    name = str(getattr(target, "name", "output")) if is_stream else os.fspath(target)
+    if isinstance(target, str | os.PathLike):
+        name = os.fspath(target)
+    else:
+        name = str(getattr(target, "name", "output"))
     suffix = Path(name).suffix if format is None else "." + format.removeprefix(".")
     if suffix.lower() not in SUFFIXES:
         *others, last = SUFFIXES
@@ -162,14 +164,15 @@ def _encode(
 
 def _fitting(kind: str, metadata: Metadata) -> tuple[Metadata, list[str]]:
     """Leaves out what a format has no place for, with notices."""
-    notices = []
+    notices, held_in = [], {"EXIF": metadata.exif, "XMP": metadata.xmp, "IPTC": metadata.iptc}
     for field, room in (_JPEG_ROOM if kind == "JPEG" else {}).items():
-        size = len(getattr(metadata, field.lower()) or b"")
+        size = len(held_in[field] or b"")
         if size > room:
             notices.append(
                 f"a JPEG holds at most {room} bytes of {field}, so the photo's {size} are left out"
             )
-            metadata = metadata._replace(**{field.lower(): None})
+            held_in[field] = None
+    metadata = metadata._replace(exif=held_in["EXIF"], xmp=held_in["XMP"], iptc=held_in["IPTC"])
     if kind == "WEBP" and metadata.iptc:
         notices.append("a WebP has no place for IPTC captions, so the photo's are left out")
         metadata = metadata._replace(iptc=None)
@@ -197,7 +200,11 @@ def _encode_by_pillow(
     kind: str, pixels: np.ndarray, metadata: Metadata, quality: int
 ) -> tuple[bytes, Sequence[str]]:
     """JPEG, WebP or PNG: [height, width, 3 or 4] -> bytes, and no notices."""
-    options = {"icc_profile": metadata.icc_profile, "dpi": metadata.dpi, "exif": metadata.exif}
+    options: dict[str, Any] = {
+        "icc_profile": metadata.icc_profile,
+        "dpi": metadata.dpi,
+        "exif": metadata.exif,
+    }
     if kind == "JPEG":
         options |= {"quality": quality, "subsampling": 0, "xmp": metadata.xmp}
         options["comment"] = _comment(metadata.texts) or None
@@ -227,16 +234,19 @@ def _encode_tiff(pixels: np.ndarray, metadata: Metadata) -> tuple[bytes, Sequenc
     rows = max(1, 2**18 // (width * channels * pixels.itemsize))
     strips = [_deflated(pixels[top : top + rows]) for top in range(0, height, rows)]
     tags, notices = _tiff_tags(metadata)
-    tags[256], tags[257], tags[277], tags[278] = width, height, channels, rows
-    tags[258], tags[262], tags[284] = (8 * pixels.itemsize,) * channels, 2, 1
+    tags[Tag.ImageWidth], tags[Tag.ImageLength], tags[Tag.RowsPerStrip] = width, height, rows
+    tags[Tag.SamplesPerPixel] = channels
+    tags[Tag.BitsPerSample] = (8 * pixels.itemsize,) * channels
+    tags[Tag.PhotometricInterpretation], tags[Tag.PlanarConfiguration] = 2, 1
     # Deflate, of differences to the pixel on the left.
-    tags[259], tags[317] = 8, 2
+    tags[Tag.Compression], tags[Tag.Predictor] = 8, 2
     if channels == 4:
-        tags[338] = 2
+        tags[Tag.ExtraSamples] = 2
     sizes = [len(strip) for strip in strips]
     # Pillow adds where the strips begin, and must not take the small numbers for 16-bit ones.
-    tags.tagtype[273] = tags.tagtype[279] = TiffTags.LONG
-    tags[273], tags[279] = tuple(np.cumsum([0, *sizes[:-1]]).tolist()), tuple(sizes)
+    tags.tagtype[Tag.StripOffsets] = tags.tagtype[Tag.StripByteCounts] = TiffTags.LONG
+    tags[Tag.StripOffsets] = tuple(np.cumsum([0, *sizes[:-1]]).tolist())
+    tags[Tag.StripByteCounts] = tuple(sizes)
     buffer = io.BytesIO()
     tags.save(buffer)
     buffer.write(b"".join(strips))

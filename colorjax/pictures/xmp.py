@@ -65,7 +65,8 @@ def _turned(packet: bytes, orientation: int, size: tuple[int, int]) -> bytes:
             return text
         stored = size[::-1] if orientation > 4 else size
         whole = stored if b"pixel" in text else (1.0, 1.0)
-        new = _moved(*(found[key] for key in (b"x", b"y", b"w", b"h")), orientation, whole)
+        x, y, width, height = (found[key] for key in (b"x", b"y", b"w", b"h"))
+        new = _moved(x, y, width, height, orientation, whole)
         by_key = dict(zip((b"x", b"y", b"w", b"h"), new, strict=True))
         return _NUMBER.sub(lambda m: m.group(1) + b"%.9g" % by_key[m.group(2)], text)
 
@@ -75,7 +76,7 @@ def _turned(packet: bytes, orientation: int, size: tuple[int, int]) -> bytes:
         if orientation < 5 or not {b"w", b"h"} <= set(found):
             return text
         other = {b"w": found[b"h"], b"h": found[b"w"]}
-        return _NUMBER.sub(lambda m: m.group(1) + other.get(m.group(2), m.group(4)), text)
+        return _NUMBER.sub(lambda m: m.group(1) + (other.get(m.group(2)) or m.group(4)), text)
 
     def rectangle(match: re.Match) -> bytes:
         try:

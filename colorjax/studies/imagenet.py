@@ -55,7 +55,8 @@ def class_of(text: str) -> int | None:
 @functools.cache
 def _by_name() -> dict[str, tuple[int, ...]]:
     """The classes of each name or synset."""
-    first, others = {}, {}
+    first: dict[str, list[int]] = {}
+    others: dict[str, list[int]] = {}
     for i, (synset, names) in enumerate(classes()):
         for name in {_plain(synset), _plain(names[0]), _plain(", ".join(names))}:
             first.setdefault(name, []).append(i)

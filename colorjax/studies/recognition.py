@@ -9,9 +9,9 @@ distance between results and truths, for which nobody has to know what the photo
 
 import functools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -56,6 +56,7 @@ def open_classifier() -> Classifier:
       UserError: the weights cannot be had, or those in the cache are damaged.
     """
     weights, _ = pretrained.resolve(PUBLISHED, "imagenet")
+    assert weights is not None  # as only "auto" and "none" may give
     return classifier_of(from_pretrained(weights, classifier=True))
 
 
@@ -66,7 +67,7 @@ def classifier_of(params: dict[str, Any], width: float = 1.0) -> Classifier:
     @jax.jit
     def see(params, rgb_u8):
         with jax.default_matmul_precision("highest"):  # a GPU's would be tf32
-            taps = model.apply({"params": params}, rgb_u8)
+            taps = cast(Mapping[str, jax.Array], model.apply({"params": params}, rgb_u8))
         return jnp.argmax(taps["logits"], axis=-1), taps["pooled"]
 
     return lambda rgb_u8: Seen(*jax.device_get(see(params, rgb_u8)))
@@ -102,6 +103,7 @@ def known_classes(
 
 def _with_folder(one: Item) -> str:
     """A photograph's path in the folder that was searched, whose own name comes first."""
+    assert isinstance(one.data, Path)  # as of whatever lies in a folder
     path = Path(os.path.abspath(one.data))
     return "/".join(path.parts[-(one.key.count("/") + 2) :])
 

@@ -20,7 +20,7 @@ from flax import linen as nn
 
 from colorjax.data import opening
 from colorjax.errors import UserError
-from colorjax.models.build import build_model, build_task
+from colorjax.models.build import build_model, build_task, predict
 from colorjax.models.task import Example, Task, summarize
 from colorjax.ops import color
 from colorjax.settings import Decoding, Settings, as_dict, changed, complete
@@ -180,7 +180,7 @@ def measure_all(
 
     And `saturation/prediction`, `saturation/truth`: [b, SATURATION_BINS] shares of the pixels.
     """
-    outputs = model.apply(variables, example.gray)
+    outputs = predict(model, variables, example.gray)
     measured = {
         f"{name}/{metric}": value
         for name, how in ways.items()
@@ -220,8 +220,11 @@ def draw(
         partial(steps.predict_step, model=model, task=task, how=settings.decoding),
         devices=jax.local_devices()[:1],
     )
-    pictures = jax.device_get(step(variables, batch))
+    found = jax.device_get(step(variables, batch))
+    pictures = {name: np.asarray(color.to_u8(x)) for name, x in found.items()}
     np.savez_compressed(
         folder / "pictures.npz",
-        **{name: np.asarray(color.to_u8(x)) for name, x in pictures.items()},
+        gray=pictures["gray"],
+        prediction=pictures["prediction"],
+        truth=pictures["truth"],
     )

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import flax
 import jax
-import jaxlib
+import jaxlib.version
 import numpy as np
 from absl import logging
 
@@ -47,8 +47,8 @@ class Run(NamedTuple):
     start: int  # steps done before
     first_example: int  # images consumed before
     metered: dict[str, Any]  # `Meter.keep` of the steps before
-    batches: Iterator[steps.Batch]
-    train_step: Callable[[TrainState, steps.Batch], tuple[TrainState, dict[str, jax.Array]]]
+    batches: Iterator[steps.HostBatch]
+    train_step: Callable[[TrainState, steps.HostBatch], tuple[TrainState, dict[str, jax.Array]]]
     measure: Callable[[Any], dict[str, float]]  # variables -> metrics of the hold-out
     draw: Callable[[Any], np.ndarray]  # variables -> figure
     clock: Clock
@@ -98,7 +98,7 @@ def open_run(
 
 def open_stream(
     settings: Settings, source: Source, start: int, of_step: dict[str, Any]
-) -> tuple[Iterator[steps.Batch], Callable]:
+) -> tuple[Iterator[steps.HostBatch], Callable]:
     """The batches from example `start` on, and the compiled step that they are for.
 
     `of_step` are the arguments of `steps.train_step`. With `data.resident` the devices hold all
@@ -106,12 +106,7 @@ def open_stream(
     """
     data = settings.data
     weights = loader.folder_weights(source.train, dict(data.weights))
-    order = {
-        "batch_size": settings.batch_size,
-        "seed": settings.seed,
-        "weights": weights,
-        "start": start,
-    }
+    batch_size, seed = settings.batch_size, settings.seed
     if data.resident:
         if jax.process_count() > 1:
             raise UserError("data.resident is True with several processes, want one")
@@ -119,15 +114,21 @@ def open_stream(
         step = parallel.compile_step(
             partial(steps.resident_step, **of_step), donate=True, constant=squares
         )
-        return loader.train_indices(len(source.train), **order), step
+        indices = loader.train_indices(
+            len(source.train), batch_size=batch_size, seed=seed, weights=weights, start=start
+        )
+        return indices, step
     batches = loader.train_batches(
         source.train,
         size=data.load_size,
         fit=data.fit,
+        batch_size=batch_size,
+        seed=seed,
+        weights=weights,
+        start=start,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
         num_threads=data.num_threads,
-        **order,
     )
     return batches, parallel.compile_step(partial(steps.train_step, **of_step), donate=True)
 
@@ -206,7 +207,7 @@ def surroundings() -> dict[str, Any]:
         "versions": {
             "python": platform.python_version(),
             "jax": jax.__version__,
-            "jaxlib": jaxlib.__version__,
+            "jaxlib": jaxlib.version.__version__,
             "flax": flax.__version__,
         },
     }

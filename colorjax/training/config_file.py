@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 
 from ml_collections import ConfigDict
 
@@ -77,6 +78,7 @@ def configs_imported_from(folder: Path) -> Iterator[None]:
     spec = spec_from_file_location(
         PACKAGE, folder / "__init__.py", submodule_search_locations=[str(folder)]
     )
+    assert spec is not None and spec.loader is not None  # as always for a .py file
     package = sys.modules[PACKAGE] = module_from_spec(spec)
     try:
         if (folder / "__init__.py").is_file():
@@ -87,6 +89,6 @@ def configs_imported_from(folder: Path) -> Iterator[None]:
         sys.modules.update(before)
 
 
-def _take_away() -> dict[str, object]:
+def _take_away() -> dict[str, ModuleType]:
     names = [name for name in sys.modules if name.partition(".")[0] == PACKAGE]
     return {name: sys.modules.pop(name) for name in names}

@@ -10,7 +10,7 @@ import numpy as np
 
 from colorjax.data import loader, sources
 from colorjax.data.opening import open_source, spread
-from colorjax.models.build import build_model, build_task
+from colorjax.models.build import build_model, build_task, predict
 from colorjax.models.colorizer import Colorizer
 from colorjax.models.task import Example, Statistics, Task, summarize
 from colorjax.ops import bins
@@ -67,7 +67,7 @@ def evaluator(
     """A function of the model's variables: every metric, averaged over the images of `items`."""
 
     def measure(variables, example):
-        return task.measure(model.apply(variables, example.gray), example, how)
+        return task.measure(predict(model, variables, example.gray), example, how)
 
     average = averager(squares, task, items, measure)
     return lambda variables: summarize(average(variables))

@@ -1,7 +1,7 @@
 """Pictures of what networks made, and plots of what was measured."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,8 +40,10 @@ def image_grid(
         left = side + j * (w + _GAP)
         draw.text((left + w / 2, _HEADER / 2), name, "black", font, anchor="mm")
         for i, picture in enumerate(pictures):
-            tile = Image.fromarray(np.uint8(np.clip(picture, 0, 1) * 255 + 0.5))
-            sheet.paste(tile.resize((w, h), Image.BICUBIC), (left, _HEADER + i * (h + _GAP)))
+            tile = Image.fromarray((np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8))
+            sheet.paste(
+                tile.resize((w, h), Image.Resampling.BICUBIC), (left, _HEADER + i * (h + _GAP))
+            )
     for i, name in enumerate(row_names):
         if i == 0 or name != row_names[i - 1]:
             draw.text((_GAP, _HEADER + i * (h + _GAP) + h / 2), name, "black", font, anchor="lm")
@@ -93,7 +95,7 @@ def plot_sweep(rows: Sequence[dict[str, Any]], x: str, others: Sequence[str]) ->
     return _pixels(figure)
 
 
-def plot_losses(panels: dict[str, dict[str, dict[str, Sequence[Point]]]]) -> np.ndarray:
+def plot_losses(panels: Mapping[str, Mapping[str, Mapping[str, Sequence[Point]]]]) -> np.ndarray:
     """Loss by photographs seen, {panel: {run: {"train" | "holdout": points}}}.
 
     A row for each panel, training left and hold-out right. The first run of a panel, which the

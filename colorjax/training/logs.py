@@ -81,6 +81,7 @@ def flush(logs: Logs) -> None:
     """Leaves nothing in memory alone. Raises OSError if the disk cannot be written."""
     if logs.jsonl is not None:
         logs.jsonl.flush()
+    if logs.tensorboard is not None:
         logs.tensorboard.flush()
 
 

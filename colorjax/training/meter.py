@@ -24,7 +24,7 @@ class Clock:
     def is_over(self) -> bool:
         return self.end is not None and time.perf_counter() >= self.end
 
-    def paced(self, batches: Iterator[steps.Batch]) -> Iterator[steps.Batch]:
+    def paced(self, batches: Iterator[steps.HostBatch]) -> Iterator[steps.HostBatch]:
         """The batches with the share of the learning rate that they are for, if there is an end."""
         if self.end is None:
             yield from batches
@@ -78,7 +78,7 @@ class Meter:
         kept = [row for row in self.rows if not row["skipped"]] or self.rows
         averages = {name: float(np.mean([row[name] for row in kept])) for name in kept[0]}
         averages["skipped"] = skipped
-        if self.timed:
+        if self.timed and self.since is not None:
             averages["images/s"] = self.timed * self.batch_size / (time.perf_counter() - self.since)
         self.rows = []
         self.restart()

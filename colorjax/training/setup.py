@@ -104,7 +104,7 @@ def _trained(model: Model, params: Any) -> Any:
     frozen = [
         layer
         for layer in params["encoder"]
-        if is_frozen(layer, model.train_depthwise, model.frozen_stages)
+        if is_frozen is not None and is_frozen(layer, model.train_depthwise, model.frozen_stages)
     ]
     trained = jax.tree.map(lambda _: True, params)
     encoder = {

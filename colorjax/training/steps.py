@@ -5,18 +5,22 @@ batch. Every step starts from uint8 RGB, so that all of it is one compiled progr
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
+from colorjax.models.build import predict
 from colorjax.models.task import Example, Task, enlarge
 from colorjax.ops.ageing import age
 from colorjax.settings import Decoding
 
-Batch = dict[str, jax.Array]
+Batch = dict[str, jax.Array]  # as the compiled steps see it
+HostBatch = dict[str, np.ndarray]
+Pictures = TypeVar("Pictures", jax.Array, np.ndarray)
 
 
 class TrainState(NamedTuple):
@@ -45,8 +49,8 @@ def update_average(average: Any, current: Any, step: jax.Array, decay: float) ->
     `decay` is approached along (1 + step) / (10 + step), so that the random start is forgotten at
     once and an average over the last ninth of the steps or so is had from the beginning.
     """
-    decay = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
-    return jax.tree.map(lambda mean, new: decay * mean + (1 - decay) * new, average, current)
+    kept = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    return jax.tree.map(lambda mean, new: kept * mean + (1 - kept) * new, average, current)
 
 
 def augment(
@@ -132,7 +136,7 @@ def frame(key: jax.Array, rgb_u8: jax.Array, example: jax.Array, share: float) -
     return jax.vmap(one)(rgb_u8, example)
 
 
-def center_crop(rgb_u8: jax.Array, crop_size: int) -> jax.Array:
+def center_crop(rgb_u8: Pictures, crop_size: int) -> Pictures:
     """The middle of each image: [b, s, s, 3] -> [b, crop, crop, 3]."""
     margin = (rgb_u8.shape[-2] - crop_size) // 2
     return rgb_u8[:, margin : margin + crop_size, margin : margin + crop_size]
@@ -262,7 +266,7 @@ def predict_step(
     Each is sRGB float [b, h, w, 3] in [0, 1]. Runs on one device: figures are small.
     """
     example = task.prepare(batch["rgb"])
-    outputs = model.apply(variables, example.gray)
+    outputs = predict(model, variables, example.gray)
     chroma = enlarge(task.decode(outputs, how), example.gray.shape[-2])
     return {
         # Not chroma 0, which is gray in some spaces only.

@@ -94,7 +94,9 @@ def open_manager(
         ),
         **_keeping(best_metric, best_mode, keep_newest, keep_best),
     )
-    manager = Manager(ocp.CheckpointManager(folder, options=options), folder, best_metric, seen)
+    manager: Manager = Manager(
+        ocp.CheckpointManager(folder, options=options), folder, best_metric, seen
+    )
     return manager
 
 

@@ -90,7 +90,7 @@ def digest(arrays: dict[str, np.ndarray]) -> str:
     total = hashlib.sha256()
     for name, array in sorted(arrays.items()):
         total.update(json.dumps([name, array.dtype.name, array.shape]).encode())
-        total.update(np.ascontiguousarray(array, array.dtype.newbyteorder("<")))
+        total.update(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).data)
     return total.hexdigest()
 
 
@@ -104,13 +104,13 @@ def _described(path: Path, metadata: dict[str, str]) -> tuple[Settings, Statisti
         if shapes != (centers.shape[:2], centers.shape):
             raise ValueError(f"statistics of shapes {shapes} for bins of shape {centers.shape}")
         build_task(settings, statistics)
-        shapes = variable_shapes(build_model(settings))
+        wanted = variable_shapes(build_model(settings))
     except (UserError, ValueError, KeyError, AttributeError, TypeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
             f"{path}: its config or statistics are not colorjax's ({reason})"
         ) from error
-    return settings, statistics, {name: tuple(x.shape) for name, x in flat(shapes).items()}
+    return settings, statistics, {name: tuple(x.shape) for name, x in flat(wanted).items()}
 
 
 def check_shapes(path: Path, found: dict[str, tuple], wanted: dict[str, tuple]) -> None:

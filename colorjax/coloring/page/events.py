@@ -82,7 +82,7 @@ class Events(NamedTuple):
             decode, seed = pick.before
         decoder, *_, number, _ = page.controls
         return {
-            **self.show(path, settings_of(decode, *between, seed, edges)),
+            **self.show(path, settings_of(*[decode, *between, seed, edges])),
             page.gallery: gr.Gallery([], visible=False),
             page.chosen: None,
             page.pick: None,
@@ -124,9 +124,10 @@ class Events(NamedTuple):
         if pick is not None and before == pick.after:
             before = pick.before
         pick = Pick(before, ("sample", drawn + event.index))
+        drawn_with = [pick.after[0], *between, pick.after[1], edges]
         decoder, *_, number, _ = self.page.controls
         return {
-            **self.show(view.path, settings_of(pick.after[0], *between, pick.after[1], edges)),
+            **self.show(view.path, settings_of(*drawn_with)),
             self.page.pick: pick,
             decoder: pick.after[0],
             number: pick.after[1],

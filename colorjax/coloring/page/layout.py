@@ -56,7 +56,7 @@ class Page(NamedTuple):
     examples: gr.Dataset
     controls: tuple  # in the order of `Settings`
     reset: gr.Button
-    count: gr.Slider
+    how_many: gr.Slider
     draw: gr.Button
     gallery: gr.Gallery
     drawn: gr.State  # the seed of the first picture of the gallery
@@ -69,7 +69,9 @@ def script(examples: list[str]) -> str:
     return f"() => ({text})({names})"
 
 
-def result(pictures: tuple[str, str], words: str) -> tuple:
+def result(
+    pictures: tuple[str, str], words: str
+) -> tuple[gr.ImageSlider, gr.HTML, gr.Radio, gr.Button, gr.DownloadButton]:
     slider = gr.ImageSlider(
         pictures,
         label="Before and after",
@@ -80,7 +82,7 @@ def result(pictures: tuple[str, str], words: str) -> tuple:
         elem_id="result",
     )
     with gr.Row(elem_id="below"):
-        words = gr.HTML(words, padding=False, elem_id="caption")
+        caption = gr.HTML(words, padding=False, elem_id="caption")
         kind = gr.Radio(
             list(FORMATS),
             value="PNG",
@@ -91,10 +93,10 @@ def result(pictures: tuple[str, str], words: str) -> tuple:
             elem_id="format",
         )
         download = gr.Button(SAVE, variant="primary", elem_id="download")
-    return slider, words, kind, download, gr.DownloadButton(visible=False)
+    return slider, caption, kind, download, gr.DownloadButton(visible=False)
 
 
-def chooser() -> tuple:
+def chooser() -> tuple[gr.File, gr.HTML, gr.Gallery]:
     # Of any kind, as what is no photo is told in a sentence of ours.
     upload = gr.File(
         file_count="multiple", file_types=None, label="Your photos", height=130, elem_id="upload"
@@ -131,7 +133,7 @@ def examples(paths: list[str]) -> gr.Dataset:
     )
 
 
-def controls(colorizer: Colorizer) -> tuple:
+def controls(colorizer: Colorizer) -> tuple[tuple, gr.Button]:
     """Controls in the order of `Settings`, and a button that undoes what was done to them.
 
     A network that has nothing to decode has fewer.
@@ -200,7 +202,7 @@ def _rare_colours(rebalance: float | None) -> gr.components.Component:
     )
 
 
-def samples(visible: bool) -> tuple:
+def samples(visible: bool) -> tuple[gr.Slider, gr.Button, gr.Gallery, gr.State]:
     with gr.Column(visible=visible, elem_id="samples"):
         gr.Markdown(
             "### Other draws\n"

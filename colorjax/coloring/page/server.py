@@ -63,7 +63,7 @@ def build_page(colorizer: Colorizer, folder: Path) -> gr.Blocks:
                 gr.Markdown(layout.ABOUT, elem_id="about")
         blocks.load(None, None, None, js=layout.script(examples))
         states = gr.State(view), gr.State([]), gr.State(None), gr.State(None)
-        page = layout.Page(*states, *chooser, *result, dataset, controls, reset, *samples)
+        page = layout.Page(*(*states, *chooser, *result, dataset, controls, reset, *samples))
         wire(Events(page, colorizer, folder, examples, open_lanes()))
     # Nobody goes around the queue.
     return blocks.queue(max_size=WAITING, default_concurrency_limit=1, api_open=False)
@@ -199,7 +199,8 @@ def serve(
       UserError: as `running`.
     """
     with contextlib.suppress(KeyboardInterrupt), running(colorizer, folder, **options) as page:
-        say(f"the page is at {page.local_url} until Ctrl-C")
+        address = str(page.local_url)
+        say(f"the page is at {address} until Ctrl-C")
         if open_browser:
-            webbrowser.open(page.local_url)
+            webbrowser.open(address)
         threading.Event().wait()

@@ -64,7 +64,8 @@ def preview(path: str) -> Preview:
 @functools.lru_cache(maxsize=KEPT)
 def _preview(path: str, size: int, changed: int) -> Preview:
     full = read(path)
-    return Preview(shrunk(full, PREVIEW), *full.rgb.shape[:2], has_colour(full.rgb))
+    height, width, _ = full.rgb.shape
+    return Preview(shrunk(full, PREVIEW), height, width, has_colour(full.rgb))
 
 
 def paint(colorizer: Colorizer, folder: Path, view: View) -> tuple[tuple[str, str], str]:
@@ -142,7 +143,8 @@ def read(path: str) -> Photo:
     _stat(path)
     name = Path(path).name
     full = photo.read_photo(path, name=name, allow_truncated=True)
-    check_shape(*full.rgb.shape[:2], name)
+    height, width, _ = full.rgb.shape
+    check_shape(height, width, name)
     return full
 
 
@@ -161,11 +163,12 @@ def shrunk(full: Photo, side: int) -> Photo:
     height, width, _ = full.rgb.shape
     scale = min(1.0, side / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    rgb, alpha = (
-        None if x is None else np.asarray(Image.fromarray(x).resize(size, reducing_gap=2.0))
-        for x in (full.rgb, full.alpha)
-    )
-    return full._replace(rgb=rgb, alpha=alpha)
+
+    def resized(x: np.ndarray) -> np.ndarray:
+        return np.asarray(Image.fromarray(x).resize(size, reducing_gap=2.0))
+
+    alpha = None if full.alpha is None else resized(full.alpha)
+    return full._replace(rgb=resized(full.rgb), alpha=alpha)
 
 
 def on_white(rgb_u8: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import gradio as gr
 
@@ -9,7 +10,7 @@ from colorjax.coloring.page.events import Events, in_lane
 from colorjax.coloring.page.layout import BUSY, DRAW, SAVE
 
 # Of events that wait for nothing.
-ASIDE = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+ASIDE: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 # On a phone the photo is far above the pictures that are chosen from.
 SHOW_RESULT = """() => {
   document.querySelector("#result").scrollIntoView({behavior: "smooth", block: "nearest"});
@@ -111,7 +112,7 @@ def _drawing(events: Events) -> None:
         page.message,
         _busy(page.draw),
         events.draw,
-        inputs=[page.view, page.count, *page.controls],
+        inputs=[page.view, page.how_many, *page.controls],
         outputs=[page.gallery, page.drawn, page.message],
         show_progress="hidden",
     ).then(lambda: gr.Button(DRAW, interactive=True), None, page.draw, **ASIDE)
