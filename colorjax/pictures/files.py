@@ -1,4 +1,7 @@
-"""How files are written, nobody ever seeing half of one, where ours are kept, and a few of many."""
+"""How files are written, nobody ever seeing half of one, and where ours are kept.
+
+And which of many are taken, where a few are enough.
+"""
 
 import contextlib
 import os
