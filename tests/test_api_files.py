@@ -14,7 +14,7 @@ from PIL import Image, JpegImagePlugin
 import colorjax
 from colorjax.coloring import api
 from colorjax.errors import UserError
-from colorjax.pictures import image_io, photo
+from colorjax.pictures import image_io, photo, writing
 
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/">by me</x:xmpmeta>'
 
@@ -101,6 +101,13 @@ def test_an_open_file_is_named_and_one_of_text_refused(tmp_path):
         api._photo(file)
     with pytest.raises(UserError, match="picture: is empty"):
         api._photo(io.BytesIO())
+
+
+def test_what_is_no_picture_and_no_target_is_told_by_its_type():
+    with pytest.raises(TypeError, match="picture is of type NoneType, want a path"):
+        api._photo(None)
+    with pytest.raises(TypeError, match="target is of type bytes, want a path or a stream"):
+        writing.write_photo(b"new.jpg", noise(2, 2), format="jpg")
 
 
 def test_gray_arrays_may_have_an_axis_of_one_channel():

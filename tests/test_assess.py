@@ -82,8 +82,8 @@ def test_a_number_that_a_row_lacks_is_left_blank_and_a_column_that_all_lack_is_l
     rows = {"truth": {"top": 0.5}, "ours": {"psnr": 20.0, "top": None}}
     text = assess.table(rows, {"psnr": "PSNR", "ssim": "SSIM", "top": "top-1"})
     assert text.splitlines() == [
-        "| | PSNR | top-1 |",
-        "|---|---:|---:|",
+        "|  | PSNR | top-1 |",
+        "| --- | ---: | ---: |",
         "| truth |  | 0.5 |",
         "| ours | 20 |  |",
     ]
@@ -105,7 +105,7 @@ def test_the_command_prints_a_table_a_folder_and_writes_all_metrics(network, pho
         ],
     )
     assert result.exit_code == 0, result.stderr
-    assert "| | PSNR, dB | SSIM |" in result.stdout and "\n| tiny | " in result.stdout
+    assert "|  | PSNR, dB | SSIM |" in result.stdout and "\n| tiny | " in result.stdout
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["folders"][str(photos)]["tiny"]["psnr"] > 0
 

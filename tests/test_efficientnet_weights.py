@@ -14,7 +14,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from colorjax.errors import UserError
 from colorjax.models.efficientnet import layer_shapes
-from colorjax.weights import efficientnet as efficientnet_weights
 from colorjax.weights import pretrained, store, torch_file
 from colorjax.weights.efficientnet import MEMBER, PUBLISHED
 from colorjax.weights.torch_file import read_state_dict
@@ -490,7 +489,7 @@ def test_weights_survive_the_way_into_the_cache(file, home):
     loaded, want = store.load(PUBLISHED, path), PUBLISHED.read(PUBLISHED, file)
     for name, array in store.flat(want).items():
         assert_array_equal(store.flat(loaded)[name], array)
-    assert not efficientnet_weights.is_genuine(loaded)
+    assert PUBLISHED.share(loaded) == "not the published arrays"
     digest = store.file_hash(file, "sha256")
     record = f"(sha256 {digest}, not the published arrays)"
     assert pretrained.resolve(PUBLISHED, "auto")[1] == f"imagenet {record}"
@@ -584,9 +583,9 @@ def test_the_genuine_file_is_known_as_such(lite0_file, capsys):
         "published arrays"
     )
     weights = store.load(PUBLISHED, path)
-    assert efficientnet_weights.is_genuine(weights)
+    assert PUBLISHED.share(weights) == "the published arrays"
     weights["block3_depthwise"]["kernel"].view(np.int32)[1, 1, 0, 9] ^= 1
-    assert not efficientnet_weights.is_genuine(weights)
+    assert PUBLISHED.share(weights) == "not the published arrays"
 
 
 @pytest.fixture

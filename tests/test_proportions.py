@@ -47,15 +47,15 @@ def painter():
 def test_a_long_picture_is_put_together_of_few_tiles(painter, size, monkeypatch):
     shapes = []
 
-    def join(fits, tile, rows, columns):
+    def color_tile(fits, tile, rows, columns):
         shapes.append(tile.shape)
-        return painter.join(fits, tile, rows, columns)
+        return painter.color_tile(fits, tile, rows, columns)
 
     cells = np.random.default_rng(0).integers(0, 256, (4, 9), dtype=np.uint8)
     gray = np.asarray(Image.fromarray(cells).resize(size[::-1], Image.BICUBIC))
     picture = np.repeat(gray[..., None], 3, axis=-1)
     ((_, (result,)),) = colorize.colorize(
-        painter._replace(join=join), [picture], [Settings(saturation=3.0)]
+        painter._replace(color_tile=color_tile), [picture], [Settings(saturation=3.0)]
     )
     assert len(shapes) <= 10
     assert np.abs(gray_steps(result) - gray_steps(picture)).max() <= 1.0

@@ -105,7 +105,7 @@ def test_runs_are_measured_as_evaluation_measures_them(reproduced):
     task = build.build_task(settings, runs.read_statistics(folder))
     _, variables = runs.load_variables(folder, model, averaged=False)
     holdout, squares = opening.open_source(settings.data).holdout, evaluate.squares_of(settings)
-    metrics = evaluate.evaluator(squares, model, task, holdout, settings.decoding)(variables)
+    metrics = evaluate.compile_metrics(squares, model, task, holdout, settings.decoding)(variables)
     assert rows[1]["metrics"] == pytest.approx(metrics, rel=1e-4)
 
 

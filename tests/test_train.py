@@ -401,7 +401,7 @@ def test_the_part_to_test_on_is_measured_by_evaluation_alone(tmp_path):
     model = build.build_model(settings)
     _, variables = runs.load_variables(tmp_path, model, averaged=False)
     task = build.build_task(settings, runs.read_statistics(tmp_path))
-    measure = evaluate.evaluator(
+    measure = evaluate.compile_metrics(
         evaluate.squares_of(settings), model, task, source.test, settings.decoding
     )
     assert tested == pytest.approx(measure(variables), rel=1e-5)

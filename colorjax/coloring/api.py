@@ -283,6 +283,11 @@ def _photo(picture: Picture, bits: int = 8) -> photo.Photo:
         return photo.read_photo(bytes(picture), bits=bits)
     if isinstance(picture, str | os.PathLike | bytes):
         return photo.read_photo(picture, bits=bits)
+    if not hasattr(picture, "read"):
+        raise TypeError(
+            f"picture is of type {type(picture).__name__}, want a path, the bytes of a file, an "
+            "open file, an array or an image of Pillow"
+        )
     return _from_file(picture, bits)
 
 

@@ -100,7 +100,7 @@ def run(
     if arrange is not None or reading.most_side is not None:
         reading = reading._replace(bits=8)
     with ThreadPoolExecutor(2) as readers, ThreadPoolExecutor(2) as writers:
-        for chunk in _together(_ahead(readers, jobs, lambda job: _read(job, reading))):
+        for chunk in _in_groups(_read_ahead(readers, jobs, lambda job: _read(job, reading))):
             yield from (one for _, one in chunk if isinstance(one, Outcome))
             good = [(job, one) for job, one in chunk if isinstance(one, Photo)]
             # Memory holds no photos but those that are worked on.
@@ -216,7 +216,7 @@ def _kept(path: str) -> Iterator[None]:
         raise
 
 
-def _ahead(
+def _read_ahead(
     pool: ThreadPoolExecutor, jobs: Iterable[Job], read: Callable[[Job], Photo | Outcome]
 ) -> Iterator[tuple[Job, Photo | Outcome]]:
     """The jobs and what was read for them, some of it read before it is asked for."""
@@ -233,7 +233,7 @@ def _ahead(
             yield first, future.result()
 
 
-def _together(
+def _in_groups(
     reads: Iterator[tuple[Job, Photo | Outcome]],
 ) -> Iterator[list[tuple[Job, Photo | Outcome]]]:
     """Groups of photos that are coloured together: many small ones, or one large one."""

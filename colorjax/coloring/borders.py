@@ -130,7 +130,7 @@ def _within(rgb: np.ndarray) -> Box:
         (columns[:, along], left),
         (columns[::-1, along], right),
     ]
-    kept = _believed(sides)
+    kept = _border_lines(sides)
     return Box(kept[0], height - kept[1], kept[2], width - kept[3])
 
 
@@ -182,7 +182,7 @@ def _end(lines: np.ndarray, margin: _Margin, share: float) -> int:
     return margin.lines + int(np.argmax(differs)) if differs.any() else 0
 
 
-def _believed(sides: list[tuple[np.ndarray, _Margin]]) -> list[int]:
+def _border_lines(sides: list[tuple[np.ndarray, _Margin]]) -> list[int]:
     """How many lines the border of each side has, opposite sides one after the other.
 
     Where one side has a border, others of its gray need less of a step: a photo that is dark at

@@ -51,7 +51,14 @@ class Scores(NamedTuple):
 
 
 class Painter(NamedTuple):
-    """A network with its compiled programs; see `open_painter`."""
+    """What colours photographs: a network, and the compiled programs around it.
+
+    Made by `open_painter`, once for many photographs. The programs follow one another: `score` runs
+    the network on small copies, `decode` turns its scores into chroma, and `color_tile` gives that
+    chroma to the full-size photo, tile by tile. Between the last two stand "fits", [b, h, w, 6]:
+    chroma as a linear function of lightness at every pixel of the outputs, as
+    `resample.guide_chroma` makes them.
+    """
 
     network: Network
     size: int
@@ -59,7 +66,9 @@ class Painter(NamedTuple):
     score: Any  # variables, uint8 [b, h, w, 3] -> Scores
     # Scores, temperature, rebalance, saturation, seed, method, edges -> fits [b, h, w, 6]
     decode: Any
-    join: Any  # fits of one picture, tile of 8 or 16 bits, rows, columns -> tile of as many
+    # Fits of one picture, tile of 8 or 16 bits, where its rows and columns lie on them -> the tile
+    # in colour, of as many bits.
+    color_tile: Any
 
 
 def open_painter(
@@ -93,7 +102,7 @@ def open_painter(
             partial(_decode, build_task(network.config, network.statistics), network.config.space),
             static_argnames=("method", "edges"),
         ),
-        join=jax.jit(_join),
+        color_tile=jax.jit(_color_tile),
     )
 
 
@@ -207,7 +216,7 @@ def full_size(painter: Painter, fits: jax.Array, rgb: np.ndarray) -> np.ndarray:
                 (top, left), sides, (height, width), (coarse_height, coarse_width), strict=True
             )
         )
-        under_way.append((rows, columns, painter.join(fits, tile, *places)))
+        under_way.append((rows, columns, painter.color_tile(fits, tile, *places)))
         if len(under_way) == IN_FLIGHT:
             settle()
     while under_way:
@@ -282,8 +291,8 @@ def _decode(
     return resample.guide_chroma(chroma, scores.lightness)
 
 
-def _join(fits, rgb, rows, columns) -> jax.Array:
-    """One tile of 8 or 16 bits, [t, t, 3].
+def _color_tile(fits, rgb, rows, columns) -> jax.Array:
+    """Gives one tile of 8 or 16 bits, [t, t, 3], the chroma of the fits.
 
     Chroma that leaves the gamut is reduced at constant L and hue. Rounding each channel by up to
     half a step moves the gray of the luminance by no more than that: the slopes of sRGB's curve,

@@ -9,7 +9,7 @@ from colorjax.coloring import compare
 from colorjax.coloring.colorize import Painter, colorize
 from colorjax.coloring.settings import Settings
 from colorjax.ops import color
-from colorjax.pictures import image_io, photo
+from colorjax.pictures import files, image_io, photo
 
 ROWS = 6  # of a sheet
 MARGIN = 6
@@ -20,8 +20,7 @@ COLOURED = 8.0
 def chosen(paths: Sequence[str], count: int) -> list[str]:
     """At most `count` of the paths, evenly spread over them in the order of their names."""
     paths = sorted(paths)
-    count = min(count, len(paths))
-    return [paths[i * len(paths) // count] for i in range(count)]
+    return [paths[i] for i in files.evenly_spread(len(paths), count)]
 
 
 def draw(painter: Painter, paths: Sequence[str], folder: Path, side: int) -> list[Path]:

@@ -98,8 +98,7 @@ def _file_name(items: Sequence[Item], size: int, fit: str) -> str:
     for index in range(len(items)):
         stub = sources.stub(items, index)
         add(stub.key, stub.digest)
-    probes = min(_PROBES, len(items))
-    for index in (i * len(items) // probes for i in range(probes)):
+    for index in files.evenly_spread(len(items), _PROBES):
         add(hashlib.sha256(_file(items, index)).hexdigest())
     return f"squares_{len(items)}x{size}px_{digest.hexdigest()[:32]}.npy"
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from colorjax.data import disk_cache, sources
 from colorjax.errors import UserError
+from colorjax.pictures.files import evenly_spread
 from colorjax.settings import Data
 
 
@@ -57,6 +58,5 @@ def limited(source: sources.Source, max_images: int) -> sources.Source:
 
 
 def spread(items: Sequence, count: int) -> Sequence:
-    """At most `count` of the items, evenly spread: neighbours in a folder are often alike."""
-    count = min(max(count, 0), len(items))
-    return sources.Subset(items, [i * len(items) // count for i in range(count)])
+    """At most `count` of the items, evenly spread; none is looked at before it is wanted."""
+    return sources.Subset(items, evenly_spread(len(items), count))

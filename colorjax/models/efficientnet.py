@@ -57,7 +57,7 @@ class Block(NamedTuple):
     side: int  # of the depthwise kernel
     stride: int
     depth: int  # channels that come in
-    wide: int  # channels in between; no expansion where it is `depth`
+    expanded: int  # channels in between; no expansion where it is `depth`
     features: int  # channels that go out
 
 
@@ -94,10 +94,10 @@ def layer_shapes(
     """
     shapes = {"stem": (3, 3, 3, scale_width(_STEM, width))}
     for block in blocks(width):
-        if block.wide != block.depth:
-            shapes[f"{block.name}_expand"] = (1, 1, block.depth, block.wide)
-        shapes[f"{block.name}_depthwise"] = (block.side, block.side, 1, block.wide)
-        shapes[f"{block.name}_project"] = (1, 1, block.wide, block.features)
+        if block.expanded != block.depth:
+            shapes[f"{block.name}_expand"] = (1, 1, block.depth, block.expanded)
+        shapes[f"{block.name}_depthwise"] = (block.side, block.side, 1, block.expanded)
+        shapes[f"{block.name}_project"] = (1, 1, block.expanded, block.features)
     if classifier:
         head = scale_width(_HEAD, width)
         shapes["head"] = (1, 1, block.features, head)
@@ -146,7 +146,7 @@ class EfficientNetLite(nn.Module):
         taps = {}
         for block in blocks(self.width):
             y = x
-            if block.wide != block.depth:
+            if block.expanded != block.depth:
                 y = relu6(self._layer(f"{block.name}_expand", shapes, y))
             y = relu6(self._layer(f"{block.name}_depthwise", shapes, y, block.stride))
             y = self._layer(f"{block.name}_project", shapes, y)

@@ -1,4 +1,7 @@
-"""How files are written, nobody ever seeing half of one, and where ours are kept."""
+"""How files are written, nobody ever seeing half of one, and where ours are kept.
+
+And which of many are taken, where a few are enough.
+"""
 
 import contextlib
 import os
@@ -13,6 +16,15 @@ def cache_folder() -> Path:
     """Where what is fetched and compiled is kept: $COLORJAX_HOME, or the user's cache folder."""
     home = os.environ.get("COLORJAX_HOME")
     return Path(home).expanduser() if home else Path(platformdirs.user_cache_dir("colorjax"))
+
+
+def evenly_spread(total: int, count: int) -> list[int]:
+    """At most `count` places among `total`, evenly spread: neighbours in a folder are often alike.
+
+    Places are counted from 0 and rise.
+    """
+    count = min(max(count, 0), total)
+    return [i * total // count for i in range(count)]
 
 
 @contextlib.contextmanager

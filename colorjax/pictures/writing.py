@@ -115,9 +115,12 @@ def check_target(target: str | os.PathLike | BinaryIO, format: str | None) -> tu
 
     Raises:
       UserError: no format, or one that is not written.
+      TypeError: neither a path nor a stream.
     """
     if isinstance(target, str | os.PathLike):
         name = os.fspath(target)
+    elif not hasattr(target, "write"):
+        raise TypeError(f"target is of type {type(target).__name__}, want a path or a stream")
     else:
         name = str(getattr(target, "name", "output"))
     suffix = Path(name).suffix if format is None else "." + format.removeprefix(".")

@@ -14,6 +14,7 @@ from colorjax.models import task
 from colorjax.models.build import build_model, build_task
 from colorjax.ops.spaces import SPACES
 from colorjax.settings import ARGMAX
+from colorjax.studies import tables
 from colorjax.training import evaluate
 from colorjax.weights.released import Network
 
@@ -64,7 +65,7 @@ def assess(
     for name, network in networks.items():
         settings = network.config
         model, of_model = build_model(settings), build_task(settings, network.statistics)
-        measure = evaluate.evaluator(squares, model, of_model, photos, settings.decoding)
+        measure = evaluate.compile_metrics(squares, model, of_model, photos, settings.decoding)
         results[name] = measure(network.variables)
     return results
 
@@ -90,7 +91,7 @@ def measure_constant(
         outputs = jnp.broadcast_to(chroma / task.CHROMA_SCALE, example.chroma.shape)
         return everywhere.measure(outputs, example, ARGMAX)
 
-    average = evaluate.averager(squares, everywhere, items, measure)
+    average = evaluate.compile_average(squares, everywhere, items, measure)
     return task.summarize(average(np.float32(chroma)))
 
 
@@ -103,9 +104,8 @@ def table(results: dict[str, dict[str, Any]], shown: dict[str, str] = SHOWN) -> 
     """
     had = {key for metrics in results.values() for key in metrics}
     shown = {key: head for key, head in shown.items() if key in had}
-    lines = [f"| | {' | '.join(shown.values())} |", f"|---|{'---:|' * len(shown)}"]
+    lines = []
     for name, metrics in results.items():
         cells = (metrics.get(key) for key in shown)
-        texts = ("" if x is None else f"{x:.4g}" for x in cells)
-        lines.append(f"| {name} | {' | '.join(texts)} |")
-    return "\n".join(lines)
+        lines.append([name, *("" if x is None else f"{x:.4g}" for x in cells)])
+    return tables.table(["", *shown.values()], lines, right=1).removesuffix("\n")

@@ -25,6 +25,7 @@ from colorjax.studies.claims import (
     judge,
     number,
 )
+from colorjax.studies.tables import table
 from colorjax.weights.runs import write_text
 
 METRICS_EXPLAINED = """\
@@ -210,16 +211,6 @@ def decodings_table(decodings: Sequence[dict[str, Any]]) -> str:
         "\nFrom one checkpoint a run. *annealed T* is the mean at the temperature T; *sample* is "
         "one draw.\n"
     )
-
-
-def table(head: Sequence[str], lines: Sequence[Sequence[str]], right: int | None = None) -> str:
-    """A Markdown table; columns from `right` on are aligned to the right."""
-
-    def line(cells):
-        return "| " + " | ".join(c.replace("\n", " ").replace("|", "\\|") for c in cells) + " |\n"
-
-    rule = ["---:" if right is not None and i >= right else "---" for i in range(len(head))]
-    return "".join(map(line, [head, rule, *lines]))
 
 
 def to_html(text: str, folder: Path) -> str:

@@ -157,7 +157,7 @@ def measure(folder: Path, decodings: dict[str, Changes]) -> None:
     source, squares = opening.open_source(settings.data), evaluate.squares_of(settings)
     items = source.test or source.holdout
     draw(settings, model, task, items, variables, folder)
-    average = evaluate.averager(
+    average = evaluate.compile_average(
         squares, task, items, partial(measure_all, model=model, task=task, ways=ways)
     )
     averages = split_names(average(variables))

@@ -9,6 +9,7 @@ import jax
 from colorjax.errors import UserError, check_choice
 from colorjax.pictures import image_io
 from colorjax.settings import Settings, as_dict, changed, complete
+from colorjax.studies.tables import table
 from colorjax.training import figures
 from colorjax.training.console import say
 from colorjax.training.going_on import InUse
@@ -94,15 +95,15 @@ def report(workdir: Path, runs: list[Changes], by: str) -> list[dict[str, Any]]:
         unfinished = {"run": run_name(changes), **changes, "status": "unfinished"}
         rows.append(read_json(path) if path.exists() else unfinished)
     finished = [row for row in rows if row["status"] == "finished"]
-    table = markdown(rows)
+    text = markdown(rows)
     if finished:
         best = min(finished, key=lambda row: row[by])
-        table += f"\nBest {by}: `{best['run']}`, {best[by]:.4g}\n"
+        text += f"\nBest {by}: `{best['run']}`, {best[by]:.4g}\n"
         x, *others = runs[0]
         image_io.write(workdir / "sweep.png", figures.plot_sweep(finished, x, others))
     write_json(workdir / "sweep.json", rows)
-    write_text(workdir / "sweep.md", table)
-    say(table)
+    write_text(workdir / "sweep.md", text)
+    say(text)
     return rows
 
 
@@ -110,11 +111,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     """A Markdown table with a column for every key; numbers to four digits."""
     columns = list(dict.fromkeys(name for row in rows for name in row if name != "run"))
 
-    def line(cells):
-        return "| " + " | ".join(cells) + " |\n"
-
     def cell(value):
-        return f"{value:.4g}" if isinstance(value, float) else str(value).replace("|", "\\|")
+        return f"{value:.4g}" if isinstance(value, float) else str(value)
 
-    head = line(columns) + line(["---"] * len(columns))
-    return head + "".join(line([cell(row.get(name, "")) for name in columns]) for row in rows)
+    return table(columns, [[cell(row.get(name, "")) for name in columns] for row in rows])

@@ -88,8 +88,8 @@ def open_run(
         position.get("meter", {}),
         clock.paced(batches),
         step,
-        measure=evaluate.evaluator(squares, model, task, source.holdout, settings.decoding),
-        draw=evaluate.drawer(settings, model, task, source),
+        measure=evaluate.compile_metrics(squares, model, task, source.holdout, settings.decoding),
+        draw=evaluate.compile_figure(settings, model, task, source),
         clock=clock,
         baseline=record["constant"],
     )

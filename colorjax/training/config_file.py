@@ -74,7 +74,7 @@ def configs_imported_from(folder: Path) -> Iterator[None]:
 
     It is no entry of sys.path, by which all else in its parent could be taken for other modules.
     """
-    before = _take_away()
+    before = _unload_configs()
     spec = spec_from_file_location(
         PACKAGE, folder / "__init__.py", submodule_search_locations=[str(folder)]
     )
@@ -85,10 +85,10 @@ def configs_imported_from(folder: Path) -> Iterator[None]:
             spec.loader.exec_module(package)
         yield
     finally:
-        _take_away()
+        _unload_configs()
         sys.modules.update(before)
 
 
-def _take_away() -> dict[str, ModuleType]:
+def _unload_configs() -> dict[str, ModuleType]:
     names = [name for name in sys.modules if name.partition(".")[0] == PACKAGE]
     return {name: sys.modules.pop(name) for name in names}

@@ -42,7 +42,7 @@ def squares_of(settings: Settings) -> Squares:
     return Squares(data.load_size, data.crop_size, batch_size, data.num_threads, data.fit)
 
 
-def averager(
+def compile_average(
     squares: Squares, task: Task, items: Sequence, measure: Measure
 ) -> Callable[[Any], dict[str, np.ndarray]]:
     """Compiles `measure` into a function of the variables: its mean over all `items`."""
@@ -61,7 +61,7 @@ def averager(
     return average
 
 
-def evaluator(
+def compile_metrics(
     squares: Squares, model: Colorizer, task: Task, items: Sequence, how: Decoding
 ) -> Callable[[Any], dict[str, float]]:
     """A function of the model's variables: every metric, averaged over the images of `items`."""
@@ -69,7 +69,7 @@ def evaluator(
     def measure(variables, example):
         return task.measure(predict(model, variables, example.gray), example, how)
 
-    average = averager(squares, task, items, measure)
+    average = compile_average(squares, task, items, measure)
     return lambda variables: summarize(average(variables))
 
 
@@ -83,18 +83,20 @@ def measure_baseline(
         cell = jax.tree.map(lambda x: x[:, :1, :1], example)
         return task.measure(task.constant(counts, cell), example, ARGMAX)
 
-    return summarize(averager(squares, task, items, measure)(np.float32(counts)))
+    return summarize(compile_average(squares, task, items, measure)(np.float32(counts)))
 
 
 def measure_bins(squares: Squares, task: Task, items: Sequence) -> Statistics:
     """Bin frequencies and means over the photographs of a training set."""
-    averages = averager(squares, task, items, lambda _, example: task.statistics(example))(0.0)
+    averages = compile_average(squares, task, items, lambda _, example: task.statistics(example))(
+        0.0
+    )
     counts, sums = (len(items) * averages[name] for name in ("counts", "sums"))
     means = np.asarray(bins.bin_means(counts, sums, task.binning.centers), np.float64)
     return Statistics(counts, means, float(averages["clipped"]), len(items))
 
 
-def drawer(
+def compile_figure(
     settings: Settings, model: Colorizer, task: Task, source: sources.Source
 ) -> Callable[[Any], np.ndarray]:
     """A function of the variables that draws gray | prediction | truth, uint8 [h, w, 3].
@@ -130,11 +132,11 @@ def evaluate(config: Any, workdir: Path) -> dict[str, float]:
     step, variables = runs.load_variables(workdir, model, averaged=settings.ema > 0)
     source, squares = open_source(settings.data), squares_of(settings)
     part, items = ("test", source.test) if source.test else ("hold-out", source.holdout)
-    metrics = evaluator(squares, model, task, items, settings.decoding)(variables)
+    metrics = compile_metrics(squares, model, task, items, settings.decoding)(variables)
     baseline = measure_baseline(squares, task, items, statistics.counts)
     if parallel.is_writer():
         (workdir / "figures").mkdir(exist_ok=True)
-        picture = drawer(settings, model, task, source)(variables)
+        picture = compile_figure(settings, model, task, source)(variables)
         image_io.write(workdir / "figures" / "eval.png", picture)
         runs.write_json(
             workdir / "eval.json",

@@ -46,10 +46,11 @@ def train(config: Any, workdir: Path) -> dict[str, float]:
         say(f"{workdir} has its {done} steps already: a larger num_steps goes on")
         return evaluate.evaluate(settings, workdir)
     except OSError as error:
-        raise UserError(sentence(workdir, error)) from error
+        raise UserError(disk_fault(workdir, error)) from error
 
 
-def sentence(workdir: Path, error: OSError) -> str:
+def disk_fault(workdir: Path, error: OSError) -> str:
+    """The sentence for a file of the run that cannot be read or written."""
     return f"{error.filename or workdir}: {error.strerror or error}"
 
 
@@ -97,7 +98,7 @@ def loop(
             if diverged:
                 raise UserError(diverged_sentence(run, step))
     except (OSError, UserError) as error:
-        raise UserError(rescued(run, step, state, meter, error)) from error
+        raise UserError(save_after_fault(run, step, state, meter, error)) from error
     return metrics, step
 
 
@@ -109,12 +110,12 @@ def diverged_sentence(run: Run, step: int) -> str:
     )
 
 
-def rescued(run: Run, step: int, state: TrainState, meter: Meter, error: Exception) -> str:
+def save_after_fault(run: Run, step: int, state: TrainState, meter: Meter, error: Exception) -> str:
     """What ended the loop after `step`, as a sentence; the steps that were done are saved first.
 
     Not with several processes, which would wait for those that the error has not reached.
     """
-    told = sentence(run.workdir, error) if isinstance(error, OSError) else str(error)
+    told = disk_fault(run.workdir, error) if isinstance(error, OSError) else str(error)
     if jax.process_count() > 1:
         return told
     try:

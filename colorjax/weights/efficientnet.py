@@ -69,11 +69,8 @@ def read_torch_file(published: Published, path: str | Path) -> Weights:
     counters = {name.replace("running_var", "num_batches_tracked") for name in shapes}
     store.check_names(published, path, shapes, state.keys() - (counters - shapes.keys()))
     for name, shape in shapes.items():
-        found = (state[name].shape, str(state[name].dtype))
-        if found != (shape, "float32"):
-            raise UserError(
-                f"{path}: {name} is {found[1]} of shape {found[0]}, want float32 of {shape}"
-            )
+        found = (str(state[name].dtype), *state[name].shape)
+        store.check_kind(path, name, found, ("float32", *shape))
     weights = {name: _folded(path, state, name) for name in published.shapes}
     for name, array in store.flat(weights).items():
         store.check_finite(path, f"layer {name}", array)
@@ -146,15 +143,6 @@ def _folded(path: Path, state: dict[str, np.ndarray], layer: str) -> dict[str, n
         }
 
 
-def is_genuine(weights: Weights) -> bool:
-    """Whether all arrays equal the published ones to the last bit."""
-    return store.arrays_sha256(weights) == _PUBLISHED_SHA256
-
-
-def _share(weights: Weights) -> str:
-    return "the published arrays" if is_genuine(weights) else "not the published arrays"
-
-
 PUBLISHED = Published(
     network="EfficientNet-Lite0",
     shapes=layer_shapes(classifier=True),
@@ -165,5 +153,5 @@ PUBLISHED = Published(
     url=URL,
     md5=next(iter(PUBLISHED_MD5)),
     md5s=PUBLISHED_MD5,
-    share=_share,
+    share=store.all_or_none(_PUBLISHED_SHA256),
 )

@@ -9,7 +9,7 @@ https://github.com/rcmalli/keras-squeezenet (MIT) brought to Keras: trained on B
 
 from colorjax.models.squeezenet import layer_shapes
 from colorjax.weights import keras_file, store
-from colorjax.weights.store import Published, Weights
+from colorjax.weights.store import Published
 
 URL = (
     "https://github.com/rcmalli/keras-squeezenet/releases/download/v1.0/"
@@ -22,15 +22,6 @@ PUBLISHED_MD5 = {
 _PUBLISHED_SHA256 = "31b66f6e4595ec9b63a9a595d6d4d3cc2d485df9cd71e91b519be889d2a5ac93"
 
 
-def is_genuine(weights: Weights) -> bool:
-    """Whether all arrays equal the published ones to the last bit."""
-    return store.arrays_sha256(weights) == _PUBLISHED_SHA256
-
-
-def _share(weights: Weights) -> str:
-    return "the published arrays" if is_genuine(weights) else "not the published arrays"
-
-
 PUBLISHED = Published(
     network="SqueezeNet",
     shapes=layer_shapes(),
@@ -41,7 +32,7 @@ PUBLISHED = Published(
     url=URL,
     md5=next(iter(PUBLISHED_MD5)),
     md5s=PUBLISHED_MD5,
-    share=_share,
+    share=store.all_or_none(_PUBLISHED_SHA256),
     first="conv1",
     left_out=("conv10",),
 )

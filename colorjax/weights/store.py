@@ -59,6 +59,14 @@ def _and_more(names: list[str]) -> str:
     return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
 
 
+def check_kind(path: Path, name: str, found: tuple, wanted: tuple) -> None:
+    """Raises UserError unless an array has the type and sides that are wanted: ("F32", 3, 3)."""
+    if found != wanted:
+        raise UserError(
+            f"{path}: {name} is {found[0]} of shape {found[1:]}, want {wanted[0]} of {wanted[1:]}"
+        )
+
+
 def check_finite(path: Path, what: str, array: np.ndarray) -> None:
     """Raises UserError, which says `what` the array is, if it holds NaN or infinity."""
     bad = np.count_nonzero(~np.isfinite(array))
@@ -134,9 +142,7 @@ def open_safetensors(path: Path, format: str, what: str, hint: str) -> safe_open
 
 def _load_array(path: Path, file: safe_open, name: str, shape: tuple[int, ...]) -> np.ndarray:
     header = file.get_slice(name)
-    found = (tuple(header.get_shape()), header.get_dtype())
-    if found != (shape, "F32"):
-        raise UserError(f"{path}: {name} is {found[1]} of shape {found[0]}, want F32 of {shape}")
+    check_kind(path, name, (header.get_dtype(), *header.get_shape()), ("F32", *shape))
     array = file.get_tensor(name)
     check_finite(path, f"layer {name}", array)
     return array
@@ -153,6 +159,13 @@ def arrays_sha256(weights: Weights) -> str:
     for _, array in sorted(flat(weights).items()):
         digest.update(np.ascontiguousarray(array, "<f4").data)
     return digest.hexdigest()
+
+
+def all_or_none(sha256: str) -> Callable[[Weights], str]:
+    """A `Published.share` of arrays whose `arrays_sha256` is known: they equal them all, or not."""
+    return lambda weights: (
+        "the published arrays" if arrays_sha256(weights) == sha256 else "not the published arrays"
+    )
 
 
 def file_hash(path: str | Path, algorithm: str) -> str:
