@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from colorjax.ops import bins, color, decoding, losses, metrics, resample
+from colorjax.ops.arrays import AnyArray
 from colorjax.ops.bins import Binning
 from colorjax.ops.spaces import FULL_SCALE, SPACES, Space, difference, wrap
 from colorjax.settings import ARGMAX, Decoding
@@ -59,8 +60,8 @@ def classification(
     binning: Binning = LUV_BINS,
     space: Space = SPACES["luv"],
     *,
-    values: jax.Array | None = None,
-    weights: jax.Array | None = None,
+    values: AnyArray | None = None,
+    weights: AnyArray | None = None,
     softness: float = 0.0,
 ) -> Task:
     """Chroma classified into the bins of `binning`, G groups of Q: outputs [b, h, w, G, Q].
