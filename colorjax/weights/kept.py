@@ -53,15 +53,18 @@ def folder() -> Path | None:
 def read(name: str) -> bytes | None:
     """What `write` kept under a name; None if there is nothing, or it is damaged."""
     place = folder()
+    if place is None:
+        return None
+    path = place / (name + SUFFIX)
     try:
-        content = (place / (name + SUFFIX)).read_bytes() if place else b""
+        content = path.read_bytes()
     except OSError:
         return None
     digest, body = content[:_DIGEST], content[_DIGEST:]
     if hashlib.sha256(body).digest() != digest:
         return None
     with contextlib.suppress(OSError):  # a folder of another user's
-        os.utime(place / (name + SUFFIX))
+        os.utime(path)
     return zlib.decompress(body)
 
 
