@@ -21,6 +21,7 @@ SECTIONS = {
     "memory": "their peak memory in a training step",
     "colors": "RGB to CIELUV and back: ours, scikit-image, OpenCV, kornia",
     "loader": "images a second of the loader, of training, and of both together",
+    "startup": "the command and a script, from the prompt to the file, in processor time",
     "latency": "imports, and the first training step with and without the compilation cache",
     "devices": "the training step on 1, 2, 4, 8 devices",
     "release": "the released model's training step, its depthwise layers and its loss",

@@ -104,10 +104,10 @@ def child(module: str, arguments: dict[str, Any], **environment: str) -> dict[st
     return json.loads(run([sys.executable, "-m", module, json.dumps(arguments)], **environment))
 
 
-def run(command: list[str], **environment: str) -> str:
-    """The last line that a command prints, run from the root; RuntimeError if it fails."""
+def run(command: list[str], folder: Path = ROOT, **environment: str) -> str:
+    """The last line that a command prints, run in a folder; RuntimeError if it fails."""
     done = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True
+        command, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True
     )
     if done.returncode:
         ending = "\n".join(done.stderr.splitlines()[-8:])

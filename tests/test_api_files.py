@@ -65,6 +65,19 @@ def test_a_saved_image_carries_what_the_photo_did(tmp_path):
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "same.png")), np.asarray(rgba))
 
 
+def test_after_a_warm_up_pictures_of_those_proportions_compile_nothing(model):
+    colorizer = api.Colorizer(model)
+    colorizer.warm_up((60, 48), decode="mean")
+    painter = colorizer._painter
+    compiled = [set(one.compiled) for one in (painter.score, painter.decode, painter.join)]
+    colorizer.colorize_arrays([np.zeros((96, 120), np.uint8)], decode="mean")
+    assert [set(one.compiled) for one in (painter.score, painter.decode, painter.join)] == compiled
+    with pytest.raises(UserError, match="width is 0, want at least 1"):
+        colorizer.warm_up((0, 48))
+    with pytest.raises(UserError, match="decode is 'best'"):
+        colorizer.warm_up(decode="best")
+
+
 def test_a_target_that_cannot_be_written_is_told_before_the_work(colorizer, monkeypatch):
     monkeypatch.setattr(api, "colorize", None)
     with pytest.raises(UserError, match="new.xyz: photos are written as"):

@@ -8,7 +8,17 @@ import pytest
 from numpy.testing import assert_allclose
 
 from benchmarks import __main__ as benchmarks
-from benchmarks import ceiling, colors, contender, harness, jax_peer, loader, networks, report
+from benchmarks import (
+    ceiling,
+    colors,
+    contender,
+    harness,
+    jax_peer,
+    loader,
+    networks,
+    report,
+    startup,
+)
 from benchmarks.settings import OBJECTIVES, Settings
 
 TINY = Settings(size=16, batch=2, width=1 / 16, repeats=1, megapixels=0.01, images=1)
@@ -172,3 +182,24 @@ def test_the_script_for_gpus_names_what_there_was_no_time_for(tmp_path):
         "batch32_bfloat16",
         "batch32_float32",
     ]
+
+
+def test_starts_are_measured_in_processor_time_and_a_failed_one_is_told(tmp_path):
+    def seconds(code):
+        return startup.processor_seconds([sys.executable, "-c", code], tmp_path, "cache")
+
+    idle, busy = seconds("import time; time.sleep(1)"), seconds("sum(range(2 * 10**7))")
+    assert 0 < idle < 0.5 and busy > idle
+    with pytest.raises(RuntimeError, match="no luck"):
+        seconds("raise SystemExit('no luck')")
+
+
+def test_starts_are_those_of_this_checkout_with_a_cache_of_their_own(tmp_path):
+    startup.contenders(tmp_path)["colorjax --version"]()
+    code = (
+        "import os, pathlib, colorjax; pathlib.Path('where').write_text("
+        "os.environ['COLORJAX_HOME'] + ' ' + colorjax.__file__)"
+    )
+    startup.processor_seconds([sys.executable, "-c", code], tmp_path, "cache_9")
+    home, module = (tmp_path / "where").read_text().split()
+    assert home == str(tmp_path / "cache_9") and module.startswith(str(harness.ROOT))

@@ -241,14 +241,25 @@ def test_a_model_or_device_that_is_not_there_is_one_sentence(model, tmp_path):
     assert result.exit_code == 2 and "device is 'gpu:7'" in result.stderr
 
 
-def test_help_shows_examples_without_loading_jax():
+@pytest.mark.parametrize(
+    ("argument", "status", "said"),
+    [
+        ("--help", 0, "colorjax photo.jpg --samples 4"),
+        ("--version", 0, "colorjax, version"),
+        ("mesure", 2, "did you mean 'measure'?"),
+    ],
+)
+def test_help_version_and_a_mistyped_name_load_nothing_that_takes_long(argument, status, said):
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "colorjax", "--help"],
+        [sys.executable, "-X", "importtime", "-m", "colorjax", argument],
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 0 and "colorjax photo.jpg --samples 4" in done.stdout
-    assert "jaxlib" not in done.stderr
+    assert done.returncode == status and said in done.stdout + done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
+    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
+    heavy = "jax jaxlib flax numpy PIL tqdm safetensors jaxtyping gradio matplotlib optax orbax"
+    assert "click" in loaded and not loaded & set(heavy.split())
 
 
 def test_choices_are_those_of_the_library():

@@ -69,13 +69,12 @@ def test_many_sizes_share_few_programs():
     painter = colorize.open_painter(tiny_network())
     rng = np.random.default_rng(0)
     sizes = [(int(h), int(w)) for h, w in rng.integers(90, 200, (12, 2))]
-    before = painter.color_tile._cache_size()  # one function has one cache, whoever compiles it
     for size in sizes:
         only(painter, picture(*size))
     shapes = {colorize.network_shape(*size, painter.size) for size in sizes}
     assert len(set(sizes)) == 12 and len(shapes) < 8
-    assert painter.score._cache_size() == painter.decode._cache_size() == len(shapes)
-    assert painter.color_tile._cache_size() - before <= len(shapes)
+    assert len(painter.score.compiled) == len(painter.decode.compiled) == len(shapes)
+    assert len(painter.color_tile.compiled) <= len(shapes)
 
 
 def test_shapes_of_the_network_have_the_photos_proportions_and_the_size_asked_for():

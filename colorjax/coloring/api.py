@@ -29,12 +29,18 @@ from colorjax.weights.released import load_network
 
 Picture = str | os.PathLike | bytes | bytearray | memoryview | BinaryIO | Image.Image | np.ndarray
 ERRORS = ("raise", "return")
+USUAL_SIZES = ((600, 400), (400, 600), (400, 300), (300, 400))
 # The process in which JAX was first used here; nothing until then.
 _at_home: list[int] = []
 
 
 class Colorizer:
     """A trained network, ready to colour; programs are compiled once and then used again.
+
+    Other processes use them too: they are kept where jax was told to keep programs, or else in the
+    user's cache folder (or $COLORJAX_HOME), and no setting of jax is touched. There are programs
+    for each of some eight proportions that photographs are shown to the network in, and for each
+    way of decoding; `warm_up` makes them ready beforehand.
 
     May be called from several threads. Pickled, it is its arguments: another process loads the
     model again, and compiles its own programs. Processes must be spawned: one that is forked from a
@@ -94,6 +100,27 @@ class Colorizer:
         """How far rare colours are favoured unless told; None if training was not rebalanced."""
         own = own_decoding(self._painter.network)
         return own.rebalance if own and rebalanced(self._painter.network) else None
+
+    def warm_up(self, *sizes: tuple[int, int], **settings) -> None:
+        """Makes programs ready, so that the first picture takes no longer than the next.
+
+        Args:
+          sizes: (width, height) of pictures to come; of each, what counts is its proportions.
+            Those of a photograph of 3:2 and of 4:3, upright and lying, unless given.
+          settings: those of `colorize`.
+
+        Raises:
+          UserError: a setting is wrong, or a size is too small.
+        """
+        chosen = Settings(**settings)
+        check_settings(chosen, self._painter.network)
+        for width, height in sizes or USUAL_SIZES:
+            check_at_least("width", width, 1)
+            check_at_least("height", height, 1)
+            # Bright and dark in turn, as borders of one gray would be set aside.
+            rows, columns = np.indices((height, width))
+            gray = ((rows + columns) % 2 * 255).astype(np.uint8)
+            self._results([_array(gray)], [chosen])
 
     def colorize(
         self,

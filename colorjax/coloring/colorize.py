@@ -8,7 +8,7 @@ that a folder of a thousand sizes compiles a handful of times.
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import product
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,12 +18,15 @@ from PIL import Image
 from colorjax.coloring import borders, memory
 from colorjax.coloring.settings import Settings, check_settings
 from colorjax.errors import UserError, check_at_least
-from colorjax.models.build import build_model, build_task
-from colorjax.models.task import Task, cell_means
+from colorjax.models.task import Statistics, cell_means
 from colorjax.ops import color, resample
+from colorjax.ops.arrays import AnyArray
 from colorjax.ops.spaces import SPACES
 from colorjax.pictures import image_io
-from colorjax.settings import Decoding
+from colorjax.settings import Decoding, as_dict
+from colorjax.settings import Settings as Config
+from colorjax.weights import devices
+from colorjax.weights.programs import Program
 from colorjax.weights.released import Network
 
 # Sides of the network's input are multiples of this, as every encoder here wants.
@@ -63,18 +66,20 @@ class Painter(NamedTuple):
     network: Network
     size: int
     batch_size: int
-    score: Any  # variables, uint8 [b, h, w, 3] -> Scores
+    score: Program  # variables, uint8 [b, h, w, 3] -> Scores
     # Scores, temperature, rebalance, saturation, seed, method, edges -> fits [b, h, w, 6]
-    decode: Any
+    decode: Program
     # Fits of one picture, tile of 8 or 16 bits, where its rows and columns lie on them -> the tile
     # in colour, of as many bits.
-    color_tile: Any
+    color_tile: Program
 
 
 def open_painter(
     network: Network, *, size: int | None = None, batch_size: int | None = None
 ) -> Painter:
-    """Makes ready to colorize; programs are compiled when they are first wanted.
+    """Makes ready to colorize; programs are compiled when they are first wanted, and kept.
+
+    All of it is done by the device that is jax's default while this is called.
 
     Args:
       network: what colours.
@@ -89,20 +94,21 @@ def open_painter(
     size = network.config.data.load_size if size is None else size
     check_at_least("size", size, QUANTUM)
     memory.check_size(size)
+    device = devices.default_device()
     if batch_size is None:
-        batch_size = 1 if jax.default_backend() == "cpu" else 8
+        batch_size = 1 if device.platform == "cpu" else 8
     check_at_least("batch_size", batch_size, 1)
-    model = build_model(network.config)
+    config, statistics = network.config, network.statistics
+    facts = (as_dict(config), statistics.counts.tolist(), statistics.means.tolist())
     return Painter(
-        network,
+        network._replace(variables=jax.device_put(network.variables, device)),
         size,
         batch_size,
-        score=jax.jit(partial(_score, model, SPACES[network.config.space])),
-        decode=jax.jit(
-            partial(_decode, build_task(network.config, network.statistics), network.config.space),
-            static_argnames=("method", "edges"),
+        score=Program(partial(_score, config), device, facts=facts[0]),
+        decode=Program(
+            partial(_decode, config, statistics), device, facts=facts, static=("method", "edges")
         ),
-        color_tile=jax.jit(_color_tile),
+        color_tile=Program(_color_tile, device),
     )
 
 
@@ -140,7 +146,8 @@ def colorize(
             chosen = members[start : start + painter.batch_size]
             small = np.stack([_resized(photos[i][boxes[i].inside], shape) for i in chosen])
             scores = painter.score(painter.network.variables, _padded(small, painter.batch_size))
-            fits = [_decoded(painter, scores, one) for one in settings]
+            # On the host, where to take one of them is no program to compile.
+            fits = [np.asarray(_decoded(painter, scores, one)) for one in settings]
             for place, i in enumerate(chosen):
                 yield i, [framed(painter, fit[place], photos[i], boxes[i]) for fit in fits]
 
@@ -173,7 +180,7 @@ def network_shape(height: int, width: int, size: int) -> tuple[int, int]:
     return rows * QUANTUM, columns * QUANTUM
 
 
-def framed(painter: Painter, fits: jax.Array, rgb: np.ndarray, box: borders.Box) -> np.ndarray:
+def framed(painter: Painter, fits: AnyArray, rgb: np.ndarray, box: borders.Box) -> np.ndarray:
     """A photo whose `box` is coloured from fits [h, w, 6], and gray around: of its bits.
 
     The gray is that of its luminance, as if no chroma had been found.
@@ -183,11 +190,11 @@ def framed(painter: Painter, fits: jax.Array, rgb: np.ndarray, box: borders.Box)
     result = np.empty_like(rgb)
     result[box.inside] = full_size(painter, fits, rgb[box.inside])
     for strip in borders.strips(rgb, box):
-        result[strip] = full_size(painter, jnp.zeros_like(fits), rgb[strip])
+        result[strip] = full_size(painter, np.zeros_like(fits), rgb[strip])
     return result
 
 
-def full_size(painter: Painter, fits: jax.Array, rgb: np.ndarray) -> np.ndarray:
+def full_size(painter: Painter, fits: AnyArray, rgb: np.ndarray) -> np.ndarray:
     """Joins a photo's own luminance with chroma from fits [h, w, 6]: [height, width, 3] as it is.
 
     Photo and result have 8 bits, or both 16.
@@ -195,6 +202,7 @@ def full_size(painter: Painter, fits: jax.Array, rgb: np.ndarray) -> np.ndarray:
     height, width, _ = rgb.shape
     result = np.empty_like(rgb)
     coarse_height, coarse_width, _ = fits.shape
+    fits = jax.device_put(fits)  # once, and not for each tile
     under_way: list[tuple[slice, slice, jax.Array]] = []
 
     def settle():
@@ -253,25 +261,27 @@ def _decoded(painter: Painter, scores: Scores, settings: Settings) -> jax.Array:
     share = own.rebalance if settings.rebalance is None else settings.rebalance
     return painter.decode(
         scores,
-        jnp.float32(settings.temperature or own.temperature),
-        jnp.float32(share),
-        jnp.float32(settings.saturation),
-        jnp.uint32(settings.seed),
+        np.float32(settings.temperature or own.temperature),
+        np.float32(share),
+        np.float32(settings.saturation),
+        np.uint32(settings.seed),
         method=settings.decode or own.method,
         edges=settings.edges,
     )
 
 
-def _score(model, space, variables, rgb_u8) -> Scores:
-    gray, lightness, _ = space.split(rgb_u8)
-    outputs = model.apply(variables, gray)
+def _score(config: Config, variables, rgb_u8) -> Scores:
+    from colorjax.models.build import build_model  # loads flax, where nothing is traced in vain
+
+    gray, lightness, _ = SPACES[config.space].split(rgb_u8)
+    outputs = build_model(config).apply(variables, gray)
     true_lightness, width = color.rgb_u8_to_luv(rgb_u8)[..., :1], outputs.shape[2]
     return Scores(outputs, *(cell_means(x, width) for x in (true_lightness, lightness)))
 
 
 def _decode(
-    task: Task,
-    space: str,
+    config: Config,
+    statistics: Statistics,
     scores: Scores,
     temperature,
     rebalance,
@@ -281,9 +291,12 @@ def _decode(
     edges: str,
 ) -> jax.Array:
     """CIELUV chroma, whatever the network's space, made ready to be enlarged."""
+    from colorjax.models.build import build_task  # as in `_score`
+
+    task = build_task(config, statistics)
     how = Decoding(method=method, temperature=temperature, seed=seed, rebalance=rebalance)
     chroma = task.decode(scores.outputs, how)
-    if space != "luv":
+    if config.space != "luv":
         chroma = color.rgb_to_luv(task.colors(scores.space_lightness, chroma))[..., 1:]
     chroma = chroma * saturation
     if edges == "bilinear":

@@ -54,12 +54,10 @@ def painter_of(options: dict[str, Any]) -> Any:
     import jax
 
     from colorjax.coloring.colorize import open_painter
-    from colorjax.weights import devices
     from colorjax.weights.devices import pick_device
     from colorjax.weights.released import load_network
 
     jax.config.update("jax_default_device", pick_device(options["device"]))
-    devices.keep_compiled_programs()
     return open_painter(load_network(options["model"]), size=options["size"])
 
 

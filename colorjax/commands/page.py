@@ -61,10 +61,8 @@ def demo(
                 raise
             raise UserError("the page needs gradio: pip install 'colorjax[demo]'") from error
         from colorjax.coloring.api import Colorizer
-        from colorjax.weights import devices
 
         server.check_names(root_path, allow_hosts)
-        devices.keep_compiled_programs()
         say("loading the network, which takes some seconds")
         server.serve(
             Colorizer(**options),

@@ -5,6 +5,7 @@ from typing import Any, cast
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from colorjax.errors import UserError, check_choice
 from colorjax.models import colorizer, task
@@ -96,7 +97,7 @@ def build_task(settings: Settings, statistics: Statistics | None) -> task.Task:
         )
     values = weights = None
     if statistics and settings.bins.value == "mean":
-        values = jnp.reshape(jnp.asarray(statistics.means, jnp.float32), binning.centers.shape)
+        values = np.reshape(np.asarray(statistics.means, np.float32), binning.centers.shape)
     if statistics and settings.rebalance.enabled:
         _, weights = task.rebalancing(
             statistics.counts, binning, space, settings.rebalance.uniform, settings.rebalance.sigma

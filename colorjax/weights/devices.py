@@ -33,6 +33,14 @@ def keep_compiled_programs() -> None:
     warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
 
 
+def default_device() -> jax.Device:
+    """The one that computes unless told: of `jax.default_device`, else this process's first."""
+    chosen = jax.config.jax_default_device  # type: ignore[attr-defined]
+    if chosen is None or isinstance(chosen, str):
+        return jax.local_devices(backend=chosen)[0]
+    return chosen
+
+
 def pick_device(name: str | None) -> jax.Device:
     """The device called cpu, gpu or gpu:1 and so on; the best there is for None.
 

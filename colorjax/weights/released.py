@@ -11,14 +11,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from flax.traverse_util import unflatten_dict
 
 from colorjax.errors import UserError
-from colorjax.models.build import build_binning, build_model, build_task, variable_shapes
 from colorjax.models.task import Statistics
 from colorjax.settings import Settings, complete
-from colorjax.weights import devices, runs
-from colorjax.weights.store import check_finite, flat, open_safetensors
+from colorjax.weights import devices, kept, runs
+from colorjax.weights.store import check_finite, flat, nested, open_safetensors
 
 RELEASED = Path(__file__).parent.parent / "released" / "colorjax.safetensors"
 WHAT = "a model of colorjax"
@@ -61,7 +59,7 @@ def load(file: str | os.PathLike) -> Network:
     for name, array in arrays.items():
         check_finite(path, name, array)
     wide = {name: array.astype(np.float32) for name, array in arrays.items()}
-    return Network(settings, statistics, devices.place(unflatten_dict(wide, sep="/")))
+    return Network(settings, statistics, devices.place(nested(wide)))
 
 
 def load_network(model: str | os.PathLike | None = None) -> Network:
@@ -76,6 +74,8 @@ def load_network(model: str | os.PathLike | None = None) -> Network:
     """
     path = RELEASED if model is None else Path(model)
     if path.is_dir():
+        from colorjax.models.build import build_model  # loads flax, for released files in vain
+
         settings = runs.read_settings(path)
         averaged = settings.ema > 0
         _, variables = runs.load_variables(path, build_model(settings), averaged=averaged)
@@ -99,18 +99,32 @@ def _described(path: Path, metadata: dict[str, str]) -> tuple[Settings, Statisti
     try:
         settings = complete(json.loads(metadata["config"]))
         statistics = runs.as_statistics(json.loads(metadata["statistics"]))
-        centers = build_binning(settings.bins, settings.space).centers
-        shapes = statistics.counts.shape, statistics.means.shape
-        if shapes != (centers.shape[:2], centers.shape):
-            raise ValueError(f"statistics of shapes {shapes} for bins of shape {centers.shape}")
-        build_task(settings, statistics)
-        wanted = variable_shapes(build_model(settings))
+        name = kept.name("shapes", metadata["config"], metadata["statistics"])
+        content = kept.read(name)
+        shapes = json.loads(content) if content else _checked_shapes(settings, statistics)
     except (UserError, ValueError, KeyError, AttributeError, TypeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
             f"{path}: its config or statistics are not colorjax's ({reason})"
         ) from error
-    return settings, statistics, {name: tuple(x.shape) for name, x in flat(wanted).items()}
+    if not content:
+        kept.write(name, json.dumps(shapes).encode())
+    return settings, statistics, {name: tuple(shape) for name, shape in shapes.items()}
+
+
+def _checked_shapes(settings: Settings, statistics: Statistics) -> dict[str, tuple[int, ...]]:
+    """Of the network's variables; raises ValueError or UserError for what makes no network.
+
+    Takes longer than all else that is done to load a file, as it traces the network.
+    """
+    from colorjax.models.build import build_binning, build_model, build_task, variable_shapes
+
+    centers = build_binning(settings.bins, settings.space).centers
+    shapes = statistics.counts.shape, statistics.means.shape
+    if shapes != (centers.shape[:2], centers.shape):
+        raise ValueError(f"statistics of shapes {shapes} for bins of shape {centers.shape}")
+    build_task(settings, statistics)
+    return {name: x.shape for name, x in flat(variable_shapes(build_model(settings))).items()}
 
 
 def check_shapes(path: Path, found: dict[str, tuple], wanted: dict[str, tuple]) -> None:

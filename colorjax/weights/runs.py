@@ -7,18 +7,18 @@ line a measurement); the checkpoints are those of `weights.checkpoint`.
 import contextlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from flax.traverse_util import flatten_dict
 
 from colorjax.errors import UserError
-from colorjax.models.build import variable_shapes
-from colorjax.models.colorizer import Colorizer
 from colorjax.models.task import Statistics
 from colorjax.pictures import files
 from colorjax.settings import Settings, as_dict, complete
 from colorjax.weights import devices
+
+if TYPE_CHECKING:
+    from colorjax.models.colorizer import Colorizer
 
 METRICS = "metrics.jsonl"
 BEST_METRIC = "loss"  # of the hold-out, the lower the better
@@ -96,11 +96,12 @@ def write_text(path: Path, text: str) -> None:
         aside.write_text(text)
 
 
-def load_variables(workdir: Path, model: Colorizer, *, averaged: bool) -> tuple[int, Any]:
+def load_variables(workdir: Path, model: "Colorizer", *, averaged: bool) -> tuple[int, Any]:
     """The step and the model's variables of a run's best checkpoint, else of its newest.
 
     Of a run that keeps an average of them, the average.
     """
+    from colorjax.models.build import variable_shapes
     from colorjax.weights import checkpoint  # takes a second to import, for released files in vain
 
     manager = checkpoint.open_manager(workdir, best_metric=BEST_METRIC, read_only=True)
@@ -113,4 +114,6 @@ def load_variables(workdir: Path, model: Colorizer, *, averaged: bool) -> tuple[
 
 def flatten(tree: dict[str, Any]) -> dict[str, Any]:
     """{"a": {"b": 1}} -> {"a.b": 1}."""
+    from flax.traverse_util import flatten_dict
+
     return flatten_dict(tree, sep=".")

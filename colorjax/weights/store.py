@@ -5,12 +5,11 @@ float32 [out]} for all convolutions, the inputs of the first in RGB order (Keras
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from flax.traverse_util import flatten_dict
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_safetensors
 
@@ -150,7 +149,28 @@ def _load_array(path: Path, file: safe_open, name: str, shape: tuple[int, ...]) 
 
 def flat(tree: Mapping[str, Any]) -> dict[str, Any]:
     """{layer: {part: array}} -> {"layer/part": array}, at any depth."""
-    return flatten_dict(tree, sep="/")
+    # Not by flax, which takes long to import, and is not needed where nothing is compiled.
+    return dict(_leaves(tree, ""))
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, part in tree.items():
+        if isinstance(part, Mapping):
+            yield from _leaves(part, f"{prefix}{name}/")
+        else:
+            yield f"{prefix}{name}", part
+
+
+def nested(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """{"layer/part": array} -> {layer: {part: array}}, which `flat` takes back."""
+    tree: dict[str, Any] = {}
+    for path, array in arrays.items():
+        *layers, name = path.split("/")
+        branch = tree
+        for layer in layers:
+            branch = branch.setdefault(layer, {})
+        branch[name] = array
+    return tree
 
 
 def arrays_sha256(weights: Weights) -> str:

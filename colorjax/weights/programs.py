@@ -1,0 +1,124 @@
+"""Functions compiled for one device, once for each kind of arguments, and kept from then on.
+
+jax has a cache of its own, which saves the compiling. Here tracing is saved too, which takes as
+long as jax's import, and no setting of the process's jax is touched.
+"""
+
+import functools
+import os
+import pickle
+import platform
+import threading
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import jaxlib
+from jax.experimental import serialize_executable
+
+from colorjax.weights import kept
+
+
+class Program:
+    """A function of arrays that is compiled when it is first wanted; threads may share it.
+
+    Attributes:
+      compiled: a program for each kind of arguments that it was called with.
+    """
+
+    def __init__(
+        self,
+        function: Callable,
+        device: jax.Device,
+        *,
+        facts: object = None,
+        static: Sequence[str] = (),
+    ):
+        """Compiles nothing yet.
+
+        Args:
+          function: of pytrees of arrays, by place, and of `static` choices, by name.
+          device: computes; arguments are copied to it.
+          facts: what the function depends on besides its code and arguments; its repr says it all.
+          static: names of arguments that are no arrays, each value of which has its own program.
+        """
+        self.compiled: dict[Any, Callable] = {}
+        self._jitted = jax.jit(function, static_argnames=tuple(static))
+        self._device = device
+        # A partial of a function has no name of its own.
+        self._facts = (getattr(function, "func", function).__name__, facts)
+        self._lock = threading.Lock()
+
+    def __call__(self, *arguments: Any, **choices: Any) -> Any:
+        arguments = jax.device_put(arguments, self._device)
+        leaves, tree = jax.tree.flatten(arguments)
+        shapes = tuple((x.shape, x.dtype.name, x.weak_type) for x in leaves)
+        kind = (tree, shapes, tuple(sorted(choices.items())))
+        if kind not in self.compiled:
+            with self._lock:
+                if kind not in self.compiled:
+                    self.compiled[kind] = self._made(kind, arguments, choices)
+        return self.compiled[kind](*arguments)
+
+    def _made(self, kind: tuple, arguments: tuple, choices: dict[str, Any]) -> Callable:
+        name = kept.name(self._facts, kind, _circumstances(self._device))
+        if (found := _loaded(name, self._device)) is not None:
+            return found
+        compiled = self._jitted.lower(*arguments, **choices).compile()
+        try:
+            content = pickle.dumps(serialize_executable.serialize(compiled))
+        except Exception:  # of whatever kind: not every device's programs can be kept
+            return compiled
+        kept.write(name, content)
+        return compiled
+
+
+def _loaded(name: str, device: jax.Device) -> Callable | None:
+    content = kept.read(name)
+    if content is None:
+        return None
+    try:
+        parts = pickle.loads(content)
+        return serialize_executable.deserialize_and_load(
+            *parts, backend=device.client, execution_devices=[device]
+        )
+    except Exception:  # of whatever kind: it is compiled again, and says then what is wrong
+        return None
+
+
+def _circumstances(device: jax.Device) -> tuple:
+    """All that decides which machine code comes of a function, but for itself."""
+    config = jax.config
+    settings = [
+        (name, str(getattr(config, name, None)))
+        for name in sorted(config.values)
+        if "cache" not in name and name != "jax_default_device"
+    ]
+    return (
+        _versions(),
+        (device.platform, device.device_kind, device.id, device.client.platform_version),
+        _processor(),
+        os.environ.get("XLA_FLAGS"),
+        settings,
+    )
+
+
+@functools.cache
+def _versions() -> tuple[str, ...]:
+    # flax is told by its metadata, as it is not imported where nothing is traced.
+    return (jax.__version__, jaxlib.__version__, version("flax"))
+
+
+@functools.cache
+def _processor() -> tuple:
+    """The processor's kind, what instructions it has, and how many of it there are."""
+    try:
+        with Path("/proc/cpuinfo").open() as file:
+            lines = file.read(16_384).splitlines()
+    except OSError:  # not Linux
+        lines = [platform.processor()]
+    told = ("flags", "Features", "model name")
+    found = sorted({line for line in lines if line.startswith(told) or len(lines) == 1})
+    return (platform.machine(), os.cpu_count(), found)

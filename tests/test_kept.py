@@ -1,0 +1,139 @@
+"""What one process has compiled, the next one loads; what is damaged is compiled again."""
+
+import os
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from colorjax.weights import kept, programs
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Where programs are kept for the length of a test."""
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path))
+    yield tmp_path
+    jax.config.update("jax_compilation_cache_dir", before)
+
+
+def counted():
+    """A function, and how often it was traced."""
+    traced = []
+
+    def scaled(tree, by, *, sign="plus"):
+        traced.append(sign)
+        return {"result": (tree["x"] * by if sign == "plus" else tree["x"] * -by)}
+
+    return scaled, traced
+
+
+def opened(facts=None):
+    function, traced = counted()
+    program = programs.Program(function, jax.local_devices()[0], facts=facts, static=["sign"])
+    return program, traced
+
+
+X = {"x": np.arange(4, dtype=np.float32)}
+
+
+def test_a_program_is_traced_once_for_each_kind_of_arguments_and_choices(folder):
+    program, traced = opened()
+    for by in (2.0, 3.0):
+        assert program(X, np.float32(by))["result"].tolist() == [0, by, 2 * by, 3 * by]
+    assert program(X, np.float32(2), sign="minus")["result"].tolist() == [0, -2, -4, -6]
+    program({"x": np.zeros(3, np.float32)}, np.float32(2))
+    assert traced == ["plus", "minus", "plus"] and len(program.compiled) == 3
+
+
+def test_what_was_kept_is_not_traced_again_and_gives_the_same(folder):
+    first = opened()[0](X, np.float32(2))["result"]
+    program, traced = opened()
+    assert program(X, np.float32(2))["result"].tolist() == first.tolist() and not traced
+    assert len(list(folder.glob("*.kept"))) == 1
+
+
+@pytest.mark.parametrize("change", ["facts", "config", "flags", "sources"])
+def test_what_follows_from_something_else_is_compiled_anew(folder, monkeypatch, change):
+    opened()[0](X, np.float32(2))
+    if change == "flags":
+        monkeypatch.setenv("XLA_FLAGS", os.environ.get("XLA_FLAGS", "") + " ")
+    if change == "sources":
+        monkeypatch.setattr(kept, "sources", lambda: "others")
+    precision = "float32" if change == "config" else None
+    with jax.default_matmul_precision(precision):
+        program, traced = opened("others" if change == "facts" else None)
+        program(X, np.float32(2))
+    assert traced == ["plus"]
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "of another kind"])
+def test_a_damaged_program_is_never_used_and_is_replaced(folder, damage):
+    opened()[0](X, np.float32(2))
+    (file,) = folder.glob("*.kept")
+    whole = file.read_bytes()
+    if damage == "of another kind":
+        kept.write(file.stem, b"no program")
+    else:
+        flipped = whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:]
+        file.write_bytes({"cut": whole[:-20], "flipped": flipped, "empty": b""}[damage])
+    program, traced = opened()
+    assert program(X, np.float32(2))["result"].tolist() == [0, 2, 4, 6] and traced
+    again, traced = opened()
+    assert again(X, np.float32(2))["result"].tolist() == [0, 2, 4, 6] and not traced
+
+
+def test_a_folder_that_cannot_be_written_to_is_done_without(folder, tmp_path):
+    (tmp_path / "file").write_text("")
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path / "file"))
+    program, traced = opened()
+    assert program(X, np.float32(2))["result"].tolist() == [0, 2, 4, 6] and traced == ["plus"]
+    assert kept.read("anything") is None
+
+
+def test_nothing_is_kept_where_jax_is_to_keep_nothing(folder):
+    jax.config.update("jax_enable_compilation_cache", False)
+    try:
+        kept.write("one", b"content")
+        assert kept.read("one") is None and not list(folder.iterdir())
+    finally:
+        jax.config.update("jax_enable_compilation_cache", True)
+
+
+def test_what_nobody_has_read_for_months_is_deleted_and_what_was_read_is_not(folder):
+    for name in ("old", "read"):
+        kept.write(name, b"content")
+        long_ago = time.time() - kept.UNUSED - 60
+        os.utime(folder / f"{name}.kept", (long_ago, long_ago))
+    assert kept.read("read") == b"content"
+    kept.write("new", b"content")
+    assert sorted(path.stem for path in folder.iterdir()) == ["new", "read"]
+
+
+def test_a_second_script_loads_what_the_first_compiled_and_leaves_jax_as_it_is(tmp_path):
+    code = (
+        "import sys, jax, numpy as np; from colorjax import Colorizer;"
+        "assert 'flax' not in sys.modules; before = dict(jax.config.values);"
+        "x = np.arange(60 * 48, dtype=np.uint8).reshape(60, 48);"
+        "(one,) = Colorizer(size=16).colorize_arrays([x]);"
+        "assert dict(jax.config.values) == before; print('flax' in sys.modules, one.sum())"
+    )
+    told = {"JAX_COMPILATION_CACHE_DIR": "", "COLORJAX_HOME": str(tmp_path)}
+    first, second = (
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, **told},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        for _ in range(2)
+    )
+    assert first.stdout.split()[0] == "True" and second.stdout.split()[0] == "False"
+    assert first.stdout.split()[1] == second.stdout.split()[1]
+    assert not first.stderr and not second.stderr
+    assert len(list((tmp_path / "compiled").glob("*.kept"))) == 4
