@@ -59,6 +59,7 @@ class Painter(NamedTuple):
     score: Any  # variables, uint8 [b, h, w, 3] -> Scores
     # Scores, temperature, rebalance, saturation, seed, method, edges -> fits [b, h, w, 6]
     decode: Any
+    confidence: Any  # Scores -> [b, h, w] in [0, 1]; None of a network that has no scores
     join: Any  # fits of one picture, tile of 8 or 16 bits, rows, columns -> tile of as many
 
 
@@ -84,15 +85,16 @@ def open_painter(
         batch_size = 1 if jax.default_backend() == "cpu" else 8
     check_at_least("batch_size", batch_size, 1)
     model = build_model(network.config)
+    task = build_task(network.config, network.statistics)
     return Painter(
         network,
         size,
         batch_size,
         score=jax.jit(partial(_score, model, SPACES[network.config.space])),
         decode=jax.jit(
-            partial(_decode, build_task(network.config, network.statistics), network.config.space),
-            static_argnames=("method", "edges"),
+            partial(_decode, task, network.config.space), static_argnames=("method", "edges")
         ),
+        confidence=task.confidence and jax.jit(lambda scores: task.confidence(scores.outputs)),
         join=jax.jit(_join),
     )
 
@@ -129,7 +131,7 @@ def colorize(
     for shape, members in groups.items():
         for start in range(0, len(members), painter.batch_size):
             chosen = members[start : start + painter.batch_size]
-            small = np.stack([_resized(photos[i][boxes[i].inside], shape) for i in chosen])
+            small = np.stack([resized(photos[i][boxes[i].inside], shape) for i in chosen])
             scores = painter.score(painter.network.variables, _padded(small, painter.batch_size))
             fits = [_decoded(painter, scores, one) for one in settings]
             for place, i in enumerate(chosen):
@@ -227,7 +229,7 @@ def _places(start: int, side: int, full: int, coarse: int) -> np.ndarray:
     return (((np.arange(start, start + side) + 0.5) * (coarse / full)) - 0.5).astype(np.float32)
 
 
-def _resized(rgb: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def resized(rgb: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """As training pictures are made small, uint8: bicubic, antialiased."""
     image = Image.fromarray(image_io.eight_bits(rgb))
     return np.asarray(image.resize(shape[::-1], Image.Resampling.BICUBIC, reducing_gap=2.0))
