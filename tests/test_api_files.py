@@ -69,9 +69,10 @@ def test_after_a_warm_up_pictures_of_those_proportions_compile_nothing(model):
     colorizer = api.Colorizer(model)
     colorizer.warm_up((60, 48), decode="mean")
     painter = colorizer._painter
-    compiled = [set(one.compiled) for one in (painter.score, painter.decode, painter.join)]
+    programs = painter.score, painter.decode, painter.color_tile
+    compiled = [set(one.compiled) for one in programs]
     colorizer.colorize_arrays([np.zeros((96, 120), np.uint8)], decode="mean")
-    assert [set(one.compiled) for one in (painter.score, painter.decode, painter.join)] == compiled
+    assert [set(one.compiled) for one in programs] == compiled
     with pytest.raises(UserError, match="width is 0, want at least 1"):
         colorizer.warm_up((0, 48))
     with pytest.raises(UserError, match="decode is 'best'"):

@@ -70,6 +70,7 @@ FLOATS = {
     "losses.huber": [CHROMA, CHROMA, 1.0],
     "decoding.decode": [LOGITS, VALUES, SPACES["hsv"]],
     "decoding.unbalance": [LOGITS, low(2, 50), 0.5],
+    "decoding.confidence": [LOGITS],
     "decoding.expectation": [LOGITS, VALUES, SPACES["hsv"]],
     **{f"metrics.{name}": [RGB] for name in ONE_IMAGE.split()},
     **{f"metrics.{name}": [RGB, RGB] for name in TWO_IMAGES.split()},

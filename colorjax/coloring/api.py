@@ -20,6 +20,7 @@ import jax
 import numpy as np
 from PIL import Image
 
+from colorjax.coloring import confidence
 from colorjax.coloring.colorize import colorize, open_painter
 from colorjax.coloring.settings import Settings, check_settings, own_decoding, rebalanced
 from colorjax.errors import UserError, check_at_least, check_choice
@@ -212,6 +213,27 @@ class Colorizer:
             for i in range(count)
         ]
         return self._run([_photo(picture)], settings)[0]
+
+    def confidence(self, picture: Picture) -> Image.Image:
+        """How sure the network is of its colours, from 0 (black), a guess, to 255 (white).
+
+        1 - the entropy of what it thinks possible at a place, as a share of the most that it can
+        be, times 255. It does not depend on how scores are decoded. Borders, which stay gray, are
+        white. docs/model_card.md says how wrong colours are at each confidence.
+
+        Args:
+          picture: as for `colorize`.
+
+        Returns:
+          An image of mode L, of the size of the picture (upright).
+
+        Raises:
+          UserError: the picture cannot be read, or the model predicts chroma itself.
+          TypeError, ValueError: the picture is no such thing.
+        """
+        _refuse_forked()
+        with jax.default_device(self._device):
+            return Image.fromarray(confidence.of_photo(self._painter, _photo(picture).rgb))
 
     def colorize_many(
         self, pictures: Iterable[Picture], *, at_once: int = 16, errors: str = "raise", **settings

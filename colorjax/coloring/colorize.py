@@ -69,6 +69,7 @@ class Painter(NamedTuple):
     score: Program  # variables, uint8 [b, h, w, 3] -> Scores
     # Scores, temperature, rebalance, saturation, seed, method, edges -> fits [b, h, w, 6]
     decode: Program
+    confidence: Program | None  # Scores -> [b, h, w] in [0, 1]; None where there are no scores
     # Fits of one picture, tile of 8 or 16 bits, where its rows and columns lie on them -> the tile
     # in colour, of as many bits.
     color_tile: Program
@@ -108,6 +109,9 @@ def open_painter(
         decode=Program(
             partial(_decode, config, statistics), device, facts=facts, static=("method", "edges")
         ),
+        confidence=Program(partial(_confidence, config, statistics), device, facts=facts)
+        if config.objective == "classification"
+        else None,
         color_tile=Program(_color_tile, device),
     )
 
@@ -144,7 +148,7 @@ def colorize(
     for shape, members in groups.items():
         for start in range(0, len(members), painter.batch_size):
             chosen = members[start : start + painter.batch_size]
-            small = np.stack([_resized(photos[i][boxes[i].inside], shape) for i in chosen])
+            small = np.stack([resized(photos[i][boxes[i].inside], shape) for i in chosen])
             scores = painter.score(painter.network.variables, _padded(small, painter.batch_size))
             # On the host, where to take one of them is no program to compile.
             fits = [np.asarray(_decoded(painter, scores, one)) for one in settings]
@@ -244,7 +248,7 @@ def _places(start: int, side: int, full: int, coarse: int) -> np.ndarray:
     return (((np.arange(start, start + side) + 0.5) * (coarse / full)) - 0.5).astype(np.float32)
 
 
-def _resized(rgb: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def resized(rgb: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """As training pictures are made small, uint8: bicubic, antialiased."""
     image = Image.fromarray(image_io.eight_bits(rgb))
     return np.asarray(image.resize(shape[::-1], Image.Resampling.BICUBIC, reducing_gap=2.0))
@@ -277,6 +281,13 @@ def _score(config: Config, variables, rgb_u8) -> Scores:
     outputs = build_model(config).apply(variables, gray)
     true_lightness, width = color.rgb_u8_to_luv(rgb_u8)[..., :1], outputs.shape[2]
     return Scores(outputs, *(cell_means(x, width) for x in (true_lightness, lightness)))
+
+
+def _confidence(config: Config, statistics: Statistics, scores: Scores) -> jax.Array:
+    """How sure the network is, [b, h, w] in [0, 1]."""
+    from colorjax.models.build import build_task  # as in `_score`
+
+    return build_task(config, statistics).confidence(scores.outputs)
 
 
 def _decode(

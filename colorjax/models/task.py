@@ -55,6 +55,8 @@ class Task(NamedTuple):
     statistics: Callable[[Example], dict[str, jax.Array]]  # what is counted over a training set
     constant: Callable[[jax.Array, Example], jax.Array]  # counts, example -> outputs: the baseline
     binning: Binning  # in which the statistics are counted
+    # outputs -> [b, ., .] in [0, 1], of the outputs' own size; None where there are no scores
+    confidence: Callable[[jax.Array], jax.Array] | None = None
 
 
 def classification(
@@ -91,6 +93,11 @@ def classification(
             per_group = per_group * jnp.asarray(weights)[jnp.arange(len(weights)), true_bins]
         return jnp.mean(jnp.sum(per_group, axis=-1), axis=(-2, -1))
 
+    def confidence(logits):
+        if weights is not None:
+            logits = decoding.unbalance(logits, weights, 1.0)
+        return decoding.confidence(logits)
+
     def decode(logits, how):
         key = jax.random.key(how.seed)
         if weights is not None:
@@ -104,7 +111,7 @@ def classification(
         logits = 1e4 * jax.nn.one_hot(bins.most_frequent(counts), binning.centers.shape[1])
         return jnp.broadcast_to(logits, (*example.chroma.shape[:-1], *logits.shape))
 
-    return _task(space, binning, loss, decode, constant)
+    return _task(space, binning, loss, decode, constant)._replace(confidence=confidence)
 
 
 def regression(

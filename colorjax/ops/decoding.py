@@ -79,6 +79,23 @@ def unbalance(
     return jnp.asarray(logits, jnp.float32) - share * learned
 
 
+def confidence(logits: Float[AnyArray, "*batch groups num_bins"]) -> Float32[Array, "*batch"]:
+    """How sure scores are: 1 - their entropy, as a share of the most that it can be.
+
+    1 is all probability in one bin of every group, 0 is the same for all bins. Of several groups it
+    is the mean. Scores from a rebalanced loss are to go through `unbalance` before.
+
+    Args:
+      logits: [..., G, Q], Q > 1, in any float type.
+
+    Returns:
+      [...] float32 in [0, 1].
+    """
+    scores = jax.nn.log_softmax(jnp.asarray(logits, jnp.float32), axis=-1)
+    entropy = -jnp.sum(jnp.exp(scores) * scores, axis=-1) / jnp.log(scores.shape[-1])
+    return jnp.clip(1.0 - jnp.mean(entropy, axis=-1), 0.0, 1.0)
+
+
 def expectation(
     logits: Float[AnyArray, "*batch groups num_bins"],
     values: Float[AnyArray, "groups num_bins depth"],

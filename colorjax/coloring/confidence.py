@@ -1,0 +1,58 @@
+"""Where the network is sure of its colours, and where it guesses: gray pictures that show it."""
+
+import os
+
+import numpy as np
+from PIL import Image, PngImagePlugin
+
+from colorjax.coloring import borders
+from colorjax.coloring.colorize import Painter, check_pixels, network_shape, resized
+from colorjax.errors import UserError
+from colorjax.pictures import image_io, mark
+
+
+def check_confidence(painter: Painter) -> None:
+    """Raises UserError if the network has no confidence to show."""
+    if painter.confidence is None:
+        raise UserError(
+            "the model predicts chroma itself, which has no confidence: want a model that scores "
+            "colours"
+        )
+
+
+def of_photo(painter: Painter, rgb: np.ndarray) -> np.ndarray:
+    """How sure the network is of the colours of a photo: 0 is a guess, 255 all probability in one.
+
+    Args:
+      painter: from `colorize.open_painter`.
+      rgb: uint8 or uint16 [height, width, 3] sRGB.
+
+    Returns:
+      uint8 [height, width]. Borders, which stay gray, are 255.
+
+    Raises:
+      UserError: the network predicts chroma itself, or the photo has no pixels.
+    """
+    check_confidence(painter)
+    box = borders.without_borders(check_pixels(rgb))
+    small = resized(rgb[box.inside], network_shape(*box.size, painter.size))
+    scores = painter.score(painter.network.variables, small[None])
+    (found,) = np.asarray(painter.confidence(scores))
+    height, width = box.size
+    steps = Image.fromarray(np.round(255 * found).astype(np.uint8))
+    result = np.full(rgb.shape[:2], 255, np.uint8)
+    result[box.inside] = steps.resize((width, height), Image.Resampling.BILINEAR)
+    return result
+
+
+def write(path: str, gray: np.ndarray, *, overwrite: bool) -> None:
+    """Writes uint8 [height, width] as a gray PNG with the mark of results.
+
+    Raises:
+      UserError: the file is there and may not be replaced, or cannot be written.
+    """
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", (mark.marked(None) or b"").decode())
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    with image_io.written_aside(path, overwrite=overwrite) as aside:
+        Image.fromarray(gray).save(aside, "PNG", pnginfo=info)
