@@ -278,7 +278,8 @@ def _score(config: Config, variables, rgb_u8) -> Scores:
     from colorjax.models.build import build_model  # loads flax, where nothing is traced in vain
 
     gray, lightness, _ = SPACES[config.space].split(rgb_u8)
-    outputs = build_model(config).apply(variables, gray)
+    model: Any = build_model(config)
+    outputs = model.apply(variables, gray)
     true_lightness, width = color.rgb_u8_to_luv(rgb_u8)[..., :1], outputs.shape[2]
     return Scores(outputs, *(cell_means(x, width) for x in (true_lightness, lightness)))
 
@@ -287,7 +288,9 @@ def _confidence(config: Config, statistics: Statistics, scores: Scores) -> jax.A
     """How sure the network is, [b, h, w] in [0, 1]."""
     from colorjax.models.build import build_task  # as in `_score`
 
-    return build_task(config, statistics).confidence(scores.outputs)
+    confidence = build_task(config, statistics).confidence
+    assert confidence is not None  # of a network without scores there is no such program
+    return confidence(scores.outputs)
 
 
 def _decode(

@@ -9,15 +9,17 @@ from colorjax.coloring import borders
 from colorjax.coloring.colorize import Painter, check_pixels, network_shape, resized
 from colorjax.errors import UserError
 from colorjax.pictures import image_io, mark
+from colorjax.weights.programs import Program
 
 
-def check_confidence(painter: Painter) -> None:
-    """Raises UserError if the network has no confidence to show."""
+def check_confidence(painter: Painter) -> Program:
+    """The network's program for it; raises UserError if it has none."""
     if painter.confidence is None:
         raise UserError(
             "the model predicts chroma itself, which has no confidence: want a model that scores "
             "colours"
         )
+    return painter.confidence
 
 
 def of_photo(painter: Painter, rgb: np.ndarray) -> np.ndarray:
@@ -33,15 +35,15 @@ def of_photo(painter: Painter, rgb: np.ndarray) -> np.ndarray:
     Raises:
       UserError: the network predicts chroma itself, or the photo has no pixels.
     """
-    check_confidence(painter)
+    program = check_confidence(painter)
     box = borders.without_borders(check_pixels(rgb))
     small = resized(rgb[box.inside], network_shape(*box.size, painter.size))
     scores = painter.score(painter.network.variables, small[None])
-    (found,) = np.asarray(painter.confidence(scores))
+    (found,) = np.asarray(program(scores))
     height, width = box.size
     steps = Image.fromarray(np.round(255 * found).astype(np.uint8))
     result = np.full(rgb.shape[:2], 255, np.uint8)
-    result[box.inside] = steps.resize((width, height), Image.Resampling.BILINEAR)
+    result[box.inside] = np.asarray(steps.resize((width, height), Image.Resampling.BILINEAR))
     return result
 
 

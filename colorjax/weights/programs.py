@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jaxlib
 from jax.experimental import serialize_executable
 
 from colorjax.weights import kept
@@ -80,9 +79,9 @@ def _loaded(name: str, device: jax.Device) -> Callable | None:
     if content is None:
         return None
     try:
-        parts = pickle.loads(content)
+        program, arguments, results = pickle.loads(content)
         return serialize_executable.deserialize_and_load(
-            *parts, backend=device.client, execution_devices=[device]
+            program, arguments, results, backend=device.client, execution_devices=[device]
         )
     except Exception:  # of whatever kind: it is compiled again, and says then what is wrong
         return None
@@ -107,8 +106,8 @@ def _circumstances(device: jax.Device) -> tuple:
 
 @functools.cache
 def _versions() -> tuple[str, ...]:
-    # flax is told by its metadata, as it is not imported where nothing is traced.
-    return (jax.__version__, jaxlib.__version__, version("flax"))
+    # By their metadata, as flax is not imported where nothing is traced.
+    return tuple(version(name) for name in ("jax", "jaxlib", "flax"))
 
 
 @functools.cache
