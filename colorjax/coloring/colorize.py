@@ -8,7 +8,7 @@ that a folder of a thousand sizes compiles a handful of times.
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
