@@ -212,7 +212,7 @@ def test_bad_files_are_one_sentence_and_the_next_photo_is_coloured(server, tmp_p
         "empty.jpg": (b"", "is empty"),
         "letter.pdf": (b"%PDF-1.7\n", "is no JPEG, PNG"),
         "film.mp4": (b"\0\0\0\x18ftypmp42", "is no JPEG, PNG"),
-        "raw.cr2": (b"II*\0\x10\0\0\0CR\x02\0", "is a TIFF file, but a damaged one"),
+        "raw.cr2": (b"II*\0\x10\0\0\0CR\x02\0", "is a camera&#x27;s raw file"),
     }
     for name, (data, reason) in cases.items():
         (tmp_path / name).write_bytes(data)

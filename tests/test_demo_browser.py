@@ -20,6 +20,7 @@ from colorjax.coloring.page import events
 
 __all__ = ["colorizer", "server"]  # fixtures
 # Where Debian puts it.
+NO_PICTURE = "is no JPEG, PNG, WebP, TIFF, BMP, HEIF, AVIF, JPEG 2000, JPEG XL or GIF picture"
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = [
     "--headless",
@@ -165,7 +166,7 @@ def test_several_photos_wait_in_a_queue_and_more_may_come(tab, tmp_path):
     upload(tab, [first[0], tmp_path / "letter.pdf", first[1]])
     wait_for(tab, "a.png")
     tab.wait_for_selector("#message [role=alert]")
-    sentence = "letter.pdf: is no JPEG, PNG, WebP, TIFF, BMP or GIF picture"
+    sentence = f"letter.pdf: {NO_PICTURE}"
     assert tab.inner_text("#message").strip() == sentence
     tab.wait_for_selector("#queue img[alt='b.png']")
     tab.click("#queue button >> nth=1")
@@ -240,7 +241,7 @@ def test_a_file_that_is_no_photo_is_told_and_the_page_goes_on(tab, tmp_path):
     before = shown(tab)
     upload(tab, tmp_path / "notes.jpg")
     tab.wait_for_selector("#message [role=alert]")
-    sentence = "notes.jpg: is no JPEG, PNG, WebP, TIFF, BMP or GIF picture"
+    sentence = f"notes.jpg: {NO_PICTURE}"
     assert tab.inner_text("#message").strip() == sentence
     assert shown(tab) == before and overflow(tab) <= 0
     tab.click("#examples button >> nth=1")

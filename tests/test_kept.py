@@ -137,3 +137,32 @@ def test_a_second_script_loads_what_the_first_compiled_and_leaves_jax_as_it_is(t
     assert first.stdout.split()[1] == second.stdout.split()[1]
     assert not first.stderr and not second.stderr
     assert len(list((tmp_path / "compiled").glob("*.kept"))) == 4
+
+
+def test_a_program_out_of_jaxs_own_cache_works_in_every_process(tmp_path):
+    code = (
+        "import jax, numpy as np; from colorjax.weights.programs import Program;"
+        "normed = lambda x, y: jax.lax.rsqrt((x @ y + x) ** 2 + 1).sum(0);"
+        "one = Program(normed, jax.local_devices()[0]); x = np.ones((64, 64), np.float32);"
+        "print(one(x, x).sum())"
+    )
+    told = {
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    said = []
+    for _ in range(3):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, **told},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        said.append((done.stdout, done.stderr))
+        # Ours are gone, and jax's stay.
+        if len(said) == 1:
+            assert list(tmp_path.glob("*-cache"))
+            for path in tmp_path.glob("*.kept"):
+                path.unlink()
+    assert len(set(said)) == 1 and said[0][0].strip() and not said[0][1]

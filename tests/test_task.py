@@ -127,6 +127,13 @@ def test_the_joint_bins_of_lab_are_about_as_many_as_the_published_313():
     assert 240 < task.joint_binning("lab", 10.0).centers.shape[1] < 340
 
 
+def test_bins_may_be_asked_for_while_a_program_is_traced():
+    task.joint_binning.cache_clear()
+    traced = jax.jit(lambda x: x + task.joint_binning("luv", 20.0).centers)(0.0)
+    task.joint_binning.cache_clear()
+    assert np.array_equal(traced, task.joint_binning("luv", 20.0).centers)
+
+
 @each_layout
 def test_perfect_scores_decode_alike_by_every_method(binning, space):
     example = task.classification(binning, space).prepare(RGB)

@@ -198,7 +198,7 @@ def test_an_unknown_last_layer_is_the_users_error():
 
 
 @pytest.mark.parametrize("shape", [(2, 8, 8, 2), (8, 8, 3)])
-def test_other_than_a_batch_of_gray_or_rgb_is_refused(shape):
+def test_other_than_a_batch_of_gray_or_rgb_is_refused(unchecked_shapes, shape):
     with pytest.raises(ValueError, match="shape"):
         VGG16("block1_conv1").init(jax.random.key(0), jnp.zeros(shape), train=False)
 

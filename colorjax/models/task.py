@@ -168,7 +168,9 @@ def joint_binning(space_name: str, width: float) -> Binning:
     """Squares of side `width` in the chroma plane of a space, wherever sRGB has a colour."""
     steps = np.linspace(0, 255, 52).astype(np.uint8)  # every fifth level
     cube = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(-1, 3)
-    _, _, chroma = jax.jit(SPACES[space_name].split)(cube)
+    # Numbers are wanted here, also where what asks for the bins is being traced itself.
+    with jax.ensure_compile_time_eval():
+        _, _, chroma = jax.jit(SPACES[space_name].split)(cube)
     return bins.joint_bins(np.asarray(chroma, np.float64), width)
 
 

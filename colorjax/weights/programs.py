@@ -68,6 +68,9 @@ class Program:
         compiled = self._jitted.lower(*arguments, **choices).compile()
         try:
             content = pickle.dumps(serialize_executable.serialize(compiled))
+            # A CPU's program that comes out of jax's own cache is whole, and its copy is not, which
+            # shows when it is run and not before.
+            jax.block_until_ready(_opened(content, self._device)(*arguments))
         except Exception:  # of whatever kind: not every device's programs can be kept
             return compiled
         kept.write(name, content)
@@ -79,12 +82,16 @@ def _loaded(name: str, device: jax.Device) -> Callable | None:
     if content is None:
         return None
     try:
-        program, arguments, results = pickle.loads(content)
-        return serialize_executable.deserialize_and_load(
-            program, arguments, results, backend=device.client, execution_devices=[device]
-        )
+        return _opened(content, device)
     except Exception:  # of whatever kind: it is compiled again, and says then what is wrong
         return None
+
+
+def _opened(content: bytes, device: jax.Device) -> Callable:
+    program, arguments, results = pickle.loads(content)
+    return serialize_executable.deserialize_and_load(
+        program, arguments, results, backend=device.client, execution_devices=[device]
+    )
 
 
 def _circumstances(device: jax.Device) -> tuple:
