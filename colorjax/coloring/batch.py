@@ -11,7 +11,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from colorjax.coloring import tint
+from colorjax.coloring import confidence, tint
 from colorjax.coloring.colorize import Painter, colorize
 from colorjax.coloring.compare import Arrange
 from colorjax.coloring.finding import STDIN, is_stream
@@ -116,6 +116,8 @@ def _coloured(
     arrange: Arrange | None,
 ) -> Iterator[Outcome]:
     writes: list[Future] = []
+    if any(job.confidence for job, _ in good):
+        confidence.check_confidence(painter)
     for i, results in colorize(painter, [one.rgb for _, one in good], settings):
         job, one = good[i]
         coloured = tint.has_colours(one.rgb)
@@ -124,7 +126,8 @@ def _coloured(
             # What describes the photograph's pixels is not true of theirs.
             kept = Metadata(icc_profile=one.metadata.icc_profile)
             one = one._replace(alpha=None, metadata=kept)
-        writes.append(writers.submit(_write, job, one, results, how, coloured))
+        sure = confidence.of_photo(painter, good[i][1].rgb) if job.confidence else None
+        writes.append(writers.submit(_write, job, one, results, how, coloured, sure))
         # Memory holds the results of two photos, and no more.
         if len(writes) > 1:
             yield writes.pop(0).result()
@@ -167,20 +170,30 @@ def _opened(source: str) -> tuple[str | bytes, str | None]:
 
 
 def _write(
-    job: Job, one: Photo, results: Sequence[np.ndarray], how: Writing, in_colour: bool
+    job: Job,
+    one: Photo,
+    results: Sequence[np.ndarray],
+    how: Writing,
+    in_colour: bool,
+    sure: np.ndarray | None,
 ) -> Outcome:
     notices = list(one.notices)
     metadata = one.metadata._replace(xmp=mark.marked(one.metadata.xmp))
     one = one._replace(metadata=metadata)
-    for target, rgb in zip(job.targets, results, strict=True):
+    written = job.targets if sure is None else (*job.targets, job.confidence)
+    pictures = results if sure is None else [*results, sure]
+    for target, pixels in zip(written, pictures, strict=True):
         try:
-            notices += _placed(job, target, rgb, one, how)
+            if target == job.confidence:
+                confidence.write(target, pixels, overwrite=how.overwrite)
+            else:
+                notices += _placed(job, target, pixels, one, how)
         except UserError as error:
             return Outcome(job.source, fault=str(error), notices=tuple(notices))
         except OSError as error:
             fault = f"{target}: cannot be written: {error.strerror or error}"
             return Outcome(job.source, fault=fault, notices=tuple(notices))
-    return Outcome(job.source, job.targets, notices=tuple(notices), in_colour=in_colour)
+    return Outcome(job.source, written, notices=tuple(notices), in_colour=in_colour)
 
 
 def _placed(job: Job, target: str, rgb: np.ndarray, one: Photo, how: Writing) -> tuple[str, ...]:

@@ -15,11 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from colorjax.coloring import borders, memory
+from colorjax.coloring import borders, hints, memory
 from colorjax.coloring.settings import Settings, check_settings
 from colorjax.errors import UserError, check_at_least
 from colorjax.models.build import build_model, build_task
-from colorjax.models.task import Task, cell_means
+from colorjax.models.task import Task, cell_means, enlarge
 from colorjax.ops import color, resample
 from colorjax.ops.spaces import SPACES
 from colorjax.pictures import image_io
@@ -57,6 +57,8 @@ class Painter(NamedTuple):
     size: int
     batch_size: int
     score: Any  # variables, uint8 [b, h, w, 3] -> Scores
+    # As decode, of one picture, after whose Scores come uint8 [h, w, 3] and hints.Map
+    hint: Any
     # Scores, temperature, rebalance, saturation, seed, method, edges -> fits [b, h, w, 6]
     decode: Any
     confidence: Any  # Scores -> [b, h, w] in [0, 1]; None of a network that has no scores
@@ -94,6 +96,9 @@ def open_painter(
         decode=jax.jit(
             partial(_decode, task, network.config.space), static_argnames=("method", "edges")
         ),
+        hint=jax.jit(
+            partial(_hint, task, network.config.space), static_argnames=("method", "edges")
+        ),
         confidence=task.confidence and jax.jit(lambda scores: task.confidence(scores.outputs)),
         join=jax.jit(_join),
     )
@@ -120,12 +125,12 @@ def colorize(
       a result is the photo's, to within one step of gray at every pixel, of as many bits.
 
     Raises:
-      UserError: a setting is wrong, or a photo has no pixels.
+      UserError: a setting is wrong, a hint is outside of a photo, or a photo has no pixels.
     """
     for one in settings:
         check_settings(one, painter.network)
     groups: dict[tuple[int, int], list[int]] = {}
-    boxes = [borders.without_borders(check_pixels(photo)) for photo in photos]
+    boxes = [_box(photo, settings) for photo in photos]
     for i, box in enumerate(boxes):
         groups.setdefault(network_shape(*box.size, painter.size), []).append(i)
     for shape, members in groups.items():
@@ -133,9 +138,23 @@ def colorize(
             chosen = members[start : start + painter.batch_size]
             small = np.stack([resized(photos[i][boxes[i].inside], shape) for i in chosen])
             scores = painter.score(painter.network.variables, _padded(small, painter.batch_size))
-            fits = [_decoded(painter, scores, one) for one in settings]
+            plain = [None if one.hints else _decoded(painter, scores, one) for one in settings]
             for place, i in enumerate(chosen):
-                yield i, [framed(painter, fit[place], photos[i], boxes[i]) for fit in fits]
+                fits = (
+                    _hinted(painter, scores, place, small[place], photos[i], boxes[i], one)
+                    if fit is None
+                    else fit[place]
+                    for fit, one in zip(plain, settings, strict=True)
+                )
+                yield i, [framed(painter, fit, photos[i], boxes[i]) for fit in fits]
+
+
+def _box(photo: np.ndarray, settings: Sequence[Settings]) -> borders.Box:
+    """What of a photo is coloured: that within its borders, or all if a hint is on one."""
+    box = borders.without_borders(check_pixels(photo))
+    for one in settings:
+        hints.check_inside(one.hints, photo)
+    return box if all(hints.within(one.hints, box) for one in settings) else borders.whole(photo)
 
 
 def check_pixels(rgb_u8: np.ndarray) -> np.ndarray:
@@ -242,17 +261,41 @@ def _padded(small: np.ndarray, batch_size: int) -> np.ndarray:
 
 
 def _decoded(painter: Painter, scores: Scores, settings: Settings) -> jax.Array:
+    numbers, names = _arguments(painter, settings)
+    return painter.decode(scores, *numbers, **names)
+
+
+def _hinted(
+    painter: Painter,
+    scores: Scores,
+    place: int,
+    small: np.ndarray,
+    rgb: np.ndarray,
+    box: borders.Box,
+    settings: Settings,
+) -> jax.Array:
+    """As `_decoded` of the one photo at `place`, with hints."""
+    # Twice the outputs' size shows the edges of small things, and is solved in an instant.
+    (height, width), most = scores.outputs.shape[1:3], small.shape
+    sides = min(2 * height, most[0]), min(2 * width, most[1])
+    map = hints.on_grid(settings.hints, rgb, box, sides)
+    numbers, names = _arguments(painter, settings)
+    return painter.hint(
+        jax.tree.map(lambda x: x[place, None], scores), small, map, *numbers, **names
+    )
+
+
+def _arguments(painter: Painter, settings: Settings) -> tuple[tuple, dict[str, str]]:
+    """What programs are told of settings: numbers, and names."""
     own = painter.network.config.decoding
     share = own.rebalance if settings.rebalance is None else settings.rebalance
-    return painter.decode(
-        scores,
+    numbers = (
         jnp.float32(settings.temperature or own.temperature),
         jnp.float32(share),
         jnp.float32(settings.saturation),
         jnp.uint32(settings.seed),
-        method=settings.decode or own.method,
-        edges=settings.edges,
     )
+    return numbers, {"method": settings.decode or own.method, "edges": settings.edges}
 
 
 def _score(model, space, variables, rgb_u8) -> Scores:
@@ -262,26 +305,40 @@ def _score(model, space, variables, rgb_u8) -> Scores:
     return Scores(outputs, *(cell_means(x, width) for x in (true_lightness, lightness)))
 
 
-def _decode(
-    task: Task,
-    space: str,
-    scores: Scores,
-    temperature,
-    rebalance,
-    saturation,
-    seed,
-    method: str,
-    edges: str,
+def _decode(task: Task, space: str, scores: Scores, *numbers, method: str, edges: str) -> jax.Array:
+    """CIELUV chroma, made ready to be enlarged."""
+    chroma = _chroma(task, space, scores, *numbers, method)
+    if edges == "bilinear":
+        return resample.plain_chroma(chroma)
+    return resample.guide_chroma(chroma, scores.lightness)
+
+
+def _chroma(
+    task: Task, space: str, scores: Scores, temperature, rebalance, saturation, seed, method: str
 ) -> jax.Array:
-    """CIELUV chroma, whatever the network's space, made ready to be enlarged."""
+    """CIELUV chroma of the outputs' size, whatever the network's space."""
     how = Decoding(method=method, temperature=temperature, seed=seed, rebalance=rebalance)
     chroma = task.decode(scores.outputs, how)
     if space != "luv":
         chroma = color.rgb_to_luv(task.colors(scores.space_lightness, chroma))[..., 1:]
-    chroma = chroma * saturation
-    if edges == "bilinear":
-        return resample.plain_chroma(chroma)
-    return resample.guide_chroma(chroma, scores.lightness)
+    return chroma * saturation
+
+
+def _hint(
+    task: Task, space: str, scores: Scores, small, map: hints.Map, *numbers, method: str, edges: str
+) -> jax.Array:
+    """As `_decode` of one picture, with hints, at the size of their map: [h, w, 6]."""
+    chroma = _chroma(task, space, scores, *numbers, method)
+    sure = task.confidence(scores.outputs) if task.confidence else jnp.ones(chroma.shape[:-1])
+    width = map.count.shape[1]
+    lightness = color.rgb_u8_to_luv(small[None])[..., :1]
+    return hints.corrected(
+        enlarge(chroma, width)[0],
+        enlarge(sure[..., None], width)[0],
+        cell_means(lightness, width)[0],
+        map,
+        guided=edges == "guided",
+    )
 
 
 def _join(fits, rgb, rows, columns) -> jax.Array:

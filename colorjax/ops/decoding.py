@@ -78,9 +78,7 @@ def unbalance(
     return jnp.asarray(logits, jnp.float32) - share * learned
 
 
-def confidence(
-    logits: Float[AnyArray, "*batch groups num_bins"],
-) -> Float32[Array, "*batch"]:
+def confidence(logits: Float[AnyArray, "*batch groups num_bins"]) -> Float32[Array, "*batch"]:
     """How sure scores are: 1 - their entropy, as a share of the most that it can be.
 
     1 is all probability in one bin of every group, 0 is the same for all bins. Of several groups it
