@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.ndimage import map_coordinates
 
 from colorjax.coloring.borders import Box
 from colorjax.errors import UserError
@@ -38,6 +39,7 @@ class Map(NamedTuple):
     count: np.ndarray  # [h, w, 1] float32, of hints
     colour: np.ndarray  # [h, w, 3] float32 in [0, 1], sRGB
     photo: np.ndarray  # [h, w, 3] float32 in [0, 1], sRGB, the photo's own at their pixels
+    place: np.ndarray  # [h, w, 2] float32, row and column of their pixels, in cells of the grid
 
 
 def parse(text: str) -> Hint:
@@ -125,15 +127,18 @@ def on_grid(hints: Sequence[Hint], rgb: np.ndarray, box: Box, shape: tuple[int, 
     """
     places = np.array([(y, x) for x, y, _ in hints])
     values = np.array([list(bytes.fromhex(colour[1:])) for *_, colour in hints], np.float32)
-    cells = (places - (box.top, box.left)) * shape // box.size
+    here = rgb[tuple(places.T)] / np.float32(np.iinfo(rgb.dtype).max)
+    fine = (places - (box.top, box.left) + 0.5) * shape / box.size
+    cells = tuple(np.floor(fine).astype(int).T)
     count = np.zeros((*shape, 1), np.float32)
-    colour, photo = (np.zeros((*shape, 3), np.float32) for _ in range(2))
-    at = tuple(cells.T)
-    np.add.at(count, at, 1)
-    np.add.at(colour, at, values / 255)
-    np.add.at(photo, at, rgb[tuple(places.T)] / np.float32(np.iinfo(rgb.dtype).max))
-    few = np.maximum(count, 1)
-    return Map(count, colour / few, photo / few)
+    np.add.at(count, cells, 1)
+
+    def mean(values):
+        total = np.zeros((*shape, values.shape[1]), np.float32)
+        np.add.at(total, cells, values)
+        return total / np.maximum(count, 1)
+
+    return Map(count, mean(values / 255), mean(here), mean(fine - 0.5))
 
 
 def corrected(
@@ -164,8 +169,14 @@ def corrected(
         known = jnp.where(given, target - chroma, 0.0)
         change = propagation.propagate(weights, known, trust, start=change)
         fits = make(chroma + change)
-        missing = wanted - resample.guided_chroma(fits, there)
+        missing = wanted - resample.guided_chroma(_sampled(fits, map.place), there)
         return target + jnp.where(given, missing, 0.0), change, fits
 
     start = wanted, jnp.zeros_like(chroma), jnp.zeros((*chroma.shape[:-1], 6))
     return jax.lax.fori_loop(0, 1 + ROUNDS, again, start)[-1]
+
+
+def _sampled(x: jax.Array, places: jax.Array) -> jax.Array:
+    """`x` [h, w, c] between its pixels, at places [..., 2]: [..., c]."""
+    sample = partial(map_coordinates, coordinates=jnp.moveaxis(places, -1, 0), order=1)
+    return jax.vmap(partial(sample, mode="nearest"), -1, -1)(x)
