@@ -81,6 +81,8 @@ FLOATS = {
     "resample.plain_chroma": [CHROMA],
     "resample.guided_chroma": [low(4, 6), low(4, 1)],
     "resample.sample_bilinear": [low(4, 4, 2), low(5), low(6)],
+    "propagation.affinities": [low(8, 9, 1)],
+    "propagation.propagate": [low(8, 6, 7), low(6, 7, 2), low(6, 7, 1)],
     "ageing.age": [KEY, GRAY, whole(1), 0.0],
     "ageing.gaussian": [low()],
     "ageing.blur": [low(8, 8, 1), low(3)],

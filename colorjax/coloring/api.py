@@ -22,6 +22,7 @@ from PIL import Image
 
 from colorjax.coloring import confidence
 from colorjax.coloring.colorize import colorize, open_painter
+from colorjax.coloring.hints import as_hints
 from colorjax.coloring.settings import Settings, check_settings, own_decoding, rebalanced
 from colorjax.errors import UserError, check_at_least, check_choice
 from colorjax.pictures import image_io, photo, writing
@@ -133,6 +134,7 @@ class Colorizer:
         saturation: float = 1.0,
         seed: int = 0,
         edges: str = "guided",
+        hints: Iterable[Any] = (),
     ) -> Image.Image:
         """Colours one picture.
 
@@ -147,6 +149,9 @@ class Colorizer:
           saturation: by which chroma is multiplied; 0 is gray.
           seed: of sample.
           edges: `guided` has colour end at the edges of the photo, `bilinear` does not look.
+          hints: colours that are given, each (x, y, "#rrggbb") or a mapping of x, y and colour: at
+            a pixel of the upright picture, which what belongs together follows. Of the colour the
+            chroma is taken; lightness stays the picture's. At most 10,000.
 
         Returns:
           An image of mode RGB, RGBA where the picture has transparency, of the size of the picture
@@ -158,7 +163,8 @@ class Colorizer:
           UserError: the picture cannot be read, or a setting is wrong.
           TypeError, ValueError: the picture is no such thing.
         """
-        settings = Settings(decode, temperature, rebalance, saturation, seed, edges)
+        given = as_hints(hints)
+        settings = Settings(decode, temperature, rebalance, saturation, seed, edges, given)
         return self._run([_photo(picture)], [settings])[0][0]
 
     def colorize_file(
@@ -190,7 +196,7 @@ class Colorizer:
         """
         _, kind = writing.check_target(target, format)
         one = _photo(picture, 16 if kind in writing.DEEP else 8)
-        ((rgb,),) = self._results([one.rgb], [Settings(**settings)])
+        ((rgb,),) = self._results([one.rgb], [_settings(**settings)])
         return one.notices + writing.write_photo(target, rgb, one, format=format)
 
     def samples(
@@ -203,13 +209,15 @@ class Colorizer:
         saturation: float = 1.0,
         seed: int = 0,
         edges: str = "guided",
+        hints: Iterable[Any] = (),
     ) -> list[Image.Image]:
         """Several colourings that the network thinks possible, of the seeds from `seed` on.
 
         The arguments are those of `colorize`; the network is run once.
         """
+        given = as_hints(hints)
         settings = [
-            Settings("sample", temperature, rebalance, saturation, seed + i, edges)
+            Settings("sample", temperature, rebalance, saturation, seed + i, edges, given)
             for i in range(count)
         ]
         return self._run([_photo(picture)], settings)[0]
@@ -257,7 +265,9 @@ class Colorizer:
         """
         check_at_least("at_once", at_once, 1)
         check_choice("errors", errors, ERRORS)
-        chosen = Settings(**settings)
+        chosen = _settings(**settings)
+        if chosen.hints:
+            raise UserError("hints are of one picture, want `colorize` for each that has some")
         check_settings(chosen, self._painter.network)
         return self._many(iter(pictures), at_once, errors, chosen)
 
@@ -289,10 +299,9 @@ class Colorizer:
         Results are uint8 [height, width, 3]. The arrays may differ in size; `settings` are those
         of `colorize`.
         """
-        return [
-            results[0]
-            for results in self._results([_array(a) for a in arrays], [Settings(**settings)])
-        ]
+        chosen = _settings(**settings)
+        found = self._results([_array(a) for a in arrays], [chosen])
+        return [results[0] for results in found]
 
     def _run(
         self, photos: Sequence[photo.Photo], settings: Sequence[Settings]
@@ -310,6 +319,10 @@ class Colorizer:
         with jax.default_device(self._device):
             found = dict(colorize(self._painter, arrays, settings))
         return [found[i] for i in range(len(arrays))]
+
+
+def _settings(*, hints: Iterable[Any] = (), **others: Any) -> Settings:
+    return Settings(**others, hints=as_hints(hints))
 
 
 def _refuse_forked() -> None:

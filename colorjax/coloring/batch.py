@@ -12,7 +12,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from colorjax.coloring import tint
+from colorjax.coloring import confidence, tint
 from colorjax.coloring.colorize import Painter, colorize
 from colorjax.coloring.compare import Arrange
 from colorjax.coloring.finding import STDIN, is_stream
@@ -117,6 +117,8 @@ def _coloured(
     arrange: Arrange | None,
 ) -> Iterator[Outcome]:
     writes: list[Future] = []
+    if any(job.confidence for job, _ in good):
+        confidence.check_confidence(painter)
     for i, results in colorize(painter, [one.rgb for _, one in good], settings):
         job, one = good[i]
         coloured = tint.has_colours(one.rgb)
@@ -125,7 +127,8 @@ def _coloured(
             # What describes the photograph's pixels is not true of theirs.
             kept = Metadata(icc_profile=one.metadata.icc_profile)
             one = one._replace(alpha=None, metadata=kept)
-        writes.append(writers.submit(_write, job, one, results, how, coloured))
+        sure = confidence.of_photo(painter, good[i][1].rgb) if job.confidence else None
+        writes.append(writers.submit(_write, job, one, results, how, coloured, sure))
         # Memory holds the results of two photos, and no more.
         if len(writes) > 1:
             yield writes.pop(0).result()
@@ -168,20 +171,33 @@ def _opened(source: str) -> tuple[str | bytes, str | None]:
 
 
 def _write(
-    job: Job, one: Photo, results: Sequence[np.ndarray], how: Writing, in_colour: bool
+    job: Job,
+    one: Photo,
+    results: Sequence[np.ndarray],
+    how: Writing,
+    in_colour: bool,
+    sure: np.ndarray | None,
 ) -> Outcome:
     notices = list(one.notices)
     metadata = one.metadata._replace(xmp=mark.marked(one.metadata.xmp))
     one = one._replace(metadata=metadata)
-    for target, rgb in zip(job.targets, results, strict=True):
+    writes: dict[str, Callable[[], tuple[str, ...]]] = {
+        target: functools.partial(_placed, job, target, rgb, one, how)
+        for target, rgb in zip(job.targets, results, strict=True)
+    }
+    if sure is not None and job.confidence is not None:
+        writes[job.confidence] = functools.partial(
+            confidence.write, job.confidence, sure, overwrite=how.overwrite
+        )
+    for target, write in writes.items():
         try:
-            notices += _placed(job, target, rgb, one, how)
+            notices += write()
         except UserError as error:
             return Outcome(job.source, fault=str(error), notices=tuple(notices))
         except OSError as error:
             fault = f"{target}: cannot be written: {error.strerror or error}"
             return Outcome(job.source, fault=fault, notices=tuple(notices))
-    return Outcome(job.source, job.targets, notices=tuple(notices), in_colour=in_colour)
+    return Outcome(job.source, tuple(writes), notices=tuple(notices), in_colour=in_colour)
 
 
 def _placed(job: Job, target: str, rgb: np.ndarray, one: Photo, how: Writing) -> tuple[str, ...]:

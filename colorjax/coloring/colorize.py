@@ -15,10 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from colorjax.coloring import borders, memory
+from colorjax.coloring import borders, hints, memory
 from colorjax.coloring.settings import Settings, check_settings
 from colorjax.errors import UserError, check_at_least
-from colorjax.models.task import Statistics, cell_means
+from colorjax.models.task import Statistics, Task, cell_means, enlarge
 from colorjax.ops import color, resample
 from colorjax.ops.arrays import AnyArray
 from colorjax.ops.spaces import SPACES
@@ -67,6 +67,8 @@ class Painter(NamedTuple):
     size: int
     batch_size: int
     score: Program  # variables, uint8 [b, h, w, 3] -> Scores
+    # As decode, of one picture, after whose Scores come uint8 [h, w, 3] and hints.Map
+    hint: Program
     # Scores, temperature, rebalance, saturation, seed, method, edges -> fits [b, h, w, 6]
     decode: Program
     confidence: Program | None  # Scores -> [b, h, w] in [0, 1]; None where there are no scores
@@ -109,6 +111,9 @@ def open_painter(
         decode=Program(
             partial(_decode, config, statistics), device, facts=facts, static=("method", "edges")
         ),
+        hint=Program(
+            partial(_hint, config, statistics), device, facts=facts, static=("method", "edges")
+        ),
         confidence=Program(partial(_confidence, config, statistics), device, facts=facts)
         if config.objective == "classification"
         else None,
@@ -137,12 +142,12 @@ def colorize(
       a result is the photo's, to within one step of gray at every pixel, of as many bits.
 
     Raises:
-      UserError: a setting is wrong, or a photo has no pixels.
+      UserError: a setting is wrong, a hint is outside of a photo, or a photo has no pixels.
     """
     for one in settings:
         check_settings(one, painter.network)
     groups: dict[tuple[int, int], list[int]] = {}
-    boxes = [borders.without_borders(check_pixels(photo)) for photo in photos]
+    boxes = [_box(photo, settings) for photo in photos]
     for i, box in enumerate(boxes):
         groups.setdefault(network_shape(*box.size, painter.size), []).append(i)
     for shape, members in groups.items():
@@ -151,9 +156,26 @@ def colorize(
             small = np.stack([resized(photos[i][boxes[i].inside], shape) for i in chosen])
             scores = painter.score(painter.network.variables, _padded(small, painter.batch_size))
             # On the host, where to take one of them is no program to compile.
-            fits = [np.asarray(_decoded(painter, scores, one)) for one in settings]
+            plain = [
+                None if one.hints else np.asarray(_decoded(painter, scores, one))
+                for one in settings
+            ]
             for place, i in enumerate(chosen):
-                yield i, [framed(painter, fit[place], photos[i], boxes[i]) for fit in fits]
+                fits = (
+                    _hinted(painter, scores, place, small[place], photos[i], boxes[i], one)
+                    if fit is None
+                    else fit[place]
+                    for fit, one in zip(plain, settings, strict=True)
+                )
+                yield i, [framed(painter, fit, photos[i], boxes[i]) for fit in fits]
+
+
+def _box(photo: np.ndarray, settings: Sequence[Settings]) -> borders.Box:
+    """What of a photo is coloured: that within its borders, or all if a hint is on one."""
+    box = borders.without_borders(check_pixels(photo))
+    for one in settings:
+        hints.check_inside(one.hints, photo)
+    return box if all(hints.within(one.hints, box) for one in settings) else borders.whole(photo)
 
 
 def check_pixels(rgb_u8: np.ndarray) -> np.ndarray:
@@ -261,17 +283,41 @@ def _padded(small: np.ndarray, batch_size: int) -> np.ndarray:
 
 
 def _decoded(painter: Painter, scores: Scores, settings: Settings) -> jax.Array:
+    numbers, names = _arguments(painter, settings)
+    return painter.decode(scores, *numbers, **names)
+
+
+def _hinted(
+    painter: Painter,
+    scores: Scores,
+    place: int,
+    small: np.ndarray,
+    rgb: np.ndarray,
+    box: borders.Box,
+    settings: Settings,
+) -> jax.Array:
+    """As `_decoded` of the one photo at `place`, with hints."""
+    # Twice the outputs' size shows the edges of small things, and is solved in an instant.
+    (height, width), most = scores.outputs.shape[1:3], small.shape
+    sides = min(2 * height, most[0]), min(2 * width, most[1])
+    map = hints.on_grid(settings.hints, rgb, box, sides)
+    numbers, names = _arguments(painter, settings)
+    return painter.hint(
+        jax.tree.map(lambda x: x[place, None], scores), small, map, *numbers, **names
+    )
+
+
+def _arguments(painter: Painter, settings: Settings) -> tuple[tuple, dict[str, str]]:
+    """What programs are told of settings: numbers, and names."""
     own = painter.network.config.decoding
     share = own.rebalance if settings.rebalance is None else settings.rebalance
-    return painter.decode(
-        scores,
+    numbers = (
         np.float32(settings.temperature or own.temperature),
         np.float32(share),
         np.float32(settings.saturation),
         np.uint32(settings.seed),
-        method=settings.decode or own.method,
-        edges=settings.edges,
     )
+    return numbers, {"method": settings.decode or own.method, "edges": settings.edges}
 
 
 def _score(config: Config, variables, rgb_u8) -> Scores:
@@ -297,25 +343,57 @@ def _decode(
     config: Config,
     statistics: Statistics,
     scores: Scores,
-    temperature,
-    rebalance,
-    saturation,
-    seed,
+    *numbers: jax.Array,
     method: str,
     edges: str,
 ) -> jax.Array:
-    """CIELUV chroma, whatever the network's space, made ready to be enlarged."""
+    """CIELUV chroma, made ready to be enlarged."""
     from colorjax.models.build import build_task  # as in `_score`
 
     task = build_task(config, statistics)
-    how = Decoding(method=method, temperature=temperature, seed=seed, rebalance=rebalance)
-    chroma = task.decode(scores.outputs, how)
-    if config.space != "luv":
-        chroma = color.rgb_to_luv(task.colors(scores.space_lightness, chroma))[..., 1:]
-    chroma = chroma * saturation
+    chroma = _chroma(task, config.space, scores, numbers, method)
     if edges == "bilinear":
         return resample.plain_chroma(chroma)
     return resample.guide_chroma(chroma, scores.lightness)
+
+
+def _chroma(
+    task: Task, space: str, scores: Scores, numbers: Sequence[Any], method: str
+) -> jax.Array:
+    """CIELUV chroma of the outputs' size, whatever the network's space."""
+    temperature, rebalance, saturation, seed = numbers
+    how = Decoding(method=method, temperature=temperature, seed=seed, rebalance=rebalance)
+    chroma = task.decode(scores.outputs, how)
+    if space != "luv":
+        chroma = color.rgb_to_luv(task.colors(scores.space_lightness, chroma))[..., 1:]
+    return chroma * saturation
+
+
+def _hint(
+    config: Config,
+    statistics: Statistics,
+    scores: Scores,
+    small: jax.Array,
+    map: hints.Map,
+    *numbers: jax.Array,
+    method: str,
+    edges: str,
+) -> jax.Array:
+    """As `_decode` of one picture, with hints, at the size of their map: [h, w, 6]."""
+    from colorjax.models.build import build_task  # as in `_score`
+
+    task = build_task(config, statistics)
+    chroma = _chroma(task, config.space, scores, numbers, method)
+    sure = task.confidence(scores.outputs) if task.confidence else jnp.ones(chroma.shape[:-1])
+    width = map.number.shape[1]
+    lightness = color.rgb_u8_to_luv(small[None])[..., :1]
+    return hints.corrected(
+        enlarge(chroma, width)[0],
+        enlarge(sure[..., None], width)[0],
+        cell_means(lightness, width)[0],
+        map,
+        guided=edges == "guided",
+    )
 
 
 def _color_tile(fits, rgb, rows, columns) -> jax.Array:

@@ -47,8 +47,8 @@ def of_photo(painter: Painter, rgb: np.ndarray) -> np.ndarray:
     return result
 
 
-def write(path: str, gray: np.ndarray, *, overwrite: bool) -> None:
-    """Writes uint8 [height, width] as a gray PNG with the mark of results.
+def write(path: str, gray: np.ndarray, *, overwrite: bool) -> tuple[str, ...]:
+    """Writes uint8 [height, width] as a gray PNG with the mark of results; no notices.
 
     Raises:
       UserError: the file is there and may not be replaced, or cannot be written.
@@ -58,3 +58,4 @@ def write(path: str, gray: np.ndarray, *, overwrite: bool) -> None:
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     with image_io.written_aside(path, overwrite=overwrite) as aside:
         Image.fromarray(gray).save(aside, "PNG", pnginfo=info)
+    return ()

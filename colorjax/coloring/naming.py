@@ -21,6 +21,13 @@ class Job(NamedTuple):
     targets: tuple[str, ...]  # paths, or STDIN for the standard output
     format: str | None  # suffix of the format, where the path does not say
     page: int | None = None  # of a TIFF, from 1 on; None is the first, and tells of others
+    confidence: str | None = None  # where the network's confidence goes, if that is wanted
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """All that is written."""
+        named = [target for target in self.targets if target != STDIN]
+        return (*named, *([self.confidence] if self.confidence else []))
 
 
 class Rules(NamedTuple):
@@ -33,6 +40,7 @@ class Rules(NamedTuple):
       mark: what follows the photo's name in that of a result.
       replace: results go into the place of their photos.
       pages: which pages of a TIFF are meant: `first`, `all`, or a number from 1 on.
+      confidence: whether the network's confidence is written too.
     """
 
     output: str | None = None
@@ -41,6 +49,7 @@ class Rules(NamedTuple):
     mark: str = MARK
     replace: bool = False
     pages: str = "first"
+    confidence: bool = False
 
 
 def jobs_of(found: Sequence[Found], rules: Rules) -> list[Job]:
@@ -55,12 +64,17 @@ def jobs_of(found: Sequence[Found], rules: Rules) -> list[Job]:
     for one, page in meant:
         for number in numbers(1):
             targets = target_names(one, rules, number, page)
-            places = {_place(target) for target in targets if target != STDIN}
+            format = rules.format or ("png" if STDIN in targets else None)
+            job = Job(one.source, targets, format, page)
+            if rules.confidence:
+                (only,) = target_names(one, rules._replace(results=1), number, page)
+                path = Path(only)
+                job = job._replace(confidence=str(path.with_name(f"{path.stem}_confidence.png")))
+            places = {_place(file) for file in job.files}
             if not places & taken:
                 break
         taken |= places
-        format = rules.format or ("png" if STDIN in targets else None)
-        jobs.append(Job(one.source, targets, format, page))
+        jobs.append(job)
     return jobs
 
 
@@ -149,7 +163,7 @@ def check_targets(
     todo, skipped, faults = [], [], []
     photos = {os.path.realpath(job.source) for job in jobs if not is_stream(job.source)}
     for job in jobs:
-        there = [t for t in job.targets if t != STDIN and os.path.lexists(t)]
+        there = [t for t in job.files if os.path.lexists(t)]
         own = [t for t in there if os.path.realpath(t) == os.path.realpath(job.source)]
         if own and not is_stream(job.source):
             fault = f"{job.source}: would replace itself; --replace keeps the original as .orig"

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from colorjax.coloring.hints import MOST, Hint
 from colorjax.errors import UserError, check_at_least, check_choice, check_share
 from colorjax.ops.decoding import METHODS
 from colorjax.settings import Decoding
@@ -24,6 +25,8 @@ class Settings(NamedTuple):
       seed: of sample.
       edges: `guided`, chroma is enlarged along the edges of the photo's lightness; `bilinear`,
         without regard to them.
+      hints: colours that are given at pixels of the photo, and which what belongs together follows;
+        on a border, they have it coloured too.
     """
 
     decode: str | None = None
@@ -32,6 +35,7 @@ class Settings(NamedTuple):
     saturation: float = 1.0
     seed: int = 0
     edges: str = "guided"
+    hints: tuple[Hint, ...] = ()
 
 
 def own_decoding(network: Network) -> Decoding | None:
@@ -67,3 +71,5 @@ def check_settings(settings: Settings, network: Network) -> None:
     if settings.seed > MOST_SEED:
         raise UserError(f"seed is {settings.seed}, want at most {MOST_SEED}")
     check_choice("edges", settings.edges, EDGES)
+    if len(settings.hints) > MOST:
+        raise UserError(f"there are {len(settings.hints):,} hints, want at most {MOST:,}")

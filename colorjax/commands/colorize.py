@@ -11,6 +11,7 @@ import click
 
 from colorjax import stopping
 from colorjax.commands.common import Number, Place, model_options, painter_of, say
+from colorjax.commands.hinting import check_hinting, check_one, hint_options, hints_of
 
 METHODS = ("argmax", "mean", "annealed", "sample")
 EDGES = ("guided", "bilinear")
@@ -133,6 +134,7 @@ Examples:
     show_default=True,
     help="Whether colour ends at the edges of the photo.",
 )
+@hint_options
 @click.option("--compare", is_flag=True, help="Write before and after, side by side.")
 @click.option("--grid", is_flag=True, help="Write one picture that compares settings.")
 @click.option("--allow-truncated", is_flag=True, help="Take what there is of damaged files.")
@@ -164,6 +166,7 @@ def check_together(options: dict[str, Any]) -> None:
         raise click.UsageError("--overwrite and --skip-existing exclude each other.")
     if options["grid"] and (options["compare"] or options["samples"]):
         raise click.UsageError("--grid shows samples and the photo itself: want it alone.")
+    check_hinting(options)
     if options["replace"]:
         check_replacing(options)
     if options["discard_original"] and not options["replace"]:
@@ -176,7 +179,7 @@ def check_together(options: dict[str, Any]) -> None:
 
 def check_replacing(options: dict[str, Any]) -> None:
     """Raises click.UsageError for what cannot be in the place of a photo."""
-    others = "output format samples compare grid skip_existing overwrite".split()
+    others = "output format samples compare grid skip_existing overwrite confidence".split()
     given = [name for name in others if options[name]]
     if given := given + ["pages"] * (options["pages"] != "first"):
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
@@ -222,10 +225,12 @@ def plan(options: dict[str, Any]) -> Plan:
         options["suffix"],
         options["replace"],
         options["pages"],
+        options["confidence"],
     )
     check_output(good, rules)
     jobs = naming.jobs_of(good, rules)
     skipped: list[str] = []
+    check_one(jobs, options)
     if sum(finding.STDIN in job.targets for job in jobs) > 1:
         raise click.UsageError("Standard output holds one picture: want one page, or --output.")
     if rules.replace:
@@ -254,6 +259,8 @@ def check_output(found: Sequence, rules: Any) -> None:
         raise click.UsageError(f"{len(found)} photos cannot all be written to {output!r}.")
     if rules.replace and streams:
         raise click.UsageError("--replace is for files: standard input has no place.")
+    if to_stdout and rules.confidence:
+        raise click.UsageError("Standard output holds one picture: want no --confidence.")
     if to_stdout and (rules.results > 1 or len(found) > 1):
         raise click.UsageError("Standard output holds one picture: want one photo, or --output.")
     if to_stdout and found and sys.stdout.isatty():
@@ -270,9 +277,9 @@ def work(jobs: Sequence, options: dict[str, Any]) -> Generator:
     from colorjax.coloring import batch, compare
     from colorjax.coloring.settings import own_decoding, rebalanced
 
-    painter = painter_of(options)
     settings, most_side = settings_of(options), None
     arrange: compare.Arrange | None = None
+    painter = painter_of(options)
     if options["compare"]:
         arrange = compare.beside
     elif options["grid"]:
@@ -310,6 +317,7 @@ def settings_of(options: dict[str, Any]) -> list:
 
     first, count = options["seed"], options["samples"] or 1
     decode = "sample" if options["samples"] else options["decode"]
+    hints = hints_of(options)
     return [
         Settings(
             decode,
@@ -318,6 +326,7 @@ def settings_of(options: dict[str, Any]) -> list:
             options["saturation"],
             seed,
             options["edges"],
+            hints,
         )
         for seed in range(first, first + count)
     ]

@@ -1,0 +1,183 @@
+"""Colours that a user gives at places of a photo, and how the rest of it follows them."""
+
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.ndimage import map_coordinates
+
+from colorjax.coloring.borders import Box
+from colorjax.errors import UserError
+from colorjax.ops import color, propagation, resample
+
+MOST = 10_000  # hints of a photo
+WANT = "want X,Y=#RRGGBB, as in 120,80=#d0a070"
+# How much a hint holds, and how much the network's own chroma does where it is all sure of itself:
+# all pixels together, so that a hint reaches as far in a large picture as in a small one.
+HOLD, PULL = 100.0, 1.0
+# How often the hints are corrected by what enlarging leaves of them.
+ROUNDS = 6
+
+
+class Hint(NamedTuple):
+    """A colour at a pixel of the upright photo, counted from its upper left corner on."""
+
+    x: int
+    y: int
+    colour: str  # "#rrggbb", of which the chroma alone is taken
+
+
+class Map(NamedTuple):
+    """Hints on a grid over the photo; means where several fall into one cell."""
+
+    number: np.ndarray  # [h, w, 1] float32, of hints
+    colour: np.ndarray  # [h, w, 3] float32 in [0, 1], sRGB
+    photo: np.ndarray  # [h, w, 3] float32 in [0, 1], sRGB, the photo's own at their pixels
+    place: np.ndarray  # [h, w, 2] float32, row and column of their pixels, in cells of the grid
+
+
+def parse(text: str) -> Hint:
+    """The hint that X,Y=#RRGGBB is; raises UserError."""
+    place, found, colour = text.partition("=")
+    x, comma, y = place.partition(",")
+    if not (found and comma and x.strip().isdecimal() and y.strip().isdecimal()):
+        raise UserError(f"hint {text!r}: {WANT}")
+    return checked({"x": int(x), "y": int(y), "colour": colour.strip()}, f"hint {text!r}")
+
+
+def read(path: str | os.PathLike) -> tuple[Hint, ...]:
+    """The hints of a JSON file: [{"x": 120, "y": 80, "colour": "#d0a070"}, ...].
+
+    Raises:
+      UserError: the file cannot be read, or holds something else.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            found = json.load(file)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: is no JSON ({error})") from error
+    if not isinstance(found, list):
+        raise UserError(f"{path}: holds {type(found).__name__}, want a list of hints")
+    return as_hints(found, f"{path}: hint")
+
+
+def as_hints(given: Iterable[Any], name: str = "hint") -> tuple[Hint, ...]:
+    """Hints from what a program gives: each a Hint, (x, y, colour), or a mapping of these names.
+
+    Args:
+      given: the hints.
+      name: what messages call them, before their number.
+
+    Raises:
+      UserError: one is no such thing, or there are more than MOST.
+    """
+    listed = list(given)
+    if len(listed) > MOST:
+        raise UserError(f"there are {len(listed):,} hints, want at most {MOST:,}")
+    return tuple(checked(one, f"{name} {i + 1}") for i, one in enumerate(listed))
+
+
+def checked(given: Any, name: str) -> Hint:
+    """One hint; raises UserError, in which it is called `name`."""
+    if isinstance(given, Mapping):
+        given = tuple(given.get(key) for key in Hint._fields)
+    if not isinstance(given, Sequence) or isinstance(given, str) or len(given) != 3:
+        raise UserError(f"{name} is {given!r}, want x, y and colour")
+    x, y, colour = given
+    for value in (x, y):
+        if isinstance(value, bool) or not isinstance(value, int | np.integer):
+            raise UserError(f"{name} has the place {x!r}, {y!r}, want whole numbers of pixels")
+    if not isinstance(colour, str) or not re.fullmatch("#[0-9a-fA-F]{6}", colour):
+        raise UserError(f"{name} has the colour {colour!r}, want #rrggbb, as #d0a070")
+    return Hint(int(x), int(y), colour)
+
+
+def check_inside(hints: Sequence[Hint], rgb: np.ndarray) -> None:
+    """Raises UserError for a hint that is outside of a photo [height, width, 3]."""
+    height, width, _ = rgb.shape
+    for x, y, _ in hints:
+        if not (0 <= x < width and 0 <= y < height):
+            raise UserError(
+                f"hint at {x},{y}: is outside of the picture of {width} x {height} pixels, want "
+                f"x from 0 to {width - 1} and y from 0 to {height - 1}"
+            )
+
+
+def within(hints: Sequence[Hint], box: Box) -> bool:
+    """Whether all hints are in a box."""
+    return all(box.left <= x < box.right and box.top <= y < box.bottom for x, y, _ in hints)
+
+
+def on_grid(hints: Sequence[Hint], rgb: np.ndarray, box: Box, shape: tuple[int, int]) -> Map:
+    """Hints within the box of a photo, on a grid of `shape` over the box.
+
+    Args:
+      hints: at least one.
+      rgb: uint8 or uint16 [height, width, 3], the photo.
+      box: its part that the grid lies over.
+      shape: height and width of the grid.
+    """
+    places = np.array([(y, x) for x, y, _ in hints])
+    values = np.array([list(bytes.fromhex(colour[1:])) for *_, colour in hints], np.float32)
+    here = rgb[tuple(places.T)] / np.float32(np.iinfo(rgb.dtype).max)
+    fine = (places - (box.top, box.left) + 0.5) * shape / box.size
+    cells = tuple(np.floor(fine).astype(int).T)
+    count = np.zeros((*shape, 1), np.float32)
+    np.add.at(count, cells, 1)
+
+    def mean(values):
+        total = np.zeros((*shape, values.shape[1]), np.float32)
+        np.add.at(total, cells, values)
+        return total / np.maximum(count, 1)
+
+    return Map(count, mean(values / 255), mean(here), mean(fine - 0.5))
+
+
+def corrected(
+    chroma: jax.Array, confidence: jax.Array, lightness: jax.Array, map: Map, *, guided: bool
+) -> jax.Array:
+    """Chroma that follows hints, made ready to be enlarged: fits [h, w, 6] as of `resample`.
+
+    What the hints change spreads over what belongs together by its lightness
+    (`ops.propagation`), the less the surer the network is of its own chroma.
+
+    Args:
+      chroma: [h, w, 2], the network's, CIELUV.
+      confidence: [h, w, 1] in [0, 1].
+      lightness: [h, w, 1], L* of the photo.
+      map: the hints; of one cell at least.
+      guided: whether chroma is enlarged along the photo's edges.
+    """
+    make = partial(resample.guide_chroma, lightness=lightness) if guided else resample.plain_chroma
+    weights = propagation.affinities(lightness)
+    given = map.number > 0
+    wanted = color.rgb_to_luv(map.colour)[..., 1:]
+    there = color.rgb_to_luv(map.photo)[..., :1]
+    pull = PULL / lightness.size * jnp.maximum(confidence, 1e-3)
+    trust = jnp.where(given, HOLD, pull)
+
+    def again(_, state):
+        target, change, _ = state
+        known = jnp.where(given, target - chroma, 0.0)
+        change = propagation.propagate(weights, known, trust, start=change)
+        fits = make(chroma + change)
+        missing = wanted - resample.guided_chroma(_sampled(fits, map.place), there)
+        return target + jnp.where(given, missing, 0.0), change, fits
+
+    start = wanted, jnp.zeros_like(chroma), jnp.zeros((*chroma.shape[:-1], 6))
+    return jax.lax.fori_loop(0, 1 + ROUNDS, again, start)[-1]
+
+
+def _sampled(x: jax.Array, places: jax.Array | np.ndarray) -> jax.Array:
+    """`x` [h, w, c] between its pixels, at places [..., 2]: [..., c]."""
+    rows, columns = places[..., 0], places[..., 1]
+    sample = partial(map_coordinates, coordinates=[rows, columns], order=1)
+    return jax.vmap(partial(sample, mode="nearest"), -1, -1)(x)

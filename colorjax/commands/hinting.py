@@ -1,0 +1,63 @@
+"""Options of `colorjax colorize` for single places of a photo: colours there, and confidence."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from colorjax.commands.common import Place
+
+
+def hint_options(command):
+    """Adds --hint, --hints and --confidence."""
+    for option in (
+        click.option(
+            "--confidence",
+            is_flag=True,
+            help="Also write NAME_color_confidence.png: where the network is sure of its colours "
+            "(white), and where it guesses (black).",
+        ),
+        click.option(
+            "--hints",
+            "hints_file",
+            type=Place(),
+            metavar="FILE",
+            help='More of them, in JSON: [{"x": 120, "y": 80, "colour": "#d0a070"}, ...].',
+        ),
+        click.option(
+            "--hint",
+            "hints",
+            multiple=True,
+            metavar="X,Y=#RRGGBB",
+            help="The colour at a pixel of the upright photo, counted from its upper left corner, "
+            "which what belongs together follows; lightness stays. May be given several times.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def check_hinting(options: dict[str, Any]) -> None:
+    """Raises click.UsageError for what cannot go together with these options."""
+    if (options["hints"] or options["hints_file"]) and options["grid"]:
+        raise click.UsageError("--grid shows a small copy of the photo: want no hints.")
+    if options["confidence"] and options["grid"]:
+        raise click.UsageError("--grid is one picture: want no --confidence.")
+
+
+def check_one(jobs: Sequence, options: dict[str, Any]) -> None:
+    """Raises click.UsageError if there are hints, but several photos."""
+    if (options["hints"] or options["hints_file"]) and len(jobs) > 1:
+        raise click.UsageError(f"Hints are of one photo, and not of {len(jobs)}.")
+
+
+def hints_of(options: dict[str, Any]) -> tuple:
+    """The hints that are given; raises UserError for what is none."""
+    if not options["hints"] and not options["hints_file"]:
+        return ()
+    from colorjax.coloring import hints
+
+    found = tuple(hints.parse(text) for text in options["hints"])
+    if options["hints_file"]:
+        found += hints.read(options["hints_file"])
+    return hints.as_hints(found)
