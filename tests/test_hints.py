@@ -100,7 +100,7 @@ def test_hints_in_one_cell_are_averaged():
     photo = halves()
     given = [hints.Hint(0, 0, "#ff0000"), hints.Hint(1, 1, "#0000ff")]
     found = hints.on_grid(given, photo, colorize.borders.whole(photo), (8, 12))
-    assert found.count[0, 0] == 2 and found.count.sum() == 2
+    assert found.number[0, 0] == 2 and found.number.sum() == 2
     np.testing.assert_allclose(found.colour[0, 0], [0.5, 0, 0.5])
 
 
