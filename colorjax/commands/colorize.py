@@ -24,7 +24,7 @@ Examples:
   colorjax scans --recursive -o coloured    every picture below a folder
   colorjax 'album/*.tif' --format png
   colorjax photo.jpg --compare              before and after, side by side
-  colorjax photo.jpg --samples 4            four colourings that are all possible
+  colorjax photo.jpg --samples 4            four draws from what it thinks likely
   colorjax photo.jpg --grid                 one picture of what the settings do
   colorjax scans --replace                  in place, the originals as NAME.jpg.orig
   colorjax - < photo.jpg > photo.png        in a pipe
@@ -117,7 +117,7 @@ Examples:
     "--samples",
     type=click.IntRange(1),
     metavar="N",
-    help="Write N colourings, each drawn from what the network thinks possible.",
+    help="Write N colourings, each drawn from what the network thinks likely.",
 )
 @click.option(
     "--seed",
