@@ -137,7 +137,6 @@ def test_a_call_that_names_an_address_is_refused_and_nothing_is_fetched(server, 
                 call = {"data": data, "session_hash": "a", "fn_index": 0}
                 answer = httpx.post(f"{url}gradio_api/{name}", json=call)
                 assert answer.status_code == 403, name
-    # Nor where it comes to gradio, whose own part for files is the last to fetch.
     assert asked == [] and sorted(folder_of_files().rglob("*")) == before
 
 

@@ -211,7 +211,7 @@ class Colorizer:
         edges: str = "guided",
         hints: Iterable[Any] = (),
     ) -> list[Image.Image]:
-        """Several colourings drawn from what the network thinks likely, of the seeds from `seed` on.
+        """Several draws from what the network thinks likely, of the seeds from `seed` on.
 
         The arguments are those of `colorize`; the network is run once.
         """
