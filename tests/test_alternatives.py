@@ -23,6 +23,7 @@ from colorjax.settings import changed, complete
 from colorjax.training import setup, steps
 from configs import reproduce
 
+TYPICAL = ("regression", "classification", "merge_sum", "hsv", "nesterov", "zhang")
 EXPERIMENTS = {name: dict(settings) for name, settings in reproduce.get_config().experiments}
 JOINT = PAPER - HEADS + 64 * 449 + 449  # one head for the 449 squares of 10 that hold a colour
 
@@ -64,7 +65,13 @@ def test_each_alternative_has_its_hand_counted_parameters_and_output(name):
     assert outputs.shape == (2, 24, 16, *channels)
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in TYPICAL else pytest.param(name, marks=pytest.mark.slow)
+        for name in EXPERIMENTS
+    ],
+)
 def test_each_alternative_takes_a_training_step(name):
     config = config_of(name, **{"model.width": 1 / 16})
     model, tx = build.build_model(config), setup.build_optimizer(config)

@@ -86,6 +86,7 @@ def test_what_is_stopped_leaves_whole_files_only(tmp_path, inverted, monkeypatch
     Image.open(tmp_path / "out" / "00.png").load()
 
 
+@pytest.mark.slow
 def test_memory_holds_no_photos_that_are_done(tmp_path, inverted, monkeypatch):
     monkeypatch.setattr(batch, "TOGETHER", 1)
     held = []

@@ -144,6 +144,7 @@ def test_a_failing_process_ends_with_its_own_error():
         harness.run([harness.sys.executable, "-c", "raise SystemExit('no-such-contender')"])
 
 
+@pytest.mark.slow
 def test_the_share_of_the_ceiling_and_the_kernels_are_those_of_the_training_step(monkeypatch):
     monkeypatch.setattr(ceiling, "SIDES", {"cpu": 64})
     share, costly = ceiling.measure(TINY)

@@ -58,6 +58,7 @@ def test_a_photograph_comes_out_in_the_colours_that_it_had(coloured, name):
     assert_allclose(found.reshape(shape).mean(0), cells.reshape(shape).mean(0), rtol=0, atol=0.5)
 
 
+@pytest.mark.slow
 def test_training_goes_the_way_that_it_went(tmp_path):
     assert_allclose(losses(tmp_path), json.loads(LOSSES.read_text()), rtol=1e-5)
 

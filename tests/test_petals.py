@@ -25,7 +25,7 @@ from configs import petals as config_file
 ROOT = Path(__file__).parent.parent
 SEEDS = (0, 1, 2)
 each_seed = pytest.mark.parametrize(
-    "seed", [SEEDS[0], *(pytest.param(seed, marks=pytest.mark.slow) for seed in SEEDS[1:])]
+    "seed", [pytest.param(seed, marks=pytest.mark.slow) for seed in SEEDS]
 )
 COLORS = np.array(petals.RGB_U8, np.uint8)
 
@@ -207,9 +207,8 @@ class Outcome(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def outcomes(tmp_path_factory, request) -> dict[tuple[str, int], Outcome]:
+def outcomes(tmp_path_factory) -> dict[tuple[str, int], Outcome]:
     """Every variant and seed; a process a variant, for compilation uses but one core."""
-    seeds = SEEDS if request.config.getoption("--slow") else SEEDS[:1]
     folder = tmp_path_factory.mktemp("petals")
     environment = {
         **os.environ,
@@ -234,7 +233,7 @@ def outcomes(tmp_path_factory, request) -> dict[tuple[str, int], Outcome]:
     return {
         (variant, seed): outcome(folder / f"{variant}{seed}")
         for variant in config_file.OBJECTIVES
-        for seed in seeds
+        for seed in SEEDS
     }
 
 

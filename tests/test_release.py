@@ -175,6 +175,7 @@ def test_a_model_too_large_to_release_is_refused(run, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_a_released_file(run, exported, tmp_path):
     _, config = run
     train.train(

@@ -163,6 +163,7 @@ def test_a_pool_takes_the_maxima_that_flax_takes():
     assert_array_equal(squeezenet.max_pool(x), nn.max_pool(x, (3, 3), (2, 2), "SAME"))
 
 
+@pytest.mark.slow
 def test_a_step_down_the_gradient_reaches_every_parameter():
     model = squeezenet.SqueezeNet(width=1 / 8)
     gray = jnp.asarray(np.random.default_rng(3).uniform(0, 255, (1, 32, 32, 1)), jnp.float32)

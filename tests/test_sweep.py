@@ -94,6 +94,7 @@ def test_a_sweep_is_judged_by_the_metric_that_its_config_names(tmp_path):
         sweep.sweep(config, tmp_path)
 
 
+@pytest.mark.slow
 def test_one_index_runs_one_of_the_grid(tmp_path):
     rows = sweep.sweep(sweep_config(SPACES, sweep_index=1), tmp_path)
     assert [row["status"] for row in rows] == ["unfinished", "finished"]

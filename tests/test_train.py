@@ -236,6 +236,7 @@ def test_regression_runs_through_the_same_loop(tmp_path):
     assert metrics["l_reg"] == pytest.approx(1e4 * metrics["loss"], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_real_scenes_lower_the_loss(photo_folder, tmp_path):
     config = tiny_config(
         data__source=f"folder:{photo_folder}",
@@ -326,6 +327,7 @@ def test_a_run_for_a_given_time_ends_with_the_clock_and_its_rate_at_zero(tmp_pat
     assert not endless.is_over() and next(endless.paced(iter([{"a": 1}]))) == {"a": 1}
 
 
+@pytest.mark.slow
 def test_a_run_for_a_given_time_leaves_a_finished_run(tmp_path):
     metrics = train.train(tiny_config(num_steps=10**6, num_seconds=0.5), tmp_path)
     assert set(metrics) == METRICS

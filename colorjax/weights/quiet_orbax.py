@@ -11,6 +11,7 @@ from absl import logging as absl_logging
 def silence() -> None:
     """Orbax logs every failure several times over, and what is no failure; errors are raised."""
     logging.getLogger("absl").addFilter(_is_not_from_orbax)
+    logging.getLogger("asyncio").addFilter(_is_no_task_of_orbax)
     if getattr(sys.unraisablehook, "func", None) is not _skip_closed_loop:
         sys.unraisablehook = functools.partial(_skip_closed_loop, sys.unraisablehook)
 
@@ -18,6 +19,11 @@ def silence() -> None:
 def _is_not_from_orbax(record: logging.LogRecord) -> bool:
     asked_for = absl_logging.get_verbosity() >= absl_logging.DEBUG
     return asked_for or "orbax" not in Path(record.pathname).parts
+
+
+def _is_no_task_of_orbax(record: logging.LogRecord) -> bool:
+    # Of several arrays that could not be written, one is raised; asyncio prints the others.
+    return "/orbax/" not in record.getMessage()
 
 
 def _skip_closed_loop(hook, unraisable) -> None:
