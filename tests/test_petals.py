@@ -219,7 +219,7 @@ def outcomes(tmp_path_factory) -> dict[tuple[str, int], Outcome]:
     code = [sys.executable, "-c", textwrap.dedent(TRAIN), str(folder)]
     processes = [
         subprocess.Popen(
-            [*code, variant, *map(str, seeds)],
+            [*code, variant, *map(str, SEEDS)],
             env=environment,
             text=True,
             stdout=subprocess.PIPE,
