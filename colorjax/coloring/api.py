@@ -103,7 +103,7 @@ class Colorizer:
         own = own_decoding(self._painter.network)
         return own.rebalance if own and rebalanced(self._painter.network) else None
 
-    def warm_up(self, *sizes: tuple[int, int], **settings) -> None:
+    def warm_up(self, *sizes: tuple[int, int], **settings: Any) -> None:
         """Makes programs ready, so that the first picture takes no longer than the next.
 
         Args:
@@ -114,7 +114,7 @@ class Colorizer:
         Raises:
           UserError: a setting is wrong, or a size is too small.
         """
-        chosen = Settings(**settings)
+        chosen = _settings(**settings)
         check_settings(chosen, self._painter.network)
         for width, height in sizes or USUAL_SIZES:
             check_at_least("width", width, 1)
@@ -173,7 +173,7 @@ class Colorizer:
         target: str | os.PathLike | BinaryIO,
         *,
         format: str | None = None,
-        **settings,
+        **settings: Any,
     ) -> tuple[str, ...]:
         """Colours one picture and writes it as the command does, with all that its file carries.
 
@@ -244,7 +244,12 @@ class Colorizer:
             return Image.fromarray(confidence.of_photo(self._painter, _photo(picture).rgb))
 
     def colorize_many(
-        self, pictures: Iterable[Picture], *, at_once: int = 16, errors: str = "raise", **settings
+        self,
+        pictures: Iterable[Picture],
+        *,
+        at_once: int = 16,
+        errors: str = "raise",
+        **settings: Any,
     ) -> Iterator[Image.Image | UserError]:
         """Colours many pictures, in their order; `settings` are those of `colorize`.
 
@@ -293,7 +298,7 @@ class Colorizer:
             if fault is not None:
                 raise fault
 
-    def colorize_arrays(self, arrays: Sequence[np.ndarray], **settings) -> list[np.ndarray]:
+    def colorize_arrays(self, arrays: Sequence[np.ndarray], **settings: Any) -> list[np.ndarray]:
         """numpy in, numpy out: uint8 [height, width] or [height, width, 1 or 3] each.
 
         Results are uint8 [height, width, 3]. The arrays may differ in size; `settings` are those
