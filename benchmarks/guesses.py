@@ -81,7 +81,7 @@ def spread(painter: colorize.Painter, rgb: np.ndarray, given: tuple[hints.Hint, 
     if given:
         map = hints.on_grid(given, rgb, borders.whole(rgb), tuple(shape))
         wanted = np.asarray(color.rgb_to_luv(map.colour))[..., 1:].reshape(-1, 2)
-        trust = hints.HOLD * (map.count.ravel() > 0)
+        trust = hints.HOLD * (map.number.ravel() > 0)
         weights = matrix(np.asarray(propagation.affinities(lightness, variances=(0.5, np.inf))))
         system = scipy.sparse.diags(np.asarray(weights.sum(1)).ravel() + trust) - weights
         found = scipy.sparse.linalg.spsolve(system.tocsc(), trust[:, None] * wanted)
