@@ -25,7 +25,7 @@ from test_photo import (
 )
 
 from colorjax import cli
-from colorjax.coloring import api, batch, colorize, naming
+from colorjax.coloring import api, batch, colorize, functions, naming
 from colorjax.errors import UserError
 from colorjax.ops import color
 from colorjax.pictures import metadata, photo, png_file, shaper, tiff_file, tiff_samples, writing
@@ -256,7 +256,7 @@ def test_the_lightness_of_a_scan_stays_its_own_to_one_of_its_steps():
     fits[..., 2:4] = np.random.default_rng(0).normal(0, 30, (4, 4, 2))
     places = colorize._places(0, 512, 512, 4)
     got = np.asarray(
-        jax.jit(colorize._color_tile)(fits, np.repeat(shades[..., None], 3, -1), places, places)
+        jax.jit(functions.color_tile)(fits, np.repeat(shades[..., None], 3, -1), places, places)
     )
     linear = np.where(
         got > 0.04045 * WHITE, ((got / WHITE + 0.055) / 1.055) ** 2.4, got / WHITE / 12.92

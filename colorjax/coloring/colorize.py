@@ -8,23 +8,19 @@ that a folder of a thousand sizes compiles a handful of times.
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import product
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from colorjax.coloring import borders, hints, memory
+from colorjax.coloring import borders, functions, hints, memory
+from colorjax.coloring.functions import Scores
 from colorjax.coloring.settings import Settings, check_settings
 from colorjax.errors import UserError, check_at_least
-from colorjax.models.task import Statistics, Task, cell_means, enlarge
-from colorjax.ops import color, resample
 from colorjax.ops.arrays import AnyArray
-from colorjax.ops.spaces import SPACES
 from colorjax.pictures import image_io
-from colorjax.settings import Decoding, as_dict
-from colorjax.settings import Settings as Config
+from colorjax.settings import as_dict
 from colorjax.weights import devices
 from colorjax.weights.programs import Program
 from colorjax.weights.released import Network
@@ -43,14 +39,6 @@ LONG_PIXELS = 2**20
 TILE, IN_FLIGHT = (512, 512), 3
 # Those of pictures that are but a few pixels wide, or high, and very long.
 NARROW, LONG = 64, 4096
-
-
-class Scores(NamedTuple):
-    """What the network says of a batch of small pictures."""
-
-    outputs: jax.Array
-    lightness: jax.Array  # [b, h, w, 1], L* at the size of the outputs
-    space_lightness: jax.Array  # [b, h, w, 1], the same in the network's own space
 
 
 class Painter(NamedTuple):
@@ -107,17 +95,23 @@ def open_painter(
         network._replace(variables=jax.device_put(network.variables, device)),
         size,
         batch_size,
-        score=Program(partial(_score, config), device, facts=facts[0]),
+        score=Program(partial(functions.score, config), device, facts=facts[0]),
         decode=Program(
-            partial(_decode, config, statistics), device, facts=facts, static=("method", "edges")
+            partial(functions.decode, config, statistics),
+            device,
+            facts=facts,
+            static=("method", "edges"),
         ),
         hint=Program(
-            partial(_hint, config, statistics), device, facts=facts, static=("method", "edges")
+            partial(functions.hint, config, statistics),
+            device,
+            facts=facts,
+            static=("method", "edges"),
         ),
-        confidence=Program(partial(_confidence, config, statistics), device, facts=facts)
+        confidence=Program(partial(functions.confidence, config, statistics), device, facts=facts)
         if config.objective == "classification"
         else None,
-        color_tile=Program(_color_tile, device),
+        color_tile=Program(functions.color_tile, device),
     )
 
 
@@ -318,95 +312,3 @@ def _arguments(painter: Painter, settings: Settings) -> tuple[tuple, dict[str, s
         np.uint32(settings.seed),
     )
     return numbers, {"method": settings.decode or own.method, "edges": settings.edges}
-
-
-def _score(config: Config, variables, rgb_u8) -> Scores:
-    from colorjax.models.build import build_model  # loads flax, where nothing is traced in vain
-
-    gray, lightness, _ = SPACES[config.space].split(rgb_u8)
-    model: Any = build_model(config)
-    outputs = model.apply(variables, gray)
-    true_lightness, width = color.rgb_u8_to_luv(rgb_u8)[..., :1], outputs.shape[2]
-    return Scores(outputs, *(cell_means(x, width) for x in (true_lightness, lightness)))
-
-
-def _confidence(config: Config, statistics: Statistics, scores: Scores) -> jax.Array:
-    """How sure the network is, [b, h, w] in [0, 1]."""
-    from colorjax.models.build import build_task  # as in `_score`
-
-    confidence = build_task(config, statistics).confidence
-    assert confidence is not None  # of a network without scores there is no such program
-    return confidence(scores.outputs)
-
-
-def _decode(
-    config: Config,
-    statistics: Statistics,
-    scores: Scores,
-    *numbers: jax.Array,
-    method: str,
-    edges: str,
-) -> jax.Array:
-    """CIELUV chroma, made ready to be enlarged."""
-    from colorjax.models.build import build_task  # as in `_score`
-
-    task = build_task(config, statistics)
-    chroma = _chroma(task, config.space, scores, numbers, method)
-    if edges == "bilinear":
-        return resample.plain_chroma(chroma)
-    return resample.guide_chroma(chroma, scores.lightness)
-
-
-def _chroma(
-    task: Task, space: str, scores: Scores, numbers: Sequence[Any], method: str
-) -> jax.Array:
-    """CIELUV chroma of the outputs' size, whatever the network's space."""
-    temperature, rebalance, saturation, seed = numbers
-    how = Decoding(method=method, temperature=temperature, seed=seed, rebalance=rebalance)
-    chroma = task.decode(scores.outputs, how)
-    if space != "luv":
-        chroma = color.rgb_to_luv(task.colors(scores.space_lightness, chroma))[..., 1:]
-    return chroma * saturation
-
-
-def _hint(
-    config: Config,
-    statistics: Statistics,
-    scores: Scores,
-    small: jax.Array,
-    map: hints.Map,
-    *numbers: jax.Array,
-    method: str,
-    edges: str,
-) -> jax.Array:
-    """As `_decode` of one picture, with hints, at the size of their map: [h, w, 6]."""
-    from colorjax.models.build import build_task  # as in `_score`
-
-    task = build_task(config, statistics)
-    chroma = _chroma(task, config.space, scores, numbers, method)
-    sure = task.confidence(scores.outputs) if task.confidence else jnp.ones(chroma.shape[:-1])
-    width = map.number.shape[1]
-    lightness = color.rgb_u8_to_luv(small[None])[..., :1]
-    return hints.corrected(
-        enlarge(chroma, width)[0],
-        enlarge(sure[..., None], width)[0],
-        cell_means(lightness, width)[0],
-        map,
-        guided=edges == "guided",
-    )
-
-
-def _color_tile(fits, rgb, rows, columns) -> jax.Array:
-    """Gives one tile of 8 or 16 bits, [t, t, 3], the chroma of the fits.
-
-    Chroma that leaves the gamut is reduced at constant L and hue. Rounding each channel by up to
-    half a step moves the gray of the luminance by no more than that: the slopes of sRGB's curve,
-    averaged by the weights of luminance, are at most its slope at the gray, as slope is a concave
-    function of linear light.
-    """
-    is_deep = rgb.dtype == jnp.uint16
-    luv = color.rgb_to_luv(rgb / jnp.float32(65535)) if is_deep else color.rgb_u8_to_luv(rgb)
-    lightness = luv[..., :1]
-    chroma = resample.guided_chroma(resample.sample_bilinear(fits, rows, columns), lightness)
-    luv = color.fit_chroma(jnp.concatenate([lightness, chroma], axis=-1))
-    return (color.to_u16 if is_deep else color.to_u8)(color.luv_to_rgb(luv))
