@@ -19,7 +19,7 @@ from colorjax.coloring.finding import STDIN, is_stream
 from colorjax.coloring.naming import Job
 from colorjax.coloring.settings import Settings
 from colorjax.errors import UserError
-from colorjax.pictures import image_io, mark, photo, writing
+from colorjax.pictures import files, image_io, mark, photo, writing
 from colorjax.pictures.metadata import Metadata
 from colorjax.pictures.photo import Photo
 
@@ -121,14 +121,13 @@ def _coloured(
         confidence.check_confidence(painter)
     for i, results in colorize(painter, [one.rgb for _, one in good], settings):
         job, one = good[i]
-        coloured = tint.has_colours(one.rgb)
         if arrange is not None:
             results = arrange(one.rgb, results)
             # What describes the photograph's pixels is not true of theirs.
             kept = Metadata(icc_profile=one.metadata.icc_profile)
             one = one._replace(alpha=None, metadata=kept)
-        sure = confidence.of_photo(painter, good[i][1].rgb) if job.confidence else None
-        writes.append(writers.submit(_write, job, one, results, how, coloured, sure))
+        sure = confidence.of_photo(painter, one.rgb) if job.confidence else None
+        writes.append(writers.submit(_write, job, one, results, how, sure))
         # Memory holds the results of two photos, and no more.
         if len(writes) > 1:
             yield writes.pop(0).result()
@@ -171,12 +170,7 @@ def _opened(source: str) -> tuple[str | bytes, str | None]:
 
 
 def _write(
-    job: Job,
-    one: Photo,
-    results: Sequence[np.ndarray],
-    how: Writing,
-    in_colour: bool,
-    sure: np.ndarray | None,
+    job: Job, one: Photo, results: Sequence[np.ndarray], how: Writing, sure: np.ndarray | None
 ) -> Outcome:
     notices = list(one.notices)
     metadata = one.metadata._replace(xmp=mark.marked(one.metadata.xmp))
@@ -197,7 +191,9 @@ def _write(
         except OSError as error:
             fault = f"{target}: cannot be written: {error.strerror or error}"
             return Outcome(job.source, fault=fault, notices=tuple(notices))
-    return Outcome(job.source, tuple(writes), notices=tuple(notices), in_colour=in_colour)
+    return Outcome(
+        job.source, tuple(writes), notices=tuple(notices), in_colour=tint.has_colours(one.rgb)
+    )
 
 
 def _placed(job: Job, target: str, rgb: np.ndarray, one: Photo, how: Writing) -> tuple[str, ...]:
@@ -220,9 +216,8 @@ def _kept(path: str) -> Iterator[None]:
     """Keeps a file under another name while the block replaces it, and after, unless it fails."""
     kept = path + KEPT
     try:
-        with open(path, "rb") as original, open(kept, "xb") as copy:
-            shutil.copyfileobj(original, copy)
-        shutil.copystat(path, kept)
+        with files.written_aside(kept, overwrite=False) as aside:
+            shutil.copy2(path, aside)
     except FileExistsError as error:
         raise UserError(f"{path}: {kept} is there already, from an earlier --replace") from error
     try:
