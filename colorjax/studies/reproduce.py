@@ -141,9 +141,9 @@ def measure(folder: Path, decodings: dict[str, Changes]) -> None:
     """Measures and draws a run's best checkpoint, unless that has been done.
 
     Writes `measured.json` {"step", "asked": the decodings, "metrics": {decoding: metrics},
-    "constant": metrics of the constant bin, "saturation": {"prediction" | "truth":
-    [SATURATION_BINS] shares}} and, uint8 [n, h, w, 3] each, `pictures.npz`: gray, prediction and
-    truth of a few of the photographs.
+    "saturation": {"prediction" | "truth": [SATURATION_BINS] shares}, and, of a part to test on,
+    "constant": metrics of the constant bin, which the record has of the hold-out}; and, uint8
+    [n, h, w, 3] each, `pictures.npz`: gray, prediction and truth of a few of the photographs.
     """
     path, asked = folder / "measured.json", as_json(decodings)
     if path.exists() and read_json(path)["asked"] == asked:
@@ -163,13 +163,11 @@ def measure(folder: Path, decodings: dict[str, Changes]) -> None:
     averages = split_names(average(variables))
     saturation = {name: shares.tolist() for name, shares in averages.pop("saturation").items()}
     metrics = {name: summarize(averages[name]) for name in ways}  # jax has sorted the names
-    measured = {
-        "step": step,
-        "asked": asked,
-        "metrics": metrics,
-        "constant": evaluate.measure_baseline(squares, task, items, statistics.counts),
-        "saturation": saturation,
-    }
+    measured = {"step": step, "asked": asked, "metrics": metrics, "saturation": saturation}
+    if source.test:
+        measured["constant"] = evaluate.measure_baseline(
+            squares, task, source.test, statistics.counts
+        )
     write_json(path, measured)
 
 
