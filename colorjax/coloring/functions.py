@@ -27,11 +27,11 @@ class Scores(NamedTuple):
 
 
 def score(config: Config, variables, rgb_u8) -> Scores:
-    from colorjax.models.build import build_model  # loads flax, where nothing is traced in vain
+    # Loads flax, where nothing is traced in vain.
+    from colorjax.models.build import build_model, predict
 
     gray, lightness, _ = SPACES[config.space].split(rgb_u8)
-    model: Any = build_model(config)
-    outputs = model.apply(variables, gray)
+    outputs = predict(build_model(config), variables, gray)
     true_lightness, width = color.rgb_u8_to_luv(rgb_u8)[..., :1], outputs.shape[2]
     return Scores(outputs, *(cell_means(x, width) for x in (true_lightness, lightness)))
 

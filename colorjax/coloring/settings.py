@@ -5,11 +5,10 @@ from typing import NamedTuple
 from colorjax.coloring.hints import MOST, Hint
 from colorjax.errors import UserError, check_at_least, check_choice, check_share
 from colorjax.ops.decoding import METHODS
-from colorjax.settings import Decoding
+from colorjax.settings import Decoding, check_seed
 from colorjax.weights.released import Network
 
 EDGES = ("guided", "bilinear")
-MOST_SEED = 2**32 - 1
 
 
 class Settings(NamedTuple):
@@ -67,9 +66,7 @@ def check_settings(settings: Settings, network: Network) -> None:
                 "want none"
             )
     check_at_least("saturation", settings.saturation, 0.0)
-    check_at_least("seed", settings.seed, 0)
-    if settings.seed > MOST_SEED:
-        raise UserError(f"seed is {settings.seed}, want at most {MOST_SEED}")
+    check_seed("seed", settings.seed)
     check_choice("edges", settings.edges, EDGES)
     if len(settings.hints) > MOST:
         raise UserError(f"there are {len(settings.hints):,} hints, want at most {MOST:,}")

@@ -181,7 +181,9 @@ def check_replacing(options: dict[str, Any]) -> None:
     """Raises click.UsageError for what cannot be in the place of a photo."""
     others = "output format samples compare grid skip_existing overwrite confidence".split()
     given = [name for name in others if options[name]]
-    if given := given + ["pages"] * (options["pages"] != "first"):
+    if options["pages"] != "first":
+        given.append("pages")
+    if given:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise click.UsageError(
             f"--replace leaves one picture in the photo's place: want no {flags}."

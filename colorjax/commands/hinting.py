@@ -37,9 +37,13 @@ def hint_options(command):
     return command
 
 
+def has_hints(options: dict[str, Any]) -> bool:
+    return bool(options["hints"] or options["hints_file"])
+
+
 def check_hinting(options: dict[str, Any]) -> None:
     """Raises click.UsageError for what cannot go together with these options."""
-    if (options["hints"] or options["hints_file"]) and options["grid"]:
+    if has_hints(options) and options["grid"]:
         raise click.UsageError("--grid shows a small copy of the photo: want no hints.")
     if options["confidence"] and options["grid"]:
         raise click.UsageError("--grid is one picture: want no --confidence.")
@@ -47,13 +51,13 @@ def check_hinting(options: dict[str, Any]) -> None:
 
 def check_one(jobs: Sequence, options: dict[str, Any]) -> None:
     """Raises click.UsageError if there are hints, but several photos."""
-    if (options["hints"] or options["hints_file"]) and len(jobs) > 1:
+    if has_hints(options) and len(jobs) > 1:
         raise click.UsageError(f"Hints are of one photo, and not of {len(jobs)}.")
 
 
 def hints_of(options: dict[str, Any]) -> tuple:
     """The hints that are given; raises UserError for what is none."""
-    if not options["hints"] and not options["hints_file"]:
+    if not has_hints(options):
         return ()
     from colorjax.coloring import hints
 

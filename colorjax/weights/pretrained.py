@@ -150,12 +150,12 @@ def resolve(published: Published, setting: str) -> tuple[Weights | None, str]:
             )
         read = load if path.suffix == ".safetensors" else published.read
         weights = read(published, path)
-        if file_hash(path, "md5") not in published.md5s and path.suffix != ".safetensors":
-            share = published.share(weights)
+        share = published.share(weights)
+        if path.suffix != ".safetensors" and file_hash(path, "md5") not in published.md5s:
             logging.warning(
                 "%s is not the published file of %s: %s", path, published.network, share
             )
-        return weights, f"{path.name} ({_provenance(published, path, weights)})"
+        return weights, f"{path.name} ({_provenance(published, path, share)})"
     if not cached_path(published).is_file():
         try:
             fetch(published)
@@ -166,15 +166,18 @@ def resolve(published: Published, setting: str) -> tuple[Weights | None, str]:
             reason = str(error).removesuffix(f"; {_how_to_get(published)}")
             return None, f"random (ImageNet weights not cached and not fetchable: {reason})"
     weights = load(published, cached_path(published))
-    return weights, f"imagenet ({_provenance(published, cached_path(published), weights)})"
+    return (
+        weights,
+        f"imagenet ({_provenance(published, cached_path(published), published.share(weights))})",
+    )
 
 
-def _provenance(published: Published, path: Path, weights: Weights) -> str:
+def _provenance(published: Published, path: Path, share: str) -> str:
     digest = file_hash(path, "sha256")
     if path.suffix == ".safetensors":
         with open_weights(published, path) as file:
             digest = file.metadata().get("source_sha256", digest)
-    return f"sha256 {digest}, {published.share(weights)}"
+    return f"sha256 {digest}, {share}"
 
 
 def main(published: Published, argv: list[str] | None = None) -> int:
