@@ -5,15 +5,21 @@ comes with colorjax; `--config.NAME=VALUE` overrides any of its fields. Without 
 that `--workdir` holds is taken with its own config.
 """
 
+import sys
+
 if __name__ == "__main__":
-    from colorjax import stopping
+    from colorjax import errors, extras, stopping
 
     stopping.listen()  # before the imports below, which take seconds
+    try:
+        extras.check_training("training")
+    except errors.UserError as error:
+        print(f"colorjax: {error}", file=sys.stderr)
+        sys.exit(errors.MISTAKE)
 
 import difflib
 import os
 import re
-import sys
 import traceback
 from pathlib import Path
 

@@ -14,7 +14,7 @@ options=("${@:2}")
 PYTHON="${COLORJAX_PYTHON:-}"
 if [ -z "$PYTHON" ]; then
     export COLORJAX_EXTRAS="${COLORJAX_EXTRAS:-cuda}"
-    set -- benchmark
+    set -- train benchmark
     source "$(dirname "${BASH_SOURCE[0]}")/venv.sh"
 fi
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

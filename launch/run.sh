@@ -4,6 +4,6 @@
 # On a GPU: COLORJAX_EXTRAS=cuda launch/run.sh ... (cuda13 for CUDA 13)
 set -euo pipefail
 arguments=("$@")
-set --
+set -- train
 source "$(dirname "${BASH_SOURCE[0]}")/venv.sh"
 exec "$PYTHON" -m colorjax.main ${arguments[@]+"${arguments[@]}"}

@@ -18,7 +18,7 @@ options=("$@")
 PYTHON="${COLORJAX_PYTHON:-}"
 if [ -z "$PYTHON" ]; then
     export COLORJAX_EXTRAS="${COLORJAX_EXTRAS:-cuda}"
-    set --
+    set -- train
     source "$(dirname "${BASH_SOURCE[0]}")/venv.sh"
 fi
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"

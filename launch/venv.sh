@@ -22,7 +22,8 @@ fi
 # Installed once for each set of extras, and again when the requirements change.
 stamp="$root/.venv/installed-${extras:-plain}"
 if [ ! -e "$stamp" ] || [ "$root/setup.cfg" -nt "$stamp" ]; then
-    echo "Installing colorjax into $root/.venv (once, a few minutes) ..." >&2
+    echo "Installing colorjax${extras:+[$extras]} and what it needs into $root/.venv:" \
+        "once, one to three minutes, 1 GB" >&2
     "$PYTHON" -m pip install --quiet --disable-pip-version-check \
         --editable "$root${extras:+[$extras]}"
     touch "$stamp"

@@ -9,7 +9,7 @@ import colorjax
 
 PACKAGE = Path(colorjax.__file__).parent
 ORDER = (
-    "errors stopping|ops|settings|pictures|models data|weights|training coloring|studies|commands|"
+    "errors|stopping extras|ops|settings|pictures|models data|weights|training coloring|studies|commands|"
     "main cli"
 )
 FLOORS = ORDER.split("|")

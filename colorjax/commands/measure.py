@@ -71,6 +71,7 @@ def measure(
     from os.path import expanduser
     from pathlib import Path
 
+    from colorjax import extras
     from colorjax.data import sources
     from colorjax.studies import assess
     from colorjax.weights import devices, runs
@@ -78,6 +79,7 @@ def measure(
 
     if options["labels"] and not options["recognise"]:
         raise click.UsageError("--labels is for --recognise.")
+    extras.check_training("colorjax measure")
     devices.keep_compiled_programs()
     named = [m.split("=", 1) if "=" in m else (m, m) for m in models]
     networks = {name: load_network(expanduser(path)) for name, path in named}

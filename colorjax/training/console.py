@@ -13,9 +13,12 @@ from colorjax.training.parallel import is_writer
 
 
 def progress(num_steps: int, start: int) -> tqdm:
-    return tqdm(
+    """A bar of steps, which says why it stands still until the first of them is done."""
+    bar = tqdm(
         total=num_steps, initial=start, unit="step", dynamic_ncols=True, disable=not is_writer()
     )
+    bar.set_postfix_str("compiling, about a minute")
+    return bar
 
 
 @contextlib.contextmanager

@@ -80,6 +80,8 @@ def loop(
             state, scalars = run.train_step(state, next(run.batches))
             step += 1
             meter.add(scalars)
+            if step == run.start + 1:
+                bar.set_postfix_str("")
             bar.update()
             diverged = meter.skipped_in_row >= settings.max_skipped
             final = step == settings.num_steps or run.clock.is_over()
