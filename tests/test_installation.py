@@ -1,4 +1,4 @@
-"""What is installed: the wheel does without the checkout, and colouring without training's extra."""
+"""What is installed: the wheel does without the checkout, colouring without training's extra."""
 
 import configparser
 import importlib.util
