@@ -56,6 +56,20 @@ PAPER_CLAIMS = (
             ("sat_diff", "regression", ">", "classification"),
         ],
     ),
+    Claim(
+        "So it does by Huber's loss",
+        [
+            ("colorfulness", "regression_huber", "<", "classification"),
+            ("sat_diff", "regression_huber", ">", "classification"),
+        ],
+    ),
+    Claim(
+        "And so with another seed of both",
+        [
+            ("colorfulness", "regression_huber_another_seed", "<", "another_seed"),
+            ("sat_diff", "regression_huber_another_seed", ">", "another_seed"),
+        ],
+    ),
     # ... of the regression's loss: l2 first, later Huber's, "ideal" (the paper, section 3.5) ...
     Claim("Huber's loss does better than l2", [("l_reg", "regression_huber", "<", "regression")]),
     # ... and of the alternatives that were tried (the paper, section 5.2). HSV made pictures noisy,
