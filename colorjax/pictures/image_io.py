@@ -19,7 +19,7 @@ from PIL.ExifTags import Base as Tag
 from PIL.TiffImagePlugin import TiffImageFile
 
 from colorjax.errors import UserError
-from colorjax.pictures import files, formats
+from colorjax.pictures import files, formats, libtiff
 from colorjax.pictures.formats import FORMATS
 
 # A file of a few kilobytes may claim any size; this one is 450 MB when decoded.
@@ -172,6 +172,7 @@ def opened(
       UserError: the file is missing, empty, damaged, too large or of another format.
     """
     name = name_of(source, name)
+    libtiff.listen()
     try:
         if (len(source) if isinstance(source, bytes) else os.stat(source).st_size) == 0:
             raise UserError(f"{name}: is empty (0 bytes)")
@@ -224,7 +225,8 @@ def _refuse_misread(image: Image.Image, name: str) -> None:
 def reason_of(error: Exception) -> str:
     """What an exception of a decoder says, in one line; its kind if it says nothing."""
     said = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(said.split())
+    of_libtiff = f" ({libtiff.heard()})" if libtiff.heard() else ""
+    return " ".join(said.split()) + of_libtiff
 
 
 def name_of(source: str | os.PathLike | bytes, name: str | None = None) -> str:
