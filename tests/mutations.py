@@ -40,7 +40,7 @@ def seeds() -> dict[str, bytes]:
         "16-bit png": png(deep, 16, 6),
         "tiff": source_with_everything("TIFF"),
         "16-bit tiff": tiff(deep, photometric="rgb", extrasamples=(2,), compression="zlib"),
-        "bigtiff": tiff(deep[..., :3], photometric="rgb", bigtiff=True, byteorder=">"),
+        "bigtiff": tiff(deep[..., :3], photometric="rgb", bigtiff=True),
         "tiled tiff": tiff(rgb, compression="zlib", predictor=True, **tiled),
         "lzw tiff": encode(rgb, "TIFF", compression="tiff_lzw"),
         "jpeg tiff": encode(rgb, "TIFF", compression="jpeg"),
@@ -76,6 +76,7 @@ def mutant(data: bytes, name: str, number: int) -> bytes:
     chance, changed = random.Random(f"{name} {number}"), bytearray(data)
     for _ in range(chance.choice((1, 1, 2, 4, 8))):
         chance.choice(CHANGES)(chance, changed)
+        changed = changed or bytearray(1)
     # Else little of a PNG would get past the check of its sums.
     return _summed(bytes(changed)) if chance.random() < 0.7 else bytes(changed)
 

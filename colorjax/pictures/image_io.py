@@ -19,7 +19,7 @@ from PIL.ExifTags import Base as Tag
 from PIL.TiffImagePlugin import TiffImageFile
 
 from colorjax.errors import UserError
-from colorjax.pictures import files, formats, libtiff
+from colorjax.pictures import files, formats, heif_file, libtiff
 from colorjax.pictures.formats import FORMATS
 
 # A file of a few kilobytes may claim any size; this one is 450 MB when decoded.
@@ -249,6 +249,8 @@ def _let_in(
     found = formats.by_signature(head(source))
     if found in wanted:
         formats.made_ready(found, name)
+        if found == "HEIF" and (kind := heif_file.misnamed(source)) is not None:
+            raise UserError(f"{name}: is a damaged HEIF file: one of its items is a {kind!r}")
         return (found,)
     # The others have a beginning that is unmistakable, and loading their decoders takes time.
     return tuple(format for format in wanted if format in ("JPEG", "PNG", "WEBP", "TIFF", "BMP"))
