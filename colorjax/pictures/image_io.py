@@ -19,7 +19,7 @@ from PIL.ExifTags import Base as Tag
 from PIL.TiffImagePlugin import TiffImageFile
 
 from colorjax.errors import UserError
-from colorjax.pictures import files, formats, heif_file, libtiff
+from colorjax.pictures import files, formats, heif_file, libtiff, tiff_file
 from colorjax.pictures.formats import FORMATS
 
 # A file of a few kilobytes may claim any size; this one is 450 MB when decoded.
@@ -33,7 +33,7 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 # From 1 MB on Pillow takes a PNG's profile or text for an attack, and refuses the picture.
 PngImagePlugin.MAX_TEXT_CHUNK = formats.MAX_METADATA_BYTES
 # Goes up with any change to what read_square gives, as squares are kept on disk.
-DECODER_VERSION = 3
+DECODER_VERSION = 4
 _WRITERS: dict[str, dict[str, Any]] = {
     # Colour is the point here, so its resolution is not halved.
     ".jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
@@ -60,7 +60,8 @@ def read_rgb(
     """Reads a picture as sRGB, upright.
 
     The EXIF orientation is applied, transparency is laid on white, 16-bit gray is rounded to 8
-    bits, and of several frames or pages the first is taken. Embedded colour profiles are ignored.
+    bits, and of several frames or pages the first is taken, as `tiff_file.choose` has it. Embedded
+    colour profiles are ignored.
 
     Args:
       source: path of the file, or its bytes.
@@ -74,7 +75,8 @@ def read_rgb(
     Raises:
       UserError: the file is missing, empty, damaged, too large, or of none of `FORMATS`.
     """
-    with opened(source, name) as image:
+    name = name_of(source, name)
+    with opened(tiff_file.choose(source, name)[0], name) as image:
         if min_side is not None:
             image.draft(None, (min_side, min_side))
         return np.asarray(upright(_to_rgb(image)))
@@ -97,7 +99,8 @@ def read_square(
     Raises:
       UserError: as read_rgb.
     """
-    with opened(source, name) as image:
+    name = name_of(source, name)
+    with opened(tiff_file.choose(source, name)[0], name) as image:
         # At twice the size the result is as good as a full decode; at the size itself, 4 dB worse.
         image.draft(None, (2 * size, 2 * size))
         image_rgb = _to_rgb(image)
