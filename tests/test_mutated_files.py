@@ -10,10 +10,11 @@ import sys
 import fuzz_files
 import mutations
 import pytest
-from mutations import mutant, seeds
+from mutations import mutant
 from pictures import encode, noise
 from PIL import Image
 from PIL.ExifTags import Base as Tag
+from seed_files import seeds
 from test_photo import tiff
 
 from colorjax.errors import UserError
@@ -44,7 +45,7 @@ def test_a_damaged_file_ends_in_a_picture_or_in_a_sentence(name, small_pictures)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", seeds())
 def test_no_damaged_file_takes_long_or_much_or_prints_or_ends_the_process(name):
-    ends = list(fuzz_files.ends(name, range(QUICK, QUICK + SLOW)))
+    ends = list(fuzz_files.ends(name, seeds()[name], range(QUICK, QUICK + SLOW)))
     assert len(ends) == SLOW
     assert [(number, end.fault) for number, end in ends if end.fault] == []
 
