@@ -2,10 +2,10 @@
 
     python tests/fuzz_files.py --count 20000
 
-Each must end in a picture or in one sentence, within 20 seconds of the processor and 2 GB,
-and print nothing. The
-work is done by processes of their own, so that one that crashes is found, and its file is named.
-Exits with 1 if any file ended otherwise; `--only "tiled tiff:17"` reads that one again.
+Each must end in a picture or in one sentence, within 20 seconds of the processor and 2 GB, and
+print nothing. The work is done by processes of their own, so that one that crashes is found, and
+its file is named. Exits with 1 if any file ended otherwise; `--only "tiled tiff:17"` reads that one
+again.
 """
 
 import argparse

@@ -7,6 +7,7 @@ of a file is told as a UserError that names the file.
 
 import contextlib
 import io
+import logging
 import os
 import warnings
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ MAX_SIDE = 1_000_000
 # reads in spite of it, or says again in the error that becomes the file's own sentence.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").setLevel(logging.CRITICAL)
 # From 1 MB on Pillow takes a PNG's profile or text for an attack, and refuses the picture.
 PngImagePlugin.MAX_TEXT_CHUNK = formats.MAX_METADATA_BYTES
 # Goes up with any change to what read_square gives, as squares are kept on disk.
