@@ -54,6 +54,8 @@ def test_a_phones_heic_is_read_with_what_it_carries(tmp_path):
     [
         ("avif", "AVIF", {"quality": 95, "subsampling": "4:4:4"}),
         ("jp2", "JPEG2000", {}),
+        ("jpf", "JPEG2000", {}),
+        ("j2k", "JPEG2000", {"no_jp2": True}),
         ("jxl", "JXL", {"lossless": True}),
         ("jfif", "JPEG", {"quality": 95}),
         ("jpe", "JPEG", {"quality": 95}),
@@ -89,6 +91,14 @@ def test_a_decoder_that_is_missing_is_named(format, head, package, monkeypatch):
 def test_a_file_is_known_by_how_it_begins_and_not_by_its_suffix(tmp_path):
     (tmp_path / "a.jpg").write_bytes(HEIC)
     assert photo.read_photo(tmp_path / "a.jpg").rgb.shape == (64, 64, 3)
+
+
+def test_files_that_say_no_more_than_that_they_hold_images_are_known_by_what_else_they_say():
+    avif = encode(red_and_blue(), "AVIF")
+    for data in (HEIC, avif):
+        plain = data[:8] + b"mif1" + data[12:]
+        assert formats.by_signature(plain[: formats.HEAD_BYTES]) == formats.by_signature(data)
+        assert photo.read_photo(plain).rgb.shape == (64, 64, 3)
 
 
 def test_folders_are_searched_for_every_kind_that_is_read(tmp_path):

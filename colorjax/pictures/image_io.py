@@ -240,11 +240,11 @@ def name_of(source: str | os.PathLike | bytes, name: str | None = None) -> str:
 
 
 def head(source: str | os.PathLike | bytes) -> bytes:
-    """The first 12 bytes."""
+    """The first bytes, as many as tell the format."""
     if isinstance(source, bytes):
-        return source[:12]
+        return source[: formats.HEAD_BYTES]
     with open(source, "rb") as file:
-        return file.read(12)
+        return file.read(formats.HEAD_BYTES)
 
 
 def _let_in(
@@ -278,7 +278,7 @@ def _is_short_webp(source: str | os.PathLike | bytes) -> bool:
         size = len(source) if isinstance(source, bytes) else os.stat(source).st_size
     except OSError:
         return False
-    is_webp = start[:4] == b"RIFF" and start[8:] == b"WEBP"
+    is_webp = start[:4] == b"RIFF" and start[8:12] == b"WEBP"
     return is_webp and size < 8 + int.from_bytes(start[4:8], "little")
 
 

@@ -14,7 +14,7 @@ from typing import BinaryIO, NamedTuple
 from PIL.ExifTags import Base as Tag
 
 from colorjax.errors import UserError
-from colorjax.pictures.formats import by_signature
+from colorjax.pictures.formats import HEAD_BYTES, by_signature
 
 # Of the numbers in tables: code of their type, as struct calls it.
 _TYPES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
@@ -75,7 +75,7 @@ def choose(
     """
     try:
         with open_source(source) as file:
-            head = file.read(12)
+            head = file.read(HEAD_BYTES)
             if is_other_raw(head):
                 raise UserError(raw_sentence(name))
             if by_signature(head) != "TIFF":
