@@ -182,7 +182,7 @@ def has_resolution(exif: bytes | None) -> bool:
     """Whether an EXIF block tells the resolution itself; a damaged one does not."""
     found = Image.Exif()
     try:
-        found.load(exif)
+        found.load(exif or b"")
         return Tag.XResolution in found
     except Exception:
         return False
