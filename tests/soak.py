@@ -14,6 +14,7 @@ import random
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,13 +62,19 @@ def started(workdir: Path) -> multiprocessing.Process:
     return process
 
 
+def failed(process: multiprocessing.Process, workdir: Path) -> None:
+    """Ends the soak with what a run that failed said last."""
+    said = workdir.with_suffix(".log").read_text(errors="replace").strip()
+    sys.exit(f"a start of {workdir.name} failed with {process.exitcode}:\n{said[-2000:]}")
+
+
 def finished(workdir: Path) -> float:
     """Trains undisturbed up to the end; returns the seconds that it took."""
     began = time.monotonic()
     process = started(workdir)
     process.join()
     if process.exitcode:
-        sys.exit(f"a start failed with {process.exitcode}: see {workdir.with_suffix('.log')}")
+        failed(process, workdir)
     return time.monotonic() - began
 
 
@@ -89,7 +96,7 @@ def killed(workdir: Path, chance: random.Random, usual: float) -> Kill | None:
     if not process.is_alive():
         process.join()
         if process.exitcode:
-            sys.exit(f"a start failed with {process.exitcode}: see {workdir.with_suffix('.log')}")
+            failed(process, workdir)
         return None
     process.kill()
     process.join()
@@ -119,6 +126,15 @@ def differences(quiet: Path, disturbed: Path) -> list[str]:
     return found if rows(quiet) == rows(disturbed) else [*found, "metrics.jsonl"]
 
 
+def apart(work: Callable, *arguments):
+    """What a function returns, called in a process of its own.
+
+    Reading checkpoints starts jax, and a process in which that has happened starts no more runs.
+    """
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        return pool.apply(work, arguments)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=50, help="at most so many (50)")
@@ -139,8 +155,10 @@ def main() -> None:
                 if kill is None:
                     break
                 kills.append(kill)
+                step = newest(disturbed / "checkpoints")
+                print(f"kill {len(kills)}, at step {step} of run {runs_done + 1}", flush=True)
             finished(disturbed)
-            wrong, runs_done = differences(quiet, disturbed), runs_done + 1
+            wrong, runs_done = apart(differences, quiet, disturbed), runs_done + 1
     seconds = time.monotonic() - began
     print(
         f"{len(kills)} kills in {seconds:.0f} s, {sum(k.training for k in kills)} of them between "

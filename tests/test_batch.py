@@ -1,5 +1,8 @@
 import gc
 import os
+import platform
+import subprocess
+import sys
 import threading
 import weakref
 
@@ -107,6 +110,33 @@ def test_memory_holds_no_photos_that_are_done(tmp_path, inverted, monkeypatch):
     assert max(alive) <= batch.AHEAD + 4
     gc.collect()
     assert not any(ref() is not None for ref in held)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is asked for it")
+def test_memory_that_photos_took_is_given_back_though_something_after_it_stays():
+    # Small enough to be kept by glibc, as what is last keeps the others from being at an end.
+    code = """
+import os
+from pathlib import Path
+from colorjax.coloring import memory
+def held():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+many, last = [b"x" * 100_000 for _ in range(1000)], b"y" * 100_000
+del many
+before = held()
+memory.give_back()
+print(before - held())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 80_000_000
+
+
+def test_memory_is_given_back_after_each_group(tmp_path, inverted, monkeypatch):
+    groups = []
+    monkeypatch.setattr(batch, "TOGETHER", 2)
+    monkeypatch.setattr(batch.memory, "give_back", lambda: groups.append(1))
+    list(batch.run(None, jobs_of(tmp_path, 5), [None]))
+    assert len(groups) == 3
 
 
 @pytest.mark.parametrize("suffix, tells", [("jpg", True), ("webp", True), ("png", False)])

@@ -140,3 +140,16 @@ def test_images_of_pillow_bring_their_captions_too():
     got = photo.from_image(Image.open(io.BytesIO(data)))
     assert got.metadata.texts == TEXTS
     assert photo.from_image(photo.as_image(got.rgb, got)).metadata.texts == TEXTS
+
+
+def test_a_resolution_that_a_webp_has_no_place_for_is_told():
+    data, notices = written(encode(noise(8, 8), "JPEG", dpi=(300, 300)), "webp")
+    assert "dpi" not in Image.open(io.BytesIO(data)).info
+    sentence = "a WebP has no place for a resolution, so the photo's 300 x 300 dots per inch are"
+    assert notices == (f"output: {sentence} left out",)
+    exif = Image.Exif()
+    exif[282], exif[283], exif[296] = 300.0, 300.0, 2
+    data, notices = written(
+        encode(noise(8, 8), "JPEG", dpi=(300, 300), exif=exif.tobytes()), "webp"
+    )
+    assert Image.open(io.BytesIO(data)).getexif()[282] == 300.0 and notices == ()

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import struct
 import sys
 
 import numpy as np
@@ -15,7 +16,7 @@ from colorjax.coloring import batch, finding, naming
 from colorjax.commands import colorize as command
 from colorjax.data import places
 from colorjax.errors import UserError
-from colorjax.pictures import formats, image_io, photo, writing
+from colorjax.pictures import formats, heif_file, image_io, photo, writing
 
 # 64 x 64 pixels, red on the left and blue on the right, described in EXIF as "a street". Encoded
 # once by pillow-heif, as only decoders of HEIF are free of patents and of the GPL.
@@ -54,6 +55,8 @@ def test_a_phones_heic_is_read_with_what_it_carries(tmp_path):
     [
         ("avif", "AVIF", {"quality": 95, "subsampling": "4:4:4"}),
         ("jp2", "JPEG2000", {}),
+        ("jpf", "JPEG2000", {}),
+        ("j2k", "JPEG2000", {"no_jp2": True}),
         ("jxl", "JXL", {"lossless": True}),
         ("jfif", "JPEG", {"quality": 95}),
         ("jpe", "JPEG", {"quality": 95}),
@@ -89,6 +92,56 @@ def test_a_decoder_that_is_missing_is_named(format, head, package, monkeypatch):
 def test_a_file_is_known_by_how_it_begins_and_not_by_its_suffix(tmp_path):
     (tmp_path / "a.jpg").write_bytes(HEIC)
     assert photo.read_photo(tmp_path / "a.jpg").rgb.shape == (64, 64, 3)
+
+
+def test_files_that_say_no_more_than_that_they_hold_images_are_known_by_what_else_they_say():
+    avif = encode(red_and_blue(), "AVIF")
+    for data in (HEIC, avif):
+        plain = data[:8] + b"mif1" + data[12:]
+        assert formats.by_signature(plain[: formats.HEAD_BYTES]) == formats.by_signature(data)
+        assert photo.read_photo(plain).rgb.shape == (64, 64, 3)
+
+
+def test_a_heic_whose_item_is_of_a_type_that_is_no_text_is_refused_and_ends_no_process():
+    place = HEIC.index(b"Exif\0")
+    damaged = HEIC[:place] + b"Ex\xd2\xcc" + HEIC[place + 4 :]
+    sentence = r"a.heic: is a damaged HEIF file: one of its items is a b'Ex\\xd2\\xcc'"
+    for read in (photo.read_photo, image_io.read_rgb):
+        with pytest.raises(UserError, match=sentence):
+            read(damaged, name="a.heic")
+
+
+def box(kind, *parts, large=False):
+    body = b"".join(parts)
+    if large:
+        return struct.pack(">I4sQ", 1, kind, len(body) + 16) + body
+    return struct.pack(">I4s", len(body) + 8, kind) + body
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("many", [False, True])  # items, for which a table has longer numbers
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_the_types_of_items_and_of_their_content_are_found(version, many, large):
+    def file(kind, content):
+        number = bytes(4 if version == 3 else 2)
+        names = (kind if version > 1 else b"") + b"a name\xff\0" + content + b"\0"
+        item = box(b"infe", bytes([version, 0, 0, 0]), number, bytes(2), names)
+        count = struct.pack(">I" if many else ">H", 2)
+        whole = box(b"infe", bytes([2, 0, 0, 0]), bytes(4), b"hvc1\0")
+        table = box(b"iinf", bytes([many, 0, 0, 0]), count, whole, item, large=large)
+        meta = box(b"meta", bytes(4), box(b"hdlr", bytes(20)), table)
+        return box(b"ftyp", b"heic", bytes(4)) + box(b"mdat", b"infe\xff") + meta
+
+    assert heif_file.misnamed(file(b"mime", b"application/rdf+xml")) is None
+    assert heif_file.misnamed(file(b"mime", b"app\xfe")) == b"app\xfe"
+    want = b"\xd2xif" if version > 1 else None
+    assert heif_file.misnamed(file(b"\xd2xif", b"text")) == want
+
+
+@pytest.mark.parametrize("cut", [3, 9, 50, 100, 200, 300])
+def test_boxes_of_a_heic_that_is_cut_short_or_without_an_end_are_looked_at_once(cut):
+    assert heif_file.misnamed(HEIC[:cut]) is None
+    assert heif_file.misnamed(HEIC[:cut] + bytes(10**5)) is None
 
 
 def test_folders_are_searched_for_every_kind_that_is_read(tmp_path):

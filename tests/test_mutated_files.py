@@ -1,96 +1,28 @@
 """Damaged files of every kind: each ends in a picture or in one sentence, and in nothing else."""
 
 import io
+import multiprocessing
+import os
 import random
+import struct
 import subprocess
 import sys
 
-import numpy as np
+import fuzz_files
+import mutations
 import pytest
+from mutations import mutant
 from pictures import encode, noise
 from PIL import Image
-from test_captions import with_iptc
-from test_formats import HEIC
-from test_photo import png, source_with_everything, tiff
+from PIL.ExifTags import Base as Tag
+from seed_files import seeds
 
 from colorjax.errors import UserError
-from colorjax.pictures import image_io, photo
+from colorjax.pictures import image_io, photo, png_file, tiff_file
 
-QUICK, SLOW = 12, 400
+QUICK, SLOW = 12, 20
 # Pytest shows what the program does not.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
-
-
-def palette(seed):
-    return Image.fromarray(noise(12, 12, seed=seed)).quantize(8)
-
-
-def seeds():
-    deep = np.random.default_rng(0).integers(0, 65536, (9, 9, 4), np.uint16)
-    return {
-        "jpeg": source_with_everything("JPEG"),
-        "captioned": with_iptc("JPEG"),
-        "png": source_with_everything("PNG"),
-        "16-bit png": png(deep, 16, 6),
-        "tiff": source_with_everything("TIFF"),
-        "16-bit tiff": tiff(deep, photometric="rgb", extrasamples=(2,), compression="zlib"),
-        "lzw tiff": encode(noise(20, 20), "TIFF", compression="tiff_lzw"),
-        "jpeg tiff": encode(noise(20, 20), "TIFF", compression="jpeg"),
-        "fax tiff": encode(
-            Image.fromarray(noise(20, 20)).convert("1"), "TIFF", compression="group4"
-        ),
-        "webp": source_with_everything("WEBP"),
-        "gif": encode(palette(0), "GIF", save_all=True, append_images=[palette(1)]),
-        "bmp": encode(noise(9, 9), "BMP"),
-        "heif": HEIC,
-        "avif": encode(noise(16, 16), "AVIF"),
-        "jpeg 2000": encode(noise(16, 16), "JPEG2000"),
-    }
-
-
-def mutant(data, name, number):
-    """One to eight changes: bytes that are others, are gone or are more, mostly in the headers."""
-    chance, changed = random.Random(f"{name} {number}"), bytearray(data)
-    for _ in range(chance.choice((1, 1, 2, 4, 8))):
-        place = chance.randrange(min(len(changed), chance.choice((64, 400, 10**6))))
-        kind = chance.randrange(4)
-        if kind == 0:
-            changed[place] = chance.choice((0, 127, 255, chance.randrange(256)))
-        elif kind == 1:
-            changed[place] ^= 1 << chance.randrange(8)
-        elif kind == 2 and len(changed) > 20:
-            del changed[place : place + chance.randrange(1, 9)]
-        else:
-            changed[place:place] = bytes(chance.randrange(256) for _ in range(chance.randrange(4)))
-    return bytes(changed)
-
-
-def ends_well(read, data):
-    """Whether a picture or a sentence comes of it; anything else is raised."""
-    try:
-        read(data)
-    except UserError as error:
-        assert "\n" not in str(error) and str(error).startswith("a.x: ")
-        return False
-    return True
-
-
-def by_pillow(data):
-    """The image of a caller's own, who has opened what Pillow would open."""
-    try:
-        image = Image.open(io.BytesIO(data))
-    except Exception as error:
-        raise UserError("a.x: is none") from error
-    image.filename = "a.x"
-    photo.from_image(image)
-
-
-DOORS = {
-    "photo": lambda data: photo.read_photo(data, name="a.x"),
-    "scan": lambda data: photo.read_photo(data, name="a.x", bits=16, allow_truncated=True),
-    "training": lambda data: image_io.read_square(data, 8, name="a.x"),
-    "image": by_pillow,
-}
 
 
 @pytest.fixture
@@ -100,29 +32,54 @@ def small_pictures(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1_000_000)
 
 
-def check(name, count):
-    data = seeds()[name]
-    assert ends_well(DOORS["photo"], data) and ends_well(DOORS["image"], data)
-    for number in range(count):
-        for read in DOORS.values():
-            ends_well(read, mutant(data, name, number))
-
-
 @pytest.mark.parametrize("name", seeds())
 def test_a_damaged_file_ends_in_a_picture_or_in_a_sentence(name, small_pictures):
-    check(name, QUICK)
+    data, doors = seeds()[name], fuzz_files.DOORS
+    assert fuzz_files.ends_well(doors["photo"], data)
+    assert fuzz_files.ends_well(doors["image"], data)
+    for number in range(QUICK):
+        for read in doors.values():
+            fuzz_files.ends_well(read, mutant(data, name, number))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", seeds())
-def test_many_damaged_files_end_in_a_picture_or_in_a_sentence(name, small_pictures):
-    check(name, SLOW)
+def test_no_damaged_file_takes_long_or_much_or_prints_or_ends_the_process(name):
+    ends = list(fuzz_files.ends(name, seeds()[name], range(QUICK, QUICK + SLOW)))
+    assert len(ends) == SLOW
+    assert [(number, end.fault) for number, end in ends if end.fault] == []
+
+
+def test_a_process_that_a_file_ends_is_told_by_its_signal():
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.get_context("spawn").Process(target=os.abort)
+    process.start()
+    theirs.close()
+    assert fuzz_files.received(ours, process).fault == "died of SIGABRT"
 
 
 def test_mutants_are_the_same_in_every_run_and_differ_from_each_other():
     data = bytes(range(200))
     many = {mutant(data, "a", number) for number in range(50)}
     assert len(many) > 40 and mutant(data, "a", 3) == mutant(data, "a", 3)
+
+
+@pytest.mark.parametrize("name", ["png", "jpeg", "tiff", "heif"])
+def test_mutants_have_pieces_swapped_and_doubled_and_numbers_that_are_extreme(name):
+    data = seeds()[name]
+    for change in (mutations._swap, mutations._drop, mutations._extreme):
+        changed = [bytearray(data) for _ in range(20)]
+        for number, one in enumerate(changed):
+            change(random.Random(number), one)
+        assert sum(one != data for one in changed) > 10
+
+
+def test_a_png_gets_past_the_check_of_its_sums():
+    data = bytearray(seeds()["png"])
+    data[data.index(b"IHDR") + 5] ^= 4
+    kinds = dict(png_file.chunks(mutations._summed(bytes(data))))
+    assert photo.read_photo(mutations._summed(bytes(data)), allow_truncated=True)
+    assert kinds[b"IHDR"][1] == 4
 
 
 @pytest.mark.parametrize("error", [ValueError, SyntaxError, TypeError, RuntimeError, KeyError])
@@ -135,10 +92,51 @@ def test_whatever_pillow_raises_becomes_a_sentence(error):
         photo.from_image(Broken())
 
 
-def test_pillows_warnings_do_not_reach_the_screen(tmp_path):
-    # A count that is wrong, of a tag that nobody needs.
-    data = tiff(noise(4, 4), photometric="rgb", extratags=[(282, 5, 2, (1, 1, 1, 1), True)])
-    (tmp_path / "a.tif").write_bytes(data)
-    code = f"from colorjax.pictures import photo; photo.read_photo({str(tmp_path / 'a.tif')!r})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+def read_alone(path):
+    """What reaches the terminal when a file is read, and what its sentences say."""
+    code = (
+        "import sys; from colorjax.errors import UserError; from colorjax.pictures import photo\n"
+        "try: print(*photo.read_photo(sys.argv[1]).notices)\n"
+        "except UserError as error: print(error)"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code, path], capture_output=True, text=True, check=True
+    )
+
+
+def test_what_libtiff_says_of_a_file_is_in_its_sentence_and_not_on_the_screen(tmp_path):
+    data = bytearray(encode(noise(20, 20), "TIFF", compression="tiff_adobe_deflate"))
+    (page,) = tiff_file.read_pages(io.BytesIO(data))
+    data[page.one(Tag.StripOffsets) + 40] ^= 1
+    path = tmp_path / "a.tif"
+    path.write_bytes(data)
+    done = read_alone(path)
     assert done.stderr == ""
+    assert "a.tif: cannot be read: " in done.stdout and "(ZIPDecode: Decoding error" in done.stdout
+
+
+def test_a_fax_with_damaged_lines_is_read_with_a_notice_of_the_first(tmp_path):
+    data = bytearray(seeds()["fax tiff"])
+    (page,) = tiff_file.read_pages(io.BytesIO(data))
+    data[page.one(Tag.StripOffsets) + 20] ^= 0xFF
+    path = tmp_path / "a.tif"
+    path.write_bytes(data)
+    done = read_alone(path)
+    assert done.stderr == ""
+    assert done.stdout.startswith(f"{path}: is damaged (Fax4Decode: Bad code word at line ")
+    assert photo.read_photo(seeds()["fax tiff"]).notices == ()  # nothing is left from the last
+
+
+def test_what_pillow_warns_of_and_logs_does_not_reach_the_screen(tmp_path):
+    data = encode(noise(4, 4), "TIFF", dpi=(300, 300))
+    (page,) = tiff_file.read_pages(io.BytesIO(data))
+    two = bytearray(data)
+    struct.pack_into("<I", two, page.places[Tag.XResolution] + 4, 2)  # of one number
+    many = tiff_file.with_numbers(data, page, {Tag.SamplesPerPixel: 2048})
+    with pytest.warns(UserWarning, match="tag 282 had too many entries"):
+        Image.open(io.BytesIO(two)).getexif()
+    for number, one in enumerate((two, many)):
+        path = tmp_path / f"{number}.tif"
+        path.write_bytes(one)
+        done = read_alone(path)
+        assert done.stderr == "" and ("a damaged one" in done.stdout) == (number == 1)

@@ -87,6 +87,14 @@ def test_a_thumbnail_before_the_photograph_is_passed_over(byteorder, tmp_path):
         assert got.notices == ()
 
 
+def test_training_takes_the_page_that_colouring_takes(tmp_path):
+    small, large = np.full((9, 16, 3), 200, np.uint8), np.full((36, 64, 3), 90, np.uint8)
+    for pages in (((small, 1), (large, 0)), ((large, 0), (small, 1))):
+        (tmp_path / "a.tif").write_bytes(pages_file(*pages))
+        assert image_io.read_rgb(tmp_path / "a.tif").shape == (36, 64, 3)
+        assert (image_io.read_square(tmp_path / "a.tif", 8) == 90).all()
+
+
 def test_smaller_copies_after_the_photograph_are_no_pages_of_it():
     large, other = noise(36, 64), noise(30, 30, seed=1)
     got = photo.read_photo(pages_file((large, 0), (noise(9, 16), 1)))
@@ -122,8 +130,9 @@ def raw_file(kind):
 def test_raw_files_are_refused_with_the_way_out(kind, tmp_path):
     path = tmp_path / f"a.{kind}"
     path.write_bytes(raw_file(kind))
-    with pytest.raises(UserError, match=f"a.{kind}: is a camera's raw file, want .* darktable"):
-        photo.read_photo(path)
+    for read in (photo.read_photo, image_io.read_rgb, lambda path: image_io.read_square(path, 8)):
+        with pytest.raises(UserError, match=f"a.{kind}: is a camera's raw file, want .* darktable"):
+            read(path)
 
 
 @pytest.mark.parametrize(

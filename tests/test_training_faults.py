@@ -127,6 +127,16 @@ def test_where_nothing_can_be_saved_the_sentence_says_that_too(tmp_path, manager
     assert said.endswith("that of step 2 is whole")
 
 
+def test_a_checkpoint_that_cannot_be_saved_is_told_once(tmp_path, manager, monkeypatch):
+    def refused(*args):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(checkpoint, "_check_space", refused)
+    with pytest.raises(UserError) as caught:
+        looped(tmp_path, manager, fails(100, None), checkpoint_every=3)
+    assert str(caught.value).count("the checkpoint of step 3 could not be saved") == 1
+
+
 def test_events_that_cannot_be_written_are_an_error_at_once_and_leaving_is_quiet(tmp_path):
     hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
     began = time.monotonic()

@@ -12,7 +12,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from colorjax.coloring import confidence, tint
+from colorjax.coloring import confidence, memory, tint
 from colorjax.coloring.colorize import Painter, colorize
 from colorjax.coloring.compare import Arrange
 from colorjax.coloring.finding import STDIN, is_stream
@@ -106,6 +106,7 @@ def run(
             # Memory holds no photos but those that are worked on.
             chunk.clear()
             yield from _coloured(painter, good, settings, writers, how, arrange)
+            memory.give_back()
 
 
 def _coloured(

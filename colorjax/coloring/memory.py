@@ -1,6 +1,10 @@
-"""How large the network's input may be, by the memory that there is."""
+"""How large the network's input may be, by the memory that there is; and how it is given back."""
 
+import contextlib
+import ctypes
+import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from colorjax.errors import UserError
@@ -28,6 +32,24 @@ def available() -> int | None:
     """Bytes that the process may still take; None where the system does not say."""
     known = [n for n in (_of_machine(), _of_group()) if n is not None]
     return min(known) if known else None
+
+
+def give_back() -> None:
+    """Gives the system what was freed, of the memory that large pictures took.
+
+    glibc keeps what threads have freed, up to hundreds of megabytes, for what they may want next.
+    Other systems' allocators know no such call, and nothing is done.
+    """
+    trim = _trim()
+    if trim is not None:
+        trim(0)
+
+
+@functools.cache
+def _trim() -> Callable[[int], int] | None:
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        return ctypes.CDLL(None).malloc_trim
+    return None
 
 
 def _of_machine() -> int | None:

@@ -147,7 +147,8 @@ def colorize(**options: Any) -> None:
 
     Transparency, EXIF, XMP, IPTC and other captions, resolution and the 16 bits of a PNG or TIFF
     are kept; thumbnails, gain maps and videos are not, and what the format has no place for is
-    told. Colours become sRGB. Borders of one gray are set aside, and stay gray.
+    told. Colours become sRGB, the photo is turned upright, and of several pages or frames the
+    first is taken. Borders of one gray are set aside, and stay gray.
     """
     check_together(options)
     run(options)

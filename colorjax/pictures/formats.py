@@ -8,7 +8,8 @@ from colorjax.errors import UserError
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "HEIF", "AVIF", "JPEG2000", "JXL")
 # What a folder is searched for: first to train on, then to colour.
 SUFFIXES = tuple(
-    ".jpg .jpeg .jpe .jfif .png .webp .tif .tiff .bmp .heic .heif .avif .jp2 .jxl".split()
+    ".jpg .jpeg .jpe .jfif .png .webp .tif .tiff .bmp .heic .heif .hif .avif .jp2 .j2k .jpf .jpx "
+    ".jxl".split()
 )
 PHOTO_SUFFIXES = (*SUFFIXES, ".gif")
 
@@ -30,7 +31,12 @@ _SIGNATURES = {
     b"\0\0\0\x0cJXL \r\n\x87\n": "JXL",
     b"\xff\x0a": "JXL",
 }
-_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+# What files of boxes say that they are, first of all and then also; some only that they hold images
+# of any codec.
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
+_AVIF_BRANDS = (b"avif", b"avis")
+_PLAIN_BRANDS = (b"mif1", b"msf1")
+HEAD_BYTES = 64  # those brands are among the first of them
 # Decoders that Pillow does not come with: the module, and the package to install for it.
 _DECODERS = {"HEIF": ("pi_heif", "pi-heif"), "JXL": ("pillow_jxl", "'colorjax[jxl]'")}
 
@@ -41,18 +47,30 @@ def name_of_format(format: str) -> str:
 
 
 def by_signature(head: bytes) -> str | None:
-    """The format, as Pillow calls it, that a file of these first 12 bytes must be; None if unknown.
+    """The format, as Pillow calls it, that a file of these first bytes must be; None if unknown.
 
     A file that begins so may be damaged still.
+
+    Args:
+      head: HEAD_BYTES bytes, or fewer of a shorter file.
     """
     if head[4:8] == b"ftyp":
-        if head[8:12] in _HEIF_BRANDS:
-            return "HEIF"
-        return "AVIF" if head[8:12] in (b"avif", b"avis") else None
+        return _by_brands(head)
     for signature, format in _SIGNATURES.items():
         if head.startswith(signature):
             return format
     return None
+
+
+def _by_brands(head: bytes) -> str | None:
+    first, size = head[8:12], int.from_bytes(head[:4], "big")
+    others = [head[i : i + 4] for i in range(16, min(size, len(head)), 4)]
+    if first in _PLAIN_BRANDS:
+        is_avif = any(brand in _AVIF_BRANDS for brand in others)
+        return "AVIF" if is_avif and not any(brand in _HEIF_BRANDS for brand in others) else "HEIF"
+    if first in _HEIF_BRANDS:
+        return "HEIF"
+    return "AVIF" if first in _AVIF_BRANDS else None
 
 
 def made_ready(format: str | None, name: str) -> None:

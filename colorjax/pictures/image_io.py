@@ -7,6 +7,7 @@ of a file is told as a UserError that names the file.
 
 import contextlib
 import io
+import logging
 import os
 import warnings
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from PIL.ExifTags import Base as Tag
 from PIL.TiffImagePlugin import TiffImageFile
 
 from colorjax.errors import UserError
-from colorjax.pictures import files, formats
+from colorjax.pictures import files, formats, heif_file, libtiff, tiff_file
 from colorjax.pictures.formats import FORMATS
 
 # A file of a few kilobytes may claim any size; this one is 450 MB when decoded.
@@ -30,10 +31,11 @@ MAX_SIDE = 1_000_000
 # reads in spite of it, or says again in the error that becomes the file's own sentence.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").setLevel(logging.CRITICAL)
 # From 1 MB on Pillow takes a PNG's profile or text for an attack, and refuses the picture.
 PngImagePlugin.MAX_TEXT_CHUNK = formats.MAX_METADATA_BYTES
 # Goes up with any change to what read_square gives, as squares are kept on disk.
-DECODER_VERSION = 3
+DECODER_VERSION = 4
 _WRITERS: dict[str, dict[str, Any]] = {
     # Colour is the point here, so its resolution is not halved.
     ".jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
@@ -60,7 +62,8 @@ def read_rgb(
     """Reads a picture as sRGB, upright.
 
     The EXIF orientation is applied, transparency is laid on white, 16-bit gray is rounded to 8
-    bits, and of several frames or pages the first is taken. Embedded colour profiles are ignored.
+    bits, and of several frames or pages the first is taken, as `tiff_file.choose` has it. Embedded
+    colour profiles are ignored.
 
     Args:
       source: path of the file, or its bytes.
@@ -74,7 +77,8 @@ def read_rgb(
     Raises:
       UserError: the file is missing, empty, damaged, too large, or of none of `FORMATS`.
     """
-    with opened(source, name) as image:
+    name = name_of(source, name)
+    with opened(tiff_file.choose(source, name)[0], name) as image:
         if min_side is not None:
             image.draft(None, (min_side, min_side))
         return np.asarray(upright(_to_rgb(image)))
@@ -97,7 +101,8 @@ def read_square(
     Raises:
       UserError: as read_rgb.
     """
-    with opened(source, name) as image:
+    name = name_of(source, name)
+    with opened(tiff_file.choose(source, name)[0], name) as image:
         # At twice the size the result is as good as a full decode; at the size itself, 4 dB worse.
         image.draft(None, (2 * size, 2 * size))
         image_rgb = _to_rgb(image)
@@ -172,6 +177,7 @@ def opened(
       UserError: the file is missing, empty, damaged, too large or of another format.
     """
     name = name_of(source, name)
+    libtiff.listen()
     try:
         if (len(source) if isinstance(source, bytes) else os.stat(source).st_size) == 0:
             raise UserError(f"{name}: is empty (0 bytes)")
@@ -224,7 +230,8 @@ def _refuse_misread(image: Image.Image, name: str) -> None:
 def reason_of(error: Exception) -> str:
     """What an exception of a decoder says, in one line; its kind if it says nothing."""
     said = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(said.split())
+    of_libtiff = f" ({libtiff.heard()})" if libtiff.heard() else ""
+    return " ".join(said.split()) + of_libtiff
 
 
 def name_of(source: str | os.PathLike | bytes, name: str | None = None) -> str:
@@ -233,11 +240,11 @@ def name_of(source: str | os.PathLike | bytes, name: str | None = None) -> str:
 
 
 def head(source: str | os.PathLike | bytes) -> bytes:
-    """The first 12 bytes."""
+    """The first bytes, as many as tell the format."""
     if isinstance(source, bytes):
-        return source[:12]
+        return source[: formats.HEAD_BYTES]
     with open(source, "rb") as file:
-        return file.read(12)
+        return file.read(formats.HEAD_BYTES)
 
 
 def _let_in(
@@ -247,6 +254,8 @@ def _let_in(
     found = formats.by_signature(head(source))
     if found in wanted:
         formats.made_ready(found, name)
+        if found == "HEIF" and (kind := heif_file.misnamed(source)) is not None:
+            raise UserError(f"{name}: is a damaged HEIF file: one of its items is a {kind!r}")
         return (found,)
     # The others have a beginning that is unmistakable, and loading their decoders takes time.
     return tuple(format for format in wanted if format in ("JPEG", "PNG", "WEBP", "TIFF", "BMP"))
@@ -269,7 +278,7 @@ def _is_short_webp(source: str | os.PathLike | bytes) -> bool:
         size = len(source) if isinstance(source, bytes) else os.stat(source).st_size
     except OSError:
         return False
-    is_webp = start[:4] == b"RIFF" and start[8:] == b"WEBP"
+    is_webp = start[:4] == b"RIFF" and start[8:12] == b"WEBP"
     return is_webp and size < 8 + int.from_bytes(start[4:8], "little")
 
 

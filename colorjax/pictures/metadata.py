@@ -178,6 +178,16 @@ def _dpi(image: Image.Image) -> tuple[float, float] | None:
     return (x, y) if 1.0 < x < 65536.0 and 1.0 < y < 65536.0 else None
 
 
+def has_resolution(exif: bytes | None) -> bool:
+    """Whether an EXIF block tells the resolution itself; a damaged one does not."""
+    found = Image.Exif()
+    try:
+        found.load(exif or b"")
+        return Tag.XResolution in found
+    except Exception:
+        return False
+
+
 def _described(exif: Image.Exif) -> dict:
     """The tags of an EXIF block that are right in a file of any format."""
     blocks = (Tag.ExifOffset, Tag.GPSInfo)

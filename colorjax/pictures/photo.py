@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from colorjax.errors import UserError
-from colorjax.pictures import formats, image_io, png_file, scan, srgb
+from colorjax.pictures import formats, image_io, libtiff, png_file, scan, srgb
 from colorjax.pictures.captions import read_iptc, read_texts
 from colorjax.pictures.metadata import Metadata, note_orientation, read_metadata
 
@@ -91,6 +91,7 @@ def from_image(image: Image.Image) -> Photo:
       UserError: Pillow fails to decode it.
     """
     name = getattr(image, "filename", "") or "picture"
+    libtiff.listen()
     try:
         # Loading and turning leave their traces in an image, and it is not ours.
         note_orientation(image)
@@ -145,7 +146,7 @@ def _taken_apart(
     metadata, profile, left_out = read_metadata(image)
     colour, alpha, scaled = srgb.split(image_io.upright(image), image)
     rgb, icc_profile, unconverted = srgb.to_srgb(colour, profile)
-    notices = (*notices, *left_out, *scaled, *unconverted)
+    notices = (*notices, *_damage(), *left_out, *scaled, *unconverted)
     return Photo(
         np.asarray(rgb),
         alpha,
@@ -160,7 +161,7 @@ def _finished(
     """The photo of samples that were read beside Pillow, and of what Pillow says of their file."""
     metadata, profile, left_out = read_metadata(image)
     rgb, icc_profile, unconverted = scan.to_srgb(samples.colour, profile, bits)
-    notices = (*notices, *left_out, *samples.notices, *unconverted)
+    notices = (*notices, *_damage(), *left_out, *samples.notices, *unconverted)
     return Photo(
         rgb,
         samples.alpha,
@@ -190,6 +191,12 @@ def _load_part(image: Image.Image) -> None:
         # No tile is left to do, so the next load takes the pixels as they are.
         if isinstance(image, ImageFile.ImageFile):
             image.tile = []
+
+
+def _damage() -> tuple[str, ...]:
+    """A notice if libtiff met an error and went on all the same, as it does with faxes."""
+    said = libtiff.heard()
+    return (f"is damaged ({said}); what could be read was taken",) if said else ()
 
 
 def _count_frames(image: Image.Image) -> tuple[str, ...]:

@@ -8,7 +8,6 @@ import numpy as np
 from PIL import Image
 from PIL.ExifTags import Base as Tag
 
-from colorjax.errors import UserError
 from colorjax.pictures import image_io, png_file, shaper, srgb, tiff_file, tiff_samples
 from colorjax.pictures.formats import by_signature
 from colorjax.pictures.tiff_samples import Layout
@@ -46,29 +45,11 @@ def chosen(
     Raises:
       UserError: it is the raw file of a camera, or has no such page.
     """
-    try:
-        head = image_io.head(source)
-    except OSError:
+    source, page, count = tiff_file.choose(source, name, number)
+    if page is None:
         return source, None, None
-    if tiff_file.is_other_raw(head):
-        raise UserError(tiff_file.raw_sentence(name))
-    if by_signature(head) != "TIFF":
-        return source, None, None
-    with tiff_file.open_source(source) as file:
-        pages = tiff_file.read_pages(file)
-        tiff_file.refuse_raw(pages, file, name)
-        full = tiff_file.full_pages(pages, file)
-    if not full:
-        return source, None, None
-    if number is not None and not 1 <= number <= len(full):
-        count = "1 page" if len(full) == 1 else f"{len(full)} pages"
-        raise UserError(f"{name}: has {count}, want one of them and not page {number}")
-    page = full[(number or 1) - 1]
-    if page != pages[0]:
-        source = source if isinstance(source, bytes) else Path(source).read_bytes()
-        source = tiff_file.with_first(source, page)
-    is_told = number is None and len(full) > 1
-    notices = (f"has {len(full)} pages, only the first is taken",) if is_told else ()
+    is_told = number is None and count > 1
+    notices = (f"has {count} pages, only the first is taken",) if is_told else ()
     return source, tiff_samples.layout_of(page), notices
 
 

@@ -8,11 +8,13 @@ import io
 import os
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from PIL.ExifTags import Base as Tag
 
 from colorjax.errors import UserError
+from colorjax.pictures.formats import HEAD_BYTES, by_signature
 
 # Of the numbers in tables: code of their type, as struct calls it.
 _TYPES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
@@ -52,6 +54,47 @@ class Page(NamedTuple):
     def is_reduced(self) -> bool:
         """Whether it says of itself that it is a smaller copy of another page."""
         return bool(self.one(Tag.NewSubfileType) & 1) or self.one(Tag.SubfileType) == 2
+
+
+def choose(
+    source: str | os.PathLike | bytes, name: str, number: int | None = None
+) -> tuple[str | os.PathLike | bytes, Page | None, int]:
+    """Has the page that is the photograph be a TIFF's first; any other file is left as it is.
+
+    Args:
+      source: path or bytes of the file; one that cannot be read is left as it is, too.
+      name: what messages call it.
+      number: the page to take, from 1 on, thumbnails not counted; None takes the first.
+
+    Returns:
+      The file, changed if need be; the page, None where there is none to choose; how many there
+      are.
+
+    Raises:
+      UserError: it is the raw file of a camera, or has no such page.
+    """
+    try:
+        with open_source(source) as file:
+            head = file.read(HEAD_BYTES)
+            if is_other_raw(head):
+                raise UserError(raw_sentence(name))
+            if by_signature(head) != "TIFF":
+                return source, None, 0
+            pages = read_pages(file)
+            refuse_raw(pages, file, name)
+            full = full_pages(pages, file)
+    except OSError:
+        return source, None, 0
+    if not full:
+        return source, None, 0
+    if number is not None and not 1 <= number <= len(full):
+        count = "1 page" if len(full) == 1 else f"{len(full)} pages"
+        raise UserError(f"{name}: has {count}, want one of them and not page {number}")
+    page = full[(number or 1) - 1]
+    if page != pages[0]:
+        data = source if isinstance(source, bytes) else Path(source).read_bytes()
+        source = with_first(data, page)
+    return source, page, len(full)
 
 
 def read_pages(file: BinaryIO) -> list[Page]:

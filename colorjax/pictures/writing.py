@@ -15,7 +15,7 @@ from PIL.ExifTags import Base as Tag
 from colorjax.errors import UserError
 from colorjax.pictures import captions, image_io, png_file
 from colorjax.pictures.formats import name_of_format
-from colorjax.pictures.metadata import Metadata, tiff_tags
+from colorjax.pictures.metadata import Metadata, has_resolution, tiff_tags
 from colorjax.pictures.photo import Photo, from_image, with_alpha
 
 SUFFIXES = {
@@ -179,6 +179,12 @@ def _fitting(kind: str, metadata: Metadata) -> tuple[Metadata, list[str]]:
     if kind == "WEBP" and metadata.iptc:
         notices.append("a WebP has no place for IPTC captions, so the photo's are left out")
         metadata = metadata._replace(iptc=None)
+    if kind == "WEBP" and metadata.dpi and not has_resolution(metadata.exif):
+        x, y = metadata.dpi
+        notices.append(
+            f"a WebP has no place for a resolution, so the photo's {x:g} x {y:g} dots per inch are "
+            "left out"
+        )
     if kind in ("JPEG", "WEBP"):
         held = [one for one in metadata.texts if kind == "JPEG" and one[0] == captions.COMMENT]
         held = held if len(_comment(held)) <= _JPEG_COMMENT_ROOM else []

@@ -126,7 +126,7 @@ def save_after_fault(run: Run, step: int, state: TrainState, meter: Meter, error
         save(run, step, state, {}, meter, None)
         checkpoint.wait(run.manager)
     except UserError as unsaved:
-        return f"{told}; {unsaved}"
+        return told if str(unsaved) == told else f"{told}; {unsaved}"
     return f"{told}; step {step} is saved, and the same command goes on from it"
 
 
