@@ -24,6 +24,8 @@ SAMPLE = ROOT / "colorjax" / "data" / "sample"
 SIDES = (64, 150)  # of crops, in pixels
 FOLDER = 100  # photographs in a folder
 STORE = 150_000_000  # bytes of a node's object store
+# On loopback; Ray takes 127.0.0.1 itself for the name of a machine that others reach otherwise.
+ADDRESSES = "127.0.0.2", "127.0.0.3"
 PATIENCE = 3000.0  # seconds for the work, and then it hangs
 
 
@@ -51,6 +53,8 @@ def environment() -> dict[str, str]:
         **os.environ,
         "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
         "RAY_USAGE_STATS_ENABLED": "0",
+        # Its own default leaves workers next to nothing of a machine that is busy.
+        "RAY_worker_niceness": "0",
         "JAX_PLATFORMS": "cpu",
     }
 
@@ -60,9 +64,9 @@ def two_nodes():
     from ray.cluster_utils import Cluster
 
     shape = {"num_cpus": 1, "object_store_memory": STORE}
-    head = {**shape, "include_dashboard": False, "node_ip_address": "127.0.0.1"}
+    head = {**shape, "include_dashboard": False, "node_ip_address": ADDRESSES[0]}
     cluster = Cluster(initialize_head=True, head_node_args=head)
-    return cluster, cluster.add_node(**shape, node_ip_address="127.0.0.2")
+    return cluster, cluster.add_node(**shape, node_ip_address=ADDRESSES[1])
 
 
 def start(source: Path, target: Path, address: str, options: Sequence[str]) -> subprocess.Popen:

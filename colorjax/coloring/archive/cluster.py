@@ -72,7 +72,7 @@ def connected(cluster: Cluster) -> Iterator[None]:
                 logging_level="ERROR",
                 **own,
             )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError) as error:
         where = f"Ray at {cluster.address}" if cluster.address else "Ray on this machine"
         raise UserError(f"{where} cannot be reached: {_first_line(error)}") from error
     try:
@@ -143,22 +143,25 @@ class Share(NamedTuple):
 
 
 def _share(cluster: Cluster, files: int) -> Share:
-    """As many workers as the machines have room for, but no more than files."""
+    """As many workers as the machines have room for, or as are wanted, but no more than files.
+
+    More are wanted than there is room for where a cluster grows.
+    """
     import ray
 
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     gpus = sum(int(node.get("GPU", 0)) for node in nodes)
-    if cluster.on_gpus or (cluster.on_gpus is None and gpus):
-        room, cores, each = gpus, 1.0, 1
-    else:
-        # A machine of one core has a worker too.
-        widest = max((node.get("CPU", 0.0) for node in nodes), default=0.0)
-        cores, each = float(min(cluster.cores, widest)), 0
-        room = sum(int(node.get("CPU", 0) // cores) for node in nodes) if cores else 0
-    if not room:
-        what = "GPU" if each or cluster.on_gpus else "CPU"
-        raise UserError(f"Ray has no {what} to colour with, want at least one")
-    return Share(max(1, min(cluster.workers or room, files)), cores, each)
+    on_gpus = bool(gpus) if cluster.on_gpus is None else cluster.on_gpus
+    # A machine of one core has a worker too.
+    widest = max((node.get("CPU", 0.0) for node in nodes), default=0.0)
+    cores = 1.0 if on_gpus else min(float(cluster.cores), widest or cluster.cores)
+    room = gpus if on_gpus else sum(int(node.get("CPU", 0.0) // cores) for node in nodes)
+    if not (cluster.workers or room):
+        what = "GPU" if on_gpus else "CPU"
+        raise UserError(
+            f"Ray has no {what} to colour with, want one, or --workers that are to come"
+        )
+    return Share(max(1, min(cluster.workers or room, files)), cores, int(on_gpus))
 
 
 def _blocks(paths: Iterable[str], together: int) -> list[Any]:
@@ -179,7 +182,7 @@ def _pass(order: Order, share: Share, blocks: Sequence[Any]) -> Iterator[Row]:
     context.enable_progress_bars = False
     context.max_errored_blocks = -1
     order = order._replace(threads=max(1, int(share.cores)))
-    coloured = ray.data.from_arrow(blocks).map_batches(
+    coloured = ray.data.from_blocks(blocks).map_batches(
         Actor,
         fn_constructor_args=(order,),
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=share.most),

@@ -121,7 +121,7 @@ def of_manifest(file: str, column: str, root: str | None) -> Source:
         if not is_named:
             return _kept_store(folder or "/").read(name)
         bucket, _, below = rest.partition("/")
-        return _kept_store(f"{scheme}://{bucket}").read(posixpath.join(below, name))
+        return _kept_store(f"{scheme}://{bucket or '/'}").read(posixpath.join(below, name))
 
     def place(path: str) -> PurePosixPath:
         return _below(full(path), top)
