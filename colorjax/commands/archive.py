@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -202,7 +202,7 @@ def open_log(options: dict[str, Any], target: Any) -> tuple[str, Any]:
     return place, log.json_lines(Path(place))
 
 
-def alone(order: Any, paths: Iterable[str]) -> Iterator[Any]:
+def alone(order: Any, paths: Iterable[str]) -> Generator[Any, None, None]:
     """The rows of what this process colours by itself."""
     from colorjax.coloring.archive.worker import open_worker
 
@@ -217,7 +217,7 @@ def alone(order: Any, paths: Iterable[str]) -> Iterator[Any]:
                 yield row
 
 
-def shared(order: Any, options: dict[str, Any], paths: Iterable[str]) -> Iterator[Any]:
+def shared(order: Any, options: dict[str, Any], paths: Iterable[str]) -> Generator[Any, None, None]:
     """The rows of what Ray's workers colour."""
     from colorjax.coloring.archive import cluster
 

@@ -18,8 +18,9 @@ from colorjax.errors import UserError
 
 # Files that a worker is given together: what is done again at most when one is lost.
 TOGETHER = 32
-# A worker that dies over the same files so often is given no more of them but one by one.
-RETRIES = 3
+# Files over which workers die oftener are given up, to be tried one by one in the end. A machine
+# that is gone is asked several times before Ray knows.
+RETRIES = 10
 REFUSED = "refused"  # the status of a row that says why a worker can do nothing at all
 LOST = "the worker died over it, again and again: memory may be short, or a decoder have crashed"
 REACHABLE = 5.0  # seconds to wait for an address

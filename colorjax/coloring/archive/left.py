@@ -26,9 +26,9 @@ class Shard(NamedTuple):
     number: int = 0
     of: int = 1
 
-    def __contains__(self, path: object) -> bool:
+    def holds(self, path: str) -> bool:
         # Python's own hash is another in every process.
-        digest = hashlib.sha256(str(path).encode()).digest()
+        digest = hashlib.sha256(path.encode()).digest()
         return int.from_bytes(digest[:8]) % self.of == self.number
 
 
@@ -73,7 +73,7 @@ def left(
     """
     there = functools.lru_cache(maxsize=8)(functools.partial(_names, target))
     for item in source.items(others):
-        if item.path in known.settled or item.path not in shard:
+        if item.path in known.settled or not shard.holds(item.path):
             continue
         result, fault = _named_result(source, item, named)
         if fault:

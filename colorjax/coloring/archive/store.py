@@ -66,7 +66,8 @@ def open_store(place: str) -> Store:
     except ModuleNotFoundError as error:
         raise UserError(f"{place}: URIs are opened by pyarrow: {EXTRA}") from error
     try:
-        return arrow(*fs.FileSystem.from_uri(place), place)
+        system, top = fs.FileSystem.from_uri(place)
+        return arrow(system, top, place)
     except (OSError, ValueError) as error:
         raise UserError(
             f"{place}: cannot be opened: {reason_of(error)}; want s3://BUCKET/FOLDER, "
