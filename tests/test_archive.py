@@ -554,6 +554,44 @@ def test_a_killed_node_costs_no_result_and_no_row(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_file_over_which_every_worker_dies_is_a_row(model, scans, tmp_path, monkeypatch):
+    pytest.importorskip("ray.data")
+    from archive_soak import environment
+
+    class Dying(cluster.Actor):  # as where a decoder crashes
+        def __call__(self, table):
+            if "x/b.bmp" in table.column("path").to_pylist():
+                os._exit(1)
+            return super().__call__(table)
+
+    for name, value in environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(cluster, "Actor", Dying)
+    monkeypatch.setattr(cluster, "RETRIES", 1)
+    monkeypatch.setattr(cluster, "TOGETHER", 3)
+    order = worker.Order(str(scans), str(tmp_path / "out"), model=model)
+    layout = cluster.Cluster(workers=1, cores=1)
+    paths = ["a.jpg", "x/b.bmp", "no.jpg"]
+    with cluster.connected(layout):
+        rows = {row.path: row for row in cluster.colorized(order, layout, paths)}
+    assert sorted(rows) == sorted(paths)
+    assert [rows[path].status for path in paths] == [DONE, FAILED, FAILED]
+    assert rows["x/b.bmp"].why == f"x/b.bmp: {cluster.LOST}"
+    assert "no.jpg: cannot be read: No such file" in rows["no.jpg"].why
+
+
+@pytest.mark.slow
+def test_a_model_that_is_none_ends_the_archive(scans, tmp_path, monkeypatch):
+    pytest.importorskip("ray.data")
+    from archive_soak import environment
+
+    for name, value in environment().items():
+        monkeypatch.setenv(name, value)
+    said = refusal(scans, tmp_path / "out", "--model", tmp_path / "none", "--workers", "1")
+    assert str(tmp_path / "none") in said
+
+
+@pytest.mark.slow
 def test_the_cluster_file_is_one_of_rays():
     pytest.importorskip("ray")
     yaml = pytest.importorskip("yaml")

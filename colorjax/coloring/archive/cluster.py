@@ -5,6 +5,7 @@ leaves it as it is, so that each is made once.
 """
 
 import contextlib
+import os
 import signal
 import socket
 import threading
@@ -63,15 +64,16 @@ def connected(cluster: Cluster) -> Iterator[None]:
 
     if cluster.address is not None:
         check_address(cluster.address)
-    own = {} if cluster.address else {"object_store_memory": OBJECT_STORE}
+    # Of a Ray of its own nobody else is to hear.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    alone = {"object_store_memory": OBJECT_STORE, "include_dashboard": False}
     try:
         with _signals_as_before():
             ray.init(
                 address=cluster.address or "local",
-                include_dashboard=False if own else None,
                 log_to_driver=False,
                 logging_level="ERROR",
-                **own,
+                **({} if cluster.address else alone),
             )
     except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError) as error:
         where = f"Ray at {cluster.address}" if cluster.address else "Ray on this machine"
@@ -193,8 +195,13 @@ def _pass(order: Order, share: Share, blocks: Sequence[Any]) -> Iterator[Row]:
         num_gpus=share.gpus or None,
         max_task_retries=RETRIES,
     )
-    for table in coloured.iter_batches(batch_size=None, batch_format="pyarrow"):
-        yield from rows_of(table)
+    try:
+        for table in coloured.iter_batches(batch_size=None, batch_format="pyarrow"):
+            yield from rows_of(table)
+    except ray.exceptions.RayError as error:
+        raise UserError(
+            f"Ray gave up: {_first_line(error)}; the same command does what is left"
+        ) from error
 
 
 class Actor:
