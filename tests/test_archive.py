@@ -315,6 +315,14 @@ def test_lines_come_back_and_a_last_one_that_was_cut_short_is_passed_over(tmp_pa
     assert list(log.json_lines(file).rows()) == rows
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_under_a_log_is_one_sentence():
+    full = log.json_lines(Path("/dev/full"))
+    with pytest.raises(UserError, match="^/dev/full: cannot be written: No space left"):
+        full.add(Row("a.jpg", DONE))
+    full.close()
+
+
 def test_a_file_that_is_no_log_is_refused(tmp_path):
     (tmp_path / "log.jsonl").write_text('{"step": 3}\n')
     with pytest.raises(UserError, match="line 1 is none of an archive's log"):
@@ -502,6 +510,7 @@ def test_mistakes_are_one_sentence_each(tmp_path):
     assert "/file/out: cannot be written to: Not a directory" in refusal(there, file / "out", *one)
     assert "want i/n" in refusal(there, tmp_path / "out", "--shard", "1/1")
     assert "want no --address" in refusal(there, tmp_path / "out", *one, "--address", "auto")
+    assert "want --device gpu" in refusal(there, tmp_path / "out", "--device", "gpu:1")
     assert "no slash" in refusal(there, tmp_path / "out", *one, "--suffix", "a/b")
     said = refusal(there, tmp_path / "out", *one, "--model", tmp_path / "none")
     assert "none" in said and said.startswith("Error: ")

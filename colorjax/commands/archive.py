@@ -171,6 +171,8 @@ def check(order: Any, options: dict[str, Any]) -> None:
 
     if options["shard"] is not None and (options["address"] or options["workers"]):
         raise click.UsageError("--shard works alone: want no --address and no --workers.")
+    if options["shard"] is None and ":" in (options["device"] or ""):
+        raise click.UsageError("Ray says which GPU a worker has: want --device gpu, or cpu.")
     target = open_store(order.target)
     if not is_manifest(order.source):
         left.check_source(open_store(order.source), target)

@@ -7,6 +7,7 @@ the newest row is that of the file; Parquet drops the older ones when a log is c
 import contextlib
 import io
 import json
+import os
 import posixpath
 import time
 import uuid
@@ -87,21 +88,33 @@ def json_lines(file: Path) -> Log:
     Raises UserError if it cannot be written or holds other lines; a last one that was cut short, as
     a kill leaves it, is passed over.
     """
-    try:
+    with _told(file):
         file.parent.mkdir(parents=True, exist_ok=True)
-        # Whole lines only come after whole lines.
-        ended = not file.exists() or not file.stat().st_size or file.read_bytes()[-1:] == b"\n"
-        out = file.open("a", encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{file}: cannot be written: {reason_of(error)}") from error
-    if not ended:
-        out.write("\n")
+        # Every line at once, or the error of one that was not written would come again at the end.
+        out = file.open("ab", buffering=0)
+        if not _ends_a_line(file):
+            out.write(b"\n")
 
     def add(row: Row) -> None:
-        out.write(json.dumps(row._asdict(), ensure_ascii=False) + "\n")
-        out.flush()
+        with _told(file):
+            out.write((json.dumps(row._asdict(), ensure_ascii=False) + "\n").encode())
 
     return Log(lambda: _read_lines(file), add, out.close)
+
+
+@contextlib.contextmanager
+def _told(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{file}: cannot be written: {reason_of(error)}") from error
+
+
+def _ends_a_line(file: Path) -> bool:
+    with file.open("rb") as written:
+        if written.seek(0, os.SEEK_END):
+            written.seek(-1, os.SEEK_END)
+        return written.read() in (b"", b"\n")
 
 
 def _read_lines(file: Path) -> Iterator[Row]:

@@ -72,9 +72,10 @@ def walk(store: Store, others: Counter[str]) -> Iterator[Item]:
     folders, seen = [""], set()
     while folders:
         folder = folders.pop()
-        if store.real(folder) in seen:
+        real = store.real(folder)
+        if real in seen:
             continue
-        seen.add(store.real(folder))
+        seen.add(real)
         try:
             for entry in store.entries(folder):
                 path = posixpath.join(folder, entry.name)
