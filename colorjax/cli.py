@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from colorjax import stopping
+from colorjax.commands.archive import archive
 from colorjax.commands.colorize import EXAMPLES, colorize
 from colorjax.commands.common import say
 from colorjax.commands.measure import measure
@@ -63,7 +64,7 @@ def main() -> None:
     """
 
 
-for command in (colorize, demo, export, measure, gallery):
+for command in (archive, colorize, demo, export, measure, gallery):
     main.add_command(command)
 
 

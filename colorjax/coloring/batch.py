@@ -48,12 +48,15 @@ class Reading(NamedTuple):
       skip_colour: leave out photos that have colours.
       bits: most bits a channel, 8 or 16; a photo of 16 is coloured in 8 where the format of its
         result has no more.
+      opened: gives what is to be read of a source, and what messages call it; for those that are
+        no files of this machine.
     """
 
     allow_truncated: bool = False
     most_side: int | None = None
     skip_colour: bool = False
     bits: int = 16
+    opened: Callable[[str], tuple[str | bytes, str | None]] | None = None
 
 
 class Writing(NamedTuple):
@@ -63,11 +66,14 @@ class Writing(NamedTuple):
       overwrite: whether files that are there are replaced.
       quality: of JPEG and WebP, from 1 to 100.
       keep_original: a file that is replaced by its own result stays, with `.orig` after its name.
+      placed: writes the picture of a target with the quality, and gives notices; for targets that
+        are no files of this machine.
     """
 
     overwrite: bool = True
     quality: int = writing.QUALITY
     keep_original: bool = True
+    placed: Callable[[str, np.ndarray, Photo, int], tuple[str, ...]] | None = None
 
 
 AS_THEY_ARE, AS_USUAL = Reading(), Writing()
@@ -140,7 +146,7 @@ def _read(job: Job, reading: Reading) -> Photo | Outcome:
     """The photo, or what became of it where there is none to colour."""
     is_deep = any(writing.holds_16_bits(target, job.format) for target in job.targets)
     try:
-        source, name = _opened(job.source)
+        source, name = (reading.opened or _opened)(job.source)
         one = photo.read_photo(
             source,
             allow_truncated=reading.allow_truncated,
@@ -199,6 +205,8 @@ def _write(
 
 def _placed(job: Job, target: str, rgb: np.ndarray, one: Photo, how: Writing) -> tuple[str, ...]:
     """Writes one result; notices of what the format could not keep."""
+    if how.placed is not None:
+        return how.placed(target, rgb, one, how.quality)
     write = functools.partial(
         writing.write_photo, rgb=rgb, photo=one, format=job.format, quality=how.quality
     )

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from itertools import count as numbers
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from colorjax.coloring.finding import STDIN, Found, is_stream
@@ -120,12 +120,16 @@ def target_names(
         stem = path.stem + (of_page if rules.pages == "all" else "")
         return tuple(str(path.with_name(f"{stem}{n}{path.suffix}")) for n in counts)
     source = Path("stdin.png" if stream else found.source)
-    suffix = f".{rules.format}" if rules.format else source.suffix
-    if suffix.lower() not in writing.SUFFIXES:
-        suffix = ".png"
+    suffix = written_suffix(source, rules.format)
     folder = source.parent if output is None else Path(output) / found.folder
     stem = source.stem + of_page + ("" if number == 1 else f"_{number}")
     return tuple(str(folder / f"{stem}{rules.mark}{n}{suffix}") for n in counts)
+
+
+def written_suffix(source: PurePath, format: str | None) -> str:
+    """The suffix of a photo's result: of the format, the photo's own, or .png for what is none."""
+    suffix = f".{format}" if format else source.suffix
+    return suffix if suffix.lower() in writing.SUFFIXES else ".png"
 
 
 def is_file(output: str) -> bool:

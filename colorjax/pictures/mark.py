@@ -45,3 +45,8 @@ def is_marked(path: str | os.PathLike) -> bool:
     except OSError:
         return False
     return _SIGN in data
+
+
+def is_marked_data(data: bytes) -> bool:
+    """As `is_marked`, of the bytes of a file."""
+    return _SIGN in data[:_HEAD] or (data[8:12] == b"WEBP" and _SIGN in data[-_TAIL:])

@@ -1,0 +1,609 @@
+"""`colorjax archive`: what is left, what is written down, and that one bad file is one row."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections import Counter
+from functools import partial
+from itertools import islice
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from networks import save_run, tiny_network
+from pictures import encode, noise
+from PIL import Image
+
+from colorjax.cli import main
+from colorjax.coloring.archive import cluster, left, log, source, store, worker
+from colorjax.coloring.archive.log import DONE, FAILED, SKIPPED, Row
+from colorjax.errors import UserError
+from colorjax.pictures import mark
+
+ROOT = Path(__file__).parent.parent
+
+
+def filled(folder, *names):
+    """A folder with files of these names."""
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"-")
+    return folder
+
+
+def walked(folder):
+    others = Counter()
+    items = source.open_source(str(folder)).items(others)
+    return sorted(items), others
+
+
+# Shards and names.
+
+
+def test_every_photograph_is_in_one_shard_and_shards_are_of_like_size():
+    paths = [f"{i // 50:02}/{i:04}.tif" for i in range(2000)]
+    counts = [sum(map(left.Shard(i, 8).holds, paths)) for i in range(8)]
+    assert sum(counts) == 2000 and min(counts) > 200 and max(counts) < 300
+
+
+def test_a_shard_is_the_same_in_every_process():
+    paths = "a.jpg", "b/c.png", "d.tif", "ä.png"
+    shards = [next(i for i in range(8) if left.Shard(i, 8).holds(path)) for path in paths]
+    assert shards == [2, 7, 4, 5]  # by their sha256, and not by Python's own hash
+
+
+@pytest.mark.parametrize("text", ["", "3", "8/8", "-1/8", "1/0", "a/b", "1/8/2", "1.0/8", "0/"])
+def test_what_is_no_shard_is_refused(text):
+    with pytest.raises(UserError, match=r"^shard is '.*', want i/n with i from 0 to n - 1"):
+        left.parse_shard(text)
+
+
+def test_shards_are_counted_from_0():
+    assert left.parse_shard("0/8") == (0, 8) and left.parse_shard("7/8") == (7, 8)
+
+
+@pytest.mark.parametrize(
+    "place, mark, format, wanted",
+    [
+        ("a/b.jpg", "_color", None, "a/b_color.jpg"),
+        ("a/b.TIF", "_color", None, "a/b_color.TIF"),
+        ("b.tif", "", None, "b.tif"),
+        ("b.tif", "_color", "jpg", "b_color.tif.jpg"),
+        ("b.heic", "_color", None, "b_color.heic.png"),
+        ("b.JPG", "_color", "jpg", "b_color.jpg"),
+    ],
+)
+def test_a_result_is_named_by_its_photograph_alone(place, mark, format, wanted):
+    assert left.result_of(PurePosixPath(place), mark, format) == wanted
+
+
+def test_photographs_of_one_name_and_several_kinds_have_results_of_several_names():
+    names = "a.tif a.png a.jpg a.jpeg a.heic a.tif.jpg a_color.tif".split()
+    for format in (None, "jpg", "png"):
+        assert len({left.result_of(PurePosixPath(n), "_color", format) for n in names}) == 7
+
+
+# Which photographs there are.
+
+
+def test_folders_are_walked_and_hidden_and_other_files_left_out(tmp_path):
+    filled(tmp_path, "a.jpg", "x/b.TIF", "x/y/c.png", ".d/e.jpg", "x/.f.jpg", "x/g.txt", "h")
+    items, others = walked(tmp_path)
+    assert items == [("a.jpg", ""), ("x/b.TIF", ""), ("x/y/c.png", "")]
+    assert others == {".txt": 1, "no suffix": 1}
+
+
+def test_linked_folders_are_walked_once_and_pipes_are_left_alone(tmp_path):
+    filled(tmp_path, "x/a.jpg")
+    (tmp_path / "x" / "loop").symlink_to(tmp_path)
+    (tmp_path / "y").symlink_to(tmp_path / "x")
+    (tmp_path / "gone.jpg").symlink_to(tmp_path / "nothing")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    items, _ = walked(tmp_path)
+    assert len(items) == 1 and items[0].path in ("x/a.jpg", "y/a.jpg")
+
+
+def test_folders_are_listed_as_they_are_read(tmp_path):
+    listed = []
+
+    def entries(folder):
+        listed.append(folder)
+        for i in range(10**9):
+            yield store.Entry(f"{i}.jpg", False)
+
+    endless = store.local(str(tmp_path))._replace(entries=entries)
+    items = source.of_store(endless).items(Counter())
+    assert [item.path for item in islice(items, 2)] == ["0.jpg", "1.jpg"] and listed == [""]
+
+
+def test_a_folder_that_cannot_be_looked_into_is_a_row(tmp_path):
+    filled(tmp_path, "a.jpg", "x/b.jpg")
+    there = store.local(str(tmp_path))
+
+    def entries(folder):
+        if folder == "x":
+            raise PermissionError(13, "Permission denied")
+        yield from there.entries(folder)
+
+    items = sorted(source.of_store(there._replace(entries=entries)).items(Counter()))
+    assert items == [("a.jpg", ""), ("x", "x: cannot be looked into: Permission denied")]
+
+
+def test_a_name_that_no_table_can_hold_is_a_row(tmp_path):
+    filled(tmp_path, "a.jpg")
+    (Path(os.fsdecode(os.fsencode(tmp_path) + b"/b\xff.jpg"))).write_bytes(b"-")
+    items, _ = walked(tmp_path)
+    assert items[0] == ("a.jpg", "")
+    assert items[1].path == r"b\udcff.jpg" and "is no UTF-8" in items[1].fault
+
+
+def manifest(file, paths, column="path"):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    import pyarrow
+
+    parquet.write_table(pyarrow.table({column: pyarrow.array(paths, pyarrow.string())}), file)
+    return str(file)
+
+
+def test_a_manifest_names_photographs_each_once(tmp_path):
+    file = manifest(tmp_path / "list.parquet", ["x/a.jpg", None, "x/a.jpg", "b.jpg"], "file")
+    items = list(source.open_source(file, column="file").items(Counter()))
+    assert [item.path for item in items] == ["x/a.jpg", "row 1", "b.jpg"]
+    assert items[1].fault == f"{file}: row 1 has no path, but None"
+    with pytest.raises(UserError, match="has no column 'path', want --column of file"):
+        list(source.open_source(file).items(Counter()))
+
+
+@pytest.mark.parametrize(
+    "path, root, wanted",
+    [
+        ("x/a.jpg", None, "x/a.jpg"),
+        ("/data/x/a.jpg", None, "data/x/a.jpg"),
+        ("/data/x/a.jpg", "/data", "x/a.jpg"),
+        ("/database/a.jpg", "/data", "database/a.jpg"),
+        ("s3://bucket/x/a.jpg", None, "bucket/x/a.jpg"),
+        ("s3://bucket/x/a.jpg", "s3://bucket/", "x/a.jpg"),
+        ("x/a.jpg", "s3://bucket", "x/a.jpg"),
+    ],
+)
+def test_a_manifests_folders_are_kept_below_its_root(path, root, wanted):
+    opened = source.open_source("/lists/list.parquet", root=root)
+    assert str(opened.place(path)) == wanted
+
+
+@pytest.mark.parametrize("path", ["../a.jpg", "x/../../a.jpg", "/data/../a.jpg", "s3://b/../a.jpg"])
+def test_a_manifests_paths_lead_out_of_nothing(path):
+    with pytest.raises(UserError, match="want a path without"):
+        source.open_source("/lists/list.parquet").place(path)
+
+
+def test_a_manifest_is_read_by_its_paths(tmp_path):
+    filled(tmp_path, "x/a.jpg")
+    opened = source.open_source(str(tmp_path / "list.parquet"))
+    for path in ("x/a.jpg", str(tmp_path / "x/a.jpg"), f"file://{tmp_path}/x/a.jpg"):
+        assert opened.read(path) == b"-"
+    with pytest.raises(OSError):
+        opened.read("x/b.jpg")
+
+
+def test_a_manifest_that_is_none_is_one_sentence(tmp_path):
+    pytest.importorskip("pyarrow")
+    filled(tmp_path, "list.parquet")
+    for name in ("list.parquet", "gone.parquet"):
+        with pytest.raises(UserError, match=f"{name}: cannot be read as a manifest: "):
+            list(source.open_source(str(tmp_path / name)).items(Counter()))
+
+
+# Where bytes lie.
+
+
+def arrow_folder(folder):
+    fs = pytest.importorskip("pyarrow.fs")
+    folder.mkdir(exist_ok=True)
+    system = fs.SubTreeFileSystem(str(folder), fs.LocalFileSystem())
+    return store.arrow(system, "bucket/top", "mock://bucket/top")
+
+
+def local_folder(folder):
+    return store.local(str(folder))
+
+
+@pytest.fixture(params=[local_folder, arrow_folder])
+def place(request, tmp_path):
+    """A store of each kind, in which nothing is yet."""
+    return request.param(tmp_path / "place")
+
+
+def test_a_store_gives_back_what_was_put_and_replaces_nothing(place):
+    assert not place.is_there("x/a.jpg") and place.put("x/a.jpg", b"one")
+    assert not place.put("x/a.jpg", b"two") and place.read("x/a.jpg") == b"one"
+    place.put("b.gz", b"not packed")
+    assert place.read("b.gz") == b"not packed" and place.is_there("x/a.jpg")
+    assert sorted(place.entries("")) == [("b.gz", False), ("x", True)]
+    assert list(place.entries("x")) == [("a.jpg", False)]  # and no half of a file
+    place.remove("x/a.jpg")
+    assert list(place.entries("x")) == []
+    with pytest.raises(FileNotFoundError):
+        list(place.entries("y"))
+
+
+def test_what_cannot_be_put_leaves_nothing_under_its_name(place, tmp_path):
+    filled(tmp_path, "place/file", "place/bucket/top/file")
+    with pytest.raises(OSError):
+        place.put("file/a.jpg", b"one")
+    with pytest.raises((OSError, TypeError)):
+        place.put("b.jpg", None)
+    assert not place.is_there("b.jpg")
+
+
+def test_uris_that_are_none_are_one_sentence():
+    pytest.importorskip("pyarrow")
+    with pytest.raises(UserError, match="^nowhere://a: cannot be opened: .*want s3://"):
+        store.open_store("nowhere://a")
+
+
+# What is left.
+
+
+def rows_left(folder, target, known, shard="0/1"):
+    told, there = [], store.local(str(folder))
+    opened = source.of_store(there)
+    order = worker.Order(str(folder), str(target))
+    paths = left.left(
+        opened,
+        store.local(str(target)),
+        known,
+        order.named,
+        left.parse_shard(shard),
+        Counter(),
+        told.append,
+    )
+    return sorted(paths), sorted(told)
+
+
+def test_what_is_left_is_what_the_log_and_the_results_do_not_have(tmp_path):
+    names = "new.jpg done.jpg deleted.jpg failed.jpg there.jpg settled.jpg".split()
+    filled(tmp_path / "in", *(f"x/{name}" for name in names))
+    filled(tmp_path / "out", "x/done_color.jpg", "x/there_color.jpg")
+    rows = [
+        Row("x/done.jpg", DONE, result="x/done_color.jpg"),
+        Row("x/deleted.jpg", DONE, result="x/deleted_color.jpg"),
+        Row("x/failed.jpg", FAILED, "x/failed.jpg: is empty"),
+        Row("x/settled.jpg", SKIPPED, worker.OURS),
+    ]
+    paths, told = rows_left(tmp_path / "in", tmp_path / "out", log.known(rows))
+    assert paths == ["x/deleted.jpg", "x/failed.jpg", "x/new.jpg"]
+    assert [row[:3] for row in told] == [("x/there.jpg", SKIPPED, left.THERE)]
+    assert told[0].result == "x/there_color.jpg" and told[0].when > 0
+
+
+def test_shards_leave_the_files_of_others_alone(tmp_path):
+    filled(tmp_path / "in", *(f"{i}.jpg" for i in range(40)))
+    parts = [
+        rows_left(tmp_path / "in", tmp_path / "out", log.known([]), f"{i}/3")[0] for i in range(3)
+    ]
+    assert all(parts) and sorted(sum(parts, [])) == sorted(f"{i}.jpg" for i in range(40))
+
+
+def test_what_was_left_out_for_its_colours_is_asked_for_again():
+    rows = [Row("a.jpg", SKIPPED, worker.IN_COLOUR), Row("b.jpg", SKIPPED, worker.OURS)]
+    assert log.known(rows).settled == {"a.jpg", "b.jpg"}
+    assert log.known(rows, again=worker.IN_COLOUR).settled == {"b.jpg"}
+
+
+# What is written down.
+
+
+def test_lines_come_back_and_a_last_one_that_was_cut_short_is_passed_over(tmp_path):
+    file = tmp_path / "logs" / "log.jsonl"
+    rows = [Row(f"ä{i}.jpg", DONE, "", 0.5, 10, f"ä{i}_color.jpg", 7.0) for i in range(3)]
+    first = log.json_lines(file)
+    for row in rows[:2]:
+        first.add(row)
+        assert json.loads(file.read_text("utf-8").splitlines()[-1])["path"] == row.path
+    first.close()
+    with file.open("a") as half:
+        half.write('{"path": "b.jpg", "sta')
+    second = log.json_lines(file)
+    assert list(second.rows()) == rows[:2]
+    second.add(rows[2])
+    second.close()
+    assert list(log.json_lines(file).rows()) == rows
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_under_a_log_is_one_sentence():
+    full = log.json_lines(Path("/dev/full"))
+    with pytest.raises(UserError, match="^/dev/full: cannot be written: No space left"):
+        full.add(Row("a.jpg", DONE))
+    full.close()
+
+
+def test_a_file_that_is_no_log_is_refused(tmp_path):
+    (tmp_path / "log.jsonl").write_text('{"step": 3}\n')
+    with pytest.raises(UserError, match="line 1 is none of an archive's log"):
+        list(log.json_lines(tmp_path / "log.jsonl").rows())
+
+
+def test_parts_of_parquet_become_one_with_the_newest_row_of_each_file(place, monkeypatch):
+    pytest.importorskip("pyarrow")
+    monkeypatch.setattr(log, "PART_ROWS", 2)
+    rows = [Row(f"{i}.jpg", FAILED, "no", 0.5, 10, "", 100.0 + i) for i in range(4)]
+    better = Row("1.jpg", DONE, "", 0.25, 10, "1_color.jpg", 200.0)
+    monkeypatch.setattr(log.time, "time", lambda: 101.0)
+    first = log.parquet(place, "log")
+    assert list(first.rows()) == []
+    for row in rows:
+        first.add(row)
+    assert len(list(place.entries("log"))) == 2 and list(first.rows()) == rows
+    second = log.parquet(place, "log")
+    second.add(better)
+    second.close()
+    assert len(list(place.entries("log"))) == 1
+    assert sorted(second.rows()) == sorted([rows[0], better, *rows[2:]])
+
+
+def test_rows_are_written_down_before_they_are_many(place, monkeypatch):
+    pytest.importorskip("pyarrow")
+    opened = log.parquet(place, "log")
+    monkeypatch.setattr(log.time, "time", lambda: 100.0)
+    opened.add(Row("a.jpg", DONE, when=100.0))
+    assert list(opened.rows()) == []
+    monkeypatch.setattr(log.time, "time", lambda: 100.0 + 1.5 * log.PART_SECONDS)
+    opened.add(Row("b.jpg", DONE, when=130.0))
+    assert [row.path for row in opened.rows()] == ["a.jpg", "b.jpg"]
+
+
+def test_a_part_that_is_damaged_is_named(place):
+    pytest.importorskip("pyarrow")
+    place.put("log/1.parquet", b"nothing")
+    with pytest.raises(UserError, match="log/1.parquet: is no part of an archive's log"):
+        list(log.parquet(place, "log").rows())
+
+
+# Workers.
+
+
+def test_a_defect_of_the_program_is_the_row_of_the_file_that_has_it():
+    def run(jobs):
+        for job in jobs:
+            if job.source == "b.jpg":
+                raise IndexError("list index out of range")
+            yield Row(job.source, DONE)
+
+    from colorjax.coloring.naming import Job
+
+    jobs = [Job(name, (), None) for name in ("a.jpg", "b.jpg", "c.jpg")]
+    rows = list(worker._each(run, jobs))
+    assert [row[:2] for row in rows] == [("a.jpg", DONE), ("b.jpg", FAILED), ("c.jpg", DONE)]
+    assert rows[1].why == "b.jpg: cannot be coloured: IndexError: list index out of range"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return str(save_run(tmp_path_factory.mktemp("model"), tiny_network()))
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory):
+    """Two good ones, one in 16 bits, one in colour, a result of ours, and bad ones."""
+    folder = tmp_path_factory.mktemp("scans")
+    gray = np.repeat(noise(64, 64, 1), 3, axis=-1)
+    files = {
+        "a.jpg": encode(gray, "JPEG"),
+        "x/b.bmp": encode(gray, "BMP"),
+        "x/deep.png": encode(Image.fromarray(gray[..., 0].astype(np.uint16) * 257)),
+        "x/colour.png": encode(noise(64, 64)),
+        "ours.jpg": encode(Image.fromarray(gray), "JPEG", xmp=mark.marked(None)),
+        "empty.jpg": b"",
+        "x/bad.png": b"\x89PNG and no more",
+        "x/notes.txt": b"-",
+    }
+    for name, data in files.items():
+        filled(folder, name)
+        (folder / name).write_bytes(data)
+    return folder
+
+
+def run_shard(scans, target, *options):
+    return CliRunner().invoke(
+        main, ["archive", str(scans), str(target), "--shard", "0/1", *options]
+    )
+
+
+def lines(target):
+    text = (target / "archive_log_0_of_1.jsonl").read_text("utf-8")
+    return {row["path"]: row for row in map(json.loads, text.splitlines())}
+
+
+def files_of(target):
+    paths = (path for path in target.rglob("*") if path.is_file() and path.suffix != ".jsonl")
+    return {str(path.relative_to(target)): path.read_bytes() for path in paths}
+
+
+def test_a_shard_colours_what_can_be_coloured_and_then_nothing(model, scans, tmp_path):
+    target = tmp_path / "out"
+    arguments = (scans, target, "--model", model, "--skip-colour", "--saturation", "0")
+    done = run_shard(*arguments)
+    assert done.exit_code == 1, done.output
+    assert "3 photos coloured" in done.output and "; 2 left out" in done.output
+    assert "1 .txt; 2 failed" in done.output and "empty.jpg: is empty (0 bytes)" in done.output
+    rows, files = lines(target), files_of(target)
+    assert {path: row["status"] for path, row in rows.items()} == {
+        "a.jpg": DONE,
+        "x/b.bmp": DONE,
+        "x/deep.png": DONE,
+        "x/colour.png": SKIPPED,
+        "ours.jpg": SKIPPED,
+        "empty.jpg": FAILED,
+        "x/bad.png": FAILED,
+    }
+    assert rows["x/colour.png"]["why"] == worker.IN_COLOUR
+    assert rows["ours.jpg"]["why"] == worker.OURS
+    assert rows["a.jpg"]["size"] == (scans / "a.jpg").stat().st_size and rows["a.jpg"]["seconds"]
+    assert sorted(files) == ["a_color.jpg", "x/b_color.bmp.png", "x/deep_color.png"]
+    assert mark.is_marked(target / "x/deep_color.png")
+    with Image.open(target / "x/b_color.bmp.png") as image:
+        assert image.size == (64, 64) and np.ptp(np.asarray(image), axis=-1).max() == 0
+    again = run_shard(*arguments)
+    assert "0 photos coloured" in again.output and files_of(target) == files
+    tried = (target / "archive_log_0_of_1.jsonl").read_text().splitlines()
+    assert len(tried) == 9  # the failed ones once more
+
+
+def test_a_result_is_found_and_not_made_again(model, scans, tmp_path):
+    order = worker.Order(str(scans), str(tmp_path), model=model)
+    filled(tmp_path, "a_color.jpg")
+
+    def colorize(jobs, **how):
+        assert not jobs
+        return iter(())
+
+    opened = source.open_source(order.source)
+    rows = list(worker.rows(order, opened, store.local(str(tmp_path)), colorize, ["a.jpg"]))
+    assert [row[:3] for row in rows] == [("a.jpg", DONE, worker.EARLIER)]
+
+
+def test_results_go_to_object_stores_whole(model, scans, tmp_path):
+    from colorjax.coloring import batch
+    from colorjax.coloring.colorize import open_painter
+    from colorjax.coloring.settings import Settings
+    from colorjax.weights.released import load_network
+
+    target = arrow_folder(tmp_path / "store")
+    painter = open_painter(load_network(model))
+    order = worker.Order(str(scans), "", quality=30)
+    colorize = partial(_colorize, batch.run, painter, [Settings()])
+    opened = source.of_store(store.local(str(scans)))
+    rows = list(worker.rows(order, opened, target, colorize, ["a.jpg", "x/deep.png"]))
+    assert [row.status for row in rows] == [DONE, DONE], rows
+    assert sorted(target.entries("")) == [("a_color.jpg", False), ("x", True)]
+    assert mark.is_marked_data(target.read("x/deep_color.png"))
+    assert len(target.read("a_color.jpg")) < (scans / "a.jpg").stat().st_size
+
+
+def _colorize(run, painter, settings, jobs, **how):
+    return run(painter, jobs, settings, **how)
+
+
+# What is said no to.
+
+
+def refusal(*arguments):
+    done = CliRunner().invoke(main, ["archive", *map(str, arguments)])
+    assert done.exit_code == 2 and "Traceback" not in done.output, done.output
+    return done.output.strip().splitlines()[-1]
+
+
+def test_mistakes_are_one_sentence_each(tmp_path):
+    filled(tmp_path, "in/a.jpg", "file")
+    there, file, one = tmp_path / "in", tmp_path / "file", ("--shard", "0/1")
+    said = refusal(tmp_path / "gone", tmp_path / "out", *one)
+    assert said.endswith("/gone: there is no such folder")
+    assert "is no folder, want one or a manifest" in refusal(file, tmp_path / "out", *one)
+    for inside in (there, there / "out", there / ".." / "in" / "out"):
+        assert "want a target outside of it" in refusal(there, inside, *one)
+    assert "/file/out: cannot be written to: Not a directory" in refusal(there, file / "out", *one)
+    assert "want i/n" in refusal(there, tmp_path / "out", "--shard", "1/1")
+    assert "want no --address" in refusal(there, tmp_path / "out", *one, "--address", "auto")
+    assert "want --device gpu" in refusal(there, tmp_path / "out", "--device", "gpu:1")
+    assert "no slash" in refusal(there, tmp_path / "out", *one, "--suffix", "a/b")
+    said = refusal(there, tmp_path / "out", *one, "--model", tmp_path / "none")
+    assert "none" in said and said.startswith("Error: ")
+    assert not files_of(tmp_path / "out")
+
+
+@pytest.mark.skipif(not Path("/sys/kernel").exists(), reason="no folder that is nobody's to write")
+def test_a_target_that_may_not_be_written_to_is_one_sentence(tmp_path):
+    filled(tmp_path, "in/a.jpg")
+    said = refusal(tmp_path / "in", "/sys/kernel/coloured", "--shard", "0/1")
+    assert "/sys/kernel/coloured: cannot be written to: " in said
+
+
+def test_without_ray_the_way_out_is_told(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    filled(tmp_path, "in/a.jpg")
+    said = refusal(tmp_path / "in", tmp_path / "out")
+    assert "pip install 'colorjax[cluster]'" in said and "--shard i/n does without" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_address_where_nobody_listens_is_told_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "check_installed", lambda: None)
+    filled(tmp_path, "in/a.jpg")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        cluster.check_address(address)
+    said = refusal(tmp_path / "in", tmp_path / "out", "--address", address)
+    assert f"Ray at {address} cannot be reached: " in said and "refused" in said
+    for wrong in ("somewhere", "host:port", ":1"):
+        assert "want HOST:PORT" in refusal(tmp_path / "in", tmp_path / "out", "--address", wrong)
+
+
+def test_the_command_loads_neither_ray_nor_pyarrow_nor_jax_to_start():
+    code = "import sys, colorjax.cli; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert not {"ray", "pyarrow", "jax", "numpy"} & set(done.stdout.split()) and done.stdout
+
+
+# On a cluster.
+
+
+@pytest.mark.slow
+def test_a_killed_node_costs_no_result_and_no_row(tmp_path):
+    pytest.importorskip("ray.data")
+    from archive_soak import soak
+
+    figures = soak(tmp_path, 20, kill_after=4, options=["--size", "64"])
+    assert figures["results"] == figures["rows"] == 20
+
+
+@pytest.mark.slow
+def test_a_file_over_which_every_worker_dies_is_a_row(model, scans, tmp_path, monkeypatch):
+    pytest.importorskip("ray.data")
+    from archive_soak import environment
+
+    class Dying(cluster.Actor):  # as where a decoder crashes
+        def __call__(self, table):
+            if "x/b.bmp" in table.column("path").to_pylist():
+                os._exit(1)
+            return super().__call__(table)
+
+    for name, value in environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(cluster, "Actor", Dying)
+    monkeypatch.setattr(cluster, "RETRIES", 1)
+    monkeypatch.setattr(cluster, "TOGETHER", 3)
+    order = worker.Order(str(scans), str(tmp_path / "out"), model=model)
+    layout = cluster.Cluster(workers=1, cores=1)
+    paths = ["a.jpg", "x/b.bmp", "no.jpg"]
+    with cluster.connected(layout):
+        rows = {row.path: row for row in cluster.colorized(order, layout, paths)}
+    assert sorted(rows) == sorted(paths)
+    assert [rows[path].status for path in paths] == [DONE, FAILED, FAILED]
+    assert rows["x/b.bmp"].why == f"x/b.bmp: {cluster.LOST}"
+    assert "no.jpg: cannot be read: No such file" in rows["no.jpg"].why
+
+
+@pytest.mark.slow
+def test_a_model_that_is_none_ends_the_archive(scans, tmp_path, monkeypatch):
+    pytest.importorskip("ray.data")
+    from archive_soak import environment
+
+    for name, value in environment().items():
+        monkeypatch.setenv(name, value)
+    said = refusal(scans, tmp_path / "out", "--model", tmp_path / "none", "--workers", "1")
+    assert str(tmp_path / "none") in said
+
+
+@pytest.mark.slow
+def test_the_cluster_file_is_one_of_rays():
+    pytest.importorskip("ray")
+    yaml = pytest.importorskip("yaml")
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    validate_config(prepare_config(yaml.safe_load((ROOT / "launch/archive.yaml").read_text())))
