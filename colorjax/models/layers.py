@@ -4,6 +4,8 @@ A bias is added in float32, whatever the layer computes in: its gradient is a su
 a batch, and a sum in bfloat16 stops growing at 256 times what is added to it.
 """
 
+from typing import Any
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
@@ -114,10 +116,11 @@ def conv_halving(
     return pointwise(taps, kernel.reshape(-1, kernel.shape[-1]))
 
 
-def extents(x: Float[AnyArray, "b h w c"], side: int, stride: int) -> list[tuple[int, int, int]]:
+def extents(x: Float[AnyArray, "b h w c"], side: int, stride: int) -> list[tuple[Any, int, int]]:
     """For height and width: how large the result is, and how many zeros come before and after.
 
-    Of even sides, stride 2 leaves the last zero alone; so padding depends on no size.
+    Of even sides, stride 2 leaves the last zero alone; so padding depends on no size. Sizes are
+    symbols where a program for any is exported.
     """
     before = (side - stride) // 2
     return [((n - 1) // stride + 1, before, side - 1 - before) for n in x.shape[1:3]]

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from colorjax.errors import UserError
+from colorjax.errors import UserError, check_installed
 from colorjax.pictures import image_io
 from colorjax.weights.released import Network, load_network
 
@@ -30,7 +30,8 @@ def export(
         is not installed, or the file cannot be written.
     """
     file = Path(file)
-    _check_installed(format)
+    module, extra = NEEDED[format]
+    check_installed(f"--format {format}", extra, module)
     content = _content(load_network(model), format, photo_shape)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -46,15 +47,8 @@ def _content(network: Network, format: str, photo_shape: tuple[int, int] | None)
         from colorjax.travel import stablehlo
 
         return stablehlo.serialized(network, photo_shape)
-    import colorjax
+    from importlib.metadata import version
+
     from colorjax.travel import onnx_file
 
-    return onnx_file.serialized(network, {"colorjax": colorjax.__version__})
-
-
-def _check_installed(format: str) -> None:
-    from importlib.util import find_spec
-
-    module, extra = NEEDED[format]
-    if find_spec(module) is None:
-        raise UserError(f"--format {format} needs {module}: pip install 'colorjax[{extra}]'")
+    return onnx_file.serialized(network, {"colorjax": version("colorjax")})

@@ -29,7 +29,7 @@ def coloured(network: Network, photo: Value) -> Value:
     sides = photo.graph("Shape", rgb, dtype=np.int64, start=2)
     small = _resized(
         rgb,
-        _network_sides(sides, network.config.data.load_size),
+        network_sides(sides, network.config.data.load_size),
         mode="cubic",
         antialias=1,
         cubic_coeff_a=-0.5,
@@ -44,7 +44,7 @@ def coloured(network: Network, photo: Value) -> Value:
     return photo.graph("Transpose", _joined(_luminance(rgb), fits), perm=[0, 2, 3, 1])
 
 
-def _network_sides(sides: Value, size: int) -> Value:
+def network_sides(sides: Value, size: int) -> Value:
     """As `colorize.network_shape`: int64 [2] of int64 [2], height and width."""
     graph, quantum = sides.graph, float(colorize.QUANTUM)
     # In float64 what is rounded here is rounded as it is there.
