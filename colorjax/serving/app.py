@@ -42,17 +42,17 @@ BODY: dict[str, Any] = {
         },
     }
 }
-SAID: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The coloured picture.", "content": {x: {} for x in work.MEDIA.values()}}
-} | {
-    status: {"description": what, "content": {"application/json": {"example": {"detail": what}}}}
-    for status, what in {
-        400: "The picture cannot be read, or an option is wrong: one sentence.",
-        403: "Asked by a page elsewhere.",
-        411: "The request does not say how long it is.",
-        413: "Too many bytes or pixels.",
-        503: "The line is full; Retry-After says when to come again.",
-    }.items()
+SAYS = {
+    400: "The picture cannot be read, or an option is wrong: one sentence.",
+    403: "Asked by a page elsewhere.",
+    408: "The picture took too long to come.",
+    411: "The request does not say how long it is.",
+    413: "Too many bytes or pixels.",
+    503: "The line is full; Retry-After says when to come again.",
+}
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The coloured picture.", "content": {x: {} for x in work.MEDIA.values()}},
+    **{status: {"description": what} for status, what in SAYS.items()},
 }
 
 
@@ -155,7 +155,7 @@ def build(
 
 
 def _add_routes(app: FastAPI, service: Service) -> None:
-    @app.post("/colorize", response_class=Response, responses=SAID, openapi_extra=BODY)
+    @app.post("/colorize", response_class=Response, responses=RESPONSES, openapi_extra=BODY)
     async def colorize(request: Request, options: Annotated[Options, Query()]) -> Response:
         """Colours a picture: its bytes as the body, or as the file of a form."""
         return await service.colour(request, options)

@@ -1,6 +1,7 @@
 """What the service counts, as Prometheus reads it."""
 
 from collections.abc import Callable
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as MEDIA_TYPE
@@ -15,7 +16,7 @@ class Metrics:
     def __init__(self, length: Callable[[], int]):
         """`length` is asked for how many requests have a place in the line."""
         self._registry = CollectorRegistry()
-        common = {"namespace": "colorjax", "registry": self._registry}
+        common: dict[str, Any] = {"namespace": "colorjax", "registry": self._registry}
         self._requests = Counter("requests", "Pictures that were sent.", **common)
         self._failures = Counter("failures", "Those without a result.", ["status"], **common)
         what = "From the first byte of a picture's request to its answer, of those with a result."

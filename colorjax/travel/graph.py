@@ -87,8 +87,8 @@ class Value:
     def where(self, yes: Any, no: Any) -> "Value":
         """`yes` where this is true, else `no`; one of the two is a value."""
         dtype = next(x.dtype for x in (yes, no) if isinstance(x, Value))
-        chosen = (x if isinstance(x, Value) else np.asarray(x, dtype) for x in (yes, no))
-        return self.graph("Where", self, *chosen, dtype=dtype)
+        yes, no = (x if isinstance(x, Value) else np.asarray(x, dtype) for x in (yes, no))
+        return self.graph("Where", self, yes, no, dtype=dtype)
 
     def cast(self, dtype: type) -> "Value":
         kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))

@@ -183,7 +183,7 @@ def _enlarged(x: Value, factor: int) -> Value:
     if factor == 1:
         return x
     scales = np.array([1, 1, factor, factor], np.float32)
-    how = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    how: dict[str, Any] = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
     return x.graph("Resize", x, None, scales, mode="nearest", **how)
 
 

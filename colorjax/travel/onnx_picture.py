@@ -5,6 +5,7 @@ As `coloring.colorize`, `ops.resample` and `ops.color` do it, as an ONNX graph; 
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -38,7 +39,7 @@ def coloured(network: Network, photo: Value) -> Value:
     luminance = _luminance(small)
     chroma = onnx_network.chroma(network, _encoded(luminance) * 255.0)
     factor = output_factor(model.encoder, len(model.decoder_features))
-    window = {"kernel_shape": [factor] * 2, "strides": [factor] * 2}
+    window: dict[str, Any] = {"kernel_shape": [factor] * 2, "strides": [factor] * 2}
     lightness = photo.graph("AveragePool", _lightness(luminance), **window)
     fits = _resized(_fits(chroma, lightness), sides, mode="linear")
     return photo.graph("Transpose", _joined(_luminance(rgb), fits), perm=[0, 2, 3, 1])
@@ -97,7 +98,7 @@ def _encoded(linear: Value) -> Value:
 def _fits(chroma: Value, lightness: Value) -> Value:
     """As `resample.guide_chroma`: [1, 6, h, w] of [1, 2, h, w] and [1, 1, h, w]."""
     graph = chroma.graph
-    window = {"kernel_shape": [2 * _RADIUS + 1] * 2, "pads": [_RADIUS] * 4}
+    window: dict[str, Any] = {"kernel_shape": [2 * _RADIUS + 1] * 2, "pads": [_RADIUS] * 4}
 
     def mean(x):
         return graph("AveragePool", x, **window)

@@ -55,7 +55,7 @@ def made_small(photos: AnyArray, shape: tuple[int, int]) -> Array:
         weights = _weights(photos.shape[axis], side)
         values = jnp.tensordot(photos.astype(jnp.float32), weights, (axis, 1), precision="highest")
         photos = jnp.clip(jnp.round(jnp.moveaxis(values, -1, axis)), 0, 255).astype(jnp.uint8)
-    return photos
+    return jnp.asarray(photos)
 
 
 @functools.cache

@@ -49,5 +49,6 @@ def serialized(network: Network, photo_shape: tuple[int, int] | None = None) -> 
 
 
 def _of_photos(network: Network, photos: jax.Array) -> jax.Array:
-    shape = network_shape(*photos.shape[1:3], network.config.data.load_size)
+    _, height, width, _ = photos.shape
+    shape = network_shape(height, width, network.config.data.load_size)
     return program.colored(network, photos, program.made_small(photos, shape))
