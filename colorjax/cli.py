@@ -14,6 +14,7 @@ from colorjax.commands.common import say
 from colorjax.commands.measure import measure
 from colorjax.commands.model import export, gallery
 from colorjax.commands.page import demo
+from colorjax.commands.serve import serve
 from colorjax.errors import MISTAKE, UserError
 
 
@@ -64,7 +65,7 @@ def main() -> None:
     """
 
 
-for command in (archive, colorize, demo, export, measure, gallery):
+for command in (colorize, demo, serve, archive, export, measure, gallery):
     main.add_command(command)
 
 

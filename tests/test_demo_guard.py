@@ -247,7 +247,7 @@ def test_behind_a_proxy_the_page_answers_to_its_name_there(colorizer, tmp_path, 
 )
 def test_what_is_no_path_or_name_of_a_proxy_is_told(root_path, names, words):
     with pytest.raises(UserError, match=words):
-        page_server.check_names(root_path, names)
+        guard.check_names(root_path, names)
 
 
 # --- one visitor, and the others ---

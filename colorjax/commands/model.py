@@ -9,18 +9,59 @@ from colorjax import stopping
 from colorjax.commands.common import Place, model_options, painter_of, say
 from colorjax.errors import UserError
 
+FORMATS = ("safetensors", "jax-export", "onnx")
+
+
+def photo_shape(context: Any, option: Any, value: str | None) -> tuple[int, int] | None:
+    """Height and width of WIDTHxHEIGHT; raises click.BadParameter."""
+    if value is None:
+        return None
+    width, cross, height = value.lower().partition("x")
+    if not (cross and width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise click.BadParameter(f"{value!r} is no size as 640x480.")
+    return int(height), int(width)
+
 
 @click.command()
-@click.argument("run", type=Place(), metavar="RUN")
+@click.argument("run", type=Place(), metavar="[RUN]", required=False)
 @click.option(
     "-o", "--output", type=Place(), required=True, metavar="FILE", help="Such as model.safetensors."
 )
-def export(run: str, output: str) -> None:
-    """Writes the best checkpoint of a training RUN as one file, to hand on or to colour with."""
-    from colorjax.training.export import export as write_model
+@click.option(
+    "--format",
+    type=click.Choice(FORMATS),
+    help="safetensors, for colorjax; jax-export (StableHLO) and onnx, for other programs. onnx of "
+    "FILE.onnx, else safetensors, unless given.",
+)
+@click.option(
+    "--photo-size",
+    callback=photo_shape,
+    metavar="WIDTHxHEIGHT",
+    help="Of jax-export: of the photos; any, with the network's small copies beside them, unless "
+    "given.",
+)
+def export(
+    run: str | None, output: str, format: str | None, photo_size: tuple[int, int] | None
+) -> None:
+    """Writes a model as one file, to hand on, to colour with, or for other programs.
 
+    RUN is the folder of a training run, whose best checkpoint is taken. For other programs it may
+    be a released file too, and is the model that colorjax comes with unless given.
+    """
+    format = format or ("onnx" if output.lower().endswith(".onnx") else "safetensors")
+    if photo_size and format != "jax-export":
+        raise click.UsageError("--photo-size is for --format jax-export.")
     with stopping.raising():
-        path = write_model(run, output)
+        if format == "safetensors":
+            from colorjax.training.export import export as write_model
+
+            if run is None:
+                raise click.UsageError("Missing argument 'RUN'.")
+            path = write_model(run, output)
+        else:
+            from colorjax.travel.export import export as write_program
+
+            path = write_program(run, output, format, photo_size)
     say(f"{path}: {path.stat().st_size:,} bytes")
 
 

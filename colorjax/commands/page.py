@@ -55,14 +55,14 @@ def demo(
     # However it is ended, its folder goes.
     with stopping.raising(), private_folder() as folder:
         try:
-            from colorjax.coloring.page import server
+            from colorjax.coloring.page import guard, server
         except ModuleNotFoundError as error:
             if error.name != "gradio":
                 raise
             raise UserError("the page needs gradio: pip install 'colorjax[demo]'") from error
         from colorjax.coloring.api import Colorizer
 
-        server.check_names(root_path, allow_hosts)
+        guard.check_names(root_path, allow_hosts)
         say("loading the network, which takes some seconds")
         server.serve(
             Colorizer(**options),

@@ -95,13 +95,20 @@ def build_task(settings: Settings, statistics: Statistics | None) -> task.Task:
         return task.regression(
             settings.regression.loss, settings.regression.huber_m, binning, space
         )
-    values = weights = None
-    if statistics and settings.bins.value == "mean":
-        values = np.reshape(np.asarray(statistics.means, np.float32), binning.centers.shape)
-    if statistics and settings.rebalance.enabled:
-        _, weights = task.rebalancing(
-            statistics.counts, binning, space, settings.rebalance.uniform, settings.rebalance.sigma
-        )
+    values, weights = values_and_weights(settings, statistics, binning)
     return task.classification(
         binning, space, values=values, weights=weights, softness=settings.bins.softness
     )
+
+
+def values_and_weights(
+    settings: Settings, statistics: Statistics | None, binning: Binning
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """What each bin stands for, [G, Q, D], and its weight in the loss, [G, Q], if it has one."""
+    values, weights = binning.centers, None
+    if statistics and settings.bins.value == "mean":
+        values = np.reshape(np.asarray(statistics.means, np.float32), binning.centers.shape)
+    if statistics and settings.rebalance.enabled:
+        how, space = settings.rebalance, SPACES[settings.space]
+        _, weights = task.rebalancing(statistics.counts, binning, space, how.uniform, how.sigma)
+    return values, weights

@@ -4,6 +4,8 @@ A bias is added in float32, whatever the layer computes in: its gradient is a su
 a batch, and a sum in bfloat16 stops growing at 256 times what is added to it.
 """
 
+from typing import Any
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
@@ -114,13 +116,14 @@ def conv_halving(
     return pointwise(taps, kernel.reshape(-1, kernel.shape[-1]))
 
 
-def extents(x: Float[AnyArray, "b h w c"], side: int, stride: int) -> list[tuple[int, int, int]]:
-    """For height and width: how large the result is, and how many zeros come before and after."""
-    before, extents = (side - stride) // 2, []
-    for n in x.shape[1:3]:
-        size = -(-n // stride)
-        extents.append((size, before, (size - 1) * stride + side - before - n))
-    return extents
+def extents(x: Float[AnyArray, "b h w c"], side: int, stride: int) -> list[tuple[Any, int, int]]:
+    """For height and width: how large the result is, and how many zeros come before and after.
+
+    Of even sides, stride 2 leaves the last zero alone; so padding depends on no size. Sizes are
+    symbols where a program for any is exported.
+    """
+    before = (side - stride) // 2
+    return [((n - 1) // stride + 1, before, side - 1 - before) for n in x.shape[1:3]]
 
 
 def windows(
@@ -128,7 +131,9 @@ def windows(
 ) -> list[tuple[tuple[int, int], Float[Array, "b _ _ c"]]]:
     """What each element of a kernel is multiplied with: ((row, column), [b, h', w', c]) each."""
     (height, *rows), (width, *columns) = extents(x, side, stride)
-    x = jnp.pad(x, ((0, 0), tuple(rows), tuple(columns), (0, 0)))
+    # As much further as any window's slice may reach, whatever the sides.
+    padding = [(before, after + stride - 1) for before, after in (rows, columns)]
+    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
 
     def window(i, j):
         return x[:, i : i + stride * height : stride, j : j + stride * width : stride]

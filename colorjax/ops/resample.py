@@ -7,7 +7,6 @@ from itertools import accumulate, product
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jaxtyping import Float
 
@@ -53,9 +52,10 @@ def box_mean(x: Float[AnyArray, "*batch h w c"], radius: int) -> Float[Array, "*
         size = [1] * means.ndim
         size[axis] = 2 * radius + 1
         total = jax.lax.reduce_window(means, 0.0, jax.lax.add, size, (1,) * means.ndim, "SAME")
-        place = np.arange(means.shape[axis])
-        inside = np.minimum(place + radius, place[-1]) - np.maximum(place - radius, 0) + 1
-        means = total / inside.astype(np.float32).reshape(-1, *[1] * (-1 - axis))
+        length = means.shape[axis]  # may be a symbol, where a program is exported
+        place = jnp.arange(length)
+        inside = jnp.minimum(place + radius, length - 1) - jnp.maximum(place - radius, 0) + 1
+        means = total / inside.astype(jnp.float32).reshape(-1, *[1] * (-1 - axis))
     return means
 
 

@@ -1,7 +1,8 @@
 """Keeps gradio to the page, whose visitors may ask for what the page asks for, and no more."""
 
 import json
-from collections.abc import Callable, Collection
+import re
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,6 +12,9 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse
 
 from colorjax.coloring.page.folder import remove_leftovers
+from colorjax.errors import UserError
+
+LOOPBACK = ("127.0.0.1", "localhost")
 
 API = "/gradio_api/"
 UPLOAD = API + "upload"
@@ -146,6 +150,29 @@ def is_foreign(origin: str | None, host: str, names: Collection[str]) -> bool:
         return parts.netloc.lower() != host.lower() and parts.hostname not in names
     except ValueError:
         return True
+
+
+def check_names(root_path: str, allow_hosts: Sequence[str]) -> None:
+    """Raises UserError for a path or host names that no proxy could have the page under."""
+    if root_path and not re.fullmatch(r"(https?://[^/\s?#]+)?(/[^\s?#]*)?", root_path):
+        raise UserError(
+            f"--root-path is {root_path!r}; want a path as /photos, or an address as "
+            "https://example.org/photos"
+        )
+    for name in allow_hosts:
+        if not re.fullmatch(r"[A-Za-z0-9.-]+", name):
+            raise UserError(
+                f"--allow-host is {name!r}; want the name of a host, as photos.example.org"
+            )
+
+
+def known_hosts(host: str, allow_hosts: Sequence[str]) -> list[str]:
+    """Under which names a server that listens on `host` may be asked.
+
+    Who listens to all without naming a host is reached under names that are not known here.
+    """
+    names = [name.lower() for name in allow_hosts]
+    return [*LOOPBACK, host, *names] if host in LOOPBACK or names else ["*"]
 
 
 def _paths_in(value: Any) -> list[Any]:

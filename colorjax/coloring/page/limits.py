@@ -10,8 +10,14 @@ from colorjax.errors import UserError
 
 # Of the longer side to the shorter. A panorama has 10, a strip of film 25.
 MOST_RATIO = 50
+MAX_UPLOAD_BYTES = 200 * 2**20  # of a file
+UPLOADED_AT_ONCE = 5  # so many times that, of all files under way
 MOST_PHOTOS = 24  # of a visitor, at a time
 MOST_SAMPLES = 8
+
+
+class TooLate(UserError):
+    """A job took too long, or waited too long for others; its input may be sound."""
 
 
 class Lane(NamedTuple):
@@ -42,10 +48,12 @@ class Lanes(NamedTuple):
 
 
 def open_lanes() -> Lanes:
-    return Lanes(_lane("reading", 2, 60), _lane("network", 1, 60), _lane("download", 2, 300))
+    return Lanes(
+        open_lane("reading", 2, 60), open_lane("network", 1, 60), open_lane("download", 2, 300)
+    )
 
 
-def _lane(name: str, width: int, seconds: float) -> Lane:
+def open_lane(name: str, width: int, seconds: float) -> Lane:
     return Lane(name, threading.BoundedSemaphore(width), width, seconds)
 
 
@@ -61,11 +69,11 @@ def in_time(lane: Lane, name: str, act: Callable[[], Any]) -> Any:
       act: what to do, in a thread of its own.
 
     Raises:
-      UserError: it took too long, or the slots were taken for too long.
+      TooLate: it took too long, or the slots were taken for too long.
     """
     end = time.monotonic() + lane.seconds
     if not lane.slots.acquire(timeout=lane.seconds):
-        raise UserError(
+        raise TooLate(
             f"{name}: others' photos have taken more than {lane.seconds:g} seconds: "
             "please try again later"
         )
@@ -85,7 +93,7 @@ def in_time(lane: Lane, name: str, act: Callable[[], Any]) -> Any:
     except TimeoutError as error:
         if done.done():
             raise
-        raise UserError(
+        raise TooLate(
             f"{name}: took more than {lane.seconds:g} seconds and was given up: "
             "please try a smaller photo"
         ) from error

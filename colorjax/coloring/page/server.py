@@ -1,7 +1,6 @@
 """Puts the page together and serves it, to this machine alone unless told."""
 
 import contextlib
-import re
 import threading
 import webbrowser
 from collections.abc import Callable, Iterator, Sequence
@@ -15,17 +14,14 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from colorjax.coloring.api import Colorizer
 from colorjax.coloring.page import layout
 from colorjax.coloring.page.events import Events
-from colorjax.coloring.page.guard import Guard
-from colorjax.coloring.page.limits import open_lanes
+from colorjax.coloring.page.guard import LOOPBACK, Guard, check_names, known_hosts
+from colorjax.coloring.page.limits import MAX_UPLOAD_BYTES, UPLOADED_AT_ONCE, open_lanes
 from colorjax.coloring.page.view import HOURS, View, paint, write_examples
 from colorjax.coloring.page.wiring import wire
 from colorjax.coloring.settings import Settings
 from colorjax.errors import UserError
 
-MAX_UPLOAD_BYTES = 200 * 2**20  # of a file
-UPLOADED_AT_ONCE = 5  # so many times that, of all files of one upload
 WAITING = 100  # visitors in the queue, more are told to come back
-LOOPBACK = ("127.0.0.1", "localhost")
 
 # In place of gradio's own words.
 WORDS = gr.I18n(
@@ -129,29 +125,13 @@ def running(
         blocks.close(verbose=False)
 
 
-def check_names(root_path: str, allow_hosts: Sequence[str]) -> None:
-    """Raises UserError for a path or host names that no proxy could have the page under."""
-    if root_path and not re.fullmatch(r"(https?://[^/\s?#]+)?(/[^\s?#]*)?", root_path):
-        raise UserError(
-            f"--root-path is {root_path!r}; want a path as /photos, or an address as "
-            "https://example.org/photos"
-        )
-    for name in allow_hosts:
-        if not re.fullmatch(r"[A-Za-z0-9.-]+", name):
-            raise UserError(
-                f"--allow-host is {name!r}; want the name of a host, as photos.example.org"
-            )
-
-
 def _guards(
     blocks: gr.Blocks, folder: Path, host: str, allow_hosts: Sequence[str]
 ) -> list[Middleware]:
     names = [name.lower() for name in allow_hosts]
-    # Who listens to all without naming a host is reached under names that are not known here.
-    hosts = [*LOOPBACK, host, *names] if host in LOOPBACK or names else ["*"]
     return [
         # Else a page elsewhere whose name leads here could read this one.
-        Middleware(TrustedHostMiddleware, allowed_hosts=hosts),
+        Middleware(TrustedHostMiddleware, allowed_hosts=known_hosts(host, allow_hosts)),
         Middleware(
             Guard,
             folder=folder,

@@ -1,0 +1,54 @@
+"""Writes a network as a file that runs where colorjax is not."""
+
+import os
+from pathlib import Path
+
+from colorjax.errors import UserError, check_installed
+from colorjax.pictures import image_io
+from colorjax.weights.released import Network, load_network
+
+# What a format needs that colorjax does not: the module, and who brings it.
+NEEDED = {"jax-export": ("flatbuffers", "jax-export"), "onnx": ("onnx", "onnx")}
+
+
+def export(
+    model: str | os.PathLike | None,
+    file: str | os.PathLike,
+    format: str,
+    photo_shape: tuple[int, int] | None = None,
+) -> Path:
+    """Writes a network to `file`; returns its path.
+
+    Args:
+      model: a run's folder or a released file; the model that colorjax comes with unless given.
+      file: where it goes; one that is there is replaced.
+      format: `jax-export` or `onnx`.
+      photo_shape: height and width of photographs, of jax-export alone; any unless given.
+
+    Raises:
+      UserError: there is no such model, it cannot be written in this format, what the format needs
+        is not installed, or the file cannot be written.
+    """
+    file = Path(file)
+    module, extra = NEEDED[format]
+    check_installed(f"--format {format}", extra, module)
+    content = _content(load_network(model), format, photo_shape)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{file}: cannot be written: {error.strerror or error}") from error
+    with image_io.written_aside(file) as aside:
+        aside.write_bytes(content)
+    return file
+
+
+def _content(network: Network, format: str, photo_shape: tuple[int, int] | None) -> bytes:
+    if format == "jax-export":
+        from colorjax.travel import stablehlo
+
+        return stablehlo.serialized(network, photo_shape)
+    from importlib.metadata import version
+
+    from colorjax.travel import onnx_file
+
+    return onnx_file.serialized(network, {"colorjax": version("colorjax")})

@@ -1,0 +1,300 @@
+"""The service: its answers are what the command writes, and what is wrong is one sentence."""
+
+import io
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+pytest.importorskip("fastapi", reason="fastapi is missing: pip install 'colorjax[serve]'")
+pytest.importorskip("uvicorn", reason="uvicorn is missing: pip install 'colorjax[serve]'")
+pytest.importorskip("httpx", reason="httpx is missing: it comes with gradio, colorjax[demo]")
+pytest.importorskip("python_multipart", reason="as for fastapi")
+pytest.importorskip("prometheus_client", reason="as for fastapi")
+
+import httpx
+from click.testing import CliRunner
+from fastapi.testclient import TestClient
+from networks import save_run, tiny_network
+from pictures import encode
+from PIL import Image
+
+from colorjax import cli
+from colorjax.coloring import colorize
+from colorjax.coloring.settings import Settings
+from colorjax.commands import serve as command
+from colorjax.serving import app, line, server, work
+
+HOST = "http://127.0.0.1"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return save_run(tmp_path_factory.mktemp("run"), tiny_network())
+
+
+@pytest.fixture(scope="module")
+def studio():
+    return work.Studio(colorize.open_painter(tiny_network()))
+
+
+@pytest.fixture
+def client(studio):
+    with TestClient(app.build(studio), base_url=HOST) as client:
+        yield client
+
+
+def photo(height=48, width=60, seed=0):
+    rng = np.random.default_rng(seed)
+    cells = Image.fromarray(rng.integers(20, 236, (4, 5), dtype=np.uint8))
+    return cells.resize((width, height), Image.Resampling.BICUBIC)
+
+
+def sentence(response):
+    """What a refusal says: one sentence, with no word of how the program is made."""
+    (said,) = response.json().values()
+    assert "\n" not in said and "Traceback" not in said
+    return said
+
+
+def waits_for(condition, seconds=30.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came to that"
+        time.sleep(0.01)
+
+
+def free_port():
+    with server.listening("127.0.0.1", 0) as opened:
+        return opened.getsockname()[1]
+
+
+def photos():
+    exif = Image.Exif()
+    exif[0x010E] = "a street"
+    sixteen = Image.fromarray(np.asarray(photo()).astype(np.uint16) * 257)
+    return {
+        "gray.jpg": encode(photo(), "JPEG", exif=exif),
+        "sixteen.png": encode(sixteen),
+        "gray.webp": encode(photo(), "WEBP", lossless=True),
+        "gray.tif": encode(photo(), "TIFF"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "flags"),
+    [
+        ("gray.jpg", {}, ""),
+        ("gray.jpg", {"quality": 60, "saturation": 1.5}, "--quality 60 --saturation 1.5"),
+        ("gray.jpg", {"format": "png"}, "--format png"),
+        ("gray.jpg", {"hint": "30,20=#d04020"}, "--hint 30,20=#d04020"),
+        ("sixteen.png", {"decode": "sample", "seed": 3}, "--decode sample --seed 3"),
+        ("gray.webp", {"edges": "bilinear"}, "--edges bilinear"),
+        (
+            "gray.tif",
+            {"decode": "annealed", "temperature": 0.5},
+            "--decode annealed --temperature .5",
+        ),
+    ],
+)
+def test_an_answer_is_what_the_command_writes(client, run, tmp_path, name, options, flags):
+    data = photos()[name]
+    (tmp_path / name).write_bytes(data)
+    arguments = [str(tmp_path / name), "--model", str(run), *flags.split()]
+    assert CliRunner().invoke(cli.main, arguments).exit_code == 0
+    (written,) = tmp_path.glob("*_color.*")
+    answer = client.post("/colorize", content=data, params=options)
+    assert answer.status_code == 200, answer.text
+    assert answer.content == written.read_bytes()
+    assert answer.headers["content-type"] == work.MEDIA[written.suffix[1:]]
+
+
+def test_a_form_is_answered_as_the_bytes_alone(client):
+    data = photos()["gray.jpg"]
+    alone = client.post("/colorize", content=data)
+    form = client.post("/colorize", files={"photo": ("old.jpg", data)})
+    assert form.status_code == alone.status_code == 200 and form.content == alone.content
+
+
+def test_hints_may_come_as_json(client):
+    data = photos()["gray.jpg"]
+    hints = '[{"x": 30, "y": 20, "colour": "#d04020"}]'
+    answers = [
+        client.post("/colorize", content=data, params=one)
+        for one in ({}, {"hints": hints}, {"hint": "30,20=#d04020"})
+    ]
+    assert answers[1].content == answers[2].content != answers[0].content
+
+
+def test_what_a_format_cannot_keep_is_told_in_a_header(client):
+    rgba = photo().convert("RGBA")
+    rgba.putalpha(100)
+    answer = client.post("/colorize", content=encode(rgba), params={"format": "jpg"})
+    assert answer.status_code == 200
+    assert "a JPEG has no transparency" in answer.headers["x-colorjax-notices"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"quality": 0}, "quality is '0': "),
+        ({"qualty": 5}, "there is no option 'qualty', want some of format, quality"),
+        ({"saturation": "nan"}, "saturation is 'nan': "),
+        ({"format": "bmp"}, "format is 'bmp': "),
+        ({"hint": "here"}, "hint 'here': want X,Y=#RRGGBB"),
+        ({"hints": "{"}, "hints: is no JSON"),
+        ({"hints": "{}"}, "hints: holds dict, want a list"),
+        ({"hint": "500,1=#ffffff"}, "is outside of the picture of 60 x 48 pixels"),
+        ({"rebalance": 0.5}, "the model's training was not rebalanced"),
+    ],
+)
+def test_a_wrong_option_is_400_and_one_sentence(client, options, said):
+    answer = client.post("/colorize", content=photos()["gray.jpg"], params=options)
+    assert answer.status_code == 400 and said in sentence(answer)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "has no picture"),
+        (b"nothing of the kind", "picture: "),
+        (photos()["gray.jpg"][:400], "picture: is cut short"),
+    ],
+)
+def test_what_is_no_picture_is_400_and_one_sentence(client, data, said):
+    answer = client.post("/colorize", content=data)
+    assert answer.status_code == 400 and said in sentence(answer)
+
+
+def test_what_is_too_large_is_413_before_it_is_read(studio):
+    limits = app.Limits(bytes=1000, pixels=48 * 60 - 1)
+    with TestClient(app.build(studio, limits), base_url=HOST) as client:
+        long = client.post("/colorize", content=bytes(1001))
+        form = client.post("/colorize", files={"photo": bytes(1001)})
+        wide = client.post("/colorize", content=encode(Image.new("1", (60, 48))))
+        unsaid = client.post("/colorize", content=iter([b"some"]))
+    assert [one.status_code for one in (long, form, wide, unsaid)] == [413, 413, 413, 411]
+    assert "1001 bytes, want at most 1000" in sentence(long)
+    assert "60 x 48 pixels, want at most 2879" in sentence(wide)
+
+
+def test_pages_elsewhere_and_other_names_of_the_machine_are_refused(client):
+    data = photos()["gray.jpg"]
+    foreign = client.post("/colorize", content=data, headers={"Origin": "http://evil.example"})
+    named = client.post("/colorize", content=data, headers={"Host": "evil.example"})
+    own = client.post("/colorize", content=data, headers={"Origin": HOST})
+    assert (foreign.status_code, named.status_code, own.status_code) == (403, 400, 200)
+
+
+def test_who_finds_the_line_full_is_told_when_to_come_again(studio):
+    data, answers = photos()["gray.jpg"], []
+    built = app.build(studio, app.Limits(queue=2))
+    with TestClient(built, base_url=HOST) as client:
+
+        def ask():
+            answers.append(client.post("/colorize", content=data))
+
+        threads = [threading.Thread(target=ask) for _ in range(2)]
+        with studio._turn:  # nothing is coloured meanwhile
+            for thread in threads:
+                thread.start()
+            waits_for(lambda: client.get("/health").json()["queue"] == 2)
+            third = client.post("/colorize", content=data)
+        for thread in threads:
+            thread.join()
+        text = client.get("/metrics").text
+    assert third.status_code == 503 and 1 <= int(third.headers["retry-after"]) <= 120
+    assert "please come again later" in sentence(third)
+    assert [one.status_code for one in answers] == [200, 200]
+    assert "colorjax_requests_total 3.0" in text and "colorjax_queue_length 0.0" in text
+    assert 'colorjax_failures_total{status="503"} 1.0' in text
+    assert "colorjax_seconds_count 2.0" in text
+
+
+def test_photos_that_wait_with_the_same_settings_are_coloured_together(monkeypatch):
+    studio = work.Studio(colorize.open_painter(tiny_network(), batch_size=4))
+    together, results = [], {}
+    true = colorize.colorize
+
+    def watched(painter, photos, settings):
+        together.append((len(photos), settings[0].saturation))
+        return true(painter, photos, settings)
+
+    monkeypatch.setattr(work, "colorize", watched)
+    grays = [np.repeat(np.asarray(photo(seed=i))[..., None], 3, axis=-1) for i in range(4)]
+
+    def ask(i):
+        results[i] = studio.colored(grays[i], Settings(saturation=2.0 if i == 3 else 1.0))
+
+    threads = [threading.Thread(target=ask, args=(i,)) for i in range(4)]
+    with studio._turn:
+        for i, thread in enumerate(threads):
+            thread.start()
+            waits_for(lambda i=i: len(studio._waiting) == i + 1)
+    for thread in threads:
+        thread.join()
+    assert sorted(together) == [(1, 2.0), (3, 1.0)]
+    for i in range(4):
+        alone = studio.colored(grays[i], Settings(saturation=2.0 if i == 3 else 1.0))
+        assert np.abs(results[i].astype(int) - alone).max() <= 1
+
+
+def test_a_line_lets_in_no_more_bytes_than_memory_is_for():
+    places = line.Line(5)
+    with places.place(line.MOST_BYTES - 10):
+        with pytest.raises(line.Full):
+            with places.place(11):
+                pass
+        with places.place(10):
+            assert places.length == 2
+    assert (places.length, places.bytes) == (0, 0)
+
+
+def test_the_page_names_every_option_and_fetches_nothing(client):
+    page = client.get("/docs").text
+    options = client.get("/openapi.json").json()["paths"]["/colorize"]["post"]["parameters"]
+    assert len(options) == 10 and all(f"<td>{one['name']}</td>" in page for one in options)
+    assert "//" not in page.replace("'http://HOST/", "")
+
+
+def test_a_missing_extra_is_one_sentence_with_the_command_that_brings_it(monkeypatch):
+    monkeypatch.setattr(command, "NEEDED", ("uvicorn", "no_such_module"))
+    result = CliRunner().invoke(cli.main, ["serve", "--port", str(free_port())])
+    assert result.exit_code == 2
+    assert "the service needs no_such_module: pip install 'colorjax[serve]'" in result.stderr
+
+
+def test_a_signal_ends_the_service_when_what_is_under_way_is_answered(run):
+    port = free_port()
+    start = [sys.executable, "-m", "colorjax", "serve", "--model", str(run), "--port", str(port)]
+    service = subprocess.Popen(start, stderr=subprocess.PIPE, text=True)
+    try:
+        said = ""
+        while "the service is at" not in said:
+            said = service.stderr.readline()
+            assert said, "it ended before it began"
+        answers = []
+        data = encode(photo(1500, 2000), "PNG")
+
+        def ask():
+            answers.append(httpx.post(f"{HOST}:{port}/colorize", content=data, timeout=120))
+
+        threads = [threading.Thread(target=ask) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        address = f"{HOST}:{port}/health"
+        waits_for(lambda: httpx.get(address, timeout=60).json()["queue"] == 3)
+        service.send_signal(signal.SIGTERM)
+        for thread in threads:
+            thread.join()
+        assert service.wait(60) == 128 + signal.SIGTERM
+    finally:
+        service.kill()
+        service.wait()
+    assert [one.status_code for one in answers] == [200, 200, 200]
+    for answer in answers:
+        assert Image.open(io.BytesIO(answer.content)).size == (2000, 1500)
