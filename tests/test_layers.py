@@ -9,8 +9,8 @@ import colorjax
 
 PACKAGE = Path(colorjax.__file__).parent
 ORDER = (
-    "errors stopping|ops|settings|pictures|models data|weights|training coloring|studies|commands|"
-    "main cli"
+    "errors stopping|ops|settings|pictures|models data|weights|training coloring|film studies|"
+    "commands|main cli"
 )
 FLOORS = ORDER.split("|")
 HEIGHT = {name: i for i, floor in enumerate(FLOORS) for name in floor.split()}
