@@ -108,9 +108,8 @@ def choose(film: Film, suffix: str, codec: str | None, crf: int | None) -> Choic
         codec = _usual(film, suffix, bits)
     encoder = ENCODERS[codec]
     if suffix not in encoder.containers:
-        raise UserError(
-            f"{film.path}: {codec} cannot be in a {suffix} file, want {' or '.join(encoder.containers)}"
-        )
+        wanted = " or ".join(encoder.containers)
+        raise UserError(f"{film.path}: {codec} cannot be in a {suffix} file, want {wanted}")
     if crf is not None and encoder.crf is None:
         raise UserError(f"crf is {crf}, but {codec} has no such scale: want none")
     if encoder.ten is None:

@@ -1,4 +1,4 @@
-"""A film in, a coloured film out, by segments: what was finished before a stop is not done again."""
+"""A film in, a coloured film out, by segments: what is finished is not done again after a stop."""
 
 import contextlib
 import os
@@ -67,8 +67,8 @@ def run(
       Sentences for the user: what could not be taken or kept as it was.
 
     Raises:
-      UserError: the film cannot be read, the target cannot be written or cannot hold what it should,
-        or a setting is wrong.
+      UserError: the film cannot be read, the target cannot be written or cannot hold what it
+        should, or a setting is wrong.
     """
     check_settings(how.settings, painter.network)
     suffix = check_target(target)
