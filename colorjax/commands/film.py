@@ -50,7 +50,7 @@ def film_options(command):
             "--crf",
             type=click.IntRange(0, 63),
             metavar="N",
-            help="Of films: less is better, and larger; hardly to be told from the film's unless given.",
+            help="Of films: less is better, and larger; of a quality near theirs unless given.",
         ),
         click.option(
             "--codec",
