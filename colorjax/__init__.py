@@ -4,10 +4,10 @@
 
     Colorizer().colorize_file("old.jpg", "new.jpg")
 
-What is in `__all__` is for programs of others: `Colorizer`; `colorize_film`; `save`, which writes its pictures with
-all that the photograph's file carried; `UserError`, which tells of bad input;
-`load_network`, which gives the trained network itself, its config, statistics and variables; and
-`__version__`.
+What is in `__all__` is for programs of others: `Colorizer`; `save`, which writes its pictures with
+all that the photograph's file carried; `colorize_film`, which colours a film; `UserError`, which
+tells of bad input; `load_network`, which gives the trained network itself, its config, statistics
+and variables; and `__version__`.
 """
 
 from typing import TYPE_CHECKING, Any

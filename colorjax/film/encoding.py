@@ -14,9 +14,6 @@ from colorjax.film.formats import CONTAINERS
 from colorjax.film.planes import Coding
 from colorjax.film.reading import Film
 
-# Time stamps of any unit are kept by it, and any codec.
-SEGMENT = "nut"
-
 
 class Encoder(NamedTuple):
     """One of libav's encoders, and what is told it.
@@ -27,6 +24,7 @@ class Encoder(NamedTuple):
       crf: quality that can hardly be told from the film's own; None where there is no such scale.
       options: others.
       containers: suffixes of files that its results may be in.
+      segment: what libav calls the kind of file that keeps them until then.
     """
 
     name: str
@@ -35,12 +33,21 @@ class Encoder(NamedTuple):
     crf: int | None
     options: dict[str, str]
     containers: tuple[str, ...]
+    segment: str = "nut"
 
 
 ALL = tuple(CONTAINERS)
 NO_WEBM = tuple(suffix for suffix in ALL if suffix != ".webm")
 ENCODERS = {
-    "h264": Encoder("libx264", "yuv420p", "yuv420p10le", 17, {"preset": "medium"}, NO_WEBM),
+    # What x264 calls mbtree reads memory that nothing has written: no two results are the same.
+    "h264": Encoder(
+        "libx264",
+        "yuv420p",
+        "yuv420p10le",
+        17,
+        {"preset": "medium", "x264-params": "mbtree=0"},
+        NO_WEBM,
+    ),
     "hevc": Encoder(
         "libx265",
         "yuv420p",
@@ -49,7 +56,9 @@ ENCODERS = {
         {"preset": "medium", "x265-params": "log-level=error"},
         (".mp4", ".m4v", ".mov", ".mkv"),
     ),
-    "prores": Encoder("prores_ks", None, "yuv422p10le", None, {"profile": "3"}, (".mov", ".mkv")),
+    "prores": Encoder(
+        "prores_ks", None, "yuv422p10le", None, {"profile": "3"}, (".mov", ".mkv"), "mov"
+    ),
     "vp9": Encoder(
         "libvpx-vp9",
         "yuv420p",
@@ -179,7 +188,7 @@ def write(path: Path, film: Film, choice: Choice, frames: Iterable[tuple[int, np
       frames: time stamps, and uint8 or uint16 [height, width, 3] sRGB.
     """
     wanted = coding(film, choice)
-    with av.open(str(path), "w", format=SEGMENT) as container:
+    with av.open(str(path), "w", format=choice.encoder.segment) as container:
         stream = add_stream(container, film, choice)
         for pts, rgb in frames:
             container.mux(stream.encode(as_frame(pts, rgb, film, wanted, choice)))

@@ -117,8 +117,8 @@ def _stream(path: str, container: Any) -> Any:
         if not stream.disposition & av.stream.Disposition.attached_pic
     ]
     if not moving:
-        kind = "only sound" if container.streams.audio else "nothing of the kind"
-        raise UserError(f"{path}: holds {kind}, want a film with pictures")
+        found = "only sound" if container.streams.audio else "no pictures"
+        raise UserError(f"{path}: holds {found}, want a film")
     best = container.streams.best("video")
     return best if best in moving else moving[0]
 

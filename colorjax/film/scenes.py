@@ -12,7 +12,7 @@ import numpy as np
 
 PARTS, LEVELS = 3, 16  # parts of a side; levels of gray that are counted
 SEEN = 32  # sides of a part, in pixels that are looked at
-CUT = 0.09  # mean difference of gray, of all there is, from which on a scene is another
+CUT = 0.065  # mean difference of gray, of all there is, from which on a scene is another
 BACK = 0.5  # share of that within which a flash is over
 FLASH = 4  # frames that a flash may last
 LEAST = 10  # frames of a scene
