@@ -87,8 +87,6 @@ def run(
     view: View,
     state: State | None,
     flashes: Sequence[bool],
-    *,
-    average: bool = True,
 ) -> Iterator[Coloured]:
     """Colours consecutive frames of one scene.
 
@@ -97,7 +95,6 @@ def run(
       view: of the scene.
       state: after the frame before; None at the beginning of a scene.
       flashes: of each frame whether it is of a flash, after which all is as it was.
-      average: whether chroma is averaged along the motion; each frame stands alone unless.
     """
     places = iter(flashes)
     waiting = iter(frames)
@@ -107,9 +104,8 @@ def run(
         grays = list(small[..., 0])
         for i, gray in enumerate(chunk):
             is_flash = next(places)
-            if state is None or not average:
-                last = 0 if not average else len(chunk)
-                new = smoothing.begun(grays[i : i + 1 + last], list(chroma[i : i + 1 + last]))
+            if state is None:
+                new = smoothing.begun(grays, list(chroma))
             else:
                 new = smoothing.averaged(state, grays[i], chroma[i])
             fits = fitted(brush, smoothing.chroma_of(new, chroma.shape[1:3]), lightness[i])

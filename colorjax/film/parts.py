@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 
 from colorjax.coloring.borders import Box
+from colorjax.errors import UserError
 from colorjax.film.planning import Plan, Scene
 from colorjax.film.smoothing import State
 from colorjax.pictures import files
 
 FOLDER = ".parts"  # after the name of the result
+BEGUN = "begun.json"
 FORMAT = 1  # changes with anything that would make a segment differ from the next one
 ENDS = 1 << 20  # bytes at both ends of a film by which it is known
 
@@ -45,19 +47,24 @@ def begin(folder: Path, facts: Mapping[str, Any]) -> str:
 
     Returns:
       A sentence for the user if parts of other facts were thrown away; else nothing.
+
+    Raises:
+      UserError: something else has its name.
     """
     wanted = json.loads(json.dumps({"format": FORMAT, **facts}))
-    begun = _read(folder / "begun.json")
+    begun = _read(folder / BEGUN)
+    if begun is None and os.path.lexists(folder) and not _is_empty(folder):
+        raise UserError(f"{folder}: is there already, and is no folder of a film's parts")
     sentence = ""
     if folder.exists() and begun != wanted:
-        had = begun if isinstance(begun, dict) else {}
+        had = begun or {}
         differs = sorted(key for key in {*had, *wanted} if had.get(key) != wanted.get(key))
-        if had and any(folder.glob("*.nut")):
+        if any(folder.glob("*.nut")):
             sentence = f"{folder}: was begun with another {' and '.join(differs)}, and begins anew"
         shutil.rmtree(folder)
     folder.mkdir(exist_ok=True, parents=True)
     if begun != wanted:
-        _write(folder / "begun.json", wanted)
+        _write(folder / BEGUN, wanted)
     return sentence
 
 
@@ -101,6 +108,16 @@ def read_state(folder: Path, number: int) -> State:
 def write_state(folder: Path, number: int, state: State) -> None:
     with files.written_aside(_state(folder, number)) as aside, open(aside, "wb") as file:
         np.savez(file, **state._asdict())
+
+
+def end(folder: Path, *, unless_finished: bool = False) -> None:
+    """Takes a folder of parts away, if it is one; if asked, not where some are finished."""
+    if (folder / BEGUN).exists() and not (unless_finished and any(folder.glob("*.nut"))):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_empty(folder: Path) -> bool:
+    return folder.is_dir() and not any(folder.iterdir())
 
 
 def _state(folder: Path, number: int) -> Path:

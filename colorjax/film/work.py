@@ -1,8 +1,6 @@
 """A film in, a coloured film out, by segments: what is finished is not done again after a stop."""
 
-import contextlib
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -27,7 +25,7 @@ from colorjax.pictures import files
 from colorjax.weights import released
 from colorjax.weights.store import flat
 
-NEARLY = 0.97  # share of the frames that a file is said to hold, below which it was cut short
+NEARLY = 0.9  # share of the frames that a file is said to hold, below which it was cut short
 # Says how many frames are looked through or coloured of how many (0 where that is not known).
 Progress = Callable[[str, int, int], None]
 
@@ -39,13 +37,11 @@ class How(NamedTuple):
       settings: of the colours.
       codec: of `encoding.CODECS`; None leaves it to the film and the file.
       crf: of the codec, less is better; None for its usual one.
-      average: whether chroma is averaged along the motion.
     """
 
     settings: Settings = Settings()
     codec: str | None = None
     crf: int | None = None
-    average: bool = True
 
 
 def run(
@@ -81,9 +77,7 @@ def run(
         begun = parts.begin(folder, _facts(painter, source, how, choice))
         other = joining.others(film, choice, folder)
         plan = _planned(folder, film, progress)
-        _make_segments(
-            folder, plan, film, choice, colour.brush(painter, how.settings), how, progress
-        )
+        _make_segments(folder, plan, film, choice, colour.brush(painter, how.settings), progress)
         segments = [parts.segment(folder, i) for i in range(len(plan.segments) - 1)]
         with files.written_aside(target, overwrite=overwrite) as aside:
             joining.join(aside, film, choice, segments, other.kept, plan.stamps)
@@ -93,10 +87,8 @@ def run(
         reason = error.strerror or error
         raise UserError(f"{target}: cannot be written: {reason}") from error
     finally:
-        with contextlib.suppress(OSError):
-            if not any(folder.glob("*.nut")):
-                shutil.rmtree(folder)
-    shutil.rmtree(folder)
+        parts.end(folder, unless_finished=True)
+    parts.end(folder)
     return tuple(filter(None, (begun, *film.notices, *other.notices, *_told(film, plan, choice))))
 
 
@@ -120,7 +112,6 @@ def _facts(painter: Painter, source: str, how: How, choice: Choice) -> dict[str,
         "model": released.digest(variables),
         "size": painter.size,
         **{k: v for k, v in how.settings._asdict().items() if k != "hints"},
-        "average": how.average,
         "codec": choice.codec,
         "crf": choice.crf,
         "kind of file": choice.suffix,
@@ -156,7 +147,7 @@ def _make_segments(
     for number in range(first, len(plan.segments) - 1):
         start, stop = plan.segments[number : number + 2]
         last: list[State | None] = [state]
-        coloured = _coloured(brush, plan, film, frames, (start, stop), last, how.average, progress)
+        coloured = _coloured(brush, plan, film, frames, (start, stop), last, progress)
         with files.written_aside(parts.segment(folder, number)) as aside:
             encoding.write(aside, film, choice, coloured)
             # Before the segment has its name, as both are wanted to go on.
@@ -172,7 +163,6 @@ def _coloured(
     frames: Iterator[Frame],
     span: tuple[int, int],
     last: list[State | None],
-    average: bool,
     progress: Progress,
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Time stamps and colours of the frames of a segment; `last` holds the state after each."""
@@ -187,11 +177,13 @@ def _coloured(
         state = None if start == scene.start else last[0]
         grays = (frame.gray for frame in islice(frames, stop - start))
         marks = [k in flashes for k in range(start, stop)]
-        for found in colour.run(brush, grays, view, state, marks, average=average):
+        for found in colour.run(brush, grays, view, state, marks):
             last[0] = found.state
             yield plan.stamps[number], found.rgb
             number += 1
             progress("coloured", number, len(plan.stamps))
+    if number != span[1]:
+        raise UserError(f"{film.path}: has changed while it was coloured")
 
 
 def _told(film: Film, plan: Plan, choice: Choice) -> Iterator[str]:
