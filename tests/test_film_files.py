@@ -3,6 +3,10 @@
 import importlib
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
 from fractions import Fraction
 
 import numpy as np
@@ -23,7 +27,7 @@ from colorjax.coloring import colorize  # noqa: E402
 from colorjax.coloring.borders import whole  # noqa: E402
 from colorjax.coloring.settings import Settings  # noqa: E402
 from colorjax.errors import UserError  # noqa: E402
-from colorjax.film import parts, planning, reading, work  # noqa: E402
+from colorjax.film import parts, planning, work  # noqa: E402
 from colorjax.film.colour import View, seen  # noqa: E402
 
 
@@ -200,10 +204,9 @@ def sound_alone(path):
 
 
 def no_frames(path):
-    with av.open(str(path), "w") as container:
-        picture = container.add_stream("mpeg4", rate=25)
-        picture.width, picture.height = 64, 48
-        container.start_encoding()
+    films.write(path, panned(2), codec="mpeg4", container_options={"movflags": "faststart"})
+    data = path.read_bytes()
+    path.write_bytes(data[: data.index(b"mdat") + 4])
     return path
 
 
@@ -222,7 +225,7 @@ def nonsense(path):
     [
         (nonsense, "cannot be read as a film"),
         (sound_alone, "holds only sound, want a film"),
-        (no_frames, "holds no pictures, want a film"),
+        (no_frames, "holds no frame that can be decoded, want at least one"),
         (encrypted, "is encrypted, want a film without copy protection"),
         (lambda path: path, "cannot be read as a film: no such file"),
     ],
@@ -313,7 +316,26 @@ def test_the_picture_is_seen_upright_and_as_wide_as_it_is_shown():
     assert np.abs(found.astype(int) - wanted).mean() < 5
 
 
-def test_a_film_without_frames_is_a_sentence(tmp_path):
-    source = no_frames(tmp_path / "bad.mkv")
-    with pytest.raises(UserError, match="no frame that can be decoded|no pictures"):
-        reading.look(str(source))
+def test_a_folder_that_is_not_of_parts_is_left_alone(painter, tmp_path):
+    source = films.write(tmp_path / "old.mp4", panned(1))
+    (tmp_path / "new.mp4.parts").mkdir()
+    (tmp_path / "new.mp4.parts" / "mine.txt").write_text("mine")
+    with pytest.raises(UserError, match="is no folder of a film's parts"):
+        run(painter, source, tmp_path / "new.mp4")
+    assert (tmp_path / "new.mp4.parts" / "mine.txt").read_text() == "mine"
+
+
+@pytest.mark.slow
+def test_a_film_that_a_signal_stops_goes_on_by_the_same_command(model, tmp_path):
+    source = films.write(tmp_path / "old.mp4", panned(200), codec="mpeg4")
+    command = [sys.executable, "-m", "colorjax", str(source), "--model", model]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    folder = parts.folder_of(tmp_path / "old_color.mp4")
+    while not list(folder.glob("*.nut")) and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=300)
+    assert process.returncode == 143 and "Traceback" not in stderr
+    assert f"{folder} keeps what is done of the film" in stderr
+    assert sorted(os.listdir(tmp_path)) == ["old.mp4", "old_color.mp4.parts"]
+    assert list(folder.glob("*.nut"))

@@ -1,6 +1,7 @@
 """How much the colours of a film flicker: how far chroma changes while it moves with things."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -16,7 +17,7 @@ def motions(grays: Sequence[np.ndarray]) -> list[Motion]:
     Args:
       grays: uint8 [height, width], best without grain.
     """
-    return [flow.motion(now, before) for before, now in zip(grays, grays[1:], strict=False)]
+    return [flow.motion(now, before) for before, now in pairwise(grays)]
 
 
 def flicker(chromas: Sequence[np.ndarray], moved: Sequence[Motion]) -> float:
@@ -30,7 +31,7 @@ def flicker(chromas: Sequence[np.ndarray], moved: Sequence[Motion]) -> float:
       A mean over all places that are trusted; nan if none is.
     """
     total, count = 0.0, 0
-    for before, now, motion in zip(chromas, chromas[1:], moved, strict=True):
+    for (before, now), motion in zip(pairwise(chromas), moved, strict=True):
         change = np.linalg.norm(now - flow.warped(before, motion.flow), axis=-1)
         trusted = motion.trust > TRUSTED
         total, count = total + float(change[trusted].sum()), count + int(trusted.sum())

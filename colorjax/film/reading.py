@@ -125,7 +125,7 @@ def _stream(path: str, container: Any) -> Any:
 
 def _first(path: str, container: Any, stream: Any) -> Any:
     encrypted = stream.codec_context is None or stream.codec_context.codec_tag in ("encv", "drmi")
-    if stream.codec_context is None or not stream.width:
+    if stream.codec_context is None:
         raise UserError(f"{path}: its pictures are of a kind that cannot be decoded")
     for packet in _packets(container, stream):
         encrypted = encrypted or packet.has_sidedata("encryption_info")

@@ -135,7 +135,7 @@ def _told_frames(film: Film, progress: Progress) -> Iterator[Frame]:
 
 
 def _make_segments(
-    folder: Path, plan: Plan, film: Film, choice: Choice, brush: Brush, how: How, progress: Progress
+    folder: Path, plan: Plan, film: Film, choice: Choice, brush: Brush, progress: Progress
 ) -> None:
     """Writes the segments that are not there yet."""
     first = parts.finished(folder, plan)
