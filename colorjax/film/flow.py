@@ -61,14 +61,14 @@ def warped(x: np.ndarray, flow: np.ndarray, border: int = cv2.BORDER_REPLICATE) 
 def shrunk(found: Motion, shape: tuple[int, int]) -> Motion:
     """The motion on a coarser grid [h, w], in pixels of that."""
     height, width = shape
-    scale = np.float32([width / found.trust.shape[1], height / found.trust.shape[0]])
+    scale = np.array([width / found.trust.shape[1], height / found.trust.shape[0]], np.float32)
     flow, trust = (cv2.resize(x, (width, height), interpolation=cv2.INTER_AREA) for x in found)
     return Motion(flow * scale, trust)
 
 
 def _flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     if not hasattr(_own, "dis"):
-        _own.dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        _own.dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         _own.dis.setFinestScale(FINEST)
     return _own.dis.calc(first, second, None)
 

@@ -88,8 +88,8 @@ def subsampled(chroma: np.ndarray, down: tuple[int, int]) -> np.ndarray:
       chroma: float32 [height, width, 2].
       down: (2, 2), (1, 2) or (1, 1), factors of the height and the width.
     """
-    across = np.float32([0.25, 0.5, 0.25]) if down[1] == 2 else np.float32([1])
-    along = np.float32([0.5, 0.5, 0]) if down[0] == 2 else np.float32([1])
+    across = np.array([0.25, 0.5, 0.25], np.float32) if down[1] == 2 else np.array([1], np.float32)
+    along = np.array([0.5, 0.5, 0], np.float32) if down[0] == 2 else np.array([1], np.float32)
     # The kernel's middle is at the second of each two rows.
     offset = down[0] - 1
     padded = cv2.copyMakeBorder(
