@@ -2,13 +2,13 @@
 
     python -m benchmarks.film                            # clips made of the bundled photographs
     python -m benchmarks.film CLIP.mp4 ...               # clips in colour too, made gray
-    python -m benchmarks.film --strip docs/film.jpg CLIP.mp4  # frames of the last clip, drawn
+    python -m benchmarks.film --strip docs/film.jpg      # and draws some frames
 
 Cameras that pan, zoom and stand still before the bundled photographs, with the grain and the
 brightness of old films, which differ from frame to frame. Wants pip install 'colorjax[video]'.
 
     flicker   mean change of U and V along the motion, which is that of the clip without grain
-    PSNR      of the colours, on the lightness of what was coloured
+    PSNR      in dB, of the colours on the lightness of what was coloured; gain is the film's
 """
 
 import argparse
@@ -166,6 +166,7 @@ def measured(painter: colorize.Painter, clip: Clip) -> tuple[dict, dict[str, np.
         numbers[f"flicker, {name}"] = flicker.flicker(chromas, moved)
         if name != "truth":
             numbers[f"PSNR, {name}"] = psnr(frames, truth)
+    numbers["gain"] = numbers["PSNR, film"] - numbers["PSNR, photos"]
     numbers["ratio"] = numbers["flicker, film"] / numbers["flicker, photos"]
     return numbers, pictures
 
@@ -194,18 +195,21 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("clips", nargs="*", metavar="CLIP", help="films in colour")
     parser.add_argument("--frames", type=int, default=24, help="of each clip")
-    parser.add_argument("--strip", type=Path, metavar="FILE", help="draw the last clip there")
+    parser.add_argument("--strip", type=Path, metavar="FILE", help="draw what flickers most there")
     arguments = parser.parse_args(argv)
     print(describe(machine()), flush=True)
     painter = colorize.open_painter(load_network())
     found: dict[str, list[dict]] = {}
+    most = 0.0
     for clip in [*made(arguments.frames), *(read(c, arguments.frames) for c in arguments.clips)]:
         numbers, pictures = measured(painter, clip)
         title = clip.name if clip.kind == "file" else clip.kind
         found.setdefault(title, []).append(numbers)
-        print(f"{clip.kind} {clip.name}: {numbers['ratio']:.3f} of the flicker", flush=True)
-    if arguments.strip:
-        strip(arguments.strip, clip, pictures)
+        told = f"{numbers['ratio']:.3f} of the flicker, {numbers['gain']:+.3f} dB"
+        print(f"{clip.kind} {clip.name}: {told}", flush=True)
+        if arguments.strip and numbers["flicker, photos"] > most:
+            most = numbers["flicker, photos"]
+            strip(arguments.strip, clip, pictures)
     rows = [mean_row(title, numbers) for title, numbers in found.items()]
     print("\n" + render(Table(f"flicker of {arguments.frames} frames", rows)))
 
