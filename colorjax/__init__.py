@@ -5,9 +5,9 @@
     Colorizer().colorize_file("old.jpg", "new.jpg")
 
 What is in `__all__` is for programs of others: `Colorizer`; `save`, which writes its pictures with
-all that the photograph's file carried; `UserError`, which tells of bad input;
-`load_network`, which gives the trained network itself, its config, statistics and variables; and
-`__version__`.
+all that the photograph's file carried; `colorize_film`, which colours a film; `UserError`, which
+tells of bad input; `load_network`, which gives the trained network itself, its config, statistics
+and variables; and `__version__`.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -16,12 +16,13 @@ from colorjax.errors import UserError
 
 if TYPE_CHECKING:
     from colorjax.coloring.api import Colorizer
+    from colorjax.film.api import colorize_film
     from colorjax.pictures.writing import save
     from colorjax.weights.released import load_network
 
     __version__: str
 
-__all__ = ["Colorizer", "UserError", "__version__", "load_network", "save"]
+__all__ = ["Colorizer", "UserError", "__version__", "colorize_film", "load_network", "save"]
 
 
 def __getattr__(name: str) -> Any:
@@ -30,6 +31,10 @@ def __getattr__(name: str) -> Any:
         from colorjax.coloring.api import Colorizer
 
         return Colorizer
+    if name == "colorize_film":
+        from colorjax.film.api import colorize_film
+
+        return colorize_film
     if name == "save":
         from colorjax.pictures.writing import save
 

@@ -10,7 +10,7 @@ import colorjax
 PACKAGE = Path(colorjax.__file__).parent
 ORDER = (
     "errors|stopping extras|ops|settings|pictures|models data|weights|training coloring|"
-    "studies travel serving|commands|main cli"
+    "film studies travel serving|commands|main cli"
 )
 FLOORS = ORDER.split("|")
 HEIGHT = {name: i for i, floor in enumerate(FLOORS) for name in floor.split()}
@@ -28,7 +28,8 @@ def test_folders_import_only_from_those_before_them():
 
 def test_colouring_loads_nothing_that_only_training_needs():
     code = (
-        "import sys, colorjax.coloring.batch; from colorjax import Colorizer; Colorizer();"
+        "import sys, colorjax.cli, colorjax.coloring.batch;"
+        "from colorjax import Colorizer; Colorizer();"
         "print(*sys.modules)"
     )
     done = subprocess.run(
@@ -38,7 +39,7 @@ def test_colouring_loads_nothing_that_only_training_needs():
     assert "colorjax.coloring.colorize" in loaded and "colorjax.training" not in loaded
     assert not loaded & set(
         "optax orbax tensorstore tensorboardX grain tensorflow_datasets h5py pooch matplotlib "
-        "requests".split()
+        "requests av cv2".split()
     )
 
 

@@ -277,7 +277,7 @@ def _padded(small: np.ndarray, batch_size: int) -> np.ndarray:
 
 
 def _decoded(painter: Painter, scores: Scores, settings: Settings) -> jax.Array:
-    numbers, names = _arguments(painter, settings)
+    numbers, names = decoding_arguments(painter, settings)
     return painter.decode(scores, *numbers, **names)
 
 
@@ -295,13 +295,13 @@ def _hinted(
     (height, width), most = scores.outputs.shape[1:3], small.shape
     sides = min(2 * height, most[0]), min(2 * width, most[1])
     map = hints.on_grid(settings.hints, rgb, box, sides)
-    numbers, names = _arguments(painter, settings)
+    numbers, names = decoding_arguments(painter, settings)
     return painter.hint(
         jax.tree.map(lambda x: x[place, None], scores), small, map, *numbers, **names
     )
 
 
-def _arguments(painter: Painter, settings: Settings) -> tuple[tuple, dict[str, str]]:
+def decoding_arguments(painter: Painter, settings: Settings) -> tuple[tuple, dict[str, str]]:
     """What programs are told of settings: numbers, and names."""
     own = painter.network.config.decoding
     share = own.rebalance if settings.rebalance is None else settings.rebalance

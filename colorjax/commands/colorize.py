@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import click
 
 from colorjax import stopping
+from colorjax.commands import film
 from colorjax.commands.common import Number, Place, model_options, painter_of, say
 from colorjax.commands.hinting import check_hinting, check_one, hint_options, hints_of
 
@@ -28,6 +29,7 @@ Examples:
   colorjax photo.jpg --grid                 one picture of what the settings do
   colorjax scans --replace                  in place, the originals as NAME.jpg.orig
   colorjax - < photo.jpg > photo.png        in a pipe
+  colorjax film.mp4                         writes film_color.mp4, sound and all
   colorjax demo                             a page in the browser
 """
 
@@ -138,12 +140,13 @@ Examples:
 @click.option("--compare", is_flag=True, help="Write before and after, side by side.")
 @click.option("--grid", is_flag=True, help="Write one picture that compares settings.")
 @click.option("--allow-truncated", is_flag=True, help="Take what there is of damaged files.")
+@film.film_options
 @model_options
 def colorize(**options: Any) -> None:
-    """Colours photographs, whose lightness stays as it is.
+    """Colours photographs, whose lightness stays as it is, and films.
 
     PHOTO is a JPEG, PNG, TIFF, WebP, HEIC, AVIF, JPEG 2000, BMP or GIF file, a folder of them, a
-    pattern, or - for standard input. JPEG XL is read too, after pip install 'colorjax[jxl]'.
+    pattern, or - for standard input; with colorjax[jxl] JPEG XL, and with colorjax[video] a film.
 
     Transparency, EXIF, XMP, IPTC and other captions, resolution and the 16 bits of a PNG or TIFF
     are kept; thumbnails, gain maps and videos are not, and what the format has no place for is
@@ -151,7 +154,7 @@ def colorize(**options: Any) -> None:
     first is taken. Borders of one gray are set aside, and stay gray.
     """
     check_together(options)
-    run(options)
+    film.run(options, photos=run)
 
 
 def check_pages(value: str) -> str:

@@ -1,0 +1,197 @@
+"""A film's result from its segments and all that is not pictures, nothing encoded again (PyAV)."""
+
+import heapq
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import av
+
+from colorjax.errors import UserError
+from colorjax.film import encoding, reading
+from colorjax.film.encoding import Choice
+from colorjax.film.formats import CONTAINERS
+from colorjax.film.reading import Film
+
+_KINDS = {"audio": "sound", "subtitle": "subtitles", "data": "data", "attachment": "attachment"}
+# Said by the file that is written, and not true of another.
+_OWN_METADATA = ("encoder", "major_brand", "minor_version", "compatible_brands")
+
+
+class Others(NamedTuple):
+    """What there is in a film besides its pictures.
+
+    Attributes:
+      kept: numbers of the streams that are copied.
+      notices: sentences about those that are lost.
+    """
+
+    kept: tuple[int, ...]
+    notices: tuple[str, ...]
+
+
+def others(film: Film, choice: Choice, folder: Path) -> Others:
+    """Which other streams a file can hold, found out by trying, in a file in a folder.
+
+    Raises:
+      UserError: it cannot hold the sound.
+    """
+    kept, notices = [], []
+    with reading.opened(film.path) as source:
+        for stream in source.streams:
+            if stream.type == "video":
+                continue
+            kind = _KINDS.get(stream.type, "data")
+            name = stream.codec_context.name if stream.codec_context else stream.type
+            if stream.type == "attachment" and choice.suffix == ".mkv":
+                kept.append(stream.index)
+            elif stream.type in ("audio", "subtitle") and _holds(choice.suffix, stream, folder):
+                kept.append(stream.index)
+            elif stream.type == "audio":
+                raise UserError(
+                    f"{film.path}: its sound ({name}) cannot be in a {choice.suffix} file, want "
+                    "another, such as .mkv"
+                )
+            else:
+                notices.append(
+                    f"{film.path}: its {kind} ({name}) cannot be in a {choice.suffix} file"
+                )
+    return Others(tuple(kept), tuple(notices))
+
+
+def join(
+    target: Path,
+    film: Film,
+    choice: Choice,
+    segments: Sequence[Path],
+    kept: Sequence[int],
+    stamps: Sequence[int],
+) -> None:
+    """Writes a film, whose pictures come from segments and all else from the film itself.
+
+    Args:
+      target: where to; its suffix is not looked at.
+      kept: numbers of the streams that are copied.
+      stamps: the time stamps of all frames, rising.
+    """
+    with (
+        reading.opened(film.path) as source,
+        av.open(str(segments[0])) as first,
+        av.open(str(target), "w", format=CONTAINERS[choice.suffix]) as result,
+    ):
+        pictures = _pictures(result, first.streams.video[0], film, choice)
+        copies = {index: _copied(result, source.streams[index]) for index in kept}
+        _describe(result, source)
+        moving = [i for i in kept if source.streams[i].type != "attachment"]
+        for packet in _by_time(
+            _frames(segments, film, pictures, stamps), _copies(source, moving, copies)
+        ):
+            result.mux(packet)
+
+
+def _pictures(result: Any, first: Any, film: Film, choice: Choice) -> Any:
+    stream = result.add_stream_from_template(first, opaque=True)
+    stream.time_base = film.time_base
+    context = stream.codec_context
+    context.framerate = film.rate.limit_denominator(65535)
+    context.sample_aspect_ratio = film.aspect
+    context.color_range, context.colorspace, context.color_primaries, context.color_trc = (
+        encoding.tags(film)
+    )
+    if choice.codec == "hevc" and choice.suffix != ".mkv":
+        context.codec_tag = "hvc1"  # players of Apple know no other
+    if film.display:
+        stream.set_display_matrix(film.display)
+    return stream
+
+
+def _copied(result: Any, stream: Any) -> Any:
+    if stream.type == "attachment":
+        name = stream.metadata.get("filename", "attachment")
+        return result.add_attachment(name, stream.mimetype or "", bytes(stream.data))
+    copy = result.add_stream_from_template(stream, opaque=True)
+    copy.metadata.update(stream.metadata)
+    copy.disposition = stream.disposition
+    return copy
+
+
+def _describe(result: Any, source: Any) -> None:
+    """Titles and chapters."""
+    told = {k: v for k, v in source.metadata.items() if k.lower() not in _OWN_METADATA}
+    result.metadata.update(told)
+    if chapters := source.chapters():
+        result.set_chapters(chapters)
+
+
+def _frames(
+    segments: Sequence[Path], film: Film, pictures: Any, stamps: Sequence[int]
+) -> Iterator[Any]:
+    """Packets of all segments, with the film's own time stamps.
+
+    Encoders put frames out of order, each segment for itself. The n-th packet is to be decoded when
+    the n-th frame is shown, earlier by as many frames as the most that a packet comes too late.
+    """
+    usual = max(1, round(1 / (film.rate * film.time_base)))
+    orders = [_order(path) for path in segments]
+    delay = max(place - rank for order in orders for place, rank in enumerate(order))
+    spans = [after - before for before, after in pairwise(stamps)] or [usual]
+    first = 0
+    for path, order in zip(segments, orders, strict=True):
+        with av.open(str(path)) as segment:
+            packets = (p for p in segment.demux(segment.streams.video[0]) if p.size)
+            for place, (packet, rank) in enumerate(zip(packets, order, strict=True), first):
+                number = first + rank
+                packet.pts, packet.duration = stamps[number], spans[min(number, len(spans) - 1)]
+                early = place - delay
+                packet.dts = stamps[early] if early >= 0 else stamps[0] + early * spans[0]
+                packet.time_base = film.time_base
+                packet.stream = pictures
+                yield packet
+        first += len(order)
+
+
+def _order(path: Path) -> list[int]:
+    """Of each packet of a segment, the number of its frame among those of the segment."""
+    with av.open(str(path)) as segment:
+        stamps = [p.pts for p in segment.demux(segment.streams.video[0]) if p.size]
+    ranks = {pts: rank for rank, pts in enumerate(sorted(stamps))}
+    return [ranks[pts] for pts in stamps]
+
+
+def _copies(source: Any, kept: Sequence[int], copies: dict[int, Any]) -> Iterator[Any]:
+    """The packets of other streams, up to where the file is broken."""
+    if not kept:
+        return
+    packets = source.demux([source.streams[i] for i in kept])
+    while True:
+        try:
+            packet = next(packets, None)
+        except (av.error.FFmpegError, OSError):
+            return
+        if packet is None:
+            return
+        if packet.size and packet.dts is not None:
+            packet.stream = copies[packet.stream.index]
+            yield packet
+
+
+def _by_time(*streams: Iterable[Any]) -> Iterator[Any]:
+    """Packets of several streams as they are wanted, so that none waits in memory for another."""
+    return heapq.merge(*streams, key=lambda packet: float(packet.dts * packet.time_base))
+
+
+def _holds(suffix: str, stream: Any, folder: Path) -> bool:
+    """Whether a kind of file can hold a stream."""
+    path = folder / f"holds{suffix}"
+    try:
+        with av.open(str(path), "w", format=CONTAINERS[suffix]) as container:
+            container.add_stream_from_template(stream, opaque=True)
+            container.start_encoding()
+        return True
+    except (ValueError, av.error.FFmpegError):
+        return False
+    finally:
+        if path.exists():
+            os.unlink(path)

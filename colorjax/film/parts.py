@@ -1,0 +1,136 @@
+"""The folder beside a result in which its segments wait until all are there.
+
+`NAME.parts` holds what it was begun with, the plan of the film, and of each finished segment the
+pictures and what the next one goes on from. Each file is there whole or not at all.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from colorjax.coloring.borders import Box
+from colorjax.errors import UserError
+from colorjax.film.planning import Plan, Scene
+from colorjax.film.smoothing import State
+from colorjax.pictures import files
+
+FOLDER = ".parts"  # after the name of the result
+BEGUN = "begun.json"
+FORMAT = 1  # changes with anything that would make a segment differ from the next one
+ENDS = 1 << 20  # bytes at both ends of a film by which it is known
+
+
+def folder_of(target: str | os.PathLike) -> Path:
+    path = Path(target)
+    return path.with_name(path.name + FOLDER)
+
+
+def identity(path: str) -> dict[str, Any]:
+    """What a film is known by: its size, when it was changed, and how it begins and ends."""
+    found = os.stat(path)
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        digest.update(file.read(ENDS))
+        file.seek(max(0, found.st_size - ENDS))
+        digest.update(file.read())
+    return {"bytes": found.st_size, "changed": found.st_mtime_ns, "sha256": digest.hexdigest()}
+
+
+def begin(folder: Path, facts: Mapping[str, Any]) -> str:
+    """Opens a folder of parts, which goes on if it was begun with the same facts.
+
+    Returns:
+      A sentence for the user if parts of other facts were thrown away; else nothing.
+
+    Raises:
+      UserError: something else has its name.
+    """
+    wanted = json.loads(json.dumps({"format": FORMAT, **facts}))
+    begun = _read(folder / BEGUN)
+    if begun is None and os.path.lexists(folder) and not _is_empty(folder):
+        raise UserError(f"{folder}: is there already, and is no folder of a film's parts")
+    sentence = ""
+    if folder.exists() and begun != wanted:
+        had = begun or {}
+        differs = sorted(key for key in {*had, *wanted} if had.get(key) != wanted.get(key))
+        if any(folder.glob("*.nut")):
+            sentence = f"{folder}: was begun with another {' and '.join(differs)}, and begins anew"
+        shutil.rmtree(folder)
+    folder.mkdir(exist_ok=True, parents=True)
+    if begun != wanted:
+        _write(folder / BEGUN, wanted)
+    return sentence
+
+
+def read_plan(folder: Path) -> Plan | None:
+    """The plan that was written; None without one."""
+    found = _read(folder / "plan.json")
+    if found is None:
+        return None
+    scenes = tuple(Scene(start, Box(*box)) for start, box in found["scenes"])
+    stamps, flashes, segments = (tuple(found[name]) for name in ("stamps", "flashes", "segments"))
+    return Plan(stamps, flashes, scenes, segments)
+
+
+def write_plan(folder: Path, plan: Plan) -> None:
+    _write(folder / "plan.json", plan._asdict())
+
+
+def segment(folder: Path, number: int) -> Path:
+    """Where a segment is, once it is finished."""
+    return folder / f"{number:06}.nut"
+
+
+def finished(folder: Path, plan: Plan) -> int:
+    """How many segments are there, without a gap."""
+    count = 0
+    while (
+        count < len(plan.segments) - 1
+        and segment(folder, count).exists()
+        and _state(folder, count).exists()
+    ):
+        count += 1
+    return count
+
+
+def read_state(folder: Path, number: int) -> State:
+    """What is taken along from a finished segment."""
+    with np.load(_state(folder, number)) as found:
+        return State(*(found[name] for name in State._fields))
+
+
+def write_state(folder: Path, number: int, state: State) -> None:
+    with files.written_aside(_state(folder, number)) as aside, open(aside, "wb") as file:
+        np.savez(file, **state._asdict())
+
+
+def end(folder: Path, *, unless_finished: bool = False) -> None:
+    """Takes a folder of parts away, if it is one; if asked, not where some are finished."""
+    if (folder / BEGUN).exists() and not (unless_finished and any(folder.glob("*.nut"))):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_empty(folder: Path) -> bool:
+    return folder.is_dir() and not any(folder.iterdir())
+
+
+def _state(folder: Path, number: int) -> Path:
+    return folder / f"{number:06}.npz"
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _write(path: Path, content: Any) -> None:
+    with files.written_aside(path) as aside:
+        aside.write_text(json.dumps(content))

@@ -1,0 +1,203 @@
+"""A film in, a coloured film out, by segments: what is finished is not done again after a stop."""
+
+import os
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import av
+import cv2
+import jax
+import numpy as np
+
+from colorjax.coloring.colorize import Painter
+from colorjax.coloring.settings import Settings, check_settings
+from colorjax.errors import UserError
+from colorjax.film import colour, encoding, joining, parts, planning, reading
+from colorjax.film.colour import Brush, View
+from colorjax.film.encoding import Choice
+from colorjax.film.formats import CONTAINERS
+from colorjax.film.planning import Plan
+from colorjax.film.reading import Film, Frame
+from colorjax.film.smoothing import State
+from colorjax.pictures import files
+from colorjax.weights import released
+from colorjax.weights.store import flat
+
+NEARLY = 0.9  # share of the frames that a file is said to hold, below which it was cut short
+# Says how many frames are looked through or coloured of how many (0 where that is not known).
+Progress = Callable[[str, int, int], None]
+
+
+class How(NamedTuple):
+    """How a film is coloured and written.
+
+    Attributes:
+      settings: of the colours.
+      codec: of `encoding.CODECS`; None leaves it to the film and the file.
+      crf: of the codec, less is better; None for its usual one.
+    """
+
+    settings: Settings = Settings()
+    codec: str | None = None
+    crf: int | None = None
+
+
+def run(
+    painter: Painter,
+    source: str,
+    target: str,
+    how: How,
+    *,
+    overwrite: bool = True,
+    progress: Progress = lambda what, done, total: None,
+) -> tuple[str, ...]:
+    """Colours a film.
+
+    Segments are written into the folder `TARGET.parts`; if the work ends before its end, by an
+    error or KeyboardInterrupt too, those that are finished stay there, and the same call goes on.
+    At the end they are joined, and the folder goes.
+
+    Returns:
+      Sentences for the user: what could not be taken or kept as it was.
+
+    Raises:
+      UserError: the film cannot be read, the target cannot be written or cannot hold what it
+        should, or a setting is wrong.
+    """
+    check_settings(how.settings, painter.network)
+    suffix = check_target(target)
+    if not overwrite and os.path.lexists(target):
+        raise UserError(f"{source}: {target} is there already")
+    film = reading.look(source)
+    choice = encoding.choose(film, suffix, how.codec, how.crf)
+    folder = parts.folder_of(target)
+    try:
+        begun = parts.begin(folder, _facts(painter, source, how, choice))
+        other = joining.others(film, choice, folder)
+        plan = _planned(folder, film, progress)
+        _make_segments(folder, plan, film, choice, colour.brush(painter, how.settings), progress)
+        segments = [parts.segment(folder, i) for i in range(len(plan.segments) - 1)]
+        with files.written_aside(target, overwrite=overwrite) as aside:
+            joining.join(aside, film, choice, segments, other.kept, plan.stamps)
+    except FileExistsError as error:
+        raise UserError(f"{source}: {target} is there already") from error
+    except (OSError, av.error.FFmpegError) as error:
+        reason = error.strerror or error
+        raise UserError(f"{target}: cannot be written: {reason}") from error
+    finally:
+        parts.end(folder, unless_finished=True)
+    parts.end(folder)
+    return tuple(filter(None, (begun, *film.notices, *other.notices, *_told(film, plan, choice))))
+
+
+def check_target(target: str) -> str:
+    """The suffix of a result, in small letters; raises UserError if no such film is written."""
+    suffix = Path(target).suffix.lower()
+    if suffix not in CONTAINERS:
+        *most, last = CONTAINERS
+        raise UserError(
+            f"{target}: films are written as {', '.join(most)} or {last}, not {suffix!r}"
+        )
+    return suffix
+
+
+def _facts(painter: Painter, source: str, how: How, choice: Choice) -> dict[str, Any]:
+    """All that a segment depends on, by the name that the user knows it by."""
+    network = painter.network
+    variables = {name: np.asarray(x) for name, x in flat(jax.device_get(network.variables)).items()}
+    return {
+        "film": parts.identity(source),
+        "model": released.digest(variables),
+        "size": painter.size,
+        **{k: v for k, v in how.settings._asdict().items() if k != "hints"},
+        "codec": choice.codec,
+        "crf": choice.crf,
+        "kind of file": choice.suffix,
+        "device": jax.default_backend(),
+        "version of PyAV or OpenCV": [av.__version__, cv2.__version__],
+    }
+
+
+def _planned(folder: Path, film: Film, progress: Progress) -> Plan:
+    if (plan := parts.read_plan(folder)) is not None:
+        return plan
+    found = planning.plan(film, _told_frames(film, progress))
+    parts.write_plan(folder, found)
+    return found
+
+
+def _told_frames(film: Film, progress: Progress) -> Iterator[Frame]:
+    for number, frame in enumerate(reading.frames(film), 1):
+        yield frame
+        progress("looked through", number, film.expected)
+
+
+def _make_segments(
+    folder: Path, plan: Plan, film: Film, choice: Choice, brush: Brush, progress: Progress
+) -> None:
+    """Writes the segments that are not there yet."""
+    first = parts.finished(folder, plan)
+    if first == len(plan.segments) - 1:
+        return
+    state = parts.read_state(folder, first - 1) if first else None
+    frames = reading.frames(film, skip=plan.segments[first])
+    progress("coloured", plan.segments[first], len(plan.stamps))
+    for number in range(first, len(plan.segments) - 1):
+        start, stop = plan.segments[number : number + 2]
+        last: list[State | None] = [state]
+        coloured = _coloured(brush, plan, film, frames, (start, stop), last, progress)
+        with files.written_aside(parts.segment(folder, number)) as aside:
+            encoding.write(aside, film, choice, coloured)
+            # Before the segment has its name, as both are wanted to go on.
+            assert last[0] is not None
+            parts.write_state(folder, number, last[0])
+        state = last[0]
+
+
+def _coloured(
+    brush: Brush,
+    plan: Plan,
+    film: Film,
+    frames: Iterator[Frame],
+    span: tuple[int, int],
+    last: list[State | None],
+    progress: Progress,
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Time stamps and colours of the frames of a segment; `last` holds the state after each."""
+    flashes = set(plan.flashes)
+    number = span[0]
+    for i, scene in enumerate(plan.scenes):
+        end = plan.scenes[i + 1].start if i + 1 < len(plan.scenes) else len(plan.stamps)
+        start, stop = max(scene.start, span[0]), min(end, span[1])
+        if start >= stop:
+            continue
+        view = View(scene.box, float(film.aspect), film.turns)
+        state = None if start == scene.start else last[0]
+        grays = (frame.gray for frame in islice(frames, stop - start))
+        marks = [k in flashes for k in range(start, stop)]
+        for found in colour.run(brush, grays, view, state, marks):
+            last[0] = found.state
+            yield plan.stamps[number], found.rgb
+            number += 1
+            progress("coloured", number, len(plan.stamps))
+    if number != span[1]:
+        raise UserError(f"{film.path}: has changed while it was coloured")
+
+
+def _told(film: Film, plan: Plan, choice: Choice) -> Iterator[str]:
+    """Sentences about what is not as it was."""
+    count = len(plan.stamps)
+    if count < NEARLY * film.expected:
+        yield (
+            f"{film.path}: is cut short or damaged: coloured are {count:,} frames of the "
+            f"{film.expected:,} that it says to hold"
+        )
+    if film.width % 2 or film.height % 2:
+        yield (
+            f"{film.path}: has {film.width} x {film.height} pixels, and its result an even number "
+            "of each, as encoders want: the last ones are there twice"
+        )
+    if choice.bits < film.coding.bits:
+        yield f"{film.path}: has {film.coding.bits} bits a channel, and its result {choice.bits}"

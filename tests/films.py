@@ -1,0 +1,105 @@
+"""Small films that tests are made of."""
+
+from fractions import Fraction
+
+import av
+import numpy as np
+
+NTSC = Fraction(1, 30000)
+
+
+def texture(height=48, width=64, seed=0, low=60, high=200):
+    """A smooth gray picture, uint8 [height, width]."""
+    import cv2
+
+    cells = np.random.default_rng(seed).integers(low, high, (6, 8), dtype=np.uint8)
+    return cv2.resize(cells, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def panned(count, height=48, width=64, seed=0):
+    """Frames of a camera that moves by a pixel each."""
+    wide = texture(height, width + count, seed)
+    return [np.ascontiguousarray(wide[:, i : i + width]) for i in range(count)]
+
+
+def write(
+    path,
+    frames,
+    *,
+    codec="libx264",
+    pixels="yuv420p",
+    stamps=None,
+    sound=None,
+    subtitles=None,
+    display=None,
+    container_options=None,
+    **context,
+):
+    """Writes gray frames, uint8 [height, width] each, as a film; returns the path."""
+    height, width = frames[0].shape
+    unit = {".avi": Fraction(1, 25), ".webm": Fraction(1, 1000)}.get(path.suffix, NTSC)
+    gap = round(Fraction(1, 25) / unit)
+    with av.open(str(path), "w", options=container_options or {}) as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = width, height, pixels
+        stream.codec_context.time_base = stream.time_base = unit
+        for name, value in context.items():
+            setattr(stream.codec_context, name, value)
+        if display:
+            stream.set_display_rotation(display)
+        voice = container.add_stream(sound, rate=48000, layout="mono") if sound else None
+        text = container.add_mux_stream(subtitles) if subtitles else None
+        if text:
+            text.time_base = Fraction(1, 1000)
+        container.start_encoding()
+        if text:
+            packet = av.Packet(b"Good evening.")
+            packet.pts = packet.dts = 0
+            packet.duration, packet.time_base, packet.stream = 40, Fraction(1, 1000), text
+            container.mux(packet)
+        for i, gray in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(gray, "gray").reformat(format=pixels)
+            frame.pts, frame.time_base = (stamps[i] if stamps else i * gap), unit
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+        if voice:
+            container.mux(encoded_sound(voice, 48000 * len(frames) // 25))
+    return path
+
+
+def encoded_sound(stream, count):
+    wave = np.sin(np.arange(count) / 20).astype(np.float32)[None]
+    packets = []
+    for start in range(0, count, 1024):
+        part = wave[:, start : start + 1024]
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(part), "fltp", "mono")
+        frame.sample_rate, frame.pts, frame.time_base = 48000, start, Fraction(1, 48000)
+        packets += stream.encode(frame)
+    return packets + stream.encode(None)
+
+
+def packets(path, kind="audio"):
+    """The bytes of a stream's packets."""
+    with av.open(str(path)) as container:
+        stream = container.streams.get({kind: 0})[0]
+        return [bytes(packet) for packet in container.demux(stream) if packet.size]
+
+
+def decoded(path):
+    """The frames of a film."""
+    with av.open(str(path)) as container:
+        return list(container.decode(video=0))
+
+
+def seconds(path):
+    """When each frame is shown."""
+    return [frame.pts * frame.time_base for frame in decoded(path)]
+
+
+def plane(frame, index):
+    """float64 [height, width], in numbers of 8 bits."""
+    part = frame.planes[index]
+    bits = frame.format.components[0].bits
+    kind = np.dtype("u1" if bits == 8 else "<u2")
+    lines = np.frombuffer(part, kind).reshape(-1, part.line_size // kind.itemsize)
+    return lines[: part.height, : part.width] / 2.0 ** (bits - 8)

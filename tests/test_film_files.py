@@ -1,0 +1,341 @@
+"""Films in and out: what is kept, what goes on after a stop, and what is said of bad ones."""
+
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from networks import save_run, tiny_network
+from numpy.testing import assert_allclose
+
+pytest.importorskip("cv2")
+av = pytest.importorskip("av")
+
+import films  # noqa: E402
+from films import panned, texture  # noqa: E402
+
+import colorjax  # noqa: E402
+from colorjax import cli  # noqa: E402
+from colorjax.coloring import colorize  # noqa: E402
+from colorjax.coloring.borders import whole  # noqa: E402
+from colorjax.coloring.settings import Settings  # noqa: E402
+from colorjax.errors import UserError  # noqa: E402
+from colorjax.film import parts, planning, work  # noqa: E402
+from colorjax.film.colour import View, seen  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def painter():
+    return colorize.open_painter(tiny_network())
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return str(save_run(tmp_path_factory.mktemp("model"), tiny_network()))
+
+
+def run(painter, source, target, **how):
+    return work.run(painter, str(source), str(target), work.How(**how))
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(cli.main, [str(a) for a in arguments])
+
+
+def stream(path):
+    with av.open(str(path)) as container:
+        return container.streams.video[0].codec_context.name
+
+
+def test_a_film_keeps_luma_time_stamps_sound_turn_and_shape_of_pixels(painter, tmp_path):
+    stamps = [0, 1001, 2500, 3003, 7000, 7001, 9009, 12012]
+    source = films.write(
+        tmp_path / "old.mp4",
+        panned(8),
+        stamps=stamps,
+        sound="aac",
+        display=90,
+        sample_aspect_ratio=Fraction(4, 3),
+        colorspace=1,
+        color_range=2,
+    )
+    told = run(painter, source, tmp_path / "new.mp4")
+    assert told == ()
+    before, after = films.decoded(source), films.decoded(tmp_path / "new.mp4")
+    assert films.seconds(tmp_path / "new.mp4") == films.seconds(source)
+    assert films.packets(tmp_path / "new.mp4") == films.packets(source) != []
+    assert [frame.rotation for frame in after] == [90] * 8
+    assert {(f.colorspace, f.color_range) for f in after} == {(1, 2)}
+    with av.open(str(tmp_path / "new.mp4")) as container:
+        assert container.streams.video[0].sample_aspect_ratio == Fraction(4, 3)
+    for old, new in zip(before, after, strict=True):
+        assert np.abs(films.plane(new, 0) - films.plane(old, 0)).mean() < 3
+    assert np.abs(films.plane(after[0], 1) - 128).mean() > 2
+    assert sorted(os.listdir(tmp_path)) == ["new.mp4", "old.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("codec", "pixels", "name", "wanted", "result"),
+    [
+        ("libx264", "yuv420p10le", "deep.mp4", "h264", "yuv420p10le"),
+        ("libx265", "yuv420p10le", "deep.mkv", "hevc", "yuv420p10le"),
+        ("prores_ks", "yuv422p10le", "deep.mov", "prores", "yuv422p10le"),
+        ("ffv1", "yuv422p10le", "deep.mkv", "hevc", "yuv420p10le"),
+    ],
+)
+def test_ten_bits_are_kept(painter, tmp_path, codec, pixels, name, wanted, result):
+    ramp = np.tile(np.linspace(60, 70, 64), (48, 1)).astype(np.uint8)
+    source = films.write(tmp_path / name, [ramp] * 2, codec=codec, pixels=pixels)
+    run(painter, source, tmp_path / f"new_{name}", settings=Settings(saturation=0.0))
+    assert stream(tmp_path / f"new_{name}") == wanted
+    old, new = films.decoded(source)[0], films.decoded(tmp_path / f"new_{name}")[0]
+    assert new.format.name == result
+    assert_allclose(films.plane(new, 0), films.plane(old, 0), atol=0.8)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"), [("a.mkv", "h264"), ("a.mov", "h264"), ("a.webm", "vp9"), ("a.avi", "h264")]
+)
+def test_every_kind_of_file_is_written_with_the_film_s_time_stamps(painter, tmp_path, name, codec):
+    made_by = {"a.webm": "libvpx-vp9", "a.avi": "mpeg4"}.get(name, "libx264")
+    source = films.write(tmp_path / name, panned(4), codec=made_by)
+    run(painter, source, tmp_path / f"new_{name}")
+    assert stream(tmp_path / f"new_{name}").endswith(codec)
+    after = films.seconds(tmp_path / f"new_{name}")
+    # What reads AVI takes H.264 for a frame late.
+    late = after[0] if name == "a.avi" else 0
+    assert [when - late for when in after] == films.seconds(source)
+
+
+@pytest.fixture
+def short_segments(monkeypatch):
+    monkeypatch.setattr(planning, "LEAST_SECONDS", 0.12)
+    monkeypatch.setattr(planning, "MOST_SECONDS", 0.24)
+
+
+def stop_at(wanted):
+    def progress(what, done, total):
+        if (what, done) == ("coloured", wanted):
+            raise KeyboardInterrupt
+
+    return progress
+
+
+def test_a_stopped_film_goes_on_and_is_what_it_is_without_a_stop(painter, tmp_path, short_segments):
+    source = films.write(tmp_path / "old.mp4", panned(20))
+    run(painter, source, tmp_path / "whole.mp4")
+    target, how = str(tmp_path / "new.mp4"), work.How()
+    with pytest.raises(KeyboardInterrupt):
+        work.run(painter, str(source), target, how, progress=stop_at(15))
+    folder = parts.folder_of(target)
+    assert sorted(p.name for p in folder.glob("*.nut")) == ["000000.nut", "000001.nut"]
+    assert not os.path.exists(target) and not list(folder.glob(".*.part"))
+    told = []
+    work.run(painter, str(source), target, how, progress=lambda *now: told.append(now))
+    assert told[0] == ("coloured", 12, 20) and told[-1] == ("coloured", 20, 20)
+    assert films.packets(target, "video") == films.packets(tmp_path / "whole.mp4", "video")
+    assert films.seconds(target) == films.seconds(source) and not folder.exists()
+
+
+def test_parts_of_other_settings_are_not_gone_on_with(painter, tmp_path, short_segments):
+    source = films.write(tmp_path / "old.mp4", panned(14))
+    target = str(tmp_path / "new.mp4")
+    with pytest.raises(KeyboardInterrupt):
+        work.run(painter, str(source), target, work.How(), progress=stop_at(9))
+    told = run(painter, source, target, settings=Settings(saturation=0.5), crf=20)
+    assert told == (f"{target}.parts: was begun with another crf and saturation, and begins anew",)
+    assert len(films.decoded(target)) == 14
+
+
+def test_bars_of_a_scene_stay_gray(painter, tmp_path):
+    frames = [np.pad(g, ((8, 8), (0, 0)), constant_values=0) for g in panned(3, 48, 64)]
+    source = films.write(tmp_path / "old.mkv", frames, codec="ffv1")
+    run(painter, source, tmp_path / "new.mkv", codec="h264", crf=1)
+    (first, *_) = films.decoded(tmp_path / "new.mkv")
+    bars = films.plane(first, 1)[[0, 1, -2, -1]]
+    assert np.abs(bars - 128).max() <= 2 < np.abs(films.plane(first, 1)[8:-8] - 128).mean()
+
+
+def test_odd_sides_become_even_and_it_is_told(painter, tmp_path):
+    source = films.write(tmp_path / "old.mkv", panned(2, 49, 65), codec="ffv1")
+    (told,) = run(painter, source, tmp_path / "new.mkv")
+    (first, *_) = films.decoded(tmp_path / "new.mkv")
+    assert (first.width, first.height) == (66, 50) and "65 x 49 pixels" in told
+
+
+def test_subtitles_are_copied_or_said_to_be_lost(painter, tmp_path):
+    source = films.write(tmp_path / "old.mkv", panned(2), subtitles="subrip")
+    assert run(painter, source, tmp_path / "new.mkv") == ()
+    assert films.packets(tmp_path / "new.mkv", "subtitles") == [b"Good evening."]
+    (told,) = run(painter, source, tmp_path / "new.mp4")
+    assert told == f"{source}: its subtitles (srt) cannot be in a .mp4 file"
+
+
+def test_sound_that_a_file_cannot_hold_is_a_mistake_before_anything_is_done(painter, tmp_path):
+    source = films.write(tmp_path / "old.mp4", panned(2), sound="aac")
+    with pytest.raises(UserError, match=r"its sound \(aac\) cannot be in a .webm file"):
+        run(painter, source, tmp_path / "new.webm")
+    assert os.listdir(tmp_path) == ["old.mp4"]
+
+
+def test_a_film_that_was_cut_short_is_coloured_as_far_as_it_goes_and_that_is_told(
+    painter, tmp_path
+):
+    whole = films.write(tmp_path / "whole.mkv", panned(40), codec="mpeg4")
+    data = whole.read_bytes()
+    (tmp_path / "cut.mkv").write_bytes(data[: len(data) // 2])
+    (told,) = run(painter, tmp_path / "cut.mkv", tmp_path / "new.mkv")
+    count = len(films.decoded(tmp_path / "new.mkv"))
+    assert 5 < count < 35 and f"is cut short or damaged: coloured are {count} frames" in told
+
+
+def sound_alone(path):
+    with av.open(str(path), "w") as container:
+        voice = container.add_stream("aac", rate=48000, layout="mono")
+        container.mux(films.encoded_sound(voice, 4800))
+    return path
+
+
+def no_frames(path):
+    films.write(path, panned(2), codec="mpeg4", container_options={"movflags": "faststart"})
+    data = path.read_bytes()
+    path.write_bytes(data[: data.index(b"mdat") + 4])
+    return path
+
+
+def encrypted(path):
+    key = {"encryption_scheme": "cenc-aes-ctr", "encryption_key": "1" * 32}
+    return films.write(path, panned(2), container_options={**key, "encryption_kid": "2" * 32})
+
+
+def nonsense(path):
+    path.write_bytes(b"no film at all" * 99)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (nonsense, "cannot be read as a film"),
+        (sound_alone, "holds only sound, want a film"),
+        (no_frames, "holds no frame that can be decoded, want at least one"),
+        (encrypted, "is encrypted, want a film without copy protection"),
+        (lambda path: path, "cannot be read as a film: no such file"),
+    ],
+)
+def test_a_bad_film_is_a_sentence_and_leaves_nothing(painter, tmp_path, make, sentence):
+    source = make(tmp_path / "bad.mp4")
+    with pytest.raises(UserError, match=sentence) as raised:
+        run(painter, source, tmp_path / "new.mp4")
+    assert str(raised.value).startswith(str(source)) and "\n" not in str(raised.value)
+    assert set(os.listdir(tmp_path)) <= {"bad.mp4"}
+
+
+def test_a_target_that_is_no_film_is_a_mistake(tmp_path):
+    source = films.write(tmp_path / "old.mp4", panned(1))
+    with pytest.raises(UserError, match="films are written as .mp4, .* not '.gif'"):
+        colorjax.colorize_film(source, tmp_path / "new.gif")
+
+
+def test_the_python_function_does_what_the_command_does(model, tmp_path):
+    source = films.write(tmp_path / "old.mp4", panned(2))
+    done = invoke(source, "--model", model, "--saturation", 0.5)
+    assert done.exit_code == 0, done.output
+    assert "1 film coloured in" in done.stderr and "old_color.mp4" in done.stderr
+    told = colorjax.colorize_film(source, tmp_path / "b.mp4", model=model, saturation=0.5)
+    assert told == ()
+    assert films.packets(tmp_path / "b.mp4", "video") == films.packets(
+        tmp_path / "old_color.mp4", "video"
+    )
+
+
+def test_the_command_leaves_results_alone_and_counts_what_failed(model, tmp_path):
+    source = films.write(tmp_path / "old.mp4", panned(1))
+    (tmp_path / "old_color.mp4").write_bytes(b"mine")
+    nonsense(tmp_path / "bad.mkv")
+    done = invoke(source, tmp_path / "bad.mkv", "--model", model)
+    assert done.exit_code == 1 and "0 films coloured" in done.stderr and "2 failed" in done.stderr
+    assert "--overwrite replaces it" in done.stderr and "cannot be read as a film" in done.stderr
+    assert (tmp_path / "old_color.mp4").read_bytes() == b"mine"
+    done = invoke(source, "--skip-existing", "--model", model)
+    assert done.exit_code == 0 and "1 left out, as the results are there" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["a.mp4", "--grid"], "Films have no --grid"),
+        (["a.mp4", "--quality", "80"], "Films have no --quality"),
+        (["a.jpg", "--crf", "20"], "--crf is of films, of which none is named"),
+        (["a.mp4", "b.mp4", "-o", "c.mp4"], "2 films cannot all be written to 'c.mp4'"),
+        (["a.mp4", "-o", "-"], "Films are written to files"),
+        (["a.mp4", "-o", "c.jpg"], "'c.jpg' is no name of a film"),
+    ],
+)
+def test_options_that_films_do_not_have_are_refused(arguments, sentence):
+    done = invoke(*arguments)
+    assert done.exit_code == 2 and sentence in done.output
+
+
+def test_without_its_libraries_a_film_is_told_what_to_install(model, tmp_path, monkeypatch):
+    def missing(name):
+        raise ImportError(name)
+
+    source = films.write(tmp_path / "old.mp4", panned(1))
+    monkeypatch.setattr(importlib, "import_module", missing)
+    done = invoke(source, "--model", model)
+    assert done.exit_code == 1 and "pip install 'colorjax[video]'" in done.stderr
+
+
+def test_a_film_s_plan_is_read_as_it_was_written(tmp_path):
+    box = planning.Box(1, 5, 0, 9)
+    plan = planning.Plan((0, 5, 7), (1,), (planning.Scene(0, box),), (0, 3))
+    parts.begin(tmp_path / "a.parts", {"crf": 3})
+    parts.write_plan(tmp_path / "a.parts", plan)
+    assert parts.read_plan(tmp_path / "a.parts") == plan
+    assert json.loads((tmp_path / "a.parts" / "begun.json").read_text())["crf"] == 3
+    assert parts.begin(tmp_path / "a.parts", {"crf": 3}) == ""
+    assert parts.read_plan(tmp_path / "a.parts") == plan
+
+
+def test_the_picture_is_seen_upright_and_as_wide_as_it_is_shown():
+    upright = texture(120, 80)
+    wanted = seen(upright, View(whole(upright)), 64)
+    assert wanted.shape[0] > wanted.shape[1]
+    # Stored on its side, of half as many columns, each twice as wide.
+    stored = np.rot90(upright, -1)[:, ::2]
+    found = seen(stored, View(whole(stored), 2.0, 1), 64)
+    assert found.shape == wanted.shape
+    assert np.abs(found.astype(int) - wanted).mean() < 5
+
+
+def test_a_folder_that_is_not_of_parts_is_left_alone(painter, tmp_path):
+    source = films.write(tmp_path / "old.mp4", panned(1))
+    (tmp_path / "new.mp4.parts").mkdir()
+    (tmp_path / "new.mp4.parts" / "mine.txt").write_text("mine")
+    with pytest.raises(UserError, match="is no folder of a film's parts"):
+        run(painter, source, tmp_path / "new.mp4")
+    assert (tmp_path / "new.mp4.parts" / "mine.txt").read_text() == "mine"
+
+
+@pytest.mark.slow
+def test_a_film_that_a_signal_stops_goes_on_by_the_same_command(model, tmp_path):
+    source = films.write(tmp_path / "old.mp4", panned(200), codec="mpeg4")
+    command = [sys.executable, "-m", "colorjax", str(source), "--model", model]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    folder = parts.folder_of(tmp_path / "old_color.mp4")
+    while not list(folder.glob("*.nut")) and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=300)
+    assert process.returncode == 143 and "Traceback" not in stderr
+    assert f"{folder} keeps what is done of the film" in stderr
+    assert sorted(os.listdir(tmp_path)) == ["old.mp4", "old_color.mp4.parts"]
+    assert list(folder.glob("*.nut"))
