@@ -12,10 +12,12 @@ import jax.numpy as jnp
 
 from colorjax.coloring import hints
 from colorjax.models.task import Statistics, Task, cell_means, enlarge
-from colorjax.ops import color, resample
+from colorjax.ops import color, joining, resample
 from colorjax.ops.spaces import SPACES
 from colorjax.settings import Decoding
 from colorjax.settings import Settings as Config
+
+BAND = 64  # rows of a tile
 
 
 class Scores(NamedTuple):
@@ -103,16 +105,43 @@ def hint(
 
 
 def color_tile(fits, rgb, rows, columns) -> jax.Array:
-    """Gives one tile of 8 or 16 bits, [t, t, 3], the chroma of the fits.
+    """Gives one tile of 8 or 16 bits, [t, s, 3], the chroma of the fits.
 
     Chroma that leaves the gamut is reduced at constant L and hue. Rounding each channel by up to
     half a step moves the gray of the luminance by no more than that: the slopes of sRGB's curve,
     averaged by the weights of luminance, are at most its slope at the gray, as slope is a concave
     function of linear light.
+
+    Args:
+      fits: [h, w, 6], as of `resample.guide_chroma`.
+      rgb: uint8 or uint16 [t, s, 3]; t is divisible by BAND if it is more.
+      rows, columns: [t] and [s], where the tile's lie on the fits.
     """
-    is_deep = rgb.dtype == jnp.uint16
-    luv = color.rgb_to_luv(rgb / jnp.float32(65535)) if is_deep else color.rgb_u8_to_luv(rgb)
-    lightness = luv[..., :1]
-    chroma = resample.guided_chroma(resample.sample_bilinear(fits, rows, columns), lightness)
-    luv = color.fit_chroma(jnp.concatenate([lightness, chroma], axis=-1))
-    return (color.to_u16 if is_deep else color.to_u8)(color.luv_to_rgb(luv))
+    height, width, _ = rgb.shape
+    # What is worked on together stays in the cache of a core.
+    band = min(BAND, height)
+
+    def joined(part):
+        rgb, rows = part
+        here = resample.sample_bilinear(fits, rows, columns)
+        return (_join_u16 if rgb.dtype == jnp.uint16 else _join_u8)(rgb, here)
+
+    bands = rgb.reshape(-1, band, width, 3), rows.reshape(-1, band)
+    return jax.lax.map(joined, bands).reshape(rgb.shape)
+
+
+def _join_u8(rgb, fits) -> jax.Array:
+    luminance = joining.luminance(rgb)
+    lightness = joining.lightness(luminance)
+    chroma = resample.guided_chroma(fits, lightness[..., None])
+    channels = joining.join(luminance, lightness, chroma)
+    return jnp.stack([joining.encoded_u8(x) for x in channels], axis=-1)
+
+
+def _join_u16(rgb, fits) -> jax.Array:
+    """As `_join_u8`, with powers that are exact to a 16-bit step."""
+    luminance = joining.luminance(rgb)
+    lightness = color.rgb_to_luv(rgb / jnp.float32(65535))[..., 0]
+    chroma = resample.guided_chroma(fits, lightness[..., None])
+    channels = joining.join(luminance, lightness, chroma)
+    return color.to_u16(color.delinearize(jnp.stack(channels, axis=-1)))
