@@ -26,16 +26,25 @@ class Scores(NamedTuple):
     outputs: jax.Array
     lightness: jax.Array  # [b, h, w, 1], L* at the size of the outputs
     space_lightness: jax.Array  # [b, h, w, 1], the same in the network's own space
+    # bool [b, h, w, 1]: the rest, where there is some, means nothing.
+    inside: jax.Array | None = None
 
 
-def score(config: Config, variables, rgb_u8) -> Scores:
-    # Loads flax, where nothing is traced in vain.
+def score(config: Config, variables, rgb_u8, sides=None) -> Scores:
+    """What the network says of pictures: of all, or of `sides` in the upper left corner."""
+    # Load flax, where nothing is traced in vain.
+    from colorjax.models import canvas
     from colorjax.models.build import build_model, predict
 
     gray, lightness, _ = SPACES[config.space].split(rgb_u8)
-    outputs = predict(build_model(config), variables, gray)
+    model, inside = build_model(config), None
+    if sides is None:
+        outputs = predict(model, variables, gray)
+    else:
+        outputs = canvas.predict_within(model, variables, gray, sides)
+        inside = canvas.inside(sides, gray.shape[1], (*outputs.shape[:3], 1))
     true_lightness, width = color.rgb_u8_to_luv(rgb_u8)[..., :1], outputs.shape[2]
-    return Scores(outputs, *(cell_means(x, width) for x in (true_lightness, lightness)))
+    return Scores(outputs, *(cell_means(x, width) for x in (true_lightness, lightness)), inside)
 
 
 def confidence(config: Config, statistics: Statistics, scores: Scores) -> jax.Array:
@@ -62,7 +71,7 @@ def decode(
     chroma = _chroma(task, config.space, scores, numbers, method)
     if edges == "bilinear":
         return resample.plain_chroma(chroma)
-    return resample.guide_chroma(chroma, scores.lightness)
+    return resample.guide_chroma(chroma, scores.lightness, inside=scores.inside)
 
 
 def _chroma(

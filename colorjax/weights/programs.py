@@ -49,7 +49,8 @@ class Program:
         self._device = device
         # A partial of a function has no name of its own.
         self._facts = (getattr(function, "func", function).__name__, facts)
-        self._lock = threading.Lock()
+        # One for each kind, so that several may be compiled at the same time.
+        self._locks: dict[Any, threading.Lock] = {}
 
     def __call__(self, *arguments: Any, **choices: Any) -> Any:
         leaves, tree = jax.tree.flatten(arguments)
@@ -57,7 +58,7 @@ class Program:
         shapes = tuple((x.shape, x.dtype.name, getattr(x, "weak_type", False)) for x in leaves)
         kind = (tree, shapes, tuple(sorted(choices.items())))
         if kind not in self.compiled:
-            with self._lock:
+            with self._locks.setdefault(kind, threading.Lock()):
                 if kind not in self.compiled:
                     self.compiled[kind] = self._made(kind, arguments, choices)
         return self.compiled[kind](*jax.tree.unflatten(tree, leaves))
