@@ -19,7 +19,7 @@ LONG_PIXELS = 2**20
 # Larger shapes have no canvas: with them the network's own time is more than that of compiling.
 CANVAS_PIXELS = 2**17
 # Canvases are made for the shapes of these ratios, from the second of each pair on to the first.
-_CLASSES = ((2.0, 1.45), (1.4, 1 / 1.4), (1 / 1.45, 0.5))
+_CLASSES = ((2.0, 1.45), (1.43, 0.74), (0.73, 0.5))
 
 
 def network_shape(height: int, width: int, size: int) -> tuple[int, int]:
