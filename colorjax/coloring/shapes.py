@@ -18,8 +18,8 @@ RATIO_STEPS = 6
 LONG_PIXELS = 2**20
 # Larger shapes have no canvas: with them the network's own time is more than that of compiling.
 CANVAS_PIXELS = 2**17
-# Canvases are made for the shapes of these ratios, from the second of each pair on to the first.
-_CLASSES = ((2.0, 1.45), (1.43, 0.74), (0.73, 0.5))
+# Ratios of height to width, from and to, all of whose shapes have one canvas.
+_CLASSES = ((1.0, PLAIN_RATIO), (1 / PLAIN_RATIO, 1.0))
 
 
 def network_shape(height: int, width: int, size: int) -> tuple[int, int]:
@@ -55,17 +55,17 @@ def canvas_of(shape: tuple[int, int], size: int, model: Model) -> tuple[int, int
         return None
     if shape[0] * shape[1] > CANVAS_PIXELS:
         return None
-    large_enough = [one for one in _canvases(size) if shape[0] <= one[0] and shape[1] <= one[1]]
-    return min(large_enough, key=lambda one: one[0] * one[1], default=None)
+    height, width = shape
+    return next((one for one in _canvases(size) if height <= one[0] and width <= one[1]), None)
 
 
 @functools.cache
 def _canvases(size: int) -> tuple[tuple[int, int], ...]:
-    """Three for all shapes up to 2:1, and for longer ones two from each ratio to its double."""
+    """Two for all shapes up to 2:1, and for longer ones two from each ratio to its double."""
     found = []
-    for most, least in _CLASSES:
+    for least, most in _CLASSES:
         ratios = np.geomspace(least, most, 50)
-        some = [network_shape(1000, round(1000 * ratio), size) for ratio in ratios]
+        some = [network_shape(round(1000 * ratio), 1000, size) for ratio in ratios]
         found.append((max(h for h, _ in some), max(w for _, w in some)))
     for ratio in PLAIN_RATIO * 2.0 ** np.arange(0.5, 4.5, 0.5):
         height, width = network_shape(1000, round(1000 * ratio), size)

@@ -104,7 +104,7 @@ def guide_chroma(
     return jnp.concatenate([slope, offset - 50.0 * slope, low, high], axis=-1)
 
 
-def _mean_inside(x: Array, *, radius: int, inside: Array | None) -> Array:
+def _mean_inside(x: Array, *, radius: int, inside: AnyArray | None) -> Array:
     """As `box_mean`, of what is inside."""
     if inside is None:
         return box_mean(x, radius)
