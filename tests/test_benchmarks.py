@@ -6,16 +6,20 @@ import sys
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from PIL import Image
 
 from benchmarks import __main__ as benchmarks
 from benchmarks import (
     ceiling,
     colors,
     contender,
+    folder,
     harness,
     jax_peer,
     loader,
     networks,
+    photographs,
+    pictures,
     report,
     startup,
 )
@@ -204,3 +208,41 @@ def test_starts_are_those_of_this_checkout_with_a_cache_of_their_own(tmp_path):
     startup.processor_seconds([sys.executable, "-c", code], tmp_path, "cache_9")
     home, module = (tmp_path / "where").read_text().split()
     assert home == str(tmp_path / "cache_9") and module.startswith(str(harness.ROOT))
+
+
+def test_pictures_to_measure_with_have_the_size_and_the_shapes_that_were_asked_for(tmp_path):
+    pictures.draw_mosaic(tmp_path / "mosaic.jpg", 0.3)
+    with Image.open(tmp_path / "mosaic.jpg") as image:
+        assert image.mode == "L" and image.size == (632, 474)
+    (tmp_path / "many").mkdir()
+    pictures.draw_folder(tmp_path / "many", 8)
+    sizes = [Image.open(path).size for path in sorted((tmp_path / "many").iterdir())]
+    assert len(set(sizes)) == 8
+    assert all(0.19e6 < w * h < 3.1e6 and 0.45 < w / h < 2.6 for w, h in sizes)
+
+
+def test_photographs_are_compared_with_the_floor_if_it_is_there(monkeypatch, tmp_path):
+    monkeypatch.setattr(photographs, "Colorizer", lambda: Copier())
+    (table,) = photographs.measure(TINY, (0.01,))
+    names = [row["contender"] for row in table.rows]
+    there = harness.optional("cv2") is not None
+    assert names == ["OpenCV: read, convert, write"] * there + ["colorjax"]
+    assert bool(table.notes) != there and len(table.rows[-1]["times_s"]) == TINY.repeats
+
+
+class Copier:
+    def colorize_file(self, source, target):
+        target.write_bytes(source.read_bytes())
+
+
+def test_a_folder_has_a_row_for_its_first_time_and_one_for_the_next(monkeypatch):
+    seen = []
+
+    def processor_seconds(command, where, cache):
+        seen.append((sorted(p.name for p in (where / "photos").iterdir()), command[-2], cache))
+        return 2.0 * len(seen)
+
+    monkeypatch.setattr(folder.startup, "processor_seconds", processor_seconds)
+    (table,) = folder.measure(TINY._replace(repeats=2), (3,))
+    assert seen == [(["000.jpg", "001.jpg", "002.jpg"], "coloured", "cache")] * 3
+    assert [row["processor_s"] for row in table.rows] == [2.0, 5.0]

@@ -79,6 +79,9 @@ FLOATS = {
     "resample.box_mean": [RGB, 1],
     "resample.guide_chroma": [CHROMA, GRAY],
     "resample.plain_chroma": [CHROMA],
+    "joining.luminance": [RGB_U8],
+    "joining.lightness": [low(4, 4)],
+    "joining.join": [low(4, 4), low(4, 4), low(4, 4, 2)],
     "resample.guided_chroma": [low(4, 6), low(4, 1)],
     "resample.sample_bilinear": [low(4, 4, 2), low(5), low(6)],
     "propagation.affinities": [low(8, 9, 1)],
@@ -90,6 +93,7 @@ FLOATS = {
 INTEGERS = {
     "color.to_u8": [RGB],
     "color.to_u16": [RGB],
+    "joining.encoded_u8": [RGB],
     "bins.bin_chroma": [CHROMA],
     "bins.most_frequent": [COUNTS],
     "decoding.sample_bins": [KEY, LOGITS],
@@ -141,7 +145,7 @@ def test_results_are_float32_whatever_narrower_floats_go_in(name):
 @pytest.mark.parametrize("name", INTEGERS)
 def test_bins_and_pixels_are_whole_numbers(name):
     _, found = dtypes(name, INTEGERS[name])
-    pixels = {"color.to_u8": "uint8", "color.to_u16": "uint16"}
+    pixels = {"color.to_u8": "uint8", "color.to_u16": "uint16", "joining.encoded_u8": "uint8"}
     assert found == {np.dtype(pixels.get(name, "int32"))}
 
 

@@ -6,7 +6,7 @@ from networks import tiny_network
 from pictures import encode, gray_steps, png_that_claims
 from PIL import Image
 
-from colorjax.coloring import colorize
+from colorjax.coloring import colorize, shapes
 from colorjax.coloring.settings import Settings
 from colorjax.errors import UserError
 from colorjax.pictures import photo
@@ -35,7 +35,7 @@ def test_a_network_of_many_pixels_is_given_no_more_for_a_long_photo():
         rows, columns = colorize.network_shape(100, 100 * ratio, 2048)
         assert rows * columns <= 1.1 * 2048**2
     rows, columns = colorize.network_shape(1, 10**6, 512)
-    assert rows * columns <= 1.1 * colorize.LONG_PIXELS
+    assert rows * columns <= 1.1 * shapes.LONG_PIXELS
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +45,10 @@ def painter():
 
 @pytest.mark.parametrize("size", [(1, 20_000), (20_000, 3), (70, 5000)])
 def test_a_long_picture_is_put_together_of_few_tiles(painter, size, monkeypatch):
-    shapes = []
+    found = []
 
     def color_tile(fits, tile, rows, columns):
-        shapes.append(tile.shape)
+        found.append(tile.shape)
         return painter.color_tile(fits, tile, rows, columns)
 
     cells = np.random.default_rng(0).integers(0, 256, (4, 9), dtype=np.uint8)
@@ -57,7 +57,7 @@ def test_a_long_picture_is_put_together_of_few_tiles(painter, size, monkeypatch)
     ((_, (result,)),) = colorize.colorize(
         painter._replace(color_tile=color_tile), [picture], [Settings(saturation=3.0)]
     )
-    assert len(shapes) <= 10
+    assert len(found) <= 10
     assert np.abs(gray_steps(result) - gray_steps(picture)).max() <= 1.0
 
 

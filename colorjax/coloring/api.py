@@ -41,7 +41,7 @@ class Colorizer:
 
     Other processes use them too: they are kept where jax was told to keep programs, or else in the
     user's cache folder (or $COLORJAX_HOME), and no setting of jax is touched. There are programs
-    for each of some eight proportions that photographs are shown to the network in, and for each
+    for each of two canvases on which the network is shown photographs of up to 2:1, and for each
     way of decoding; `warm_up` makes them ready beforehand.
 
     May be called from several threads. Pickled, it is its arguments: another process loads the

@@ -5,14 +5,14 @@ import functools
 import os
 import shutil
 import sys
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
 from colorjax.coloring import confidence, memory, tint
+from colorjax.coloring.ahead import in_advance
 from colorjax.coloring.colorize import Painter, colorize
 from colorjax.coloring.compare import Arrange
 from colorjax.coloring.finding import STDIN, is_stream
@@ -106,7 +106,7 @@ def run(
     if arrange is not None or reading.most_side is not None:
         reading = reading._replace(bits=8)
     with ThreadPoolExecutor(2) as readers, ThreadPoolExecutor(2) as writers:
-        for chunk in _in_groups(_read_ahead(readers, jobs, lambda job: _read(job, reading))):
+        for chunk in _in_groups(in_advance(readers, jobs, lambda job: _read(job, reading), AHEAD)):
             yield from (one for _, one in chunk if isinstance(one, Outcome))
             good = [(job, one) for job, one in chunk if isinstance(one, Photo)]
             # Memory holds no photos but those that are worked on.
@@ -234,23 +234,6 @@ def _kept(path: str) -> Iterator[None]:
     except BaseException:
         os.unlink(kept)
         raise
-
-
-def _read_ahead(
-    pool: ThreadPoolExecutor, jobs: Iterable[Job], read: Callable[[Job], Photo | Outcome]
-) -> Iterator[tuple[Job, Photo | Outcome]]:
-    """The jobs and what was read for them, some of it read before it is asked for."""
-    pending: deque[tuple[Job, Future]] = deque()
-    with contextlib.ExitStack() as stack:
-        stack.callback(lambda: [future.cancel() for _, future in pending])
-        for job in jobs:
-            pending.append((job, pool.submit(read, job)))
-            if len(pending) > AHEAD:
-                first, future = pending.popleft()
-                yield first, future.result()
-        while pending:
-            first, future = pending.popleft()
-            yield first, future.result()
 
 
 def _in_groups(

@@ -5,7 +5,8 @@ lightness, pixel by pixel. Both halves are compiled programs whose shapes come f
 that a folder of a thousand sizes compiles a handful of times.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import product
 from typing import NamedTuple
@@ -15,8 +16,10 @@ import numpy as np
 from PIL import Image
 
 from colorjax.coloring import borders, functions, hints, memory
+from colorjax.coloring.ahead import in_advance
 from colorjax.coloring.functions import Scores
 from colorjax.coloring.settings import Settings, check_settings
+from colorjax.coloring.shapes import QUANTUM, canvas_of, network_shape
 from colorjax.errors import UserError, check_at_least
 from colorjax.ops.arrays import AnyArray
 from colorjax.pictures import image_io
@@ -25,20 +28,15 @@ from colorjax.weights import devices
 from colorjax.weights.programs import Program
 from colorjax.weights.released import Network
 
-# Sides of the network's input are multiples of this, as every encoder here wants.
-QUANTUM = 16
-# Up to the first ratio of its sides all photos have as many pixels for the network; from there on
-# longer ones have more, as their short sides would show it next to nothing; and beyond the second
-# they are squeezed.
-PLAIN_RATIO, MOST_RATIO = 2.0, 32.0
-# Ratios of long photos come in steps, so many from one to its double: few shapes.
-RATIO_STEPS = 6
-# Most pixels that a photo has for the network because it is long.
-LONG_PIXELS = 2**20
+# Batches that the network sees in advance, while results are put together.
+IN_ADVANCE = 2
 # Sides of the tiles in which full-size pictures are put together, and how many are under way.
-TILE, IN_FLIGHT = (512, 512), 3
+TILE, IN_FLIGHT = (256, 512), 3
 # Those of pictures that are but a few pixels wide, or high, and very long.
 NARROW, LONG = 64, 4096
+# Least side of the part of the fits that a tile is told of, which has twice that where it lies over
+# more, and so on: few shapes.
+WINDOW = 16
 
 
 class Painter(NamedTuple):
@@ -54,7 +52,8 @@ class Painter(NamedTuple):
     network: Network
     size: int
     batch_size: int
-    score: Program  # variables, uint8 [b, h, w, 3] -> Scores
+    # Variables, uint8 [b, h, w, 3], and int32 [b, 2] if they are canvases -> Scores
+    score: Program
     # As decode, of one picture, after whose Scores come uint8 [h, w, 3] and hints.Map
     hint: Program
     # Scores, temperature, rebalance, saturation, seed, method, edges -> fits [b, h, w, 6]
@@ -140,28 +139,93 @@ def colorize(
     """
     for one in settings:
         check_settings(one, painter.network)
-    groups: dict[tuple[int, int], list[int]] = {}
     boxes = [_box(photo, settings) for photo in photos]
-    for i, box in enumerate(boxes):
-        groups.setdefault(network_shape(*box.size, painter.size), []).append(i)
-    for shape, members in groups.items():
-        for start in range(0, len(members), painter.batch_size):
-            chosen = members[start : start + painter.batch_size]
-            small = np.stack([resized(photos[i][boxes[i].inside], shape) for i in chosen])
-            scores = painter.score(painter.network.variables, _padded(small, painter.batch_size))
-            # On the host, where to take one of them is no program to compile.
-            plain = [
-                None if one.hints else np.asarray(_decoded(painter, scores, one))
-                for one in settings
-            ]
+    shapes = [network_shape(*box.size, painter.size) for box in boxes]
+
+    def seen(chosen: list[int]) -> _Seen:
+        small = [resized(photos[i][boxes[i].inside], shapes[i]) for i in chosen]
+        return _seen(painter, small, settings)
+
+    batches = _batches([_canvas(painter, shape) for shape in shapes], painter.batch_size)
+    with ThreadPoolExecutor(IN_ADVANCE) as pool:
+        for chosen, (small, scores, plain) in in_advance(pool, batches, seen, IN_ADVANCE):
             for place, i in enumerate(chosen):
                 fits = (
-                    _hinted(painter, scores, place, small[place], photos[i], boxes[i], one)
+                    _hinted(painter, scores[place], small[place], photos[i], boxes[i], one)
                     if fit is None
                     else fit[place]
                     for fit, one in zip(plain, settings, strict=True)
                 )
                 yield i, [framed(painter, fit, photos[i], boxes[i]) for fit in fits]
+
+
+def _canvas(painter: Painter, shape: tuple[int, int]) -> tuple[int, int]:
+    """The shape of what the network is given for a photo that it sees in `shape`."""
+    return canvas_of(shape, painter.size, painter.network.config.model) or shape
+
+
+def _batches(kinds: Sequence[Hashable], most: int) -> Iterator[list[int]]:
+    """Places of like kinds, so many at most together; of each kind some, and then again.
+
+    Programs that are still to be compiled are thus wanted early, and made at the same time.
+    """
+    groups: dict[Hashable, list[int]] = {}
+    for i, kind in enumerate(kinds):
+        groups.setdefault(kind, []).append(i)
+    while groups:
+        for kind, members in list(groups.items()):
+            yield members[:most]
+            del members[:most]
+            if not members:
+                del groups[kind]
+
+
+class _Seen(NamedTuple):
+    """What the network makes of small pictures, which may differ in shape."""
+
+    small: list[np.ndarray]
+    scores: list[Scores]  # of one picture each; none where nothing asks for them
+    plain: list[list[np.ndarray] | None]  # fits by setting and picture; None of one with hints
+
+
+def _seen(painter: Painter, small: list[np.ndarray], settings: Sequence[Settings]) -> _Seen:
+    scores, factor = scored(painter, small)
+    parts = [(slice(h // factor), slice(w // factor)) for h, w in (x.shape[:2] for x in small)]
+
+    def apart(x) -> list[np.ndarray]:
+        # On the host, where to take one of them is no program to compile.
+        return [one[part] for one, part in zip(np.asarray(x), parts, strict=False)]
+
+    plain = [None if one.hints else apart(_decoded(painter, scores, one)) for one in settings]
+    alone: list[Scores] = []
+    if None in plain:
+        known = [apart(x) for x in scores[:3]]
+        alone = [Scores(*(x[None] for x in one)) for one in zip(*known, strict=True)]
+    return _Seen(small, alone, plain)
+
+
+def scored(painter: Painter, small: Sequence[np.ndarray]) -> tuple[Scores, int]:
+    """What the network says of small pictures, and how much smaller that is than they are.
+
+    Args:
+      painter: from `open_painter`.
+      small: uint8 [h, w, 3] each, of shapes that have one canvas.
+
+    Returns:
+      Scores of the canvases, each picture's in the upper left corner; a whole factor.
+    """
+    canvas = _canvas(painter, small[0].shape[:2])
+    # Up to the next power of two, at most `batch_size`: few shapes, little work in vain.
+    count = min(painter.batch_size, 1 << (len(small) - 1).bit_length())
+    pixels = np.zeros((count, *canvas, 3), np.uint8)
+    sides = np.full((count, 2), canvas, np.int32)
+    for i, one in enumerate(small):
+        height, width, _ = one.shape
+        pixels[i, :height, :width], sides[i] = one, (height, width)
+    model = painter.network.config.model
+    on_canvas = canvas_of(small[0].shape[:2], painter.size, model) is not None
+    scores = painter.score(painter.network.variables, pixels, *([sides] if on_canvas else []))
+    return scores, canvas[0] // scores.outputs.shape[1]
 
 
 def _box(photo: np.ndarray, settings: Sequence[Settings]) -> borders.Box:
@@ -178,26 +242,6 @@ def check_pixels(rgb_u8: np.ndarray) -> np.ndarray:
     if not height or not width:
         raise UserError(f"picture: has {width} x {height} pixels, want at least 1 x 1")
     return rgb_u8
-
-
-def network_shape(height: int, width: int, size: int) -> tuple[int, int]:
-    """Sides of the network's input for a photo of so many pixels: of its proportions, nearly.
-
-    They have size^2 pixels together. Of a photo longer than 2:1 they have more, as many as leave
-    its short side as it is at 2:1, up to 32:1 and LONG_PIXELS. The width follows from the height,
-    so that there are no more shapes than heights, and some for long photos.
-    """
-    stretch = height / width
-    ratio = max(stretch, 1 / stretch)
-    pixels = float(size * size)
-    if ratio > PLAIN_RATIO:
-        steps = round(RATIO_STEPS * np.log2(min(ratio, MOST_RATIO) / PLAIN_RATIO))
-        ratio = PLAIN_RATIO * 2.0 ** (steps / RATIO_STEPS)
-        stretch = ratio if height > width else 1 / ratio
-        pixels = max(pixels, min(pixels * ratio / PLAIN_RATIO, LONG_PIXELS))
-    rows = max(1, round(pixels**0.5 * stretch**0.5 / QUANTUM))
-    columns = max(1, round(pixels / (rows * QUANTUM * QUANTUM)))
-    return rows * QUANTUM, columns * QUANTUM
 
 
 def framed(painter: Painter, fits: AnyArray, rgb: np.ndarray, box: borders.Box) -> np.ndarray:
@@ -219,32 +263,28 @@ def full_size(painter: Painter, fits: AnyArray, rgb: np.ndarray) -> np.ndarray:
 
     Photo and result have 8 bits, or both 16.
     """
-    height, width, _ = rgb.shape
-    result = np.empty_like(rgb)
-    coarse_height, coarse_width, _ = fits.shape
-    fits = jax.device_put(fits)  # once, and not for each tile
+    full, result = rgb.shape[:2], np.empty_like(rgb)
+    sides = _tile_sides(*full)
+    coarse = fits.shape[:2]
+    window = _window(sides, full, coarse)
+    fits = np.pad(fits, [(0, max(0, window - side)) for side in coarse] + [(0, 0)])
     under_way: list[tuple[slice, slice, jax.Array]] = []
 
     def settle():
         rows, columns, tile = under_way.pop(0)
-        result[rows, columns] = np.asarray(tile)[
-            : rows.stop - rows.start, : columns.stop - columns.start
-        ]
+        place = result[rows, columns]
+        place[:] = np.asarray(tile)[: place.shape[0], : place.shape[1]]
 
-    sides = _tile_sides(height, width)
-    for top, left in product(range(0, height, sides[0]), range(0, width, sides[1])):
-        rows = slice(top, min(top + sides[0], height))
-        columns = slice(left, min(left + sides[1], width))
-        tile = np.zeros((*sides, 3), rgb.dtype)
-        part = rgb[rows, columns]
-        tile[: part.shape[0], : part.shape[1]] = part
-        places = (
-            _places(start, side, full, coarse)
-            for start, side, full, coarse in zip(
-                (top, left), sides, (height, width), (coarse_height, coarse_width), strict=True
-            )
+    for start in product(*(range(0, end, side) for end, side in zip(full, sides, strict=True))):
+        rows, columns = (slice(a, a + s) for a, s in zip(start, sides, strict=True))
+        tile = _filled(rgb[rows, columns], sides)
+        places = [_places(*one) for one in zip(start, sides, full, coarse, strict=True)]
+        top, left = (
+            min(int(p[0]), n - window) for p, n in zip(places, fits.shape[:2], strict=True)
         )
-        under_way.append((rows, columns, painter.color_tile(fits, tile, *places)))
+        here = fits[top : top + window, left : left + window]
+        relative = places[0] - np.float32(top), places[1] - np.float32(left)
+        under_way.append((rows, columns, painter.color_tile(here, tile, *relative)))
         if len(under_way) == IN_FLIGHT:
             settle()
     while under_way:
@@ -252,28 +292,41 @@ def full_size(painter: Painter, fits: AnyArray, rgb: np.ndarray) -> np.ndarray:
     return result
 
 
+def _filled(part: np.ndarray, sides: tuple[int, int]) -> np.ndarray:
+    """A part of a picture in the upper left corner of a tile of these sides, black around."""
+    if part.shape[:2] == sides:
+        return np.ascontiguousarray(part)
+    tile = np.zeros((*sides, 3), part.dtype)
+    tile[: part.shape[0], : part.shape[1]] = part
+    return tile
+
+
 def _tile_sides(height: int, width: int) -> tuple[int, int]:
-    """A square, but for pictures of which it would hold next to nothing."""
+    """A rectangle, but for pictures of which it would hold next to nothing."""
     if max(height, width) <= LONG or min(height, width) > NARROW:
         return TILE
     return (LONG, NARROW) if height > width else (NARROW, LONG)
 
 
+def _window(sides: tuple[int, int], full: tuple[int, int], coarse: tuple[int, int]) -> int:
+    """Side of a square of the fits that has room for what any tile lies over."""
+    needed = max(
+        min(few, -(-side * few // whole) + 2)
+        for side, whole, few in zip(sides, full, coarse, strict=True)
+    )
+    return WINDOW << max(0, -(-needed // WINDOW) - 1).bit_length()
+
+
 def _places(start: int, side: int, full: int, coarse: int) -> np.ndarray:
     """Where the `side` pixels of a tile lie on a grid of `coarse` pixels over the `full` side."""
-    return (((np.arange(start, start + side) + 0.5) * (coarse / full)) - 0.5).astype(np.float32)
+    places = ((np.arange(start, start + side) + 0.5) * (coarse / full)) - 0.5
+    return np.clip(places, 0, coarse - 1).astype(np.float32)
 
 
 def resized(rgb: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """As training pictures are made small, uint8: bicubic, antialiased."""
     image = Image.fromarray(image_io.eight_bits(rgb))
     return np.asarray(image.resize(shape[::-1], Image.Resampling.BICUBIC, reducing_gap=2.0))
-
-
-def _padded(small: np.ndarray, batch_size: int) -> np.ndarray:
-    """Up to the next power of two, at most `batch_size`: few shapes, little work in vain."""
-    count = min(batch_size, 1 << (len(small) - 1).bit_length())
-    return np.concatenate([small, np.zeros((count - len(small), *small.shape[1:]), np.uint8)])
 
 
 def _decoded(painter: Painter, scores: Scores, settings: Settings) -> jax.Array:
@@ -284,21 +337,18 @@ def _decoded(painter: Painter, scores: Scores, settings: Settings) -> jax.Array:
 def _hinted(
     painter: Painter,
     scores: Scores,
-    place: int,
     small: np.ndarray,
     rgb: np.ndarray,
     box: borders.Box,
     settings: Settings,
 ) -> jax.Array:
-    """As `_decoded` of the one photo at `place`, with hints."""
+    """As `_decoded` of one photo, with hints."""
     # Twice the outputs' size shows the edges of small things, and is solved in an instant.
     (height, width), most = scores.outputs.shape[1:3], small.shape
     sides = min(2 * height, most[0]), min(2 * width, most[1])
     map = hints.on_grid(settings.hints, rgb, box, sides)
     numbers, names = decoding_arguments(painter, settings)
-    return painter.hint(
-        jax.tree.map(lambda x: x[place, None], scores), small, map, *numbers, **names
-    )
+    return painter.hint(scores, small, map, *numbers, **names)
 
 
 def decoding_arguments(painter: Painter, settings: Settings) -> tuple[tuple, dict[str, str]]:

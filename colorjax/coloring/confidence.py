@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from colorjax.coloring import borders
-from colorjax.coloring.colorize import Painter, check_pixels, network_shape, resized
+from colorjax.coloring.colorize import Painter, check_pixels, network_shape, resized, scored
 from colorjax.errors import UserError
 from colorjax.pictures import image_io, mark
 from colorjax.weights.programs import Program
@@ -38,8 +38,9 @@ def of_photo(painter: Painter, rgb: np.ndarray) -> np.ndarray:
     program = check_confidence(painter)
     box = borders.without_borders(check_pixels(rgb))
     small = resized(rgb[box.inside], network_shape(*box.size, painter.size))
-    scores = painter.score(painter.network.variables, small[None])
-    (found,) = np.asarray(program(scores))
+    scores, factor = scored(painter, [small])
+    rows, columns = (side // factor for side in small.shape[:2])
+    found = np.asarray(program(scores))[0, :rows, :columns]
     height, width = box.size
     steps = Image.fromarray(np.round(255 * found).astype(np.uint8))
     result = np.full(rgb.shape[:2], 255, np.uint8)

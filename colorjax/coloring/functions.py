@@ -12,10 +12,12 @@ import jax.numpy as jnp
 
 from colorjax.coloring import hints
 from colorjax.models.task import Statistics, Task, cell_means, enlarge
-from colorjax.ops import color, resample
+from colorjax.ops import color, joining, resample
 from colorjax.ops.spaces import SPACES
 from colorjax.settings import Decoding
 from colorjax.settings import Settings as Config
+
+BAND = 64  # rows of a tile
 
 
 class Scores(NamedTuple):
@@ -24,16 +26,25 @@ class Scores(NamedTuple):
     outputs: jax.Array
     lightness: jax.Array  # [b, h, w, 1], L* at the size of the outputs
     space_lightness: jax.Array  # [b, h, w, 1], the same in the network's own space
+    # bool [b, h, w, 1]: the rest, where there is some, means nothing.
+    inside: jax.Array | None = None
 
 
-def score(config: Config, variables, rgb_u8) -> Scores:
-    # Loads flax, where nothing is traced in vain.
+def score(config: Config, variables, rgb_u8, sides=None) -> Scores:
+    """What the network says of pictures: of all, or of `sides` in the upper left corner."""
+    # Load flax, where nothing is traced in vain.
+    from colorjax.models import canvas
     from colorjax.models.build import build_model, predict
 
     gray, lightness, _ = SPACES[config.space].split(rgb_u8)
-    outputs = predict(build_model(config), variables, gray)
+    model, inside = build_model(config), None
+    if sides is None:
+        outputs = predict(model, variables, gray)
+    else:
+        outputs = canvas.predict_within(model, variables, gray, sides)
+        inside = canvas.inside(sides, gray.shape[1], (*outputs.shape[:3], 1))
     true_lightness, width = color.rgb_u8_to_luv(rgb_u8)[..., :1], outputs.shape[2]
-    return Scores(outputs, *(cell_means(x, width) for x in (true_lightness, lightness)))
+    return Scores(outputs, *(cell_means(x, width) for x in (true_lightness, lightness)), inside)
 
 
 def confidence(config: Config, statistics: Statistics, scores: Scores) -> jax.Array:
@@ -60,7 +71,7 @@ def decode(
     chroma = _chroma(task, config.space, scores, numbers, method)
     if edges == "bilinear":
         return resample.plain_chroma(chroma)
-    return resample.guide_chroma(chroma, scores.lightness)
+    return resample.guide_chroma(chroma, scores.lightness, inside=scores.inside)
 
 
 def _chroma(
@@ -103,16 +114,43 @@ def hint(
 
 
 def color_tile(fits, rgb, rows, columns) -> jax.Array:
-    """Gives one tile of 8 or 16 bits, [t, t, 3], the chroma of the fits.
+    """Gives one tile of 8 or 16 bits, [t, s, 3], the chroma of the fits.
 
     Chroma that leaves the gamut is reduced at constant L and hue. Rounding each channel by up to
     half a step moves the gray of the luminance by no more than that: the slopes of sRGB's curve,
     averaged by the weights of luminance, are at most its slope at the gray, as slope is a concave
     function of linear light.
+
+    Args:
+      fits: [h, w, 6], as of `resample.guide_chroma`.
+      rgb: uint8 or uint16 [t, s, 3]; t is divisible by BAND if it is more.
+      rows, columns: [t] and [s], where the tile's lie on the fits.
     """
-    is_deep = rgb.dtype == jnp.uint16
-    luv = color.rgb_to_luv(rgb / jnp.float32(65535)) if is_deep else color.rgb_u8_to_luv(rgb)
-    lightness = luv[..., :1]
-    chroma = resample.guided_chroma(resample.sample_bilinear(fits, rows, columns), lightness)
-    luv = color.fit_chroma(jnp.concatenate([lightness, chroma], axis=-1))
-    return (color.to_u16 if is_deep else color.to_u8)(color.luv_to_rgb(luv))
+    height, width, _ = rgb.shape
+    # What is worked on together stays in the cache of a core.
+    band = min(BAND, height)
+
+    def joined(part):
+        rgb, rows = part
+        here = resample.sample_bilinear(fits, rows, columns)
+        return (_join_u16 if rgb.dtype == jnp.uint16 else _join_u8)(rgb, here)
+
+    bands = rgb.reshape(-1, band, width, 3), rows.reshape(-1, band)
+    return jax.lax.map(joined, bands).reshape(rgb.shape)
+
+
+def _join_u8(rgb, fits) -> jax.Array:
+    luminance = joining.luminance(rgb)
+    lightness = joining.lightness(luminance)
+    chroma = resample.guided_chroma(fits, lightness[..., None])
+    channels = joining.join(luminance, lightness, chroma)
+    return jnp.stack([joining.encoded_u8(x) for x in channels], axis=-1)
+
+
+def _join_u16(rgb, fits) -> jax.Array:
+    """As `_join_u8`, with powers that are exact to a 16-bit step."""
+    luminance = joining.luminance(rgb)
+    lightness = color.rgb_to_luv(rgb / jnp.float32(65535))[..., 0]
+    chroma = resample.guided_chroma(fits, lightness[..., None])
+    channels = joining.join(luminance, lightness, chroma)
+    return color.to_u16(color.delinearize(jnp.stack(channels, axis=-1)))

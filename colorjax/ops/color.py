@@ -31,27 +31,27 @@ linear_rgb_from_relative_xyz = np.linalg.inv(relative_xyz_from_linear_rgb)
 # CIELUV: u' = 4X / d and v' = 9Y / d, where d = X + 15Y + 3Z.
 _WHITE_X, _, _WHITE_Z = white_xyz.tolist()
 _WHITE_D = _WHITE_X + 15.0 + 3.0 * _WHITE_Z
-_WHITE_U = 4.0 * _WHITE_X / _WHITE_D
-_WHITE_V = 9.0 / _WHITE_D
+WHITE_U = 4.0 * _WHITE_X / _WHITE_D
+WHITE_V = 9.0 / _WHITE_D
 _MIN_V = 0.01
 
 # Linear R, G and B are Y (1 + k) / (1 + dv), where k is linear in du = u'/u'n - 1 and
 # dv = v'/v'n - 1: below, k's weights of (du, dv) for each of the three.
-_DU_Z = 3.0 * _WHITE_U / (12.0 - 3.0 * _WHITE_U - 20.0 * _WHITE_V)
-_DV_Z = 20.0 * _WHITE_V / (12.0 - 3.0 * _WHITE_U - 20.0 * _WHITE_V)
+_DU_Z = 3.0 * WHITE_U / (12.0 - 3.0 * WHITE_U - 20.0 * WHITE_V)
+_DV_Z = 20.0 * WHITE_V / (12.0 - 3.0 * WHITE_U - 20.0 * WHITE_V)
 linear_rgb_from_chromaticity = linear_rgb_from_relative_xyz @ np.array(
     [[1.0, 0.0], [0.0, 1.0], [-_DU_Z, -_DV_Z]]
 )
 
 # CIE 15: the cube root gives way to a line below these (luminance, lightness, f of luminance).
-_LUMINANCE_KNEE = (6.0 / 29.0) ** 3
+LUMINANCE_KNEE = (6.0 / 29.0) ** 3
 _LIGHTNESS_KNEE = 8.0
 _F_KNEE = 6.0 / 29.0
-_KAPPA = (29.0 / 3.0) ** 3
+KAPPA = (29.0 / 3.0) ** 3
 
 # IEC 61966-2-1: the power gives way to a line below these (encoded, linear).
 _ENCODED_KNEE = 0.04045
-_LINEAR_KNEE = 0.0031308
+LINEAR_KNEE = 0.0031308
 _encoded = np.arange(256) / 255.0
 linear_from_u8 = np.where(
     _encoded > _ENCODED_KNEE, ((_encoded + 0.055) / 1.055) ** 2.4, _encoded / 12.92
@@ -87,7 +87,7 @@ def linearize(rgb: Float[AnyArray, "*shape"]) -> Float[Array, "*shape"]:
 def delinearize(linear_rgb: Float[AnyArray, "*shape"]) -> Float[Array, "*shape"]:
     """The inverse of `linearize`: [...], linear light -> [...], gamma-encoded; both in [0, 1]."""
     linear_rgb = _as_float(linear_rgb)
-    curved = linear_rgb > _LINEAR_KNEE
+    curved = linear_rgb > LINEAR_KNEE
     # The power's own slope is infinite at 0, and infinity times where's zero is NaN.
     base = jnp.where(curved, linear_rgb, 1.0)
     return jnp.where(curved, 1.055 * base ** (1.0 / 2.4) - 0.055, linear_rgb * 12.92)
@@ -125,7 +125,7 @@ def luv_to_rgb(luv: Float[AnyArray, "*batch 3"]) -> Float[Array, "*batch 3"]:
     lightness, u, v = _channels(_as_float(luv))
     du, dv = _offsets_from_white(lightness, u, v)
     # v' divides: at 0 it would send X and Z to infinity, and beyond it turn their sign.
-    dv = jnp.maximum(dv, _MIN_V / _WHITE_V - 1.0)
+    dv = jnp.maximum(dv, _MIN_V / WHITE_V - 1.0)
     y = _luminance_from_lightness(lightness)
     x = y * (1.0 + du) / (1.0 + dv)
     # Z = Y (12 - 3u' - 20v') / 4v'
@@ -333,7 +333,7 @@ def _offsets_from_white(lightness: Array, u: Array, v: Array) -> tuple[Array, Ar
     # At L* = 0 chroma means nothing and u* / L* has no limit.
     lit = lightness > 1e-4
     per_lightness = jnp.where(lit, 1.0 / (13.0 * jnp.where(lit, lightness, 1.0)), 0.0)
-    return u * per_lightness / _WHITE_U, v * per_lightness / _WHITE_V
+    return u * per_lightness / WHITE_U, v * per_lightness / WHITE_V
 
 
 def _luv_from_relative_xyz(x: Array, y: Array, z: Array) -> Array:
@@ -357,22 +357,22 @@ def _lab_from_relative_xyz(x: Array, y: Array, z: Array) -> Array:
 
 
 def _lightness_from_luminance(y: Array) -> Array:
-    curved = y > _LUMINANCE_KNEE
+    curved = y > LUMINANCE_KNEE
     # As in delinearize. A power and not cbrt: as exact, and a third faster on a CPU.
     root = jnp.where(curved, y, 1.0) ** (1.0 / 3.0)
-    return jnp.where(curved, 116.0 * root - 16.0, _KAPPA * y)
+    return jnp.where(curved, 116.0 * root - 16.0, KAPPA * y)
 
 
 def _luminance_from_lightness(lightness: Array) -> Array:
     cube = ((lightness + 16.0) / 116.0) ** 3
-    return jnp.where(lightness > _LIGHTNESS_KNEE, cube, lightness / _KAPPA)
+    return jnp.where(lightness > _LIGHTNESS_KNEE, cube, lightness / KAPPA)
 
 
 def _f(t: Array) -> Array:
-    curved = t > _LUMINANCE_KNEE
+    curved = t > LUMINANCE_KNEE
     root = jnp.where(curved, t, 1.0) ** (1.0 / 3.0)
-    return jnp.where(curved, root, t * (_KAPPA / 116.0) + 16.0 / 116.0)
+    return jnp.where(curved, root, t * (KAPPA / 116.0) + 16.0 / 116.0)
 
 
 def _f_inverse(f: Array) -> Array:
-    return jnp.where(f > _F_KNEE, f**3, (f - 16.0 / 116.0) * (116.0 / _KAPPA))
+    return jnp.where(f > _F_KNEE, f**3, (f - 16.0 / 116.0) * (116.0 / KAPPA))

@@ -8,7 +8,7 @@ from itertools import accumulate, product
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from colorjax.ops.arrays import AnyArray, widen
 
@@ -65,6 +65,7 @@ def guide_chroma(
     *,
     radius: int = 2,
     smoothness: float = 1.0,
+    inside: Bool[AnyArray, "*batch h w 1"] | None = None,
 ) -> Float[Array, "*batch h w 6"]:
     """Fits chroma to lightness around every pixel, so that it may be enlarged along L's edges.
 
@@ -77,6 +78,8 @@ def guide_chroma(
       lightness: [..., h, w, 1], L* in [0, 100] of the same places.
       radius: of the squares that are fitted, in pixels of the chroma.
       smoothness: contrast of L* below which an edge counts as none.
+      inside: [..., h, w, 1], what there is of the picture; the rest counts no more than what is
+        beyond the border, and its fits mean nothing. All unless given.
 
     Returns:
       [..., h, w, 6], for `guided_chroma`, to be interpolated between its pixels: slope (2, chroma a
@@ -84,19 +87,29 @@ def guide_chroma(
     """
     chroma, lightness = widen(chroma), widen(lightness)
     light = lightness - 50.0  # for the sake of float32 squares
-    mean_l, mean_c = box_mean(light, radius), box_mean(chroma, radius)
-    variance = box_mean(light * light, radius) - mean_l * mean_l
-    covariance = box_mean(light * chroma, radius) - mean_l * mean_c
+    mean = functools.partial(_mean_inside, radius=radius, inside=inside)
+    mean_l, mean_c = mean(light), mean(chroma)
+    variance = mean(light * light) - mean_l * mean_l
+    covariance = mean(light * chroma) - mean_l * mean_c
     slope = covariance / (jnp.maximum(variance, 0.0) + smoothness**2)
     offset = mean_c - slope * mean_l
-    slope, offset = box_mean(slope, radius), box_mean(offset, radius)
+    slope, offset = mean(slope), mean(offset)
     size = (*[1] * (lightness.ndim - 3), 2 * radius + 1, 2 * radius + 1, 1)
 
     def extreme(initial, of):
-        return jax.lax.reduce_window(lightness, initial, of, size, (1,) * lightness.ndim, "SAME")
+        there = lightness if inside is None else jnp.where(inside, lightness, initial)
+        return jax.lax.reduce_window(there, initial, of, size, (1,) * lightness.ndim, "SAME")
 
     low, high = extreme(jnp.inf, jax.lax.min), extreme(-jnp.inf, jax.lax.max)
     return jnp.concatenate([slope, offset - 50.0 * slope, low, high], axis=-1)
+
+
+def _mean_inside(x: Array, *, radius: int, inside: AnyArray | None) -> Array:
+    """As `box_mean`, of what is inside."""
+    if inside is None:
+        return box_mean(x, radius)
+    share = box_mean(inside.astype(jnp.float32), radius)
+    return box_mean(jnp.where(inside, x, 0.0), radius) / jnp.maximum(share, 1e-3)
 
 
 def plain_chroma(chroma: Float[AnyArray, "*batch 2"]) -> Float[Array, "*batch 6"]:
@@ -124,17 +137,18 @@ def sample_bilinear(
     [0, w - 1] the border goes on.
     """
 
-    def along(x, places, axis):
-        last = x.shape[axis] - 1
-        places = jnp.clip(places, 0.0, last)
-        before = jnp.clip(jnp.floor(places).astype(jnp.int32), 0, max(last - 1, 0))
-        fraction = jnp.expand_dims(places - before, tuple(range(1, x.ndim - axis)))
-        first, second = (
-            jnp.take(x, jnp.minimum(before + i, last), axis, mode="clip") for i in (0, 1)
-        )
-        return first + fraction * (second - first)
+    height, width, depth = x.shape
+    # As products: a CPU gathers pixels one by one, and multiplies small matrices at its full speed.
+    planes = jnp.einsum("hwc,sw->hcs", widen(x), _hats(columns, width), precision="highest")
+    rows_of_all = planes.reshape(height, -1)
+    result = jnp.dot(_hats(rows, height), rows_of_all, precision="highest")
+    return jnp.moveaxis(result.reshape(-1, depth, columns.shape[0]), 1, -1)
 
-    return along(along(widen(x), widen(rows), 0), widen(columns), 1)
+
+def _hats(places: Float[AnyArray, " n"], count: int) -> Float[Array, "n {count}"]:
+    """What each of `count` pixels weighs at the places: two of them, or one."""
+    places = jnp.clip(widen(places), 0.0, count - 1.0)
+    return jnp.maximum(0.0, 1.0 - jnp.abs(places[:, None] - jnp.arange(count)))
 
 
 def conv_upsampled(

@@ -1,0 +1,27 @@
+"""Work that is begun before its results are asked for."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future
+from contextlib import ExitStack
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def in_advance(
+    pool: Executor, items: Iterable[Item], work: Callable[[Item], Result], count: int
+) -> Iterator[tuple[Item, Result]]:
+    """Items and what was made of each, in their order; up to `count` are worked on in advance."""
+    pending: deque[tuple[Item, Future[Result]]] = deque()
+    with ExitStack() as stack:
+        stack.callback(lambda: [future.cancel() for _, future in pending])
+        for item in items:
+            pending.append((item, pool.submit(work, item)))
+            if len(pending) > count:
+                first, future = pending.popleft()
+                yield first, future.result()
+        while pending:
+            first, future = pending.popleft()
+            yield first, future.result()
