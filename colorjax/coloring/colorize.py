@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from PIL import Image
 
-from colorjax.coloring import borders, functions, hints, memory
+from colorjax.coloring import borders, carrying, functions, hints, memory
 from colorjax.coloring.functions import Scores
 from colorjax.coloring.settings import Settings, check_settings
 from colorjax.errors import UserError, check_at_least
@@ -59,6 +59,9 @@ class Painter(NamedTuple):
     hint: Program
     # Scores, temperature, rebalance, saturation, seed, method, edges -> fits [b, h, w, 6]
     decode: Program
+    features: Program  # variables, uint8 [b, h, w, 3] -> carrying.Features
+    # Levels of Features, carrying.Reference, lightness of Scores -> carrying.Carried
+    carry: Program
     confidence: Program | None  # Scores -> [b, h, w] in [0, 1]; None where there are no scores
     # Fits of one picture, tile of 8 or 16 bits, where its rows and columns lie on them -> the tile
     # in colour, of as many bits.
@@ -108,6 +111,8 @@ def open_painter(
             facts=facts,
             static=("method", "edges"),
         ),
+        features=Program(partial(carrying.features, config), device, facts=facts[0]),
+        carry=Program(carrying.carry, device),
         confidence=Program(partial(functions.confidence, config, statistics), device, facts=facts)
         if config.objective == "classification"
         else None,
@@ -148,18 +153,20 @@ def colorize(
         for start in range(0, len(members), painter.batch_size):
             chosen = members[start : start + painter.batch_size]
             small = np.stack([resized(photos[i][boxes[i].inside], shape) for i in chosen])
-            scores = painter.score(painter.network.variables, _padded(small, painter.batch_size))
+            padded = _padded(small, painter.batch_size)
+            scores = painter.score(painter.network.variables, padded)
+            referred = _referred(painter, scores, padded, settings)
             # On the host, where to take one of them is no program to compile.
             plain = [
-                None if one.hints else np.asarray(_decoded(painter, scores, one))
-                for one in settings
+                None if one.hints else np.asarray(_decoded(painter, seen, one))
+                for seen, one in zip(referred, settings, strict=True)
             ]
             for place, i in enumerate(chosen):
                 fits = (
-                    _hinted(painter, scores, place, small[place], photos[i], boxes[i], one)
+                    _hinted(painter, seen, place, small[place], photos[i], boxes[i], one)
                     if fit is None
                     else fit[place]
-                    for fit, one in zip(plain, settings, strict=True)
+                    for fit, seen, one in zip(plain, referred, settings, strict=True)
                 )
                 yield i, [framed(painter, fit, photos[i], boxes[i]) for fit in fits]
 
@@ -274,6 +281,20 @@ def _padded(small: np.ndarray, batch_size: int) -> np.ndarray:
     """Up to the next power of two, at most `batch_size`: few shapes, little work in vain."""
     count = min(batch_size, 1 << (len(small) - 1).bit_length())
     return np.concatenate([small, np.zeros((count - len(small), *small.shape[1:]), np.uint8)])
+
+
+def _referred(
+    painter: Painter, scores: Scores, small: np.ndarray, settings: Sequence[Settings]
+) -> list[Scores]:
+    """The scores of small pictures for each of `settings`, with what its reference says."""
+    references = {id(one.reference): one.reference for one in settings}
+    found = {id(None): scores}
+    for key, reference in references.items():
+        if reference is not None:
+            seen = painter.features(painter.network.variables, small)
+            carried = painter.carry(seen.levels, reference, scores.lightness)
+            found[key] = scores._replace(carried=carried)
+    return [found[id(one.reference)] for one in settings]
 
 
 def _decoded(painter: Painter, scores: Scores, settings: Settings) -> jax.Array:
