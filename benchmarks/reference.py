@@ -12,7 +12,6 @@ order of their paths. `--speed`: seconds a photograph, with a reference and with
 
 import argparse
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +26,6 @@ from colorjax.weights.released import load_network
 
 SHOT, PART = 0.72, 0.6  # of the sides
 GAMMA = (0.8, 1.25)
-NAMES = "the same|mirrored|another shot|a part|related|unrelated".split("|")
 SIDES = (480, 2000)  # of the photographs whose seconds are taken
 
 
@@ -44,21 +42,24 @@ def read(path: Path) -> np.ndarray:
 
 def references(
     rgb: np.ndarray, path: Path, folders: dict[Path, list[Path]], rng: np.random.Generator
-) -> Iterator[np.ndarray | None]:
-    """One of each kind, in the order of NAMES."""
-    yield rgb
-    yield rgb[:, ::-1]
+) -> dict[str, np.ndarray]:
+    """One of each kind."""
     height, width, _ = rgb.shape
     top, left = (int(rng.uniform(0, (1 - SHOT) * side)) for side in (height, width))
     crop = rgb[top : top + int(SHOT * height), left : left + int(SHOT * width)]
-    yield (255 * (crop / 255) ** rng.uniform(*GAMMA)).astype(np.uint8)
-    yield rgb[:, : int(PART * width)] if rng.random() < 0.5 else rgb[: int(PART * height)]
-    others = [one for one in folders[path.parent] if one != path]
-    yield read(others[rng.integers(len(others))]) if len(folders) > 1 and others else None
-    away = [one for folder in folders.values() for one in folder if one != path]
-    if len(folders) > 1:
-        away = [one for one in away if one.parent != path.parent]
-    yield read(away[rng.integers(len(away))])
+    found = {
+        "the same": rgb,
+        "mirrored": rgb[:, ::-1],
+        "another shot": (255 * (crop / 255) ** rng.uniform(*GAMMA)).astype(np.uint8),
+        "a part": rgb[:, : int(PART * width)] if rng.random() < 0.5 else rgb[: int(PART * height)],
+    }
+    of_many = len(folders) > 1
+    alike = [one for one in folders[path.parent] if one != path]
+    away = [one for parent in folders for one in folders[parent] if parent != path.parent]
+    if of_many:
+        found["related"] = read(alike[rng.integers(len(alike))])
+    others = away if of_many else alike
+    return found | {"unrelated": read(others[rng.integers(len(others))])}
 
 
 def gains(painter: colorize.Painter, folder: str, count: int) -> list[str]:
@@ -67,34 +68,28 @@ def gains(painter: colorize.Painter, folder: str, count: int) -> list[str]:
     folders: dict[Path, list[Path]] = {}
     for path in paths:
         folders.setdefault(path.parent, []).append(path)
-    rng, alone = np.random.default_rng(0), []
-    found: dict[str, list[float]] = {name: [] for name in NAMES}
+    rng, found = np.random.default_rng(0), []
     for i in np.linspace(0, len(paths), count, endpoint=False).astype(int):
         rgb = read(paths[i])
-        plain = measured(painter, rgb, None)
-        alone.append(plain)
-        for name, other in zip(NAMES, references(rgb, paths[i], folders, rng), strict=True):
-            gain = np.nan if other is None else measured(painter, rgb, other) - plain
-            found[name].append(gain)
-    rows = [f"| no reference | {np.mean(alone):.2f} | | |"]
-    for name, gained in found.items():
-        if not np.isnan(gained).all():
-            worse = 100 * np.mean(np.array(gained) < -1)
-            total = np.mean(alone) + np.mean(gained)
-            rows.append(f"| {name} | {total:.2f} | {np.mean(gained):+.2f} | {worse:.0f}% |")
-    return ["| reference | PSNR | gain | 1 dB worse |", "|---|---:|---:|---:|", *rows]
+        others = references(rgb, paths[i], folders, rng)
+        settings = [Settings(), *(taken(painter, other) for other in others.values())]
+        ((_, results),) = colorize.colorize(painter, [rgb], settings)
+        found.append([psnr(result, rgb) for result in results])
+    table = np.array(found)
+    rows = ["| reference | PSNR | gain | 1 dB worse |", "|---|---:|---:|---:|"]
+    for name, column in zip(["none", *others], table.T, strict=True):
+        gain = column - table[:, 0]
+        worse = 100 * np.mean(gain < -1)
+        rows.append(f"| {name} | {column.mean():.2f} | {gain.mean():+.2f} | {worse:.0f}% |")
+    return rows
 
 
-def measured(painter: colorize.Painter, rgb: np.ndarray, other: np.ndarray | None) -> float:
-    """PSNR of a photograph with a reference; one that is refused counts as none."""
-    settings = Settings()
-    if other is not None:
-        try:
-            settings = Settings(reference=reference.of_photo(painter, Photo(other)))
-        except UserError:
-            pass
-    ((_, (result,)),) = colorize.colorize(painter, [rgb], [settings])
-    return psnr(result, rgb)
+def taken(painter: colorize.Painter, other: np.ndarray) -> Settings:
+    """Settings with a reference; without one where it is refused, as nearly gray ones are."""
+    try:
+        return Settings(reference=reference.of_photo(painter, Photo(other)))
+    except UserError:
+        return Settings()
 
 
 def seconds(painter: colorize.Painter, path: Path) -> list[str]:
@@ -104,7 +99,7 @@ def seconds(painter: colorize.Painter, path: Path) -> list[str]:
     for side in SIDES:
         large = colorize.resized(rgb, (side, side))
         with_it = Settings(reference=reference.of_photo(painter, Photo(rgb)))
-        took = {one: [] for one in (False, True)}
+        took: dict[bool, list[float]] = {False: [], True: []}
         for _ in range(8):
             for given, settings in ((False, Settings()), (True, with_it)):
                 start = time.perf_counter()

@@ -287,13 +287,13 @@ def _referred(
     painter: Painter, scores: Scores, small: np.ndarray, settings: Sequence[Settings]
 ) -> list[Scores]:
     """The scores of small pictures for each of `settings`, with what its reference says."""
-    references = {id(one.reference): one.reference for one in settings}
+    references = [one.reference for one in settings if one.reference is not None]
     found = {id(None): scores}
-    for key, reference in references.items():
-        if reference is not None:
-            seen = painter.features(painter.network.variables, small)
-            carried = painter.carry(seen.levels, reference, scores.lightness)
-            found[key] = scores._replace(carried=carried)
+    if references:
+        seen = painter.features(painter.network.variables, small)
+        for one in {id(one): one for one in references}.values():
+            carried = painter.carry(seen.levels, one, scores.lightness)
+            found[id(one)] = scores._replace(carried=carried)
     return [found[id(one.reference)] for one in settings]
 
 
