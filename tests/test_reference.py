@@ -1,5 +1,7 @@
 """References: whose colours are taken and where, what goes before them, and what is refused."""
 
+import os
+import threading
 from pathlib import Path
 
 import jax
@@ -8,13 +10,14 @@ import pytest
 from click.testing import CliRunner
 from networks import save_run, tiny_network
 from numpy.testing import assert_allclose, assert_array_equal
-from pictures import gray_steps
+from pictures import encode, gray_steps
 from PIL import Image
 
 import colorjax
 from colorjax import Colorizer, cli
 from colorjax.coloring import carrying, colorize, hints, reference
 from colorjax.coloring.settings import Settings
+from colorjax.commands.hinting import source_of
 from colorjax.errors import UserError
 from colorjax.ops import color, correspondence
 from colorjax.pictures.photo import Photo
@@ -216,12 +219,22 @@ def test_a_reference_that_is_none_is_one_sentence_and_writes_nothing(model, tmp_
         ("text.jpg", "text.jpg: "),
         ("gray.png", "gray.png: is gray, or nearly so"),
         (".", ".: "),
-        ("-", "-: "),
+        ("-", "--reference is a file: standard input is for a photo"),
     ):
         done = invoke("a.png", "--reference", name, "--model", model)
         assert done.exit_code != 0 and said in " ".join(done.stderr.split()), done.stderr
         assert "Traceback" not in done.stderr and isinstance(done.exception, SystemExit)
         assert not Path("a_color.png").exists()
+
+
+def test_a_reference_may_come_through_a_pipe_which_is_read_once(tmp_path):
+    picture, pipe = encode(patches()), str(tmp_path / "pipe")
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=Path(pipe).write_bytes, args=(picture,))
+    writer.start()
+    found = source_of(pipe)
+    writer.join()
+    assert found == picture
 
 
 def test_a_place_is_most_like_itself_and_takes_its_own_value():

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from colorjax.commands.common import Place, say
+from colorjax.errors import UserError
 
 
 def hint_options(command):
@@ -82,8 +83,23 @@ def referred(settings: Sequence, painter: Any, options: dict[str, Any]) -> list:
     from colorjax.coloring.reference import of_photo
     from colorjax.pictures.photo import read_photo
 
-    photo = read_photo(path, allow_truncated=options["allow_truncated"])
+    photo = read_photo(source_of(path), name=path, allow_truncated=options["allow_truncated"])
     for notice in photo.notices:
         say(notice)
     reference = of_photo(painter, photo, path)
     return [one._replace(reference=reference) for one in settings]
+
+
+def source_of(path: str) -> str | bytes:
+    """A reference's file, or what a pipe holds, which can be read once; raises UserError."""
+    from colorjax.coloring.finding import STDIN, is_stream
+
+    if path == STDIN:
+        raise click.UsageError("--reference is a file: standard input is for a photo.")
+    if not is_stream(path):
+        return path
+    try:
+        with open(path, "rb") as stream:
+            return stream.read()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
