@@ -7,7 +7,7 @@ PSNR of photographs against their truths, without a reference and with each kind
 photograph itself; its mirror image; another shot, which is 72% of its sides, darker or lighter;
 the greater part of it, 60% of one side; a related one, another of the same folder, where that has
 one of several; and an unrelated one, at random. Photographs are taken at even distances in the
-order of their paths. `--speed`: seconds a photograph, with a reference and without.
+order of their paths. `--speed`: processor seconds a photograph, with a reference and without.
 """
 
 import argparse
@@ -93,22 +93,22 @@ def taken(painter: colorize.Painter, other: np.ndarray) -> Settings:
 
 
 def seconds(painter: colorize.Painter, path: Path) -> list[str]:
-    """Rows of Markdown: the least of several seconds by the side of a square photograph."""
+    """Rows of Markdown: the least of several processor seconds, by the size of a photograph."""
     rows = ["| pixels | without | with a reference |", "|---|---:|---:|"]
     rgb = read(path)
     for side in SIDES:
         large = colorize.resized(rgb, (side, side))
         with_it = Settings(reference=reference.of_photo(painter, Photo(rgb)))
         took: dict[bool, list[float]] = {False: [], True: []}
-        for _ in range(8):
+        for _ in range(5):
             for given, settings in ((False, Settings()), (True, with_it)):
-                start = time.perf_counter()
+                start = time.process_time()
                 list(colorize.colorize(painter, [large], [settings]))
-                took[given].append(time.perf_counter() - start)
+                took[given].append(time.process_time() - start)
         rows.append(f"| {side} x {side} | {min(took[False]):.3f} | {min(took[True]):.3f} |")
-    start = time.perf_counter()
+    start = time.process_time()
     reference.of_photo(painter, Photo(rgb))
-    return [*rows, "", f"To make the reference ready: {time.perf_counter() - start:.3f}"]
+    return [*rows, "", f"To make the reference ready: {time.process_time() - start:.3f}"]
 
 
 def main() -> None:
