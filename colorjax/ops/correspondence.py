@@ -37,12 +37,14 @@ def similarity(
       [m, n] in [-1, 1].
     """
     weights = widen(there)[:, None]
-    total = jnp.zeros((len(ours[0]), len(theirs[0])))
+    parts = []
     for our, their in zip(map(widen, ours), map(widen, theirs), strict=True):
         their_mean = jnp.sum(weights * their, axis=0) / jnp.maximum(jnp.sum(weights), 1e-6)
         middle = (jnp.mean(our, axis=0) + their_mean) / 2
-        total += _directions(our - middle) @ _directions(their - middle).T
-    return total / len(ours)
+        parts.append((_directions(our - middle), _directions(their - middle)))
+    # One product of all levels: the sum of the products of each.
+    our, their = (jnp.concatenate(levels, axis=-1) for levels in zip(*parts, strict=True))
+    return our @ their.T / len(parts)
 
 
 def carried(
