@@ -17,7 +17,7 @@ import numpy as np
 import scipy.sparse
 import scipy.sparse.linalg
 
-from colorjax.coloring import borders, colorize, confidence, hints
+from colorjax.coloring import borders, colorize, confidence, hints, shapes, tiles
 from colorjax.coloring.settings import Settings
 from colorjax.ops import color, propagation, resample
 from colorjax.pictures import photo
@@ -74,7 +74,7 @@ def random_hints(rgb: np.ndarray, count: int, seed: int) -> tuple[hints.Hint, ..
 
 def spread(painter: colorize.Painter, rgb: np.ndarray, given: tuple[hints.Hint, ...]) -> np.ndarray:
     """The photograph with hints alone, from a direct solver; gray without any."""
-    shape = [side // 2 for side in colorize.network_shape(*rgb.shape[:2], painter.size)]
+    shape = [side // 2 for side in shapes.network_shape(*rgb.shape[:2], painter.size)]
     small = colorize.resized(rgb, tuple(shape))
     lightness = color.rgb_u8_to_luv(small)[..., :1]
     chroma = np.zeros((*shape, 2), np.float32)
@@ -87,7 +87,7 @@ def spread(painter: colorize.Painter, rgb: np.ndarray, given: tuple[hints.Hint, 
         found = scipy.sparse.linalg.spsolve(system.tocsc(), trust[:, None] * wanted)
         chroma = found.reshape(chroma.shape).astype(np.float32)
     fits = resample.guide_chroma(jnp.asarray(chroma), lightness)
-    return colorize.full_size(painter, fits, rgb)
+    return tiles.full_size(painter.color_tile, fits, rgb)
 
 
 def matrix(weights: np.ndarray) -> scipy.sparse.csr_matrix:

@@ -9,7 +9,7 @@ from networks import tiny_network
 from numpy.testing import assert_allclose, assert_array_equal
 
 from colorjax.coloring import functions, shapes
-from colorjax.coloring.colorize import network_shape
+from colorjax.coloring.shapes import network_shape
 from colorjax.models import canvas
 from colorjax.ops import resample
 

@@ -6,7 +6,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from pictures import gray_steps, spread
 from PIL import Image
 
-from colorjax.coloring import colorize
+from colorjax.coloring import colorize, shapes
 from colorjax.coloring.settings import Settings
 from colorjax.errors import UserError
 from colorjax.ops import resample
@@ -71,10 +71,10 @@ def test_many_sizes_share_few_programs():
     sizes = [(int(h), int(w)) for h, w in rng.integers(90, 200, (12, 2))]
     for size in sizes:
         only(painter, picture(*size))
-    shapes = {colorize.network_shape(*size, painter.size) for size in sizes}
-    assert len(set(sizes)) == 12 and len(shapes) < 8
-    assert len(painter.score.compiled) == len(painter.decode.compiled) == len(shapes)
-    assert len(painter.color_tile.compiled) <= len(shapes)
+    found = {shapes.network_shape(*size, painter.size) for size in sizes}
+    assert len(set(sizes)) == 12 and len(found) < 8
+    assert len(painter.score.compiled) == len(painter.decode.compiled) == len(found)
+    assert len(painter.color_tile.compiled) <= len(found)
 
 
 def test_shapes_of_the_network_have_the_photos_proportions_and_the_size_asked_for():
@@ -82,7 +82,7 @@ def test_shapes_of_the_network_have_the_photos_proportions_and_the_size_asked_fo
     seen = set()
     for _ in range(2000):
         height, width = np.exp(rng.uniform(0, np.log(10_000), 2)).astype(int)
-        rows, columns = colorize.network_shape(height, width, 256)
+        rows, columns = shapes.network_shape(height, width, 256)
         seen.add((rows, columns))
         assert rows % 16 == columns % 16 == 0
         want = np.clip(height / width, 1 / 32, 32)

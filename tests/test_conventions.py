@@ -86,6 +86,8 @@ FLOATS = {
     "resample.sample_bilinear": [low(4, 4, 2), low(5), low(6)],
     "propagation.affinities": [low(8, 9, 1)],
     "propagation.propagate": [low(8, 6, 7), low(6, 7, 2), low(6, 7, 1)],
+    "correspondence.similarity": [[low(6, 4)], [low(5, 4)], low(5)],
+    "correspondence.carried": [low(6, 5), low(5, 2), low(5)],
     "ageing.age": [KEY, GRAY, whole(1), 0.0],
     "ageing.gaussian": [low()],
     "ageing.blur": [low(8, 8, 1), low(3)],

@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from pictures import gray_steps, noise
 
-from colorjax.coloring import colorize, functions
+from colorjax.coloring import functions, tiles
 from colorjax.ops import color, joining, resample
 
 
@@ -111,7 +111,7 @@ def test_a_tile_is_joined_in_bands_as_in_one_piece(sides, coarse):
     rgb = rng.integers(0, 256, (*sides, 3), dtype=np.uint8)
     chroma = rng.normal(0, 40, (*coarse, 2)).astype(np.float32)
     fits = np.asarray(resample.plain_chroma(chroma))
-    rows, columns = (colorize._places(0, n, n, m) for n, m in zip(sides, coarse, strict=True))
+    rows, columns = (tiles._places(0, n, n, m) for n, m in zip(sides, coarse, strict=True))
     got = np.asarray(jax.jit(functions.color_tile)(fits, rgb, rows, columns))
     assert np.abs(gray_steps(got) - gray_steps(rgb)).max() <= 1.0
     whole = np.asarray(resample.sample_bilinear(chroma, rows, columns), np.float64)

@@ -18,7 +18,7 @@ SHORT = 144 / 2**0.5  # side of a photo of 2:1 for a network of 144 pixels
 @pytest.mark.parametrize("tall", [False, True])
 def test_a_long_photo_shows_the_network_as_much_of_its_short_side_as_one_of_two_to_one(ratio, tall):
     height, width = 1000, round(1000 * ratio)
-    rows, columns = colorize.network_shape(*((width, height) if tall else (height, width)), 144)
+    rows, columns = shapes.network_shape(*((width, height) if tall else (height, width)), 144)
     short, long = sorted((rows, columns))
     assert (rows > columns) == tall
     assert abs(short - SHORT) <= 8 and 0.85 < long / short / ratio < 1.18
@@ -27,14 +27,14 @@ def test_a_long_photo_shows_the_network_as_much_of_its_short_side_as_one_of_two_
 def test_photos_up_to_two_to_one_have_the_shapes_that_they_always_had():
     want = {(256, 256): (144, 144), (256, 384): (112, 192), (256, 455): (112, 192)}
     for size, shape in want.items():
-        assert colorize.network_shape(*size, 144) == shape
+        assert shapes.network_shape(*size, 144) == shape
 
 
 def test_a_network_of_many_pixels_is_given_no_more_for_a_long_photo():
     for ratio in (4, 16, 1000):
-        rows, columns = colorize.network_shape(100, 100 * ratio, 2048)
+        rows, columns = shapes.network_shape(100, 100 * ratio, 2048)
         assert rows * columns <= 1.1 * 2048**2
-    rows, columns = colorize.network_shape(1, 10**6, 512)
+    rows, columns = shapes.network_shape(1, 10**6, 512)
     assert rows * columns <= 1.1 * shapes.LONG_PIXELS
 
 

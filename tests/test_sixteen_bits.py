@@ -25,7 +25,7 @@ from test_photo import (
 )
 
 from colorjax import cli
-from colorjax.coloring import api, batch, colorize, functions, naming
+from colorjax.coloring import api, batch, functions, naming, tiles
 from colorjax.errors import UserError
 from colorjax.ops import color
 from colorjax.pictures import metadata, photo, png_file, shaper, tiff_file, tiff_samples, writing
@@ -254,7 +254,7 @@ def test_the_lightness_of_a_scan_stays_its_own_to_one_of_its_steps():
     shades = np.linspace(0, WHITE, 512 * 512).astype(np.uint16).reshape(512, 512)
     fits = np.zeros((4, 4, 6), np.float32)
     fits[..., 2:4] = np.random.default_rng(0).normal(0, 30, (4, 4, 2))
-    places = colorize._places(0, 512, 512, 4)
+    places = tiles._places(0, 512, 512, 4)
     got = np.asarray(
         jax.jit(functions.color_tile)(fits, np.repeat(shades[..., None], 3, -1), places, places)
     )

@@ -14,7 +14,7 @@ from PIL import Image
 
 import colorjax
 from colorjax import cli
-from colorjax.coloring import api, colorize
+from colorjax.coloring import api, colorize, shapes
 from colorjax.coloring.settings import Settings
 from colorjax.errors import UserError
 from colorjax.travel import export, program
@@ -138,7 +138,7 @@ def test_onnx_sides_of_the_networks_copy_are_those_of_the_api():
     evaluator = ReferenceEvaluator(onnx.helper.make_model(body))
     for size in [(1, 1), (361, 324), (500, 1000), (501, 1001), (40, 900), (900, 7), (9, 10000)]:
         (found,) = evaluator.run(None, {"sides": np.array(size)})
-        assert tuple(found) == colorize.network_shape(*size, 144), size
+        assert tuple(found) == shapes.network_shape(*size, 144), size
 
 
 @pytest.mark.parametrize("method", ["argmax", "mean"])
@@ -177,7 +177,7 @@ def test_a_jax_program_of_any_size_gives_the_pictures_of_the_api(run, colorizer,
     pytest.importorskip("flatbuffers")
     file = export.export(run, tmp_path / "model.bin", "jax-export")
     photos = np.stack([photo(70, 61), photo(70, 61, seed=1)])
-    shape = colorize.network_shape(70, 61, 64)
+    shape = shapes.network_shape(70, 61, 64)
     small = np.stack([colorize.resized(one, shape) for one in photos])
     np.savez(tmp_path / "photos.npz", a=photos, b=small)
     elsewhere(BY_JAX, file, tmp_path / "photos.npz", tmp_path / "found.npy")

@@ -22,14 +22,15 @@ from PIL import Image
 
 from colorjax.coloring import confidence
 from colorjax.coloring.colorize import colorize, open_painter
+from colorjax.coloring.given import Picture, as_array, as_photo
 from colorjax.coloring.hints import as_hints
+from colorjax.coloring.reference import of_photo
 from colorjax.coloring.settings import Settings, check_settings, own_decoding, rebalanced
 from colorjax.errors import UserError, check_at_least, check_choice
-from colorjax.pictures import image_io, photo, writing
+from colorjax.pictures import photo, writing
 from colorjax.weights.devices import pick_device
 from colorjax.weights.released import load_network
 
-Picture = str | os.PathLike | bytes | bytearray | memoryview | BinaryIO | Image.Image | np.ndarray
 ERRORS = ("raise", "return")
 USUAL_SIZES = ((600, 400), (400, 600), (400, 300), (300, 400))
 # The process in which JAX was first used here; nothing until then.
@@ -114,7 +115,7 @@ class Colorizer:
         Raises:
           UserError: a setting is wrong, or a size is too small.
         """
-        chosen = _settings(**settings)
+        chosen = self._settings(**settings)
         check_settings(chosen, self._painter.network)
         for width, height in sizes or USUAL_SIZES:
             check_at_least("width", width, 1)
@@ -122,7 +123,7 @@ class Colorizer:
             # Bright and dark in turn, as borders of one gray would be set aside.
             rows, columns = np.indices((height, width))
             gray = ((rows + columns) % 2 * 255).astype(np.uint8)
-            self._results([_array(gray)], [chosen])
+            self._results([as_array(gray)], [chosen])
 
     def colorize(
         self,
@@ -135,6 +136,7 @@ class Colorizer:
         seed: int = 0,
         edges: str = "guided",
         hints: Iterable[Any] = (),
+        reference: Picture | None = None,
     ) -> Image.Image:
         """Colours one picture.
 
@@ -152,6 +154,8 @@ class Colorizer:
           hints: colours that are given, each (x, y, "#rrggbb") or a mapping of x, y and colour: at
             a pixel of the upright picture, which what belongs together follows. Of the colour the
             chroma is taken; lightness stays the picture's. At most 10,000.
+          reference: another picture, in colour, whose colours go to what is like it here, the more
+            the more it is alike; of an unrelated one next to nothing is taken. Hints go before it.
 
         Returns:
           An image of mode RGB, RGBA where the picture has transparency, of the size of the picture
@@ -160,12 +164,21 @@ class Colorizer:
           too; Pillow's own `save` drops most of them.
 
         Raises:
-          UserError: the picture cannot be read, or a setting is wrong.
+          UserError: the picture or the reference cannot be read, the reference is gray, or a
+            setting is wrong.
           TypeError, ValueError: the picture is no such thing.
         """
-        given = as_hints(hints)
-        settings = Settings(decode, temperature, rebalance, saturation, seed, edges, given)
-        return self._run([_photo(picture)], [settings])[0][0]
+        settings = self._settings(
+            decode=decode,
+            temperature=temperature,
+            rebalance=rebalance,
+            saturation=saturation,
+            seed=seed,
+            edges=edges,
+            hints=hints,
+            reference=reference,
+        )
+        return self._run([as_photo(picture)], [settings])[0][0]
 
     def colorize_file(
         self,
@@ -195,8 +208,8 @@ class Colorizer:
           TypeError, ValueError: the picture is no such thing.
         """
         _, kind = writing.check_target(target, format)
-        one = _photo(picture, 16 if kind in writing.DEEP else 8)
-        ((rgb,),) = self._results([one.rgb], [_settings(**settings)])
+        one = as_photo(picture, 16 if kind in writing.DEEP else 8)
+        ((rgb,),) = self._results([one.rgb], [self._settings(**settings)])
         return one.notices + writing.write_photo(target, rgb, one, format=format)
 
     def samples(
@@ -210,17 +223,23 @@ class Colorizer:
         seed: int = 0,
         edges: str = "guided",
         hints: Iterable[Any] = (),
+        reference: Picture | None = None,
     ) -> list[Image.Image]:
         """Several draws from what the network thinks likely, of the seeds from `seed` on.
 
         The arguments are those of `colorize`; the network is run once.
         """
-        given = as_hints(hints)
-        settings = [
-            Settings("sample", temperature, rebalance, saturation, seed + i, edges, given)
-            for i in range(count)
-        ]
-        return self._run([_photo(picture)], settings)[0]
+        first = self._settings(
+            decode="sample",
+            temperature=temperature,
+            rebalance=rebalance,
+            saturation=saturation,
+            edges=edges,
+            hints=hints,
+            reference=reference,
+        )
+        settings = [first._replace(seed=seed + i) for i in range(count)]
+        return self._run([as_photo(picture)], settings)[0]
 
     def confidence(self, picture: Picture) -> Image.Image:
         """How sure the network is of its colours, from 0 (black), a guess, to 255 (white).
@@ -241,7 +260,7 @@ class Colorizer:
         """
         _refuse_forked()
         with jax.default_device(self._device):
-            return Image.fromarray(confidence.of_photo(self._painter, _photo(picture).rgb))
+            return Image.fromarray(confidence.of_photo(self._painter, as_photo(picture).rgb))
 
     def colorize_many(
         self,
@@ -270,7 +289,7 @@ class Colorizer:
         """
         check_at_least("at_once", at_once, 1)
         check_choice("errors", errors, ERRORS)
-        chosen = _settings(**settings)
+        chosen = self._settings(**settings)
         if chosen.hints:
             raise UserError("hints are of one picture, want `colorize` for each that has some")
         check_settings(chosen, self._painter.network)
@@ -284,7 +303,7 @@ class Colorizer:
             fault = None
             for picture in some:
                 try:
-                    photos.append(_photo(picture))
+                    photos.append(as_photo(picture))
                 except (UserError, TypeError, ValueError) as error:
                     if errors == "raise" or not isinstance(error, UserError):
                         fault = error
@@ -304,9 +323,20 @@ class Colorizer:
         Results are uint8 [height, width, 3]. The arrays may differ in size; `settings` are those
         of `colorize`.
         """
-        chosen = _settings(**settings)
-        found = self._results([_array(a) for a in arrays], [chosen])
+        chosen = self._settings(**settings)
+        found = self._results([as_array(a) for a in arrays], [chosen])
         return [results[0] for results in found]
+
+    def _settings(
+        self, *, hints: Iterable[Any] = (), reference: Picture | None = None, **others: Any
+    ) -> Settings:
+        settings = Settings(**others, hints=as_hints(hints))
+        if reference is None:
+            return settings
+        name = str(reference) if isinstance(reference, str | os.PathLike) else "reference"
+        _refuse_forked()
+        with jax.default_device(self._device):
+            return settings._replace(reference=of_photo(self._painter, as_photo(reference), name))
 
     def _run(
         self, photos: Sequence[photo.Photo], settings: Sequence[Settings]
@@ -326,10 +356,6 @@ class Colorizer:
         return [found[i] for i in range(len(arrays))]
 
 
-def _settings(*, hints: Iterable[Any] = (), **others: Any) -> Settings:
-    return Settings(**others, hints=as_hints(hints))
-
-
 def _refuse_forked() -> None:
     """Raises UserError in a process that was forked after JAX was used, where JAX would hang."""
     if not _at_home:
@@ -339,42 +365,3 @@ def _refuse_forked() -> None:
             "this process was forked after colorjax had coloured, which JAX does not survive; want "
             "it spawned: multiprocessing.get_context('spawn')"
         )
-
-
-def _photo(picture: Picture, bits: int = 8) -> photo.Photo:
-    if isinstance(picture, Image.Image):
-        return photo.from_image(picture)
-    if isinstance(picture, np.ndarray):
-        return photo.Photo(_array(picture))
-    if isinstance(picture, bytearray | memoryview):
-        return photo.read_photo(bytes(picture), bits=bits)
-    if isinstance(picture, str | os.PathLike | bytes):
-        return photo.read_photo(picture, bits=bits)
-    if not hasattr(picture, "read"):
-        raise TypeError(
-            f"picture is of type {type(picture).__name__}, want a path, the bytes of a file, an "
-            "open file, an array or an image of Pillow"
-        )
-    return _from_file(picture, bits)
-
-
-def _from_file(file: BinaryIO, bits: int) -> photo.Photo:
-    """The photo in an open file, from its beginning if it can go there."""
-    name = getattr(file, "name", None)
-    name = name if isinstance(name, str) else "picture"
-    # What was just written to a BytesIO is meant to be read, as Pillow does it.
-    if file.seekable():
-        file.seek(0)
-    data = file.read()
-    if not isinstance(data, bytes):
-        raise UserError(f"{name}: is open for reading text, want it opened in mode 'rb'")
-    return photo.read_photo(data, name=name, bits=bits)
-
-
-def _array(array: np.ndarray) -> np.ndarray:
-    if array.ndim == 3 and array.shape[2] == 1:
-        array = array[..., 0]
-    if array.ndim == 2:
-        array = np.repeat(array[..., None], 3, axis=-1)
-    image_io.check_rgb_u8(array)
-    return array

@@ -8,20 +8,18 @@ that a folder of a thousand sizes compiles a handful of times.
 from collections.abc import Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import product
 from typing import NamedTuple
 
 import jax
 import numpy as np
 from PIL import Image
 
-from colorjax.coloring import borders, functions, hints, memory
+from colorjax.coloring import borders, carrying, functions, hints, memory, tiles
 from colorjax.coloring.ahead import in_advance
 from colorjax.coloring.functions import Scores
 from colorjax.coloring.settings import Settings, check_settings
 from colorjax.coloring.shapes import QUANTUM, canvas_of, network_shape
 from colorjax.errors import UserError, check_at_least
-from colorjax.ops.arrays import AnyArray
 from colorjax.pictures import image_io
 from colorjax.settings import as_dict
 from colorjax.weights import devices
@@ -30,13 +28,6 @@ from colorjax.weights.released import Network
 
 # Batches that the network sees in advance, while results are put together.
 IN_ADVANCE = 2
-# Sides of the tiles in which full-size pictures are put together, and how many are under way.
-TILE, IN_FLIGHT = (256, 512), 3
-# Those of pictures that are but a few pixels wide, or high, and very long.
-NARROW, LONG = 64, 4096
-# Least side of the part of the fits that a tile is told of, which has twice that where it lies over
-# more, and so on: few shapes.
-WINDOW = 16
 
 
 class Painter(NamedTuple):
@@ -58,10 +49,27 @@ class Painter(NamedTuple):
     hint: Program
     # Scores, temperature, rebalance, saturation, seed, method, edges -> fits [b, h, w, 6]
     decode: Program
+    features: Program  # variables, uint8 [b, h, w, 3] -> carrying.Features
+    # Levels of Features, carrying.Reference, lightness of Scores -> carrying.Carried
+    carry: Program
     confidence: Program | None  # Scores -> [b, h, w] in [0, 1]; None where there are no scores
     # Fits of one picture, tile of 8 or 16 bits, where its rows and columns lie on them -> the tile
     # in colour, of as many bits.
     color_tile: Program
+
+
+class Seen(NamedTuple):
+    """What the network has seen of a photo, and says of it: its colourings follow from this.
+
+    Attributes:
+      box: what of the photo was looked at.
+      small: uint8 [h, w, 3], as the network had it.
+      scores: of this photo alone, as of a batch of one.
+    """
+
+    box: borders.Box
+    small: np.ndarray
+    scores: Scores
 
 
 def open_painter(
@@ -107,6 +115,8 @@ def open_painter(
             facts=facts,
             static=("method", "edges"),
         ),
+        features=Program(partial(carrying.features, config), device, facts=facts[0]),
+        carry=Program(carrying.carry, device),
         confidence=Program(partial(functions.confidence, config, statistics), device, facts=facts)
         if config.objective == "classification"
         else None,
@@ -137,26 +147,54 @@ def colorize(
     Raises:
       UserError: a setting is wrong, a hint is outside of a photo, or a photo has no pixels.
     """
+    for i, _, results in colorings(painter, photos, settings):
+        yield i, results
+
+
+def colorings(
+    painter: Painter, photos: Sequence[np.ndarray], settings: Sequence[Settings]
+) -> Iterator[tuple[int, Seen, list[np.ndarray]]]:
+    """As `colorize`; between index and results stands what the network has seen of the photo."""
     for one in settings:
         check_settings(one, painter.network)
     boxes = [_box(photo, settings) for photo in photos]
     shapes = [network_shape(*box.size, painter.size) for box in boxes]
 
-    def seen(chosen: list[int]) -> _Seen:
+    def looked(chosen: list[int]) -> list[tuple[Seen, list[np.ndarray] | None]]:
         small = [resized(photos[i][boxes[i].inside], shapes[i]) for i in chosen]
-        return _seen(painter, small, settings)
+        return _looked(painter, [boxes[i] for i in chosen], small, settings)
 
     batches = _batches([_canvas(painter, shape) for shape in shapes], painter.batch_size)
     with ThreadPoolExecutor(IN_ADVANCE) as pool:
-        for chosen, (small, scores, plain) in in_advance(pool, batches, seen, IN_ADVANCE):
-            for place, i in enumerate(chosen):
-                fits = (
-                    _hinted(painter, scores[place], small[place], photos[i], boxes[i], one)
-                    if fit is None
-                    else fit[place]
-                    for fit, one in zip(plain, settings, strict=True)
+        for chosen, found in in_advance(pool, batches, looked, IN_ADVANCE):
+            for i, (seen, fits) in zip(chosen, found, strict=True):
+                fits = fits or fits_of(painter, seen, photos[i], settings)
+                yield (
+                    i,
+                    seen,
+                    [tiles.framed(painter.color_tile, fit, photos[i], boxes[i]) for fit in fits],
                 )
-                yield i, [framed(painter, fit, photos[i], boxes[i]) for fit in fits]
+
+
+def look_at(painter: Painter, photo: np.ndarray, box: borders.Box | None = None) -> Seen:
+    """Runs the network on one photo: on the box, that within its borders unless given.
+
+    Raises:
+      UserError: the photo has no pixels.
+    """
+    box = borders.without_borders(check_pixels(photo)) if box is None else box
+    small = resized(photo[box.inside], network_shape(*box.size, painter.size))
+    ((seen, _),) = _looked(painter, [box], [small], ())
+    return seen
+
+
+def coloured(painter: Painter, seen: Seen, photo: np.ndarray, settings: Settings) -> np.ndarray:
+    """Colours a photo from what the network has seen of it already: as `colorize` does.
+
+    Settings are right, and their hints within the box that was seen.
+    """
+    (fits,) = fits_of(painter, seen, photo, [settings])
+    return tiles.framed(painter.color_tile, fits, photo, seen.box)
 
 
 def _canvas(painter: Painter, shape: tuple[int, int]) -> tuple[int, int]:
@@ -180,15 +218,16 @@ def _batches(kinds: Sequence[Hashable], most: int) -> Iterator[list[int]]:
                 del groups[kind]
 
 
-class _Seen(NamedTuple):
-    """What the network makes of small pictures, which may differ in shape."""
+def _looked(
+    painter: Painter,
+    boxes: Sequence[borders.Box],
+    small: Sequence[np.ndarray],
+    settings: Sequence[Settings],
+) -> list[tuple[Seen, list[np.ndarray] | None]]:
+    """What the network sees of photos that share a canvas, and the fits of each by settings.
 
-    small: list[np.ndarray]
-    scores: list[Scores]  # of one picture each; none where nothing asks for them
-    plain: list[list[np.ndarray] | None]  # fits by setting and picture; None of one with hints
-
-
-def _seen(painter: Painter, small: list[np.ndarray], settings: Sequence[Settings]) -> _Seen:
+    None stands for the fits where hints or a reference want each photo by itself.
+    """
     scores, factor = scored(painter, small)
     parts = [(slice(h // factor), slice(w // factor)) for h, w in (x.shape[:2] for x in small)]
 
@@ -196,12 +235,13 @@ def _seen(painter: Painter, small: list[np.ndarray], settings: Sequence[Settings
         # On the host, where to take one of them is no program to compile.
         return [one[part] for one, part in zip(np.asarray(x), parts, strict=False)]
 
-    plain = [None if one.hints else apart(_decoded(painter, scores, one)) for one in settings]
-    alone: list[Scores] = []
-    if None in plain:
-        known = [apart(x) for x in scores[:3]]
-        alone = [Scores(*(x[None] for x in one)) for one in zip(*known, strict=True)]
-    return _Seen(small, alone, plain)
+    known = zip(*(apart(x) for x in scores[:3]), strict=True)
+    alone = [Scores(*(x[None] for x in one)) for one in known]
+    seen = [Seen(*one) for one in zip(boxes, small, alone, strict=True)]
+    if not settings or any(one.hints or one.reference for one in settings):
+        return [(one, None) for one in seen]
+    fits = zip(*(apart(_decoded(painter, scores, one)) for one in settings), strict=True)
+    return [(one, list(of_one)) for one, of_one in zip(seen, fits, strict=False)]
 
 
 def scored(painter: Painter, small: Sequence[np.ndarray]) -> tuple[Scores, int]:
@@ -244,85 +284,6 @@ def check_pixels(rgb_u8: np.ndarray) -> np.ndarray:
     return rgb_u8
 
 
-def framed(painter: Painter, fits: AnyArray, rgb: np.ndarray, box: borders.Box) -> np.ndarray:
-    """A photo whose `box` is coloured from fits [h, w, 6], and gray around: of its bits.
-
-    The gray is that of its luminance, as if no chroma had been found.
-    """
-    if box == borders.whole(rgb):
-        return full_size(painter, fits, rgb)
-    result = np.empty_like(rgb)
-    result[box.inside] = full_size(painter, fits, rgb[box.inside])
-    for strip in borders.strips(rgb, box):
-        result[strip] = full_size(painter, np.zeros_like(fits), rgb[strip])
-    return result
-
-
-def full_size(painter: Painter, fits: AnyArray, rgb: np.ndarray) -> np.ndarray:
-    """Joins a photo's own luminance with chroma from fits [h, w, 6]: [height, width, 3] as it is.
-
-    Photo and result have 8 bits, or both 16.
-    """
-    full, result = rgb.shape[:2], np.empty_like(rgb)
-    sides = _tile_sides(*full)
-    coarse = fits.shape[:2]
-    window = _window(sides, full, coarse)
-    fits = np.pad(fits, [(0, max(0, window - side)) for side in coarse] + [(0, 0)])
-    under_way: list[tuple[slice, slice, jax.Array]] = []
-
-    def settle():
-        rows, columns, tile = under_way.pop(0)
-        place = result[rows, columns]
-        place[:] = np.asarray(tile)[: place.shape[0], : place.shape[1]]
-
-    for start in product(*(range(0, end, side) for end, side in zip(full, sides, strict=True))):
-        rows, columns = (slice(a, a + s) for a, s in zip(start, sides, strict=True))
-        tile = _filled(rgb[rows, columns], sides)
-        places = [_places(*one) for one in zip(start, sides, full, coarse, strict=True)]
-        top, left = (
-            min(int(p[0]), n - window) for p, n in zip(places, fits.shape[:2], strict=True)
-        )
-        here = fits[top : top + window, left : left + window]
-        relative = places[0] - np.float32(top), places[1] - np.float32(left)
-        under_way.append((rows, columns, painter.color_tile(here, tile, *relative)))
-        if len(under_way) == IN_FLIGHT:
-            settle()
-    while under_way:
-        settle()
-    return result
-
-
-def _filled(part: np.ndarray, sides: tuple[int, int]) -> np.ndarray:
-    """A part of a picture in the upper left corner of a tile of these sides, black around."""
-    if part.shape[:2] == sides:
-        return np.ascontiguousarray(part)
-    tile = np.zeros((*sides, 3), part.dtype)
-    tile[: part.shape[0], : part.shape[1]] = part
-    return tile
-
-
-def _tile_sides(height: int, width: int) -> tuple[int, int]:
-    """A rectangle, but for pictures of which it would hold next to nothing."""
-    if max(height, width) <= LONG or min(height, width) > NARROW:
-        return TILE
-    return (LONG, NARROW) if height > width else (NARROW, LONG)
-
-
-def _window(sides: tuple[int, int], full: tuple[int, int], coarse: tuple[int, int]) -> int:
-    """Side of a square of the fits that has room for what any tile lies over."""
-    needed = max(
-        min(few, -(-side * few // whole) + 2)
-        for side, whole, few in zip(sides, full, coarse, strict=True)
-    )
-    return WINDOW << max(0, -(-needed // WINDOW) - 1).bit_length()
-
-
-def _places(start: int, side: int, full: int, coarse: int) -> np.ndarray:
-    """Where the `side` pixels of a tile lie on a grid of `coarse` pixels over the `full` side."""
-    places = ((np.arange(start, start + side) + 0.5) * (coarse / full)) - 0.5
-    return np.clip(places, 0, coarse - 1).astype(np.float32)
-
-
 def resized(rgb: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """As training pictures are made small, uint8: bicubic, antialiased."""
     image = Image.fromarray(image_io.eight_bits(rgb))
@@ -334,21 +295,37 @@ def _decoded(painter: Painter, scores: Scores, settings: Settings) -> jax.Array:
     return painter.decode(scores, *numbers, **names)
 
 
+def fits_of(
+    painter: Painter, seen: Seen, rgb: np.ndarray, settings: Sequence[Settings]
+) -> list[np.ndarray]:
+    """The fits of one photo by each of `settings`, with hints and references."""
+    references = {id(one.reference): one.reference for one in settings if one.reference is not None}
+    said = {id(None): seen.scores}
+    if references:
+        levels = painter.features(painter.network.variables, seen.small[None]).levels
+    for name, reference in references.items():
+        carried = painter.carry(levels, reference, seen.scores.lightness)
+        said[name] = seen.scores._replace(carried=carried)
+    return [
+        np.asarray(
+            _hinted(painter, seen, said[id(one.reference)], rgb, one)
+            if one.hints
+            else _decoded(painter, said[id(one.reference)], one)[0]
+        )
+        for one in settings
+    ]
+
+
 def _hinted(
-    painter: Painter,
-    scores: Scores,
-    small: np.ndarray,
-    rgb: np.ndarray,
-    box: borders.Box,
-    settings: Settings,
+    painter: Painter, seen: Seen, scores: Scores, rgb: np.ndarray, settings: Settings
 ) -> jax.Array:
     """As `_decoded` of one photo, with hints."""
     # Twice the outputs' size shows the edges of small things, and is solved in an instant.
-    (height, width), most = scores.outputs.shape[1:3], small.shape
+    (height, width), most = scores.outputs.shape[1:3], seen.small.shape
     sides = min(2 * height, most[0]), min(2 * width, most[1])
-    map = hints.on_grid(settings.hints, rgb, box, sides)
+    map = hints.on_grid(settings.hints, rgb, seen.box, sides)
     numbers, names = decoding_arguments(painter, settings)
-    return painter.hint(scores, small, map, *numbers, **names)
+    return painter.hint(scores, seen.small, map, *numbers, **names)
 
 
 def decoding_arguments(painter: Painter, settings: Settings) -> tuple[tuple, dict[str, str]]:

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from colorjax.coloring import hints
+from colorjax.coloring.carrying import Carried
 from colorjax.models.task import Statistics, Task, cell_means, enlarge
 from colorjax.ops import color, joining, resample
 from colorjax.ops.spaces import SPACES
@@ -28,6 +29,7 @@ class Scores(NamedTuple):
     space_lightness: jax.Array  # [b, h, w, 1], the same in the network's own space
     # bool [b, h, w, 1]: the rest, where there is some, means nothing.
     inside: jax.Array | None = None
+    carried: Carried | None = None  # what a reference says, where there is one
 
 
 def score(config: Config, variables, rgb_u8, sides=None) -> Scores:
@@ -83,6 +85,8 @@ def _chroma(
     chroma = task.decode(scores.outputs, how)
     if space != "luv":
         chroma = color.rgb_to_luv(task.colors(scores.space_lightness, chroma))[..., 1:]
+    if scores.carried is not None:
+        chroma += scores.carried.weight * (scores.carried.chroma - chroma)
     return chroma * saturation
 
 

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from colorjax.coloring.carrying import Reference
 from colorjax.coloring.hints import MOST, Hint
 from colorjax.errors import UserError, check_at_least, check_choice, check_share
 from colorjax.ops.decoding import METHODS
@@ -26,6 +27,8 @@ class Settings(NamedTuple):
         without regard to them.
       hints: colours that are given at pixels of the photo, and which what belongs together follows;
         on a border, they have it coloured too.
+      reference: a picture whose colours go to what is like it in the photo, from
+        `reference.of_photo`; hints go before it.
     """
 
     decode: str | None = None
@@ -35,6 +38,7 @@ class Settings(NamedTuple):
     seed: int = 0
     edges: str = "guided"
     hints: tuple[Hint, ...] = ()
+    reference: Reference | None = None
 
 
 def own_decoding(network: Network) -> Decoding | None:

@@ -12,7 +12,7 @@ import click
 from colorjax import stopping
 from colorjax.commands import film
 from colorjax.commands.common import Number, Place, model_options, painter_of, say
-from colorjax.commands.hinting import check_hinting, check_one, hint_options, hints_of
+from colorjax.commands.hinting import check_hinting, check_one, hint_options, hints_of, referred
 
 METHODS = ("argmax", "mean", "annealed", "sample")
 EDGES = ("guided", "bilinear")
@@ -286,6 +286,7 @@ def work(jobs: Sequence, options: dict[str, Any]) -> Generator:
     settings, most_side = settings_of(options), None
     arrange: compare.Arrange | None = None
     painter = painter_of(options)
+    settings = referred(settings, painter, options)
     if options["compare"]:
         arrange = compare.beside
     elif options["grid"]:

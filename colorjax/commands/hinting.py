@@ -1,21 +1,29 @@
-"""Options of `colorjax colorize` for single places of a photo: colours there, and confidence."""
+"""Options of `colorjax colorize` for known colours, and for how sure others are."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import click
 
-from colorjax.commands.common import Place
+from colorjax.commands.common import Place, say
+from colorjax.errors import UserError
 
 
 def hint_options(command):
-    """Adds --hint, --hints and --confidence."""
+    """Adds --hint, --hints, --reference and --confidence."""
     for option in (
         click.option(
             "--confidence",
             is_flag=True,
             help="Also write NAME_color_confidence.png: where the network is sure of its colours "
             "(white), and where it guesses (black).",
+        ),
+        click.option(
+            "--reference",
+            type=Place(),
+            metavar="FILE",
+            help="A photo in colour, whose colours go to what is like it in each photo, the more "
+            "the more it is alike. Hints go before it.",
         ),
         click.option(
             "--hints",
@@ -65,3 +73,33 @@ def hints_of(options: dict[str, Any]) -> tuple:
     if options["hints_file"]:
         found += hints.read(options["hints_file"])
     return hints.as_hints(found)
+
+
+def referred(settings: Sequence, painter: Any, options: dict[str, Any]) -> list:
+    """Settings with the reference that is given; raises UserError for what is none."""
+    path = options["reference"]
+    if path is None:
+        return list(settings)
+    from colorjax.coloring.reference import of_photo
+    from colorjax.pictures.photo import read_photo
+
+    photo = read_photo(source_of(path), name=path, allow_truncated=options["allow_truncated"])
+    for notice in photo.notices:
+        say(notice)
+    reference = of_photo(painter, photo, path)
+    return [one._replace(reference=reference) for one in settings]
+
+
+def source_of(path: str) -> str | bytes:
+    """A reference's file, or what a pipe holds, which can be read once; raises UserError."""
+    from colorjax.coloring.finding import STDIN, is_stream
+
+    if path == STDIN:
+        raise click.UsageError("--reference is a file: standard input is for a photo.")
+    if not is_stream(path):
+        return path
+    try:
+        with open(path, "rb") as stream:
+            return stream.read()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from colorjax.coloring import borders, colorize
+from colorjax.coloring import borders, colorize, shapes, tiles
 from colorjax.coloring.colorize import Painter
 from colorjax.coloring.settings import Settings
 from colorjax.film import smoothing
@@ -119,7 +119,7 @@ def seen(gray: np.ndarray, view: View, size: int) -> np.ndarray:
     inside = np.rot90(image_io.eight_bits(gray[view.box.inside]), view.turns)
     aspect = view.aspect if view.turns % 2 == 0 else 1 / view.aspect
     height, width = inside.shape
-    shape = colorize.network_shape(height, max(1, round(width * aspect)), size)
+    shape = shapes.network_shape(height, max(1, round(width * aspect)), size)
     image = Image.fromarray(np.ascontiguousarray(inside))
     small = image.resize(shape[::-1], Image.Resampling.BICUBIC, reducing_gap=2.0)
     return np.repeat(np.asarray(small)[..., None], 3, axis=-1)
@@ -151,7 +151,9 @@ def _painted(brush: Brush, fits: np.ndarray, gray: np.ndarray, box: borders.Box)
     inside = gray[box.inside]
     sigma = GUIDE_BLUR * max(1.0, max(gray.shape) / GUIDE_WIDTH)
     guide = cv2.GaussianBlur(inside, (0, 0), sigma)
-    coloured = colorize.full_size(brush.painter, fits, np.stack([inside, guide, guide], axis=-1))
+    coloured = tiles.full_size(
+        brush.painter.color_tile, fits, np.stack([inside, guide, guide], axis=-1)
+    )
     if inside.shape == gray.shape:
         return coloured
     result = np.repeat(gray[..., None], 3, axis=-1)

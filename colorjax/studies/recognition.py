@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from colorjax.coloring import colorize
+from colorjax.coloring import colorize, tiles
 from colorjax.coloring.colorize import Painter, open_painter
 from colorjax.coloring.settings import Settings
 from colorjax.data.places import Item
@@ -168,7 +168,7 @@ def in_colours(
     first = next(iter(painters.values()))
     for everywhere in (np.zeros(2), chroma):
         fits = resample.plain_chroma(jnp.asarray(everywhere, jnp.float32)[None, None])
-        yield colorize.full_size(first, fits, rgb_u8)
+        yield tiles.full_size(first.color_tile, fits, rgb_u8)
     for painter in painters.values():
         ((_, (result,)),) = colorize.colorize(painter, [rgb_u8], [Settings()])
         yield result

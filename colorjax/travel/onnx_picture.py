@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from colorjax.coloring import colorize
+from colorjax.coloring import shapes
 from colorjax.models.colorizer import output_factor
 from colorjax.ops import color
 from colorjax.travel import onnx_network
@@ -46,20 +46,20 @@ def coloured(network: Network, photo: Value) -> Value:
 
 
 def network_sides(sides: Value, size: int) -> Value:
-    """As `colorize.network_shape`: int64 [2] of int64 [2], height and width."""
-    graph, quantum = sides.graph, float(colorize.QUANTUM)
+    """As `shapes.network_shape`: int64 [2] of int64 [2], height and width."""
+    graph, quantum = sides.graph, float(shapes.QUANTUM)
     # In float64 what is rounded here is rounded as it is there.
     height, width = (graph("Gather", sides, np.array(i, np.int64)).cast(np.float64) for i in (0, 1))
     stretch = height / width
     ratio = graph("Max", stretch, 1.0 / stretch)
-    is_long = ratio > colorize.PLAIN_RATIO
-    doubled = graph("Log", graph("Min", ratio, colorize.MOST_RATIO) / colorize.PLAIN_RATIO)
-    steps = graph("Round", doubled * (colorize.RATIO_STEPS / math.log(2)))
+    is_long = ratio > shapes.PLAIN_RATIO
+    doubled = graph("Log", graph("Min", ratio, shapes.MOST_RATIO) / shapes.PLAIN_RATIO)
+    steps = graph("Round", doubled * (shapes.RATIO_STEPS / math.log(2)))
     # By a whole number of steps only, so that few shapes come of it.
-    longer = graph("Exp", steps * (math.log(2) / colorize.RATIO_STEPS))
-    stepped = longer * colorize.PLAIN_RATIO
+    longer = graph("Exp", steps * (math.log(2) / shapes.RATIO_STEPS))
+    stepped = longer * shapes.PLAIN_RATIO
     stretch = is_long.where((height > width).where(stepped, 1.0 / stepped), stretch)
-    pixels = graph("Max", graph("Min", longer * size**2, colorize.LONG_PIXELS), size**2)
+    pixels = graph("Max", graph("Min", longer * size**2, shapes.LONG_PIXELS), size**2)
     pixels = is_long.where(pixels, size**2)
     rows = graph("Round", graph("Sqrt", pixels) * graph("Sqrt", stretch) / quantum)
     rows = graph("Max", rows, 1)
