@@ -11,8 +11,9 @@ for result in colorizer.colorize_many(paths, errors="return"):
     ...                                       # an image, or the UserError in its place
 """
 
+import copy
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, BinaryIO
 
@@ -20,20 +21,26 @@ import jax
 import numpy as np
 from PIL import Image
 
-from colorjax.coloring import confidence
 from colorjax.coloring.colorize import colorize, open_painter
+from colorjax.coloring.giving_up import checked
+from colorjax.coloring.guesses import Guess
 from colorjax.coloring.hints import as_hints
-from colorjax.coloring.settings import Settings, check_settings, own_decoding, rebalanced
+from colorjax.coloring.prepared import Prepared
+from colorjax.coloring.settings import (
+    Settings,
+    as_settings,
+    check_settings,
+    own_decoding,
+    rebalanced,
+)
+from colorjax.coloring.taking import Picture, as_array, as_photo
 from colorjax.errors import UserError, check_at_least, check_choice
-from colorjax.pictures import image_io, photo, writing
-from colorjax.weights.devices import pick_device
+from colorjax.pictures import photo, writing
+from colorjax.weights.devices import pick_device, refuse_forked
 from colorjax.weights.released import load_network
 
-Picture = str | os.PathLike | bytes | bytearray | memoryview | BinaryIO | Image.Image | np.ndarray
 ERRORS = ("raise", "return")
 USUAL_SIZES = ((600, 400), (400, 600), (400, 300), (300, 400))
-# The process in which JAX was first used here; nothing until then.
-_at_home: list[int] = []
 
 
 class Colorizer:
@@ -71,7 +78,7 @@ class Colorizer:
         Raises:
           UserError: there is no such model or device, or a number is too small.
         """
-        _refuse_forked()
+        refuse_forked()
         # Another process may have another working folder.
         model = None if model is None else os.path.abspath(os.path.expanduser(model))
         self._arguments = {"model": model, "size": size, "batch_size": batch_size, "device": device}
@@ -114,7 +121,7 @@ class Colorizer:
         Raises:
           UserError: a setting is wrong, or a size is too small.
         """
-        chosen = _settings(**settings)
+        chosen = as_settings(**settings)
         check_settings(chosen, self._painter.network)
         for width, height in sizes or USUAL_SIZES:
             check_at_least("width", width, 1)
@@ -122,7 +129,7 @@ class Colorizer:
             # Bright and dark in turn, as borders of one gray would be set aside.
             rows, columns = np.indices((height, width))
             gray = ((rows + columns) % 2 * 255).astype(np.uint8)
-            self._results([_array(gray)], [chosen])
+            self._results([as_array(gray)], [chosen])
 
     def colorize(
         self,
@@ -165,7 +172,7 @@ class Colorizer:
         """
         given = as_hints(hints)
         settings = Settings(decode, temperature, rebalance, saturation, seed, edges, given)
-        return self._run([_photo(picture)], [settings])[0][0]
+        return self._run([as_photo(picture)], [settings])[0][0]
 
     def colorize_file(
         self,
@@ -195,8 +202,8 @@ class Colorizer:
           TypeError, ValueError: the picture is no such thing.
         """
         _, kind = writing.check_target(target, format)
-        one = _photo(picture, 16 if kind in writing.DEEP else 8)
-        ((rgb,),) = self._results([one.rgb], [_settings(**settings)])
+        one = as_photo(picture, 16 if kind in writing.DEEP else 8)
+        ((rgb,),) = self._results([one.rgb], [as_settings(**settings)])
         return one.notices + writing.write_photo(target, rgb, one, format=format)
 
     def samples(
@@ -220,7 +227,7 @@ class Colorizer:
             Settings("sample", temperature, rebalance, saturation, seed + i, edges, given)
             for i in range(count)
         ]
-        return self._run([_photo(picture)], settings)[0]
+        return self._run([as_photo(picture)], settings)[0]
 
     def confidence(self, picture: Picture) -> Image.Image:
         """How sure the network is of its colours, from 0 (black), a guess, to 255 (white).
@@ -239,9 +246,54 @@ class Colorizer:
           UserError: the picture cannot be read, or the model predicts chroma itself.
           TypeError, ValueError: the picture is no such thing.
         """
-        _refuse_forked()
-        with jax.default_device(self._device):
-            return Image.fromarray(confidence.of_photo(self._painter, _photo(picture).rgb))
+        return Image.fromarray(self.prepare(picture).confidence())
+
+    def likely(
+        self, picture: Picture, x: int, y: int, *, count: int = 8, rebalance: float | None = None
+    ) -> tuple[Guess, ...]:
+        """What colours the network thinks likely at one pixel, the likeliest first.
+
+        Any may be given back as a hint. They have the pixel's own lightness, or where that is near
+        black or white one at which colours can be told apart.
+
+        Args:
+          picture: as for `colorize`.
+          x, y: the pixel, of the upright picture.
+          count: most colours, >= 1; those of less than one part in a thousand are left out.
+          rebalance: as for `colorize`.
+
+        Returns:
+          (colour "#rrggbb", probability) each. All look different: what is nearly the same colour
+          counts as one.
+
+        Raises:
+          UserError: the picture cannot be read, the pixel is outside of it, a number is wrong, or
+            the model predicts chroma itself.
+          TypeError, ValueError: the picture is no such thing.
+        """
+        return self.prepare(picture).likely(x, y, count=count, rebalance=rebalance)
+
+    def prepare(self, picture: Picture) -> Prepared:
+        """A picture that may be coloured again and again while the network is run once.
+
+        As for a slider: `prepared = colorizer.prepare(photo)`, then `prepared.colorize(...)` with
+        any settings, `prepared.confidence()` and `prepared.likely(x, y)`.
+
+        Raises:
+          UserError: the picture cannot be read.
+          TypeError, ValueError: the picture is no such thing.
+        """
+        refuse_forked()
+        return Prepared(self._painter, self._device, as_photo(picture).rgb)
+
+    def between(self, check: Callable[[], None]) -> "Colorizer":
+        """The same, which calls `check` before all that its device computes, tile by tile.
+
+        What `check` raises ends the work: so a program gives up what nobody waits for any more.
+        """
+        other = copy.copy(self)
+        other._painter = checked(self._painter, check)
+        return other
 
     def colorize_many(
         self,
@@ -270,7 +322,7 @@ class Colorizer:
         """
         check_at_least("at_once", at_once, 1)
         check_choice("errors", errors, ERRORS)
-        chosen = _settings(**settings)
+        chosen = as_settings(**settings)
         if chosen.hints:
             raise UserError("hints are of one picture, want `colorize` for each that has some")
         check_settings(chosen, self._painter.network)
@@ -284,7 +336,7 @@ class Colorizer:
             fault = None
             for picture in some:
                 try:
-                    photos.append(_photo(picture))
+                    photos.append(as_photo(picture))
                 except (UserError, TypeError, ValueError) as error:
                     if errors == "raise" or not isinstance(error, UserError):
                         fault = error
@@ -304,8 +356,8 @@ class Colorizer:
         Results are uint8 [height, width, 3]. The arrays may differ in size; `settings` are those
         of `colorize`.
         """
-        chosen = _settings(**settings)
-        found = self._results([_array(a) for a in arrays], [chosen])
+        chosen = as_settings(**settings)
+        found = self._results([as_array(a) for a in arrays], [chosen])
         return [results[0] for results in found]
 
     def _run(
@@ -320,61 +372,7 @@ class Colorizer:
     def _results(
         self, arrays: Sequence[np.ndarray], settings: Sequence[Settings]
     ) -> list[list[np.ndarray]]:
-        _refuse_forked()
+        refuse_forked()
         with jax.default_device(self._device):
             found = dict(colorize(self._painter, arrays, settings))
         return [found[i] for i in range(len(arrays))]
-
-
-def _settings(*, hints: Iterable[Any] = (), **others: Any) -> Settings:
-    return Settings(**others, hints=as_hints(hints))
-
-
-def _refuse_forked() -> None:
-    """Raises UserError in a process that was forked after JAX was used, where JAX would hang."""
-    if not _at_home:
-        _at_home.append(os.getpid())
-    if _at_home[0] != os.getpid():
-        raise UserError(
-            "this process was forked after colorjax had coloured, which JAX does not survive; want "
-            "it spawned: multiprocessing.get_context('spawn')"
-        )
-
-
-def _photo(picture: Picture, bits: int = 8) -> photo.Photo:
-    if isinstance(picture, Image.Image):
-        return photo.from_image(picture)
-    if isinstance(picture, np.ndarray):
-        return photo.Photo(_array(picture))
-    if isinstance(picture, bytearray | memoryview):
-        return photo.read_photo(bytes(picture), bits=bits)
-    if isinstance(picture, str | os.PathLike | bytes):
-        return photo.read_photo(picture, bits=bits)
-    if not hasattr(picture, "read"):
-        raise TypeError(
-            f"picture is of type {type(picture).__name__}, want a path, the bytes of a file, an "
-            "open file, an array or an image of Pillow"
-        )
-    return _from_file(picture, bits)
-
-
-def _from_file(file: BinaryIO, bits: int) -> photo.Photo:
-    """The photo in an open file, from its beginning if it can go there."""
-    name = getattr(file, "name", None)
-    name = name if isinstance(name, str) else "picture"
-    # What was just written to a BytesIO is meant to be read, as Pillow does it.
-    if file.seekable():
-        file.seek(0)
-    data = file.read()
-    if not isinstance(data, bytes):
-        raise UserError(f"{name}: is open for reading text, want it opened in mode 'rb'")
-    return photo.read_photo(data, name=name, bits=bits)
-
-
-def _array(array: np.ndarray) -> np.ndarray:
-    if array.ndim == 3 and array.shape[2] == 1:
-        array = array[..., 0]
-    if array.ndim == 2:
-        array = np.repeat(array[..., None], 3, axis=-1)
-    image_io.check_rgb_u8(array)
-    return array

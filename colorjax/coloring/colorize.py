@@ -60,9 +60,27 @@ class Painter(NamedTuple):
     # Scores, temperature, rebalance, saturation, seed, method, edges -> fits [b, h, w, 6]
     decode: Program
     confidence: Program | None  # Scores -> [b, h, w] in [0, 1]; None where there are no scores
+    # Scores of one picture, row, column, lightness, rebalance -> functions.Likely; None as above
+    likely: Program | None
     # Fits of one picture, tile of 8 or 16 bits, where its rows and columns lie on them -> the tile
     # in colour, of as many bits.
     color_tile: Program
+
+
+class Seen(NamedTuple):
+    """What the network has seen of a photo, and says of it: its colourings follow from this.
+
+    Attributes:
+      box: what of the photo was looked at.
+      small: uint8 [h, w, 3], as the network had it.
+      scores: of the batch that the photo was in.
+      place: the photo's in that batch.
+    """
+
+    box: borders.Box
+    small: np.ndarray
+    scores: Scores
+    place: int
 
 
 def open_painter(
@@ -111,6 +129,9 @@ def open_painter(
         confidence=Program(partial(functions.confidence, config, statistics), device, facts=facts)
         if config.objective == "classification"
         else None,
+        likely=Program(partial(functions.likely, config, statistics), device, facts=facts)
+        if config.objective == "classification"
+        else None,
         color_tile=Program(functions.color_tile, device),
     )
 
@@ -138,6 +159,14 @@ def colorize(
     Raises:
       UserError: a setting is wrong, a hint is outside of a photo, or a photo has no pixels.
     """
+    for i, _, results in colorings(painter, photos, settings):
+        yield i, results
+
+
+def colorings(
+    painter: Painter, photos: Sequence[np.ndarray], settings: Sequence[Settings]
+) -> Iterator[tuple[int, Seen, list[np.ndarray]]]:
+    """As `colorize`, which it is; between index and results stands what the network has seen."""
     for one in settings:
         check_settings(one, painter.network)
     groups: dict[tuple[int, int], list[int]] = {}
@@ -155,13 +184,42 @@ def colorize(
                 for one in settings
             ]
             for place, i in enumerate(chosen):
+                seen = Seen(boxes[i], small[place], scores, place)
                 fits = (
-                    _hinted(painter, scores, place, small[place], photos[i], boxes[i], one)
-                    if fit is None
-                    else fit[place]
+                    hinted(painter, seen, photos[i], one) if fit is None else fit[place]
                     for fit, one in zip(plain, settings, strict=True)
                 )
-                yield i, [framed(painter, fit, photos[i], boxes[i]) for fit in fits]
+                yield i, seen, [framed(painter, fit, photos[i], boxes[i]) for fit in fits]
+
+
+def look_at(painter: Painter, photo: np.ndarray, box: borders.Box | None = None) -> Seen:
+    """Runs the network on one photo: on the box, that within its borders unless given.
+
+    Raises:
+      UserError: the photo has no pixels.
+    """
+    box = borders.without_borders(check_pixels(photo)) if box is None else box
+    small = resized(photo[box.inside], network_shape(*box.size, painter.size))
+    return Seen(box, small, painter.score(painter.network.variables, small[None]), 0)
+
+
+def coloured(painter: Painter, seen: Seen, photo: np.ndarray, settings: Settings) -> np.ndarray:
+    """Colours a photo from what the network has seen of it already: as `colorize` does.
+
+    Settings are right, and their hints within the box that was seen.
+    """
+    if settings.hints:
+        fits = hinted(painter, seen, photo, settings)
+    else:
+        fits = np.asarray(_decoded(painter, seen.scores, settings))[seen.place]
+    return framed(painter, fits, photo, seen.box)
+
+
+def scores_of(seen: Seen) -> Scores:
+    """The scores of the one photo, as of a batch of one."""
+    if len(seen.scores.outputs) == 1:
+        return seen.scores
+    return jax.tree.map(lambda x: x[seen.place, None], seen.scores)
 
 
 def _box(photo: np.ndarray, settings: Sequence[Settings]) -> borders.Box:
@@ -281,24 +339,14 @@ def _decoded(painter: Painter, scores: Scores, settings: Settings) -> jax.Array:
     return painter.decode(scores, *numbers, **names)
 
 
-def _hinted(
-    painter: Painter,
-    scores: Scores,
-    place: int,
-    small: np.ndarray,
-    rgb: np.ndarray,
-    box: borders.Box,
-    settings: Settings,
-) -> jax.Array:
-    """As `_decoded` of the one photo at `place`, with hints."""
+def hinted(painter: Painter, seen: Seen, rgb: np.ndarray, settings: Settings) -> jax.Array:
+    """As `_decoded` of one photo, with hints."""
     # Twice the outputs' size shows the edges of small things, and is solved in an instant.
-    (height, width), most = scores.outputs.shape[1:3], small.shape
+    (height, width), most = seen.scores.outputs.shape[1:3], seen.small.shape
     sides = min(2 * height, most[0]), min(2 * width, most[1])
-    map = hints.on_grid(settings.hints, rgb, box, sides)
+    map = hints.on_grid(settings.hints, rgb, seen.box, sides)
     numbers, names = _arguments(painter, settings)
-    return painter.hint(
-        jax.tree.map(lambda x: x[place, None], scores), small, map, *numbers, **names
-    )
+    return painter.hint(scores_of(seen), seen.small, map, *numbers, **names)
 
 
 def _arguments(painter: Painter, settings: Settings) -> tuple[tuple, dict[str, str]]:

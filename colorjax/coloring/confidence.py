@@ -5,8 +5,7 @@ import os
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from colorjax.coloring import borders
-from colorjax.coloring.colorize import Painter, check_pixels, network_shape, resized
+from colorjax.coloring.colorize import Painter, Seen, look_at
 from colorjax.errors import UserError
 from colorjax.pictures import image_io, mark
 from colorjax.weights.programs import Program
@@ -23,27 +22,34 @@ def check_confidence(painter: Painter) -> Program:
 
 
 def of_photo(painter: Painter, rgb: np.ndarray) -> np.ndarray:
+    """`of_seen`, where the network has not seen the photo yet.
+
+    Raises:
+      UserError: the network predicts chroma itself, or the photo has no pixels.
+    """
+    check_confidence(painter)
+    return of_seen(painter, look_at(painter, rgb), rgb)
+
+
+def of_seen(painter: Painter, seen: Seen, rgb: np.ndarray) -> np.ndarray:
     """How sure the network is of the colours of a photo: 0 is a guess, 255 all probability in one.
 
     Args:
       painter: from `colorize.open_painter`.
-      rgb: uint8 or uint16 [height, width, 3] sRGB.
+      seen: what its network has seen of the photo.
+      rgb: uint8 or uint16 [height, width, 3] sRGB, the photo.
 
     Returns:
       uint8 [height, width]. Borders, which stay gray, are 255.
 
     Raises:
-      UserError: the network predicts chroma itself, or the photo has no pixels.
+      UserError: the network predicts chroma itself.
     """
-    program = check_confidence(painter)
-    box = borders.without_borders(check_pixels(rgb))
-    small = resized(rgb[box.inside], network_shape(*box.size, painter.size))
-    scores = painter.score(painter.network.variables, small[None])
-    (found,) = np.asarray(program(scores))
-    height, width = box.size
+    found = np.asarray(check_confidence(painter)(seen.scores))[seen.place]
+    height, width = seen.box.size
     steps = Image.fromarray(np.round(255 * found).astype(np.uint8))
     result = np.full(rgb.shape[:2], 255, np.uint8)
-    result[box.inside] = np.asarray(steps.resize((width, height), Image.Resampling.BILINEAR))
+    result[seen.box.inside] = np.asarray(steps.resize((width, height), Image.Resampling.BILINEAR))
     return result
 
 

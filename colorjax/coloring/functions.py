@@ -26,6 +26,14 @@ class Scores(NamedTuple):
     space_lightness: jax.Array  # [b, h, w, 1], the same in the network's own space
 
 
+class Likely(NamedTuple):
+    """All colours that the network may give a place."""
+
+    shares: jax.Array  # [n], probabilities, which add up to 1
+    luv: jax.Array  # [n, 3], CIELUV at one lightness, within the gamut
+    rgb: jax.Array  # uint8 [n, 3], the same in sRGB
+
+
 def score(config: Config, variables, rgb_u8) -> Scores:
     # Loads flax, where nothing is traced in vain.
     from colorjax.models.build import build_model, predict
@@ -43,6 +51,29 @@ def confidence(config: Config, statistics: Statistics, scores: Scores) -> jax.Ar
     confidence = build_task(config, statistics).confidence
     assert confidence is not None  # of a network without scores there is no such program
     return confidence(scores.outputs)
+
+
+def likely(
+    config: Config,
+    statistics: Statistics,
+    scores: Scores,
+    row: jax.Array,
+    column: jax.Array,
+    lightness: jax.Array,
+    rebalance: jax.Array,
+) -> Likely:
+    """What the network thinks possible at a pixel of the outputs of one picture."""
+    from colorjax.models.build import build_task  # as in `score`
+
+    task = build_task(config, statistics)
+    assert task.likely is not None  # as in `confidence`
+    shares, chroma = task.likely(scores.outputs[0, row, column], rebalance)
+    if config.space != "luv":
+        own = jnp.broadcast_to(scores.space_lightness[0, row, column], (len(chroma), 1))
+        chroma = color.rgb_to_luv(task.colors(own, chroma))[..., 1:]
+    luv = jnp.concatenate([jnp.broadcast_to(lightness, (len(chroma), 1)), chroma], axis=-1)
+    luv = color.fit_chroma(luv)
+    return Likely(shares, luv, color.to_u8(color.luv_to_rgb(luv)))
 
 
 def decode(

@@ -1,5 +1,7 @@
-"""How large the network's input may be, by the memory that there is."""
+"""The memory that there is: how large the network's input may be, and giving memory back."""
 
+import ctypes
+import functools
 import os
 from pathlib import Path
 
@@ -28,6 +30,21 @@ def available() -> int | None:
     """Bytes that the process may still take; None where the system does not say."""
     known = [n for n in (_of_machine(), _of_group()) if n is not None]
     return min(known) if known else None
+
+
+def give_back() -> None:
+    """Returns to the system what was freed, which the C library of Linux keeps for the process."""
+    trim = getattr(_libc(), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+@functools.cache
+def _libc() -> ctypes.CDLL | None:
+    try:
+        return ctypes.CDLL(None)
+    except (OSError, TypeError):  # Windows
+        return None
 
 
 def _of_machine() -> int | None:

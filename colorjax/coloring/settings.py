@@ -1,8 +1,9 @@
 """How a photo is coloured, and what a network has to say about it."""
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
-from colorjax.coloring.hints import MOST, Hint
+from colorjax.coloring.hints import MOST, Hint, as_hints
 from colorjax.errors import UserError, check_at_least, check_choice, check_share
 from colorjax.ops.decoding import METHODS
 from colorjax.settings import Decoding, check_seed
@@ -35,6 +36,11 @@ class Settings(NamedTuple):
     seed: int = 0
     edges: str = "guided"
     hints: tuple[Hint, ...] = ()
+
+
+def as_settings(*, hints: Iterable[Any] = (), **others: Any) -> Settings:
+    """Settings by their names; raises UserError for what is no hint."""
+    return Settings(**others, hints=as_hints(hints))
 
 
 def own_decoding(network: Network) -> Decoding | None:

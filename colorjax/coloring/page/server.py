@@ -14,10 +14,10 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from colorjax.coloring.api import Colorizer
 from colorjax.coloring.page import layout
-from colorjax.coloring.page.events import Events
+from colorjax.coloring.page.events import Events, board
 from colorjax.coloring.page.guard import Guard
-from colorjax.coloring.page.limits import open_lanes
-from colorjax.coloring.page.view import HOURS, View, paint, write_examples
+from colorjax.coloring.page.limits import go_on, open_lanes
+from colorjax.coloring.page.view import HOURS, View, open_studio, paint, write_examples
 from colorjax.coloring.page.wiring import wire
 from colorjax.coloring.settings import Settings
 from colorjax.errors import UserError
@@ -25,6 +25,8 @@ from colorjax.errors import UserError
 MAX_UPLOAD_BYTES = 200 * 2**20  # of a file
 UPLOADED_AT_ONCE = 5  # so many times that, of all files of one upload
 WAITING = 100  # visitors in the queue, more are told to come back
+# Seconds between gradio's looks for work, and for news of work, of which the page has none.
+IDLE = 0.02, 1.0
 LOOPBACK = ("127.0.0.1", "localhost")
 
 # In place of gradio's own words.
@@ -46,7 +48,8 @@ def build_page(colorizer: Colorizer, folder: Path) -> gr.Blocks:
     examples = write_examples(folder)
     decode = colorizer.decode
     view = View(examples[0], Settings(decode))
-    pictures, words = paint(colorizer, folder, view)
+    studio = open_studio(colorizer.between(go_on), folder)
+    pictures, words = paint(studio, view)
     with gr.Blocks(
         title="colorjax", analytics_enabled=False, delete_cache=(600, HOURS * 3600)
     ) as blocks:
@@ -59,14 +62,22 @@ def build_page(colorizer: Colorizer, folder: Path) -> gr.Blocks:
                 controls, reset = layout.controls(colorizer)
             with gr.Column(scale=7, min_width=320):
                 result = layout.result(pictures, words)
+                hinting = layout.hinting(board(studio, view))
                 samples = layout.samples(visible=decode is not None)
                 gr.Markdown(layout.ABOUT, elem_id="about")
         blocks.load(None, None, None, js=layout.script(examples))
-        states = gr.State(view), gr.State([]), gr.State(None), gr.State(None)
-        page = layout.Page(*(*states, *chooser, *result, dataset, controls, reset, *samples))
-        wire(Events(page, colorizer, folder, examples, open_lanes()))
+        states = gr.State(view), gr.State([]), gr.State(None), gr.State(None), gr.State({})
+        page = layout.Page(
+            *(*states, *chooser, *result, *hinting, dataset, controls, reset, *samples)
+        )
+        events = Events(page, studio, examples, open_lanes())
+        wire(events)
+        blocks.unload(events.leave)
     # Nobody goes around the queue.
-    return blocks.queue(max_size=WAITING, default_concurrency_limit=1, api_open=False)
+    blocks.queue(max_size=WAITING, default_concurrency_limit=1, api_open=False)
+    # It looks for work a thousand times a second, and for news of it a hundred times.
+    blocks._queue.sleep_when_free, blocks._queue.progress_update_sleep_when_free = IDLE
+    return blocks
 
 
 @contextlib.contextmanager

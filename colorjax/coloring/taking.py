@@ -1,0 +1,58 @@
+"""What a program may give as a picture, and the photo that it is."""
+
+import os
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from colorjax.errors import UserError
+from colorjax.pictures import image_io, photo
+
+Picture = str | os.PathLike | bytes | bytearray | memoryview | BinaryIO | Image.Image | np.ndarray
+
+
+def as_photo(picture: Picture, bits: int = 8) -> photo.Photo:
+    """A picture as a photo of up to so many bits.
+
+    Raises:
+      UserError: it cannot be read.
+      TypeError, ValueError: it is no picture.
+    """
+    if isinstance(picture, Image.Image):
+        return photo.from_image(picture)
+    if isinstance(picture, np.ndarray):
+        return photo.Photo(as_array(picture))
+    if isinstance(picture, bytearray | memoryview):
+        return photo.read_photo(bytes(picture), bits=bits)
+    if isinstance(picture, str | os.PathLike | bytes):
+        return photo.read_photo(picture, bits=bits)
+    if not hasattr(picture, "read"):
+        raise TypeError(
+            f"picture is of type {type(picture).__name__}, want a path, the bytes of a file, an "
+            "open file, an array or an image of Pillow"
+        )
+    return _from_file(picture, bits)
+
+
+def _from_file(file: BinaryIO, bits: int) -> photo.Photo:
+    """The photo in an open file, from its beginning if it can go there."""
+    name = getattr(file, "name", None)
+    name = name if isinstance(name, str) else "picture"
+    # What was just written to a BytesIO is meant to be read, as Pillow does it.
+    if file.seekable():
+        file.seek(0)
+    data = file.read()
+    if not isinstance(data, bytes):
+        raise UserError(f"{name}: is open for reading text, want it opened in mode 'rb'")
+    return photo.read_photo(data, name=name, bits=bits)
+
+
+def as_array(array: np.ndarray) -> np.ndarray:
+    """uint8 [height, width] or [height, width, 1 or 3] as [height, width, 3]; raises ValueError."""
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    if array.ndim == 2:
+        array = np.repeat(array[..., None], 3, axis=-1)
+    image_io.check_rgb_u8(array)
+    return array
