@@ -67,7 +67,6 @@
     hints.push({ x, y, colour: null });
     chosen = -1;
     choose(hints.length - 1);
-    find("#spot").scrollIntoView({ behavior: "smooth", block: "nearest" });
   };
 
   const colour = (value) =>
@@ -207,7 +206,9 @@
     );
     find("#hint-list").replaceChildren(...list);
     find("#hint-list").hidden = !list.length;
-    const words = full
+    const words = hints[chosen]
+      ? "Which colour was this spot? What belongs to it follows."
+      : full
       ? `That is all the photo can have: ${photo.most} colours.`
       : list.length
         ? "Drag a dot to move it, click it to change it, or click another spot."
@@ -309,6 +310,7 @@
     if (answer?.asked === asked && swatches === null && chosen >= 0) {
       swatches = answer.swatches;
       drawSpot();
+      find("#spot").scrollIntoView({ behavior: "smooth", block: "nearest" });
     }
   };
 
@@ -318,6 +320,9 @@
       deeds[event.target.closest("[data-do]")?.dataset.do]?.();
     });
     find("#any").addEventListener("change", (event) => colour(event.target.value));
+    find("#any").addEventListener("input", (event) => {
+      layer().querySelector(`[data-index="${chosen}"]`).style.background = event.target.value;
+    });
     find("#doubt-shown").addEventListener("change", drawDoubt);
     document.addEventListener("keydown", keyed);
     const observer = new MutationObserver(told);

@@ -47,7 +47,6 @@ belongs">Add a dot</button>
 <button type="button" data-do="clear">Clear</button>
 </div>
 </div>
-<div id="hint-list" role="group" aria-label="Your colours" hidden></div>
 <div id="spot" hidden>
 <span id="spot-words"></span>
 <div id="swatches" role="group" aria-label="What the network thinks likely"></div>
@@ -55,10 +54,11 @@ belongs">Add a dot</button>
 <button type="button" data-do="remove">Remove</button>
 <button type="button" data-do="done">Done</button>
 </div>
+<div id="hint-list" role="group" aria-label="Your colours" hidden></div>
 <label class="doubt-choice"><input id="doubt-shown" type="checkbox">
 Show where the network guesses</label>
-<p id="doubt-words" hidden>Where the photo is hatched, the network wavers between colours: the
-denser, the less it knows, and the more a colour of yours helps.</p>
+<p id="doubt-words" hidden>Where the photo is hatched, the network does not know the colour: the
+stronger, the more it guesses, and the more a colour of yours helps.</p>
 </section>
 """
 
@@ -75,14 +75,14 @@ class Page(NamedTuple):
     message: gr.HTML
     queue: gr.Gallery
     slider: gr.ImageSlider
-    caption: gr.HTML
-    format: gr.Radio
-    download: gr.Button
-    file: gr.DownloadButton
     board: gr.HTML  # what the script is told of a photo
     likely: gr.HTML  # and of a spot of it
     hints_sent: gr.Textbox  # what it asks for
     spot_sent: gr.Textbox
+    caption: gr.HTML
+    format: gr.Radio
+    download: gr.Button
+    file: gr.DownloadButton
     examples: gr.Dataset
     controls: tuple  # in the order of `Settings`
     reset: gr.Button
@@ -100,18 +100,19 @@ def script(examples: list[str]) -> str:
     return f"() => {{ ({page})({names}); ({hints})(); }}"
 
 
-def result(
-    pictures: tuple[str, str], words: str
-) -> tuple[gr.ImageSlider, gr.HTML, gr.Radio, gr.Button, gr.DownloadButton]:
-    slider = gr.ImageSlider(
+def slider(pictures: tuple[str, str]) -> gr.ImageSlider:
+    return gr.ImageSlider(
         pictures,
         label="Before and after",
         show_label=False,
         interactive=False,
-        max_height=640,
+        max_height=560,
         buttons=["fullscreen"],
         elem_id="result",
     )
+
+
+def below(words: str) -> tuple[gr.HTML, gr.Radio, gr.Button, gr.DownloadButton]:
     with gr.Row(elem_id="below"):
         caption = gr.HTML(words, padding=False, elem_id="caption")
         kind = gr.Radio(
@@ -124,7 +125,7 @@ def result(
             elem_id="format",
         )
         download = gr.Button(SAVE, variant="primary", elem_id="download")
-    return slider, caption, kind, download, gr.DownloadButton(visible=False)
+    return caption, kind, download, gr.DownloadButton(visible=False)
 
 
 def hinting(told: str) -> tuple[gr.HTML, gr.HTML, gr.Textbox, gr.Textbox]:

@@ -61,14 +61,15 @@ def build_page(colorizer: Colorizer, folder: Path) -> gr.Blocks:
                 dataset = layout.examples(examples)
                 controls, reset = layout.controls(colorizer)
             with gr.Column(scale=7, min_width=320):
-                result = layout.result(pictures, words)
+                slider = layout.slider(pictures)
                 hinting = layout.hinting(board(studio, view))
+                below = layout.below(words)
                 samples = layout.samples(visible=decode is not None)
                 gr.Markdown(layout.ABOUT, elem_id="about")
         blocks.load(None, None, None, js=layout.script(examples))
         states = gr.State(view), gr.State([]), gr.State(None), gr.State(None), gr.State({})
         page = layout.Page(
-            *(*states, *chooser, *result, *hinting, dataset, controls, reset, *samples)
+            *(*states, *chooser, slider, *hinting, *below, dataset, controls, reset, *samples)
         )
         events = Events(page, studio, examples, open_lanes())
         wire(events)

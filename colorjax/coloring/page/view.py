@@ -28,7 +28,7 @@ PREVIEW, SAMPLE, THUMB = 1600, 640, 240  # most pixels of a side of what the pag
 PHOTOS_KEPT, BYTES_KEPT = 4, 200_000_000  # of one visitor; of all together
 SWATCHES = 8
 # The shares of doubt between which its picture goes from clear to opaque, and its longer side.
-DOUBT, DOUBT_SIDE = (0.2, 0.7), 96
+DOUBT, DOUBT_SIDE = (0.4, 0.8), 96
 HOURS = 6  # that a file is kept
 FORMATS = {"PNG": ".png", "JPEG": ".jpg"}
 FIRST_EXAMPLE = "mountain_lake"
