@@ -56,6 +56,7 @@ def tab(request, server, tmp_path):
             viewport={"width": request.param, "height": 844},
         )
         tab = browser.new_page()
+        tab.set_default_timeout(90_000)  # programs are compiled meanwhile
         tab.on("request", lambda one: asked.append(one.url))
         tab.on("pageerror", lambda error: wrong.append(str(error)))
         tab.goto(server.local_url)

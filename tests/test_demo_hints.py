@@ -216,7 +216,7 @@ def test_who_leaves_leaves_no_photo_behind(colorizer, tmp_path):
 
 
 def test_an_idle_page_looks_for_work_at_leisure(server):
-    assert server._queue.sleep_when_free >= 0.02
+    assert server._queue.sleep_when_free >= 0.05
     assert server._queue.progress_update_sleep_when_free >= 0.5
 
 

@@ -112,6 +112,14 @@ def test_what_no_spot_can_be_asked_is_one_sentence(colorizer, place, options, sa
         colorizer.likely(photo(), *place, **options)
 
 
+def test_likely_colours_of_another_space_are_colours_too(tmp_path):
+    colorizer = Colorizer(save_run(tmp_path, tiny_network(space="hsv")))
+    rgb = np.full((64, 96, 3), 128, np.uint8)
+    found = colorizer.likely(rgb, 40, 30)
+    lightness = float(color.rgb_u8_to_luv(rgb[0, 0])[0])
+    assert len(found) > 3 and all(abs(luv_of(one)[0] - lightness) < 1.0 for one in found)
+
+
 def test_a_model_without_scores_has_no_likely_colours(tmp_path):
     colorizer = Colorizer(save_run(tmp_path, tiny_network(objective="regression")))
     with pytest.raises(UserError, match="predicts chroma itself"):

@@ -60,7 +60,7 @@ class Painter(NamedTuple):
     # Scores, temperature, rebalance, saturation, seed, method, edges -> fits [b, h, w, 6]
     decode: Program
     confidence: Program | None  # Scores -> [b, h, w] in [0, 1]; None where there are no scores
-    # Scores of one picture, row, column, lightness, rebalance -> functions.Likely; None as above
+    # A pixel's outputs and own lightness, L*, rebalance -> functions.Likely; None as above
     likely: Program | None
     # Fits of one picture, tile of 8 or 16 bits, where its rows and columns lie on them -> the tile
     # in colour, of as many bits.

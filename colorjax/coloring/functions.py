@@ -56,20 +56,22 @@ def confidence(config: Config, statistics: Statistics, scores: Scores) -> jax.Ar
 def likely(
     config: Config,
     statistics: Statistics,
-    scores: Scores,
-    row: jax.Array,
-    column: jax.Array,
+    outputs: jax.Array,
+    own: jax.Array,
     lightness: jax.Array,
     rebalance: jax.Array,
 ) -> Likely:
-    """What the network thinks possible at a pixel of the outputs of one picture."""
+    """What the network thinks possible at a pixel, at a lightness L*.
+
+    Of the pixel are given the outputs [G, Q], and the lightness [1] in the network's own space.
+    """
     from colorjax.models.build import build_task  # as in `score`
 
     task = build_task(config, statistics)
     assert task.likely is not None  # as in `confidence`
-    shares, chroma = task.likely(scores.outputs[0, row, column], rebalance)
+    shares, chroma = task.likely(outputs, rebalance)
     if config.space != "luv":
-        own = jnp.broadcast_to(scores.space_lightness[0, row, column], (len(chroma), 1))
+        own = jnp.broadcast_to(own, (len(chroma), 1))
         chroma = color.rgb_to_luv(task.colors(own, chroma))[..., 1:]
     luv = jnp.concatenate([jnp.broadcast_to(lightness, (len(chroma), 1)), chroma], axis=-1)
     luv = color.fit_chroma(luv)

@@ -27,22 +27,22 @@ ABOUT = f"""
 ### What to expect
 **The colours are guesses.** A gray photo does not tell which colour a dress or a car had. The
 network paints what was common in the photographs that it has learnt from: skies, grass and skin
-often come out well, clothes and walls may have had any colour. It knows nothing of history.
+often come out well, clothes and walls may have had any colour. It knows nothing of history. Where
+you know better, click on the photo and say so.
 
 **Nothing else is changed.** Every pixel keeps the brightness that it has in your photo: no detail
 is added, and none is lost. The download has the size and the camera data of your photo; a PNG keeps
 its transparency too, a JPEG is the smaller file.
 
-**Your photo stays on the machine that runs this page.** It is deleted after {HOURS} hours, or when
-the program ends.
+**Your photo stays on the machine that runs this page**, where no other visitor can see it. It is
+deleted after {HOURS} hours, or when the program ends.
 """
 HINTING = """
 <section id="hinting" aria-label="Your own colours">
 <div class="line">
 <p id="hint-words" role="status"></p>
 <div class="tools">
-<button type="button" data-do="add" title="A new dot in the middle of the photo, to move where it
-belongs">Add a dot</button>
+<button type="button" data-do="add" title="In the middle, to be moved">Add a dot</button>
 <button type="button" data-do="undo">Undo</button>
 <button type="button" data-do="clear">Clear</button>
 </div>

@@ -26,7 +26,7 @@ MAX_UPLOAD_BYTES = 200 * 2**20  # of a file
 UPLOADED_AT_ONCE = 5  # so many times that, of all files of one upload
 WAITING = 100  # visitors in the queue, more are told to come back
 # Seconds between gradio's looks for work, and for news of work, of which the page has none.
-IDLE = 0.02, 1.0
+IDLE = 0.05, 1.0
 LOOPBACK = ("127.0.0.1", "localhost")
 
 # In place of gradio's own words.
