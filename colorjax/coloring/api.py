@@ -277,7 +277,7 @@ class Colorizer:
         """A picture that may be coloured again and again while the network is run once.
 
         As for a slider: `prepared = colorizer.prepare(photo)`, then `prepared.colorize(...)` with
-        any settings, `prepared.confidence()` and `prepared.likely(x, y)`.
+        any settings, `prepared.confidence()` and `prepared.likely(x, y)`. An array is not copied.
 
         Raises:
           UserError: the picture cannot be read.

@@ -29,7 +29,8 @@ class Job:
     """
 
     def __init__(self, lane: "Lane", owner: str):
-        self.owner, self.done = owner, Future()
+        self.owner = owner
+        self.done: Future[Any] = Future()
         self._lane, self._held, self._lock = lane, lane.slots, threading.Lock()
         self._given_up = threading.Event()
 
