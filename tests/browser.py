@@ -54,6 +54,7 @@ def tab(request, server, tmp_path):
             executable_path=chromium(),
             args=FLAGS,
             viewport={"width": request.param, "height": 844},
+            has_touch=request.param < 720,
         )
         tab = browser.new_page()
         tab.set_default_timeout(90_000)  # programs are compiled meanwhile

@@ -22,8 +22,11 @@ def place(tab, x, y) -> tuple[float, float]:
 
 
 def click(tab, x, y) -> None:
-    """Clicks on the photo, and waits for the network's colours for that spot."""
-    tab.mouse.click(*place(tab, x, y))
+    """Clicks on the photo, or taps on it, and waits for the network's colours for that spot."""
+    if tab.viewport_size["width"] < 720:
+        tab.touchscreen.tap(*place(tab, x, y))
+    else:
+        tab.mouse.click(*place(tab, x, y))
     tab.wait_for_selector("#swatches[aria-busy=false] button")
 
 

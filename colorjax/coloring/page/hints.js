@@ -115,7 +115,8 @@
       found.innerHTML = '<div class="doubt" hidden></div>';
       result.append(found);
       result.addEventListener("pointerdown", pressed);
-      result.addEventListener("click", clicked);
+      // A finger's click never comes, as gradio takes it for a pinch.
+      result.addEventListener("pointerup", released);
       const move = new MutationObserver(place);
       const image = result.querySelector("img");
       move.observe(image, { attributes: true, attributeFilter: ["style"] });
@@ -245,8 +246,9 @@
 
   const pressed = (event) => {
     const dot = event.target.closest?.(".dot");
-    down = { x: event.clientX, y: event.clientY, moved: false };
-    if (!dot) return;
+    // A second finger enlarges the photo.
+    down = event.isPrimary ? { x: event.clientX, y: event.clientY, moved: false } : null;
+    if (!dot || !down) return;
     event.preventDefault();
     const index = Number(dot.dataset.index);
     dot.focus({ preventScroll: true });
@@ -264,9 +266,10 @@
     dot.onpointercancel = () => draw();
   };
 
-  const clicked = (event) => {
+  const released = (event) => {
     if (event.target.closest("button, a, .dot, [data-testid=slider]")) return;
-    if (!down || Math.hypot(event.clientX - down.x, event.clientY - down.y) > STILL) return;
+    if (!down || !event.isPrimary || event.button) return;
+    if (Math.hypot(event.clientX - down.x, event.clientY - down.y) > STILL) return;
     const [x, y] = spotAt(event);
     if (x === bounded(x, photo.width) && y === bounded(y, photo.height)) add(x, y);
   };
