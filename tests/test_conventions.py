@@ -71,6 +71,7 @@ FLOATS = {
     "decoding.decode": [LOGITS, VALUES, SPACES["hsv"]],
     "decoding.unbalance": [LOGITS, low(2, 50), 0.5],
     "decoding.confidence": [LOGITS],
+    "decoding.distribution": [LOGITS, VALUES],
     "decoding.expectation": [LOGITS, VALUES, SPACES["hsv"]],
     **{f"metrics.{name}": [RGB] for name in ONE_IMAGE.split()},
     **{f"metrics.{name}": [RGB, RGB] for name in TWO_IMAGES.split()},

@@ -37,6 +37,7 @@ from pages import (
 )
 
 from colorjax import cli
+from colorjax.coloring import tint
 from colorjax.coloring.api import Colorizer
 from colorjax.coloring.page import events
 from colorjax.coloring.page import server as page_server
@@ -55,66 +56,75 @@ def folder(tmp_path):
     return tmp_path / "page"
 
 
+@pytest.fixture
+def studio(colorizer, folder):
+    return page_view.open_studio(colorizer, folder)
+
+
 # --- from a view to pictures ---
 
 
-def test_large_photos_are_shown_small_and_downloaded_in_full(colorizer, folder, tmp_path):
+def test_large_photos_are_shown_small_and_downloaded_in_full(studio, tmp_path):
     photo = picture(900, 2400)
     view = page_view.View(write(tmp_path / "a.png", photo), Settings("argmax"))
-    (before, after), _ = page_view.paint(colorizer, folder, view)
+    (before, after), _ = page_view.paint(studio, view)
     assert rgb_of(before).shape == rgb_of(after).shape == (600, 1600, 3)
-    full = rgb_of(page_view.full_size(colorizer, folder, view)[0])
+    full = rgb_of(page_view.full_size(studio, view)[0])
     assert full.shape == photo.shape
     assert np.abs(gray_steps(full) - gray_steps(photo)).max() <= 1.0
     assert spread(rgb_of(before)) < 1.0 < 5.0 < spread(rgb_of(after))
 
 
-def test_the_download_is_what_the_page_shows_and_keeps_name_alpha_and_metadata(
-    colorizer, folder, tmp_path
-):
+def test_the_download_is_what_the_page_shows_and_keeps_name_alpha_and_metadata(studio, tmp_path):
     alpha = np.tile(np.linspace(0, 255, 90, dtype=np.uint8), (70, 1))
     exif = Image.Exif()
     exif[315] = "somebody"
     path = write(tmp_path / "old house.png", np.dstack([picture(), alpha]), exif=exif, dpi=(72, 72))
     view = page_view.View(path, Settings("sample", 0.5, seed=3))
-    target = Path(page_view.full_size(colorizer, folder, view)[0])
+    target = Path(page_view.full_size(studio, view)[0])
     assert target.name == "old house_color.png"
     result = Image.open(target)
     assert result.getexif()[315] == "somebody" and round(result.info["dpi"][0]) == 72
     np.testing.assert_array_equal(np.asarray(result)[..., 3], alpha)
-    (_, after), _ = page_view.paint(colorizer, folder, view)
+    (_, after), _ = page_view.paint(studio, view)
     seen = page_view.on_white(np.asarray(result)[..., :3], alpha)
     assert np.abs(seen.astype(int) - rgb_of(after)).mean() < 3.0
 
 
-def test_samples_are_the_views_of_the_next_seeds(colorizer, folder, tmp_path):
+def test_samples_are_the_views_of_the_next_seeds(studio, tmp_path):
     view = page_view.View(write(tmp_path / "a.png", picture()), Settings("argmax", 0.8, seed=5))
-    found = page_view.draw_samples(colorizer, folder, view, 3)
+    found = page_view.draw_samples(studio, view, 3)
     assert [words for _, words in found] == ["Draw 5", "Draw 6", "Draw 7"]
     third = view._replace(settings=view.settings._replace(decode="sample", seed=7))
-    (_, after), _ = page_view.paint(colorizer, folder, third)
+    (_, after), _ = page_view.paint(studio, third)
     np.testing.assert_array_equal(rgb_of(found[2][0]), rgb_of(after))
     assert np.abs(rgb_of(found[0][0]).astype(int) - rgb_of(after)).mean() > 0.5
 
 
-def test_what_is_to_be_known_about_a_photo_is_said_and_its_name_is_no_markup(
-    colorizer, folder, tmp_path
-):
+def test_what_is_to_be_known_about_a_photo_is_said_and_its_name_is_no_markup(studio, tmp_path):
     colours = np.full((40, 50, 3), (200, 90, 30), np.uint8)
+    colours[:20] = (30, 90, 200)
     view = page_view.View(write(tmp_path / "<i>a.png", colours), Settings())
-    _, words = page_view.paint(colorizer, folder, view)
+    _, words = page_view.paint(studio, view)
     assert "&lt;i&gt;a.png</b>" in words and "50 &times; 40" in words
     assert "This photo has colours of its own, which the network does not get to see." in words
     whole = tmp_path / "b.jpg"
     write(whole, picture(200, 200), quality=95)
     whole.write_bytes(whole.read_bytes()[:9000])
-    _, words = page_view.paint(colorizer, folder, page_view.View(str(whole), Settings()))
+    _, words = page_view.paint(studio, page_view.View(str(whole), Settings()))
     assert "This photo is cut short:" in words and "own" not in words
 
 
-def test_a_photo_that_was_cleaned_up_is_asked_for_again(colorizer, folder):
+def test_a_sepia_photo_has_no_colours_of_its_own_as_for_the_command(studio, tmp_path):
+    toned = picture() * np.array([1.0, 0.8, 0.55])
+    view = page_view.View(write(tmp_path / "a.png", toned.astype(np.uint8)), Settings())
+    assert "of its own" not in page_view.paint(studio, view)[1]
+    assert not tint.has_colours(toned.astype(np.uint8))
+
+
+def test_a_photo_that_was_cleaned_up_is_asked_for_again(studio):
     with pytest.raises(UserError, match="^a.jpg: is deleted by now, 6 hours on: please choose it"):
-        page_view.paint(colorizer, folder, page_view.View("/nowhere/a.jpg", Settings()))
+        page_view.paint(studio, page_view.View("/nowhere/a.jpg", Settings()))
 
 
 def test_the_examples_are_the_bundled_photographs_in_gray(folder):
@@ -134,12 +144,13 @@ def test_a_network_with_nothing_to_decode_has_no_controls_for_it(tmp_path, folde
 
 def test_a_network_of_rebalanced_training_has_a_control_for_it(tmp_path, folder):
     colorizer = Colorizer(save_run(tmp_path, rebalanced_network(0.4)))
+    studio = page_view.open_studio(colorizer, folder)
     blocks = page_server.build_page(colorizer, folder)
     parts = {part.label: part for part in blocks.blocks.values() if hasattr(part, "label")}
     assert parts[RARE].visible and parts[RARE].value == 0.4
     photo = page_view.write_examples(folder)[0]
     views = [page_view.View(photo, Settings(rebalance=share)) for share in (1.0, 0.0)]
-    rare, usual = (rgb_of(page_view.paint(colorizer, folder, view)[0][1]) for view in views)
+    rare, usual = (rgb_of(page_view.paint(studio, view)[0][1]) for view in views)
     assert np.abs(rare.astype(int) - usual).mean() > 1
 
 
@@ -237,15 +248,15 @@ def test_a_download_is_a_png_or_a_jpeg_and_says_what_it_could_not_keep(server, t
         assert words in message and "alert" not in message and str(folder_of_files()) not in message
 
 
-def test_a_photo_is_read_once_for_all_settings(colorizer, folder, tmp_path, monkeypatch):
+def test_a_photo_is_read_once_for_all_settings(studio, tmp_path, monkeypatch):
     path = write(tmp_path / "a.png", picture(seed=5))
     read, count = page_view.read, []
     monkeypatch.setattr(page_view, "read", lambda path: count.append(path) or read(path))
     for seed in range(3):
-        page_view.paint(colorizer, folder, page_view.View(path, Settings("sample", seed=seed)))
+        page_view.paint(studio, page_view.View(path, Settings("sample", seed=seed)))
     assert count == [path]
     write(Path(path), picture(50, 60))
-    _, words = page_view.paint(colorizer, folder, page_view.View(path, Settings()))
+    _, words = page_view.paint(studio, page_view.View(path, Settings()))
     assert "60 &times; 50" in words
 
 

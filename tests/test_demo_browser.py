@@ -1,10 +1,5 @@
 """The page in a browser, at the width of a desktop and of a phone."""
 
-import fcntl
-import os
-import shutil
-import subprocess
-import tempfile
 import threading
 from pathlib import Path
 
@@ -13,96 +8,15 @@ import pytest
 
 pytest.importorskip("gradio", reason="gradio is missing: pip install 'colorjax[demo]'")
 
+from browser import overflow, shown, tab, upload, wait_for, wait_for_other
 from pages import CONTROLS, colorizer, picture, rgb_of, server, visit, wait_until, write
 from pictures import gray_steps, spread
 
 from colorjax.coloring.page import events
 
-__all__ = ["colorizer", "server"]  # fixtures
-# Where Debian puts it.
+__all__ = ["colorizer", "server", "tab"]  # fixtures
 NO_PICTURE = "is no JPEG, PNG, WebP, TIFF, BMP, HEIF, AVIF, JPEG 2000, JPEG XL or GIF picture"
-CHROMIUM = "/usr/bin/chromium"
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-# The addresses of what the slider shows.
-SHOWN = "[...document.querySelectorAll('#result img')].map(i => i.src).join(' ')"
 LINE = "#result [data-testid=slider]"
-
-
-def chromium() -> str:
-    """The browser; brought from Debian where the tests are to have one, and skipped elsewhere."""
-    wanted = os.environ.get("CI") or os.environ.get("COLORJAX_TEST_BROWSER")
-    if wanted and os.geteuid() == 0 and shutil.which("apt-get"):
-        # Of the processes that tests run in, one brings it.
-        with open(Path(tempfile.gettempdir(), "colorjax-chromium.lock"), "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not os.path.exists(CHROMIUM):
-                apt = ["apt-get", "--quiet", "--yes"]
-                subprocess.run([*apt, "update"], check=True)
-                subprocess.run([*apt, "install", "--no-install-recommends", "chromium"], check=True)
-    if not os.path.exists(CHROMIUM):
-        pytest.skip(f"{CHROMIUM} is missing: apt-get install chromium")
-    return CHROMIUM
-
-
-@pytest.fixture(params=[1280, 390], ids=["desktop", "phone"])
-def tab(request, server, tmp_path):
-    """The page at the width of a desktop or a phone; it may ask no host but its own."""
-    sync_api = pytest.importorskip(
-        "playwright.sync_api", reason="playwright is missing: pip install 'colorjax[browser]'"
-    )
-    asked, wrong = [], []
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch_persistent_context(
-            tmp_path / "profile",
-            executable_path=chromium(),
-            args=FLAGS,
-            viewport={"width": request.param, "height": 844},
-        )
-        tab = browser.new_page()
-        tab.on("request", lambda one: asked.append(one.url))
-        tab.on("pageerror", lambda error: wrong.append(str(error)))
-        tab.goto(server.local_url)
-        tab.wait_for_selector("#result img")
-        yield tab
-        browser.close()
-    inside = (server.local_url, "data:", "blob:")
-    assert len(asked) > 10 and [url for url in asked if not url.startswith(inside)] == []
-    assert wrong == []
-
-
-def upload(tab, path) -> None:
-    tab.set_input_files("#upload input[type=file]", path)
-
-
-def wait_for(tab, name: str) -> None:
-    """Waits until a photo is shown."""
-    tab.wait_for_function(
-        "name => document.querySelector('#caption').innerText.includes(name)", arg=name
-    )
-
-
-def wait_for_other(tab, seen: set[str]) -> None:
-    """Waits until the slider shows what it has not shown yet, and adds that."""
-    tab.wait_for_function("seen => !seen.includes(" + SHOWN + ")", arg=list(seen))
-    seen.add(shown(tab))
-
-
-def overflow(tab) -> int:
-    """Pixels by which the page is wider than the window."""
-    return tab.evaluate("document.documentElement.scrollWidth - window.innerWidth")
-
-
-def shown(tab) -> str:
-    return tab.evaluate(SHOWN)
 
 
 def test_a_photo_is_coloured_compared_and_downloaded(tab, tmp_path):
@@ -230,7 +144,9 @@ def test_those_who_wait_for_others_are_told_so(tab, monkeypatch):
     try:
         wait_until(lambda: not other.status().code.name == "STARTING")
         tab.click("#examples button >> nth=3")
-        tab.wait_for_function("document.querySelector('#result').innerText.includes('queue: 1/')")
+        tab.wait_for_function(
+            "document.querySelector('#result').innerText.includes('1 before you')"
+        )
     finally:
         go_on.set()
     wait_for(tab, "coffee.jpg")

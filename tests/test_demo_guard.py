@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -160,6 +161,41 @@ def test_only_what_was_uploaded_is_taken_as_a_photo(server, tmp_path):
         assert answer.status_code == want, path
 
 
+def uploaded(url, name, content) -> str:
+    (path,) = httpx.post(f"{url}gradio_api/upload", files={"files": (name, content)}).json()
+    return path
+
+
+def named_by(url, path, session) -> int:
+    """The status of a call of a session that names a file, as the page does after an upload."""
+    file = {"path": path, "meta": {"_type": "gradio.FileData"}}
+    call = {"data": [[file]], "session_hash": session}
+    return httpx.post(f"{url}gradio_api/call/choose", json=call).status_code
+
+
+def test_an_upload_is_of_the_session_that_named_it_first(server, tmp_path):
+    url = server.local_url
+    content = Path(write(tmp_path / "a.png", picture(seed=3))).read_bytes()
+    path = uploaded(url, "mine.png", content)
+    assert named_by(url, path, "me") == named_by(url, path, "me") == 200
+    assert named_by(url, path, "another") == named_by(url, path, None) == 403
+    # Whoever uploads the same file has it too, under the same path.
+    assert uploaded(url, "mine.png", content) == path
+    assert named_by(url, path, "another") == 200
+    assert named_by(url, path, "third") == 403
+    assert named_by(url, path, "me") == 200
+
+
+def test_an_upload_is_served_to_nobody(server, tmp_path):
+    url = server.local_url
+    path = Path(uploaded(url, "a.png", Path(write(tmp_path / "a.png", picture())).read_bytes()))
+    again = f"{path.parent}/../{path.parent.name}/a.png"
+    for way in (str(path), again, str(path).replace("a.png", "%61.png")):
+        for prefix in ("file=", "file/"):
+            answer = httpx.get(f"{url}gradio_api/{prefix}{way}")
+            assert answer.status_code in (403, 404) and b"PNG" not in answer.content, way
+
+
 def test_calls_that_are_no_json_or_too_long_are_refused(server):
     url = f"{server.local_url}gradio_api/call/choose"
     assert httpx.post(url, content=b"path=x").status_code == 403
@@ -279,20 +315,82 @@ def test_a_download_holds_nobody_elses_photo(server, tmp_path, monkeypatch):
 
 
 def test_what_takes_too_long_is_given_up_and_said(server, tmp_path, monkeypatch):
-    lane = limits.Lane("test", threading.BoundedSemaphore(1), 1, 0.05)
+    lane = limits.lane("test", 1, 0.2)
     go_on = threading.Event()
-    with pytest.raises(UserError, match="^a.png: took more than 0.05 seconds and was given up"):
-        limits.in_time(lane, "a.png", go_on.wait)
-    # It cannot be ended, so no second one is begun beside it.
-    with pytest.raises(UserError, match="^b.png: others' photos have taken more than 0.05 seconds"):
-        limits.in_time(lane, "b.png", lambda: 1)
+    try:
+        for name in ("a.png", "b.png"):
+            words = f"^{name}: took more than 0.2 seconds and was given up"
+            with pytest.raises(UserError, match=words):
+                limits.in_time(lane, name, go_on.wait)
+            # It cannot be ended from outside, and holds up nobody all the same.
+            assert limits.in_time(lane, "c.png", lambda: 1) == 1
+        # Those that were given up do not pile up.
+        with pytest.raises(UserError, match="^c.png: took more than"):
+            limits.in_time(lane, "c.png", go_on.wait)
+        with pytest.raises(UserError, match="^d.png: others' photos have taken more than 0.2 sec"):
+            limits.in_time(lane, "d.png", lambda: 1)
+    finally:
+        go_on.set()
+    wait_until(lambda: lane.slots._value == 1 and lane.given_up._value == limits.MOST_GIVEN_UP)
+    assert not lane.jobs and limits.in_time(lane, "e.png", lambda: 1) == 1
+
+
+def test_a_job_that_was_given_up_ends_at_its_next_step():
+    lane, steps = limits.lane("test", 1, 0.1), []
+
+    def work():
+        while True:
+            limits.go_on()
+            steps.append(1)
+            time.sleep(0.01)
+
+    with pytest.raises(UserError, match="given up"):
+        limits.in_time(lane, "a.png", work)
+    wait_until(lambda: not lane.jobs)
+    assert steps and lane.slots._value == 1 and lane.given_up._value == limits.MOST_GIVEN_UP
+
+
+def test_a_painting_that_was_given_up_ends_between_two_tiles(colorizer):
+    lane, tiles = limits.lane("test", 1, 60), []
+
+    def check():
+        limits.go_on()
+        tiles.append(1)
+        if len(tiles) == 5:
+            (job,) = lane.jobs
+            job.give_up(UserError("enough"))
+
+    photo = picture(600, 2600)  # 12 tiles
+    with pytest.raises(UserError, match="enough"):
+        limits.in_time(lane, "a.png", lambda: colorizer.between(check).colorize_arrays([photo]))
+    wait_until(lambda: not lane.jobs)
+    assert len(tiles) == 5
+
+
+def test_who_leaves_leaves_no_work_behind():
+    lanes, go_on = limits.open_lanes(), threading.Event()
+    said = []
+
+    def visit():
+        try:
+            limits.in_time(lanes.network, "a.png", lambda: go_on.wait(30), owner="me")
+        except UserError as error:
+            said.append(str(error))
+
+    thread = threading.Thread(target=visit)
+    thread.start()
+    wait_until(lambda: lanes.network.jobs)
+    lanes.leave("another")
+    assert lanes.network.slots._value == 0
+    lanes.leave("me")
+    thread.join(10)
+    assert said == ["the page was left"]
+    assert limits.in_time(lanes.network, "b.png", lambda: 1) == 1
     go_on.set()
-    wait_until(lambda: lane.slots._value == 1)
-    assert limits.in_time(lane, "c.png", lambda: 1) == 1
 
 
 def test_what_fails_in_time_fails_as_itself():
-    lane = limits.Lane("test", threading.BoundedSemaphore(1), 1, 5)
+    lane = limits.lane("test", 1, 5)
 
     def fail(error):
         raise error

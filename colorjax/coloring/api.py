@@ -11,8 +11,9 @@ for result in colorizer.colorize_many(paths, errors="return"):
     ...                                       # an image, or the UserError in its place
 """
 
+import copy
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, BinaryIO
 
@@ -20,21 +21,20 @@ import jax
 import numpy as np
 from PIL import Image
 
-from colorjax.coloring import confidence
 from colorjax.coloring.colorize import colorize, open_painter
 from colorjax.coloring.given import Picture, as_array, as_photo
-from colorjax.coloring.hints import as_hints
-from colorjax.coloring.reference import of_photo
+from colorjax.coloring.giving_up import checked
+from colorjax.coloring.guesses import Guess
+from colorjax.coloring.prepared import Prepared
+from colorjax.coloring.reference import as_settings
 from colorjax.coloring.settings import Settings, check_settings, own_decoding, rebalanced
 from colorjax.errors import UserError, check_at_least, check_choice
 from colorjax.pictures import photo, writing
-from colorjax.weights.devices import pick_device
+from colorjax.weights.devices import pick_device, refuse_forked
 from colorjax.weights.released import load_network
 
 ERRORS = ("raise", "return")
 USUAL_SIZES = ((600, 400), (400, 600), (400, 300), (300, 400))
-# The process in which JAX was first used here; nothing until then.
-_at_home: list[int] = []
 
 
 class Colorizer:
@@ -72,7 +72,7 @@ class Colorizer:
         Raises:
           UserError: there is no such model or device, or a number is too small.
         """
-        _refuse_forked()
+        refuse_forked()
         # Another process may have another working folder.
         model = None if model is None else os.path.abspath(os.path.expanduser(model))
         self._arguments = {"model": model, "size": size, "batch_size": batch_size, "device": device}
@@ -258,9 +258,54 @@ class Colorizer:
           UserError: the picture cannot be read, or the model predicts chroma itself.
           TypeError, ValueError: the picture is no such thing.
         """
-        _refuse_forked()
-        with jax.default_device(self._device):
-            return Image.fromarray(confidence.of_photo(self._painter, as_photo(picture).rgb))
+        return Image.fromarray(self.prepare(picture).confidence())
+
+    def likely(
+        self, picture: Picture, x: int, y: int, *, count: int = 8, rebalance: float | None = None
+    ) -> tuple[Guess, ...]:
+        """What colours the network thinks likely at one pixel, the likeliest first.
+
+        Any may be given back as a hint. They have the pixel's own lightness, or where that is near
+        black or white one at which colours can be told apart.
+
+        Args:
+          picture: as for `colorize`.
+          x, y: the pixel, of the upright picture.
+          count: most colours, >= 1; those of less than one part in a thousand are left out.
+          rebalance: as for `colorize`.
+
+        Returns:
+          (colour "#rrggbb", probability) each. All look different: what is nearly the same colour
+          counts as one.
+
+        Raises:
+          UserError: the picture cannot be read, the pixel is outside of it, a number is wrong, or
+            the model predicts chroma itself.
+          TypeError, ValueError: the picture is no such thing.
+        """
+        return self.prepare(picture).likely(x, y, count=count, rebalance=rebalance)
+
+    def prepare(self, picture: Picture) -> Prepared:
+        """A picture that may be coloured again and again while the network is run once.
+
+        As for a slider: `prepared = colorizer.prepare(photo)`, then `prepared.colorize(...)` with
+        any settings, `prepared.confidence()` and `prepared.likely(x, y)`. An array is not copied.
+
+        Raises:
+          UserError: the picture cannot be read.
+          TypeError, ValueError: the picture is no such thing.
+        """
+        refuse_forked()
+        return Prepared(self._painter, self._device, as_photo(picture).rgb)
+
+    def between(self, check: Callable[[], None]) -> "Colorizer":
+        """The same, which calls `check` before all that its device computes, tile by tile.
+
+        What `check` raises ends the work: so a program gives up what nobody waits for any more.
+        """
+        other = copy.copy(self)
+        other._painter = checked(self._painter, check)
+        return other
 
     def colorize_many(
         self,
@@ -327,16 +372,10 @@ class Colorizer:
         found = self._results([as_array(a) for a in arrays], [chosen])
         return [results[0] for results in found]
 
-    def _settings(
-        self, *, hints: Iterable[Any] = (), reference: Picture | None = None, **others: Any
-    ) -> Settings:
-        settings = Settings(**others, hints=as_hints(hints))
-        if reference is None:
-            return settings
-        name = str(reference) if isinstance(reference, str | os.PathLike) else "reference"
-        _refuse_forked()
+    def _settings(self, **given: Any) -> Settings:
+        refuse_forked()
         with jax.default_device(self._device):
-            return settings._replace(reference=of_photo(self._painter, as_photo(reference), name))
+            return as_settings(self._painter, **given)
 
     def _run(
         self, photos: Sequence[photo.Photo], settings: Sequence[Settings]
@@ -350,18 +389,7 @@ class Colorizer:
     def _results(
         self, arrays: Sequence[np.ndarray], settings: Sequence[Settings]
     ) -> list[list[np.ndarray]]:
-        _refuse_forked()
+        refuse_forked()
         with jax.default_device(self._device):
             found = dict(colorize(self._painter, arrays, settings))
         return [found[i] for i in range(len(arrays))]
-
-
-def _refuse_forked() -> None:
-    """Raises UserError in a process that was forked after JAX was used, where JAX would hang."""
-    if not _at_home:
-        _at_home.append(os.getpid())
-    if _at_home[0] != os.getpid():
-        raise UserError(
-            "this process was forked after colorjax had coloured, which JAX does not survive; want "
-            "it spawned: multiprocessing.get_context('spawn')"
-        )

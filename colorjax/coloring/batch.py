@@ -13,7 +13,7 @@ import numpy as np
 
 from colorjax.coloring import confidence, memory, tint
 from colorjax.coloring.ahead import in_advance
-from colorjax.coloring.colorize import Painter, colorize
+from colorjax.coloring.colorize import Painter, colorings
 from colorjax.coloring.compare import Arrange
 from colorjax.coloring.finding import STDIN, is_stream
 from colorjax.coloring.naming import Job
@@ -126,14 +126,14 @@ def _coloured(
     writes: list[Future] = []
     if any(job.confidence for job, _ in good):
         confidence.check_confidence(painter)
-    for i, results in colorize(painter, [one.rgb for _, one in good], settings):
+    for i, seen, results in colorings(painter, [one.rgb for _, one in good], settings):
         job, one = good[i]
         if arrange is not None:
             results = arrange(one.rgb, results)
             # What describes the photograph's pixels is not true of theirs.
             kept = Metadata(icc_profile=one.metadata.icc_profile)
             one = one._replace(alpha=None, metadata=kept)
-        sure = confidence.of_photo(painter, one.rgb) if job.confidence else None
+        sure = confidence.of_seen(painter, seen, one.rgb) if job.confidence else None
         writes.append(writers.submit(_write, job, one, results, how, sure))
         # Memory holds the results of two photos, and no more.
         if len(writes) > 1:

@@ -53,6 +53,8 @@ class Painter(NamedTuple):
     # Levels of Features, carrying.Reference, lightness of Scores -> carrying.Carried
     carry: Program
     confidence: Program | None  # Scores -> [b, h, w] in [0, 1]; None where there are no scores
+    # A pixel's outputs and own lightness, L*, rebalance -> functions.Likely; None as above
+    likely: Program | None
     # Fits of one picture, tile of 8 or 16 bits, where its rows and columns lie on them -> the tile
     # in colour, of as many bits.
     color_tile: Program
@@ -118,6 +120,9 @@ def open_painter(
         features=Program(partial(carrying.features, config), device, facts=facts[0]),
         carry=Program(carrying.carry, device),
         confidence=Program(partial(functions.confidence, config, statistics), device, facts=facts)
+        if config.objective == "classification"
+        else None,
+        likely=Program(partial(functions.likely, config, statistics), device, facts=facts)
         if config.objective == "classification"
         else None,
         color_tile=Program(functions.color_tile, device),

@@ -32,6 +32,14 @@ class Scores(NamedTuple):
     carried: Carried | None = None  # what a reference says, where there is one
 
 
+class Likely(NamedTuple):
+    """All colours that the network may give a place."""
+
+    shares: jax.Array  # [n], probabilities, which add up to 1
+    luv: jax.Array  # [n, 3], CIELUV at one lightness, within the gamut
+    rgb: jax.Array  # uint8 [n, 3], the same in sRGB
+
+
 def score(config: Config, variables, rgb_u8, sides=None) -> Scores:
     """What the network says of pictures: of all, or of `sides` in the upper left corner."""
     # Load flax, where nothing is traced in vain.
@@ -56,6 +64,31 @@ def confidence(config: Config, statistics: Statistics, scores: Scores) -> jax.Ar
     confidence = build_task(config, statistics).confidence
     assert confidence is not None  # of a network without scores there is no such program
     return confidence(scores.outputs)
+
+
+def likely(
+    config: Config,
+    statistics: Statistics,
+    outputs: jax.Array,
+    own: jax.Array,
+    lightness: jax.Array,
+    rebalance: jax.Array,
+) -> Likely:
+    """What the network thinks possible at a pixel, at a lightness L*.
+
+    Of the pixel are given the outputs [G, Q], and the lightness [1] in the network's own space.
+    """
+    from colorjax.models.build import build_task  # as in `score`
+
+    task = build_task(config, statistics)
+    assert task.likely is not None  # as in `confidence`
+    shares, chroma = task.likely(outputs, rebalance)
+    if config.space != "luv":
+        own = jnp.broadcast_to(own, (len(chroma), 1))
+        chroma = color.rgb_to_luv(task.colors(own, chroma))[..., 1:]
+    luv = jnp.concatenate([jnp.broadcast_to(lightness, (len(chroma), 1)), chroma], axis=-1)
+    luv = color.fit_chroma(luv)
+    return Likely(shares, luv, color.to_u8(color.luv_to_rgb(luv)))
 
 
 def decode(

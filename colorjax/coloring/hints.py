@@ -100,13 +100,13 @@ def checked(given: Any, name: str) -> Hint:
     return Hint(int(x), int(y), colour)
 
 
-def check_inside(hints: Sequence[Hint], rgb: np.ndarray) -> None:
-    """Raises UserError for a hint that is outside of a photo [height, width, 3]."""
+def check_inside(hints: Sequence[Hint], rgb: np.ndarray, name: str = "hint at") -> None:
+    """Raises UserError for a hint, called `name`, that is outside of a photo [height, width, 3]."""
     height, width, _ = rgb.shape
     for x, y, _ in hints:
         if not (0 <= x < width and 0 <= y < height):
             raise UserError(
-                f"hint at {x},{y}: is outside of the picture of {width} x {height} pixels, want "
+                f"{name} {x},{y}: is outside of the picture of {width} x {height} pixels, want "
                 f"x from 0 to {width - 1} and y from 0 to {height - 1}"
             )
 

@@ -1,5 +1,9 @@
 """A picture in colour whose palette photos take over, made ready once for many of them."""
 
+import os
+from collections.abc import Iterable
+from typing import Any
+
 import jax
 import numpy as np
 from PIL import Image
@@ -7,6 +11,9 @@ from PIL import Image
 from colorjax.coloring import borders, carrying
 from colorjax.coloring.carrying import Reference
 from colorjax.coloring.colorize import Painter, check_pixels, resized
+from colorjax.coloring.given import Picture, as_photo
+from colorjax.coloring.hints import as_hints
+from colorjax.coloring.settings import Settings
 from colorjax.coloring.shapes import network_shape
 from colorjax.errors import UserError
 from colorjax.pictures.photo import Photo
@@ -48,6 +55,22 @@ def of_photo(painter: Painter, photo: Photo, name: str = "reference") -> Referen
 
     levels = tuple(row(x) for x in seen.levels)
     return jax.device_put(Reference(levels, row(chroma), row(there)[:, 0]))
+
+
+def as_settings(
+    painter: Painter, *, hints: Iterable[Any] = (), reference: Picture | None = None, **others: Any
+) -> Settings:
+    """Settings as programs give them: hints and a reference of any kind, the others by name.
+
+    Raises:
+      UserError: what is no hint, a reference that cannot be read, or that has no colours.
+      TypeError, ValueError: the reference is no picture.
+    """
+    settings = Settings(**others, hints=as_hints(hints))
+    if reference is None:
+        return settings
+    name = str(reference) if isinstance(reference, str | os.PathLike) else "reference"
+    return settings._replace(reference=of_photo(painter, as_photo(reference), name))
 
 
 def check_colours(chroma: np.ndarray, there: np.ndarray, name: str) -> None:

@@ -57,6 +57,9 @@ class Task(NamedTuple):
     binning: Binning  # in which the statistics are counted
     # outputs -> [b, ., .] in [0, 1], of the outputs' own size; None where there are no scores
     confidence: Callable[[jax.Array], jax.Array] | None = None
+    # Outputs, how much of rebalanced training stays -> the probabilities [..., n] of all colours
+    # that they may become, and these, [n, 2]; None likewise
+    likely: Callable[[jax.Array, AnyArray], tuple[jax.Array, jax.Array]] | None = None
 
 
 def classification(
@@ -93,15 +96,17 @@ def classification(
             per_group = per_group * jnp.asarray(weights)[jnp.arange(len(weights)), true_bins]
         return jnp.mean(jnp.sum(per_group, axis=-1), axis=(-2, -1))
 
-    def confidence(logits):
-        if weights is not None:
-            logits = decoding.unbalance(logits, weights, 1.0)
-        return decoding.confidence(logits)
+    def restored(logits, rebalance):
+        if weights is None:
+            return logits
+        return decoding.unbalance(logits, weights, 1.0 - rebalance)
+
+    def likely(logits, rebalance):
+        return decoding.distribution(restored(logits, rebalance), unbinned)
 
     def decode(logits, how):
         key = jax.random.key(how.seed)
-        if weights is not None:
-            logits = decoding.unbalance(logits, weights, 1.0 - how.rebalance)
+        logits = restored(logits, how.rebalance)
         return decoding.decode(
             logits, unbinned, space, method=how.method, temperature=how.temperature, key=key
         )
@@ -111,7 +116,10 @@ def classification(
         logits = 1e4 * jax.nn.one_hot(bins.most_frequent(counts), binning.centers.shape[1])
         return jnp.broadcast_to(logits, (*example.chroma.shape[:-1], *logits.shape))
 
-    return _task(space, binning, loss, decode, constant)._replace(confidence=confidence)
+    task = _task(space, binning, loss, decode, constant)
+    return task._replace(
+        confidence=lambda logits: decoding.confidence(restored(logits, 0.0)), likely=likely
+    )
 
 
 def regression(

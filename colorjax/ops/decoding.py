@@ -96,6 +96,31 @@ def confidence(logits: Float[AnyArray, "*batch groups num_bins"]) -> Float32[Arr
     return jnp.clip(1.0 - jnp.mean(entropy, axis=-1), 0.0, 1.0)
 
 
+def distribution(
+    logits: Float[AnyArray, "*batch groups num_bins"],
+    values: Float[AnyArray, "groups num_bins depth"],
+) -> tuple[Float32[Array, "*batch colors"], Float32[Array, "colors channels"]]:
+    """The probability of every chroma that scores may become: one bin of each group together.
+
+    Args:
+      logits: [..., G, Q], in any float type; groups are independent of each other.
+      values: [G, Q, D], the chroma that each bin stands for.
+    Returns:
+      probabilities: [..., Q^G] float32, which add up to 1.
+      chroma: [Q^G, G D] float32.
+    """
+    single = jax.nn.softmax(jnp.asarray(logits, jnp.float32), axis=-1)
+    values = jnp.asarray(values, jnp.float32)
+    shares, chroma = single[..., 0, :], values[0]
+    for group in range(1, len(values)):
+        shares = shares[..., :, None] * single[..., group, None, :]
+        shares = shares.reshape(*shares.shape[:-2], -1)
+        own = jnp.tile(values[group], (len(chroma), 1))
+        chroma = jnp.repeat(chroma, values.shape[1], axis=0)
+        chroma = jnp.concatenate([chroma, own], axis=-1)
+    return shares, chroma
+
+
 def expectation(
     logits: Float[AnyArray, "*batch groups num_bins"],
     values: Float[AnyArray, "groups num_bins depth"],

@@ -1,5 +1,6 @@
 """Which device computes, what is put on it, and what is compiled for it."""
 
+import os
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +12,8 @@ from colorjax.errors import UserError
 from colorjax.pictures import files
 
 AXIS = "devices"  # along which a step is shared out
+# The process in which JAX was first used for colouring; nothing until then.
+_at_home: list[int] = []
 
 
 def place(tree: Any, devices: Sequence[jax.Device] | None = None) -> Any:
@@ -55,3 +58,14 @@ def pick_device(name: str | None) -> jax.Device:
     except (RuntimeError, IndexError, ValueError) as error:
         have = ", ".join(f"{d.platform}:{d.id}" for d in jax.local_devices())
         raise UserError(f"device is {name!r}, want cpu or one of {have}") from error
+
+
+def refuse_forked() -> None:
+    """Raises UserError in a process that was forked after JAX was used, where JAX would hang."""
+    if not _at_home:
+        _at_home.append(os.getpid())
+    if _at_home[0] != os.getpid():
+        raise UserError(
+            "this process was forked after colorjax had coloured, which JAX does not survive; want "
+            "it spawned: multiprocessing.get_context('spawn')"
+        )

@@ -1,7 +1,9 @@
 """Keeps gradio to the page, whose visitors may ask for what the page asks for, and no more."""
 
 import json
+import os
 import re
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from colorjax.errors import UserError
 LOOPBACK = ("127.0.0.1", "localhost")
 
 API = "/gradio_api/"
-UPLOAD = API + "upload"
+UPLOAD, FILE = API + "upload", API + "file="
 # Of what gradio serves: the page, its parts, and what it asks for. The rest fetches from other
 # machines, or runs programs.
 PAGES = {
@@ -67,6 +69,9 @@ class Guard:
         self.app, self.folder, self.uploads = app, folder, uploads
         self.names, self.most_bytes = names, most_bytes
         self.uploading = 0
+        # Of each upload: who has named it, and how often it was uploaded and not named since.
+        self.named: defaultdict[str, set[str]] = defaultdict(set)
+        self.unnamed: Counter[str] = Counter()
 
     async def __call__(self, scope: dict[str, Any], receive: Callable, send: Callable) -> None:
         if scope["type"] != "http":
@@ -81,7 +86,7 @@ class Guard:
 
         headers, path = Headers(scope=scope), _path_of(scope)
         app = self.app
-        if not is_of_the_page(path):
+        if not is_of_the_page(path) or self._is_an_upload(path):
             app = PlainTextResponse("not part of this page", 403)
         elif is_foreign(headers.get("origin"), headers.get("host", ""), self.names):
             app = PlainTextResponse("asked by a page elsewhere", 403)
@@ -96,8 +101,19 @@ class Guard:
             await PlainTextResponse(text, 413)(scope, receive, send)
             return
         self.uploading += 1
+        answer = b""
+
+        async def send_and_see(message):
+            nonlocal answer
+            if message["type"] == "http.response.body":
+                answer += message.get("body", b"")
+            # Before the visitor hears of it, who names it next.
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                self.unnamed.update(_uploaded(answer))
+            await send(message)
+
         try:
-            await self.app(scope, receive, send)
+            await self.app(scope, receive, send_and_see)
         except ClientDisconnect:
             pass  # Nobody is left to be told.
         finally:
@@ -109,15 +125,23 @@ class Guard:
         body = await _whole(receive, MOST_BYTES_OF_A_CALL)
         if body is None:
             refusal = PlainTextResponse(f"more than {MOST_BYTES_OF_A_CALL} bytes", 413)
-        elif not self._names_uploads_alone(body):
-            refusal = PlainTextResponse("names a file that was not uploaded to this page", 403)
+        elif not self._names_own_uploads_alone(body):
+            refusal = PlainTextResponse("names a file that was not uploaded here by you", 403)
         else:
             await self.app(scope, _again(body, receive), send)
             return
         await refusal(scope, receive, send)
 
-    def _names_uploads_alone(self, body: bytes) -> bool:
-        """Whether JSON, or nothing, has no file in it but uploads; gradio fetches addresses."""
+    def _is_an_upload(self, path: str) -> bool:
+        """Uploads are for the program alone: nobody is served another's, nor his own."""
+        file = path.removeprefix(FILE)
+        return file != path and os.path.realpath(file) in self.uploads
+
+    def _names_own_uploads_alone(self, body: bytes) -> bool:
+        """Whether JSON, or nothing, has no file in it but the session's uploads.
+
+        Gradio would take those of others, and fetch addresses.
+        """
         if not body:
             return True
         try:
@@ -127,7 +151,26 @@ class Guard:
         if isinstance(call, dict):
             # Of what was clicked on; no file is taken from there.
             call = {key: value for key, value in call.items() if key != "event_data"}
-        return all(isinstance(path, str) and path in self.uploads for path in _paths_in(call))
+        paths = _paths_in(call)
+        if not all(isinstance(path, str) and path in self.uploads for path in paths):
+            return False
+        session = call.get("session_hash") if isinstance(call, dict) else None
+        return all([self._claims(path, session) for path in dict.fromkeys(paths)])
+
+    def _claims(self, path: str, session: Any) -> bool:
+        """Whether an upload is a session's: whose it is, who names it first after it has come.
+
+        The page does so at once. What several visitors have uploaded has one path, and as many
+        sessions may name it.
+        """
+        if isinstance(session, str) and session in self.named[path]:
+            return True
+        if not self.unnamed[path]:
+            return False
+        self.unnamed[path] -= 1
+        if isinstance(session, str):
+            self.named[path].add(session)
+        return True
 
 
 def _path_of(scope: dict[str, Any]) -> str:
@@ -186,6 +229,15 @@ def _paths_in(value: Any) -> list[Any]:
         elif isinstance(one, list):
             left += one
     return found
+
+
+def _uploaded(answer: bytes) -> list[str]:
+    """The paths that gradio has answered an upload with; none where it has refused it."""
+    try:
+        found = json.loads(answer)
+    except ValueError:
+        return []
+    return [path for path in found if isinstance(path, str)] if isinstance(found, list) else []
 
 
 async def _whole(receive: Callable, most: int) -> bytes | None:

@@ -20,21 +20,46 @@ DECODERS = [
 SAVE, DRAW, BUSY = "Download in full size", "Draw", "One moment ..."
 HEADER = """
 # colorjax
-Colours for black-and-white photographs. Drag the line, or move it with the arrow keys, to compare
-before and after.
+Colours for black-and-white photographs. Drag the line to compare before and after. Click on the
+photo where you know a colour.
 """
 ABOUT = f"""
 ### What to expect
 **The colours are guesses.** A gray photo does not tell which colour a dress or a car had. The
 network paints what was common in the photographs that it has learnt from: skies, grass and skin
-often come out well, clothes and walls may have had any colour. It knows nothing of history.
+often come out well, clothes and walls may have had any colour. It knows nothing of history. Where
+you know better, click on the photo and say so.
 
 **Nothing else is changed.** Every pixel keeps the brightness that it has in your photo: no detail
 is added, and none is lost. The download has the size and the camera data of your photo; a PNG keeps
 its transparency too, a JPEG is the smaller file.
 
-**Your photo stays on the machine that runs this page.** It is deleted after {HOURS} hours, or when
-the program ends.
+**Your photo stays on the machine that runs this page**, where no other visitor can see it. It is
+deleted after {HOURS} hours, or when the program ends.
+"""
+HINTING = """
+<section id="hinting" aria-label="Your own colours">
+<div class="line">
+<p id="hint-words" role="status"></p>
+<div class="tools">
+<button type="button" data-do="add" title="In the middle, to be moved">Add a dot</button>
+<button type="button" data-do="undo">Undo</button>
+<button type="button" data-do="clear">Clear</button>
+</div>
+</div>
+<div id="spot" hidden>
+<span id="spot-words"></span>
+<div id="swatches" role="group" aria-label="What the network thinks likely"></div>
+<label class="any">Any other <input id="any" type="color" value="#b08060"></label>
+<button type="button" data-do="remove">Remove</button>
+<button type="button" data-do="done">Done</button>
+</div>
+<div id="hint-list" role="group" aria-label="Your colours" hidden></div>
+<label class="doubt-choice"><input id="doubt-shown" type="checkbox">
+Show where the network guesses</label>
+<p id="doubt-words" hidden>Where the photo is hatched, the network does not know the colour: the
+stronger, the more it guesses, and the more a colour of yours helps.</p>
+</section>
 """
 
 
@@ -45,10 +70,15 @@ class Page(NamedTuple):
     photos: gr.State  # of the visitor's queue
     chosen: gr.State  # the path of a photo that was read, and is to be coloured
     pick: gr.State  # the draw that was clicked last, if any
+    given: gr.State  # hints of the visitor's photos, by their paths
     upload: gr.File
     message: gr.HTML
     queue: gr.Gallery
     slider: gr.ImageSlider
+    board: gr.HTML  # what the script is told of a photo
+    likely: gr.HTML  # and of a spot of it
+    hints_sent: gr.Textbox  # what it asks for
+    spot_sent: gr.Textbox
     caption: gr.HTML
     format: gr.Radio
     download: gr.Button
@@ -63,24 +93,26 @@ class Page(NamedTuple):
 
 
 def script(examples: list[str]) -> str:
-    """The script of the page, which names the examples to those who cannot see them."""
+    """The scripts of the page; the first names the examples to those who cannot see them."""
     names = json.dumps([Path(path).stem.replace("_", " ") for path in examples])
-    text = resources.files("colorjax.coloring.page").joinpath("page.js").read_text()
-    return f"() => ({text})({names})"
+    folder = resources.files("colorjax.coloring.page")
+    page, hints = (folder.joinpath(name).read_text() for name in ("page.js", "hints.js"))
+    return f"() => {{ ({page})({names}); ({hints})(); }}"
 
 
-def result(
-    pictures: tuple[str, str], words: str
-) -> tuple[gr.ImageSlider, gr.HTML, gr.Radio, gr.Button, gr.DownloadButton]:
-    slider = gr.ImageSlider(
+def slider(pictures: tuple[str, str]) -> gr.ImageSlider:
+    return gr.ImageSlider(
         pictures,
         label="Before and after",
         show_label=False,
         interactive=False,
-        max_height=640,
+        max_height=560,
         buttons=["fullscreen"],
         elem_id="result",
     )
+
+
+def below(words: str) -> tuple[gr.HTML, gr.Radio, gr.Button, gr.DownloadButton]:
     with gr.Row(elem_id="below"):
         caption = gr.HTML(words, padding=False, elem_id="caption")
         kind = gr.Radio(
@@ -93,7 +125,17 @@ def result(
             elem_id="format",
         )
         download = gr.Button(SAVE, variant="primary", elem_id="download")
-    return slider, caption, kind, download, gr.DownloadButton(visible=False)
+    return caption, kind, download, gr.DownloadButton(visible=False)
+
+
+def hinting(told: str) -> tuple[gr.HTML, gr.HTML, gr.Textbox, gr.Textbox]:
+    """Where a visitor gives colours: the script does what is seen, and the parts are its wires."""
+    gr.HTML(HINTING, elem_id="hinting-frame", padding=False)
+    board = gr.HTML(told, elem_id="board", elem_classes="wire", padding=False)
+    likely = gr.HTML("", elem_id="likely", elem_classes="wire", padding=False)
+    hints = gr.Textbox("[]", visible="hidden", elem_id="hints-sent")
+    spot = gr.Textbox("", visible="hidden", elem_id="spot-sent")
+    return board, likely, hints, spot
 
 
 def chooser() -> tuple[gr.File, gr.HTML, gr.Gallery]:

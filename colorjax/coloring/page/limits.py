@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import Any, NamedTuple
 
 from colorjax.errors import UserError
@@ -14,6 +14,65 @@ MAX_UPLOAD_BYTES = 200 * 2**20  # of a file
 UPLOADED_AT_ONCE = 5  # so many times that, of all files under way
 MOST_PHOTOS = 24  # of a visitor, at a time
 MOST_SAMPLES = 8
+MOST_HINTS = 200  # of a photo
+MOST_GIVEN_UP = 2  # jobs of a lane that may still run though nobody waits for them
+
+
+class GivenUp(Exception):
+    """Unwinds a job that nobody waits for any more."""
+
+
+class Job:
+    """One visitor's work, in a thread of its own; it holds its slot until it ends or is given up.
+
+    Attributes:
+      owner: the visitor's session.
+      done: its result, or why there is none.
+    """
+
+    def __init__(self, lane: "Lane", owner: str):
+        self.owner = owner
+        self.done: Future[Any] = Future()
+        self._lane, self._held, self._lock = lane, lane.slots, threading.Lock()
+        self._given_up = threading.Event()
+
+    def run(self, act: Callable[[], Any]) -> None:
+        _current.job = self
+        try:
+            self._settle(act(), None)
+        except BaseException as error:
+            self._settle(None, error)
+        finally:
+            self._lane.jobs.discard(self)
+            with self._lock:
+                self._held.release()
+
+    def give_up(self, why: UserError) -> None:
+        """Has nobody wait for it any more, others least of all.
+
+        It ends by itself at its next `go_on`. Until then it stands among those that were given up,
+        unless there are too many: then it keeps its slot, so that they never pile up.
+        """
+        self._given_up.set()
+        self._settle(None, why)
+        with self._lock:
+            is_left = self in self._lane.jobs and self._held is self._lane.slots
+            if is_left and self._lane.given_up.acquire(blocking=False):
+                self._held.release()
+                self._held = self._lane.given_up
+
+    def go_on(self) -> None:
+        if self._given_up.is_set():
+            raise GivenUp
+
+    def _settle(self, result: Any, error: BaseException | None) -> None:
+        with self._lock:
+            if self.done.done():
+                return
+            if error is None:
+                self.done.set_result(result)
+            else:
+                self.done.set_exception(error)
 
 
 class TooLate(UserError):
@@ -25,48 +84,72 @@ class Lane(NamedTuple):
 
     Attributes:
       name: of its queue.
-      slots: one for each job that may run at a time.
-      width: how many those are.
+      width: how many jobs may run at a time.
       seconds: after which a job is given up.
+      slots: one for each job that may run at a time.
+      given_up: one for each job that may still run though it was given up.
+      jobs: all that run.
     """
 
     name: str
-    slots: threading.BoundedSemaphore
     width: int
     seconds: float
+    slots: threading.Semaphore
+    given_up: threading.Semaphore
+    jobs: set[Job]
 
 
 class Lanes(NamedTuple):
     """Reading a file, running the network on what the page shows, and making a download.
 
-    They do not wait for each other: the colours of one visitor's photo wait for no download.
+    They do not wait for each other: the colours of one visitor's photo wait for no download. What
+    will soon be wanted is compiled ahead, where nobody waits either.
     """
 
     reading: Lane
     network: Lane
     download: Lane
+    ahead: Lane
+
+    def leave(self, owner: str) -> None:
+        """Gives up all that a visitor who has left still has under way."""
+        for lane in self:
+            for job in [one for one in tuple(lane.jobs) if one.owner == owner]:
+                job.give_up(UserError("the page was left"))
 
 
 def open_lanes() -> Lanes:
     return Lanes(
-        open_lane("reading", 2, 60), open_lane("network", 1, 60), open_lane("download", 2, 300)
+        open_lane("reading", 2, 60),
+        open_lane("network", 1, 60),
+        open_lane("download", 2, 300),
+        open_lane("ahead", 1, 60),
     )
 
 
 def open_lane(name: str, width: int, seconds: float) -> Lane:
-    return Lane(name, threading.BoundedSemaphore(width), width, seconds)
+    slots, given_up = threading.Semaphore(width), threading.Semaphore(MOST_GIVEN_UP)
+    return Lane(name, width, seconds, slots, given_up, set())
 
 
-def in_time(lane: Lane, name: str, act: Callable[[], Any]) -> Any:
+_current = threading.local()
+
+
+def go_on() -> None:
+    """Raises GivenUp in the thread of a job that was given up; to be called every now and then."""
+    job = getattr(_current, "job", None)
+    if job is not None:
+        job.go_on()
+
+
+def in_time(lane: Lane, name: str, act: Callable[[], Any], owner: str = "") -> Any:
     """What `act` gives.
-
-    A thread cannot be ended from outside. A job that is given up holds its slot until it ends by
-    itself, so that given-up jobs never pile up.
 
     Args:
       lane: whose slot is taken, and whose limit holds; time in wait of a slot counts.
       name: of the photo, for messages.
       act: what to do, in a thread of its own.
+      owner: the visitor's session; `Lanes.leave` ends its jobs.
 
     Raises:
       TooLate: it took too long, or the slots were taken for too long.
@@ -77,26 +160,18 @@ def in_time(lane: Lane, name: str, act: Callable[[], Any]) -> Any:
             f"{name}: others' photos have taken more than {lane.seconds:g} seconds: "
             "please try again later"
         )
-    done: Future = Future()
-
-    def work():
-        try:
-            done.set_result(act())
-        except BaseException as error:
-            done.set_exception(error)
-        finally:
-            lane.slots.release()
-
-    threading.Thread(target=work, daemon=True).start()
-    try:
-        return done.result(timeout=max(0.0, end - time.monotonic()))
-    except TimeoutError as error:
-        if done.done():
-            raise
-        raise TooLate(
-            f"{name}: took more than {lane.seconds:g} seconds and was given up: "
-            "please try a smaller photo"
-        ) from error
+    job = Job(lane, owner)
+    lane.jobs.add(job)
+    threading.Thread(target=job.run, args=[act], daemon=True).start()
+    wait([job.done], timeout=max(0.0, end - time.monotonic()))
+    if not job.done.done():
+        job.give_up(
+            TooLate(
+                f"{name}: took more than {lane.seconds:g} seconds and was given up: "
+                "please try a smaller photo"
+            )
+        )
+    return job.done.result()
 
 
 def check_shape(height: int, width: int, name: str) -> None:

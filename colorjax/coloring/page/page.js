@@ -44,7 +44,18 @@
     move(Math.min(1, Math.max(0, to)));
   };
 
+  // Gradio says "queue: 1/2" of the first that waits; one is served before it.
+  const count = () => {
+    all("#result [data-testid=status-tracker] *").forEach(({ childNodes }) =>
+      childNodes.forEach((node) => {
+        const found = node.nodeType === Node.TEXT_NODE && /queue: (\d+)\/\d+/.exec(node.data);
+        if (found) node.data = `${found[1]} before you, `;
+      }),
+    );
+  };
+
   const tidy = () => {
+    count();
     const photo = find("#caption b")?.textContent ?? "the photo";
     const [before, after] = all("#result img");
     set(before, "alt", `${photo}, before`);
@@ -80,6 +91,8 @@
     input.dispatchEvent(new Event("change"));
   });
 
-  new MutationObserver(tidy).observe(document.body, { childList: true, subtree: true });
+  const parts = { childList: true, subtree: true };
+  new MutationObserver(tidy).observe(document.body, parts);
+  new MutationObserver(count).observe(find("#result"), { ...parts, characterData: true });
   tidy();
 }

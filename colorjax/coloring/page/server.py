@@ -13,15 +13,17 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from colorjax.coloring.api import Colorizer
 from colorjax.coloring.page import layout
-from colorjax.coloring.page.events import Events
+from colorjax.coloring.page.events import Events, board
 from colorjax.coloring.page.guard import LOOPBACK, Guard, check_names, known_hosts
-from colorjax.coloring.page.limits import MAX_UPLOAD_BYTES, UPLOADED_AT_ONCE, open_lanes
-from colorjax.coloring.page.view import HOURS, View, paint, write_examples
+from colorjax.coloring.page.limits import MAX_UPLOAD_BYTES, UPLOADED_AT_ONCE, go_on, open_lanes
+from colorjax.coloring.page.view import HOURS, View, open_studio, paint, write_examples
 from colorjax.coloring.page.wiring import wire
 from colorjax.coloring.settings import Settings
 from colorjax.errors import UserError
 
 WAITING = 100  # visitors in the queue, more are told to come back
+# Seconds between gradio's looks for work, and for news of work, of which the page has none.
+IDLE = 0.05, 1.0
 
 # In place of gradio's own words.
 WORDS = gr.I18n(
@@ -42,7 +44,8 @@ def build_page(colorizer: Colorizer, folder: Path) -> gr.Blocks:
     examples = write_examples(folder)
     decode = colorizer.decode
     view = View(examples[0], Settings(decode))
-    pictures, words = paint(colorizer, folder, view)
+    studio = open_studio(colorizer.between(go_on), folder)
+    pictures, words = paint(studio, view)
     with gr.Blocks(
         title="colorjax", analytics_enabled=False, delete_cache=(600, HOURS * 3600)
     ) as blocks:
@@ -54,15 +57,24 @@ def build_page(colorizer: Colorizer, folder: Path) -> gr.Blocks:
                 dataset = layout.examples(examples)
                 controls, reset = layout.controls(colorizer)
             with gr.Column(scale=7, min_width=320):
-                result = layout.result(pictures, words)
+                slider = layout.slider(pictures)
+                hinting = layout.hinting(board(studio, view))
+                below = layout.below(words)
                 samples = layout.samples(visible=decode is not None)
                 gr.Markdown(layout.ABOUT, elem_id="about")
         blocks.load(None, None, None, js=layout.script(examples))
-        states = gr.State(view), gr.State([]), gr.State(None), gr.State(None)
-        page = layout.Page(*(*states, *chooser, *result, dataset, controls, reset, *samples))
-        wire(Events(page, colorizer, folder, examples, open_lanes()))
+        states = gr.State(view), gr.State([]), gr.State(None), gr.State(None), gr.State({})
+        page = layout.Page(
+            *(*states, *chooser, slider, *hinting, *below, dataset, controls, reset, *samples)
+        )
+        events = Events(page, studio, examples, open_lanes())
+        wire(events)
+        blocks.unload(events.leave)
     # Nobody goes around the queue.
-    return blocks.queue(max_size=WAITING, default_concurrency_limit=1, api_open=False)
+    blocks.queue(max_size=WAITING, default_concurrency_limit=1, api_open=False)
+    # It looks for work a thousand times a second, and for news of it a hundred times.
+    blocks._queue.sleep_when_free, blocks._queue.progress_update_sleep_when_free = IDLE
+    return blocks
 
 
 @contextlib.contextmanager

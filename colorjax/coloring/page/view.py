@@ -1,7 +1,8 @@
 """From what a visitor chose, a `View`, to pictures and words."""
 
-import functools
+import base64
 import html
+import io
 import os
 import uuid
 from importlib import resources
@@ -11,25 +12,40 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from colorjax.coloring import memory, tint
 from colorjax.coloring.api import Colorizer
-from colorjax.coloring.page.limits import check_shape
+from colorjax.coloring.hints import check_inside
+from colorjax.coloring.page.kept import Kept
+from colorjax.coloring.page.limits import check_shape, go_on
+from colorjax.coloring.prepared import Prepared
 from colorjax.coloring.settings import Settings
 from colorjax.errors import UserError
 from colorjax.pictures import image_io, photo, writing
 from colorjax.pictures.photo import Photo
 
 PREVIEW, SAMPLE, THUMB = 1600, 640, 240  # most pixels of a side of what the page shows
-KEPT = 16  # previews in memory, of up to 10 MB each; a slider is quick where nothing is read anew
+# Of the photos that are kept, with what the network says of them; up to some 10 MB each.
+PHOTOS_KEPT, BYTES_KEPT = 4, 200_000_000  # of one visitor; of all together
+SWATCHES = 8
+# The shares of doubt between which its picture goes from clear to opaque, and its longer side.
+DOUBT, DOUBT_SIDE = (0.4, 0.8), 96
 HOURS = 6  # that a file is kept
 FORMATS = {"PNG": ".png", "JPEG": ".jpg"}
 FIRST_EXAMPLE = "mountain_lake"
 
 
 class View(NamedTuple):
-    """What the page shows: a photo, and how it is coloured."""
+    """What the page shows: a photo, and how it is coloured.
+
+    Attributes:
+      path: of the photo's file.
+      settings: whose hints are at pixels of the photo, and not of its preview.
+      owner: the visitor's session; nobody's for what all visitors share.
+    """
 
     path: str
     settings: Settings
+    owner: str = ""
 
     @property
     def name(self) -> str:
@@ -41,79 +57,152 @@ class Preview(NamedTuple):
 
     Attributes:
       small: the photo at the size of the page.
+      prepared: its pixels, and what the network says of them.
+      before: the file that shows it.
       height, width: of the photo itself.
-      has_colour: whether it is clearly no gray one.
+      has_colours: whether it is one in colour.
     """
 
     small: Photo
+    prepared: Prepared
+    before: str
     height: int
     width: int
-    has_colour: bool
+    has_colours: bool
+
+    @property
+    def nbytes(self) -> int:
+        return self.prepared.nbytes + (0 if self.small.alpha is None else self.small.alpha.nbytes)
 
 
-def preview(path: str) -> Preview:
-    """Reads a photo at the size of the page; the last ones read are kept.
+class Studio(NamedTuple):
+    """What all views are made with: what colours, where files go, and what is kept of photos."""
+
+    colorizer: Colorizer
+    folder: Path
+    kept: Kept[Preview]
+
+
+def open_studio(colorizer: Colorizer, folder: Path) -> Studio:
+    return Studio(colorizer, folder, Kept(PHOTOS_KEPT, BYTES_KEPT))
+
+
+def preview(studio: Studio, path: str, owner: str = "") -> Preview:
+    """Reads a photo at the size of the page; the visitor's last ones are kept.
 
     Raises:
       UserError: the photo is gone, cannot be read, or has extreme proportions.
     """
     state = _stat(path)
-    return _preview(path, state.st_size, state.st_mtime_ns)
+    key = path, state.st_size, state.st_mtime_ns
+    return studio.kept.get(owner, key, lambda: _preview(studio, path))
 
 
-@functools.lru_cache(maxsize=KEPT)
-def _preview(path: str, size: int, changed: int) -> Preview:
+def _preview(studio: Studio, path: str) -> Preview:
     full = read(path)
     height, width, _ = full.rgb.shape
-    return Preview(shrunk(full, PREVIEW), height, width, has_colour(full.rgb))
+    small = shrunk(full, PREVIEW)
+    has_colours = tint.has_colours(full.rgb)
+    del full
+    memory.give_back()
+    before = save(studio.folder, on_white(small.rgb, small.alpha))
+    prepared = studio.colorizer.prepare(small.rgb)
+    return Preview(small, prepared, before, height, width, has_colours)
 
 
-def paint(colorizer: Colorizer, folder: Path, view: View) -> tuple[tuple[str, str], str]:
+def paint(studio: Studio, view: View) -> tuple[tuple[str, str], str]:
     """The files of before and after, at the size of the page, and what is said below them.
 
     Raises:
       UserError: as `preview`, or a setting is wrong.
     """
-    found = preview(view.path)
+    found = preview(studio, view.path, view.owner)
     small = found.small
-    (after,) = colorizer.colorize_arrays([small.rgb], **view.settings._asdict())
-    return (
-        save(folder, on_white(small.rgb, small.alpha)),
-        save(folder, on_white(after, small.alpha)),
-    ), caption(view, found)
+    if not os.path.exists(found.before):  # it was old
+        image_io.write(Path(found.before), on_white(small.rgb, small.alpha))
+    after = found.prepared.array(fitted(view.settings, found, small))
+    file = save(studio.folder, on_white(after, small.alpha))
+    return (found.before, file), caption(view, found)
 
 
-def thumbnail(folder: Path, path: str) -> str:
+def fitted(settings: Settings, found: Preview, small: Photo) -> Settings:
+    """Settings whose hints are at the pixels of a smaller copy of the photo."""
+    height, width, _ = small.rgb.shape
+    check_inside(settings.hints, np.broadcast_to(np.uint8(0), (found.height, found.width, 3)))
+    hints = tuple(
+        one._replace(x=one.x * width // found.width, y=one.y * height // found.height)
+        for one in settings.hints
+    )
+    return settings._replace(hints=hints)
+
+
+def likely(studio: Studio, view: View, x: int, y: int, rebalance: float | None) -> tuple:
+    """The network's `Guess`es for a pixel of the photo; none of a network that has no scores.
+
+    Raises:
+      UserError: as `preview`, or the pixel is outside of the photo.
+    """
+    if studio.colorizer.decode is None:
+        return ()
+    found = preview(studio, view.path, view.owner)
+    height, width, _ = found.small.rgb.shape
+    spot = x * width // found.width, y * height // found.height
+    return found.prepared.likely(*spot, count=SWATCHES, rebalance=rebalance)
+
+
+def make_ready(studio: Studio, view: View) -> None:
+    """Has the program compiled that colours a photo by hints, if it is not yet."""
+    found = preview(studio, view.path, view.owner)
+    found.prepared.make_ready(fitted(view.settings, found, found.small))
+
+
+def doubt(studio: Studio, view: View) -> str | None:
+    """A small picture of how unsure the network is, as an address; None where it has no scores.
+
+    It is a PNG with transparency: the surer the network, the clearer. All is opaque from
+    DOUBT[1] on, and clear up to DOUBT[0].
+
+    Raises:
+      UserError: as `preview`.
+    """
+    if studio.colorizer.decode is None:
+        return None
+    sure = Image.fromarray(preview(studio, view.path, view.owner).prepared.confidence())
+    sure.thumbnail((DOUBT_SIDE, DOUBT_SIDE), Image.Resampling.BOX)
+    least, most = DOUBT
+    alpha = np.clip((1 - np.asarray(sure) / 255 - least) / (most - least), 0, 1)
+    alpha = np.round(255 * alpha).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(np.dstack([np.zeros_like(alpha), alpha])).save(file, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def thumbnail(studio: Studio, path: str, owner: str = "") -> str:
     """The file of a photo as small as a queue shows it.
 
     Raises:
       UserError: as `preview`.
     """
-    small = shrunk(preview(path).small, THUMB)
-    return save(folder, on_white(small.rgb, small.alpha))
+    small = shrunk(preview(studio, path, owner).small, THUMB)
+    return save(studio.folder, on_white(small.rgb, small.alpha))
 
 
-def draw_samples(
-    colorizer: Colorizer, folder: Path, view: View, count: int
-) -> list[tuple[str, str]]:
+def draw_samples(studio: Studio, view: View, count: int) -> list[tuple[str, str]]:
     """Files and captions of several colourings, of the seeds from that of the view on.
 
     Raises:
       UserError: as `paint`.
     """
-    small = shrunk(preview(view.path).small, SAMPLE)
-    settings = view.settings._asdict()
+    whole = preview(studio, view.path, view.owner)
+    small = shrunk(whole.small, SAMPLE)
+    settings = fitted(view.settings, whole, small)._asdict()
     settings.pop("decode")
-    found = colorizer.samples(small.rgb, count, **settings)
-    return [
-        (save(folder, on_white(np.asarray(one), small.alpha)), f"Draw {view.settings.seed + i}")
-        for i, one in enumerate(found)
-    ]
+    found = studio.colorizer.samples(small.rgb, count, **settings)
+    files = [save(studio.folder, on_white(np.asarray(one), small.alpha)) for one in found]
+    return [(file, f"Draw {view.settings.seed + i}") for i, file in enumerate(files)]
 
 
-def full_size(
-    colorizer: Colorizer, folder: Path, view: View, suffix: str = ".png"
-) -> tuple[str, tuple[str, ...]]:
+def full_size(studio: Studio, view: View, suffix: str = ".png") -> tuple[str, tuple[str, ...]]:
     """The file of a view at the size of the photo, and what the format could not keep.
 
     A PNG has the photo's transparency; a JPEG is laid on white. Both have its metadata.
@@ -122,15 +211,19 @@ def full_size(
       UserError: as `paint`, or the photo is too large for the format.
     """
     full = read(view.path)
-    (rgb,) = colorizer.colorize_arrays([full.rgb], **view.settings._asdict())
+    go_on()
+    (rgb,) = studio.colorizer.colorize_arrays([full.rgb], **view.settings._asdict())
     # A folder of its own, as the browser is to see the name.
-    target = folder / uuid.uuid4().hex / f"{Path(view.name).stem}_color{suffix}"
+    go_on()
+    target = studio.folder / uuid.uuid4().hex / f"{Path(view.name).stem}_color{suffix}"
     target.parent.mkdir()
     try:
         notices = writing.write_photo(target, rgb, full)
     except UserError as error:
         # Where the page has its files is nobody's business.
         raise UserError(str(error).replace(str(target), target.name)) from error
+    del full, rgb
+    memory.give_back()
     return str(target), tuple(one.replace(str(target), target.name) for one in notices)
 
 
@@ -188,17 +281,11 @@ def save(folder: Path, rgb_u8: np.ndarray) -> str:
 def caption(view: View, found: Preview) -> str:
     """HTML: the name and size of a photo, and what is to be known about how it was read."""
     notes = [notice.removeprefix(f"{view.name}: ") for notice in found.small.notices]
-    if found.has_colour:
+    if found.has_colours:
         notes.append("has colours of its own, which the network does not get to see")
     lines = [f"<b>{html.escape(view.name)}</b> &ensp; {found.width} &times; {found.height}"]
     lines += [f"This photo {html.escape(note)}." for note in notes]
     return "".join(f"<p>{line}</p>" for line in lines)
-
-
-def has_colour(rgb_u8: np.ndarray) -> bool:
-    """Whether a picture is clearly no gray one; a few thousand pixels tell."""
-    step = max(1, int((rgb_u8.shape[0] * rgb_u8.shape[1] / 10_000) ** 0.5))
-    return image_io.mean_chroma(rgb_u8[::step, ::step]) > 8.0
 
 
 def write_examples(folder: Path) -> list[str]:

@@ -29,6 +29,7 @@ def wire(events: Events) -> None:
     """Adds all events to the page; to be called where its parts were made."""
     _choosing(events)
     _settings(events)
+    _hinting(events)
     _drawing(events)
     _download(events)
 
@@ -42,13 +43,10 @@ def _choosing(events: Events) -> None:
     """Another photo: an upload, which is read first, an example, or one of the queue."""
     page, lanes = events.page, events.lanes
     decoder, *_, seed, _ = page.controls
-    inputs = [page.pick, *page.controls]
+    shown = [*_shown(events), page.board, page.gallery, page.chosen, page.pick, decoder, seed]
+    inputs = [page.pick, page.given, *page.controls]
     on = functools.partial(
-        in_lane,
-        lanes.network,
-        page.message,
-        outputs=[*_shown(events), page.gallery, page.chosen, page.pick, decoder, seed],
-        show_progress_on=page.slider,
+        in_lane, lanes.network, page.message, outputs=shown, show_progress_on=page.slider
     )
     taken = in_lane(
         lanes.reading,
@@ -72,9 +70,54 @@ def _choosing(events: Events) -> None:
         api_name="colorize",
         api_visibility="public",
     )
+    queued = in_lane(
+        lanes.reading,
+        page.message,
+        page.queue.select,
+        events.take_queued,
+        inputs=page.photos,
+        outputs=[page.chosen, page.message],
+        show_progress_on=page.slider,
+    )
+    on(queued.success, events.show_other, inputs=[page.chosen, *inputs], keeps_message=True)
     on(page.examples.click, events.take_example, inputs=[page.examples, *inputs])
-    on(page.queue.select, events.take_queued, inputs=[page.photos, *inputs])
     gr.on([page.examples.click, page.queue.select], None, js=SHOW_RESULT)
+
+
+def _hinting(events: Events) -> None:
+    """What the page's script asks for: a photo coloured by hints, and colours of a spot."""
+    page, network = events.page, events.lanes.network
+    on = functools.partial(
+        in_lane, network, page.message, trigger_mode="always_last", api_visibility="public"
+    )
+    on(
+        page.hints_sent.change,
+        events.hint,
+        inputs=[page.hints_sent, page.view, page.given, *page.controls],
+        outputs=[*_shown(events), page.given],
+        show_progress_on=page.slider,
+        show_progress="minimal",
+        api_name="hint",
+    )
+    rare = page.controls[2]
+    answered = on(
+        page.spot_sent.change,
+        events.ask,
+        inputs=[page.spot_sent, page.view, rare],
+        outputs=[page.likely, page.message],
+        show_progress="hidden",
+        api_name="likely",
+    )
+    in_lane(
+        events.lanes.ahead,
+        page.message,
+        answered.success,
+        events.make_ready,
+        inputs=[page.view, *page.controls],
+        outputs=page.message,
+        show_progress="hidden",
+        keeps_message=True,
+    )
 
 
 def _settings(events: Events) -> None:

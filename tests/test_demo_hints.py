@@ -1,0 +1,225 @@
+"""Colours that visitors give, what the page keeps of their photos, and what it tells its script."""
+
+import base64
+import html
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+from networks import save_run, tiny_network
+
+pytest.importorskip("gradio", reason="gradio is missing: pip install 'colorjax[demo]'")
+
+from pages import CONTROLS, ask, colorizer, picture, rgb_of, server, visit, write
+from PIL import Image
+
+from colorjax.coloring.api import Colorizer
+from colorjax.coloring.hints import Hint
+from colorjax.coloring.page import events
+from colorjax.coloring.page import server as page_server
+from colorjax.coloring.page import view as page_view
+from colorjax.coloring.page.kept import Kept
+from colorjax.coloring.settings import Settings
+from colorjax.errors import UserError
+
+__all__ = ["colorizer", "server"]  # fixtures
+RED = "#a04030"
+
+
+@pytest.fixture
+def studio(colorizer, tmp_path):
+    (tmp_path / "page").mkdir()
+    return page_view.open_studio(colorizer, tmp_path / "page")
+
+
+def value_in(part: str):
+    """What the script reads in an HTML part."""
+    return json.loads(html.unescape(re.search("value='([^']*)'", part).group(1)))
+
+
+def redness(rgb, x, y) -> int:
+    red, _, blue = np.asarray(rgb)[y, x].astype(int)
+    return red - blue
+
+
+# --- from a view with hints to pictures ---
+
+
+def test_a_hint_holds_at_its_pixel_of_the_photo_on_the_page_and_in_the_download(
+    colorizer, studio, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(page_view, "PREVIEW", 90)
+    photo = picture(140, 180)
+    photo[80:, 100:] = 128
+    view = page_view.View(
+        write(tmp_path / "a.png", photo), Settings("argmax", hints=(Hint(151, 121, RED),))
+    )
+    (_, after), _ = page_view.paint(studio, view)
+    assert rgb_of(after).shape == (70, 90, 3)
+    assert redness(rgb_of(after), 75, 60) > 60
+    full = rgb_of(page_view.full_size(studio, view)[0])
+    assert redness(full, 151, 121) > 60
+    # The very same as from Python.
+    (want,) = colorizer.colorize_arrays([photo], decode="argmax", hints=[(151, 121, RED)])
+    np.testing.assert_array_equal(full, want)
+
+
+def test_draws_have_the_hints_too(studio, tmp_path, monkeypatch):
+    monkeypatch.setattr(page_view, "SAMPLE", 45)
+    photo = picture()
+    photo[40:, 50:] = 128
+    settings = Settings("argmax", hints=(Hint(75, 60, RED),))
+    view = page_view.View(write(tmp_path / "a.png", photo), settings)
+    found = page_view.draw_samples(studio, view, 2)
+    assert all(redness(rgb_of(file), 37, 30) > 60 for file, _ in found)
+
+
+def test_likely_colours_are_asked_at_pixels_of_the_photo(studio, tmp_path, monkeypatch):
+    monkeypatch.setattr(page_view, "PREVIEW", 90)
+    view = page_view.View(write(tmp_path / "a.png", picture(140, 180)), Settings())
+    found = page_view.likely(studio, view, 179, 139, None)
+    small = page_view.preview(studio, view.path).small.rgb
+    assert found == studio.colorizer.likely(small, 89, 69) and len(found) > 2
+    with pytest.raises(UserError, match="outside of the picture"):
+        page_view.likely(studio, view, 180, 139, None)
+
+
+def test_a_hint_outside_of_the_photo_is_told_with_the_photos_size(studio, tmp_path):
+    path = write(tmp_path / "a.png", picture())
+    view = page_view.View(path, Settings(hints=(Hint(90, 3, RED),)))
+    with pytest.raises(UserError, match="outside of the picture of 90 x 70 pixels"):
+        page_view.paint(studio, view)
+
+
+def test_a_network_without_scores_has_no_likely_colours_and_no_doubt(tmp_path):
+    colorizer = Colorizer(save_run(tmp_path, tiny_network(objective="regression")))
+    studio = page_view.open_studio(colorizer, tmp_path)
+    view = page_view.View(write(tmp_path / "a.png", picture()), Settings())
+    assert page_view.likely(studio, view, 1, 1, None) == ()
+    assert page_view.doubt(studio, view) is None
+
+
+def test_the_doubt_is_the_more_opaque_the_less_sure_the_network_is(studio, tmp_path):
+    rgb = picture(90, 130)
+    view = page_view.View(write(tmp_path / "a.png", rgb), Settings())
+    address = page_view.doubt(studio, view)
+    image = Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2])))
+    assert image.mode == "LA" and max(image.size) == page_view.DOUBT_SIDE
+    alpha = np.asarray(image.getchannel("A"), float)
+    sure = np.asarray(studio.colorizer.confidence(rgb).resize(image.size, Image.BOX)) / 255
+    least, most = page_view.DOUBT
+    want = np.clip((1 - sure - least) / (most - least), 0, 1)
+    np.testing.assert_allclose(alpha / 255, want, atol=0.02)
+
+
+# --- what is kept ---
+
+
+class Thing:
+    def __init__(self, nbytes):
+        self.nbytes = nbytes
+
+
+def test_the_last_things_are_kept_few_of_an_owner_and_not_too_large_in_all():
+    kept = Kept(most_of_owner=2, most_bytes=100)
+    made = []
+
+    def get(owner, key, size=10):
+        return kept.get(owner, key, lambda: made.append(key) or Thing(size))
+
+    first = get("me", 1)
+    assert get("me", 1) is first and made == [1]
+    get("me", 2), get("you", 3)
+    get("me", 1)  # used last
+    get("me", 4)
+    assert kept.owners() == ["you", "me", "me"] and get("me", 1) is first
+    first.nbytes = 85  # it grows when the network has seen it
+    get("me", 1)
+    assert kept.owners() == ["me", "me"] and kept.nbytes <= 100
+    get("you", 5, 200)  # larger than all, and the only one
+    assert kept.owners() == ["you"]
+    kept.drop("me")
+    kept.drop("you")
+    assert kept.owners() == [] and kept.nbytes == 0
+
+
+def test_the_network_sees_a_photo_once_for_all_settings_and_hints(studio, tmp_path, monkeypatch):
+    runs = []
+    view = page_view.View(write(tmp_path / "a.png", picture()), Settings("argmax"), "me")
+    prepared = page_view.preview(studio, view.path, "me").prepared
+    painter = prepared._painter
+    counting = painter._replace(score=lambda *args: runs.append(1) or painter.score(*args))
+    monkeypatch.setattr(prepared, "_painter", counting)
+    for settings in (Settings("argmax"), Settings("mean", saturation=0.5)):
+        page_view.paint(studio, view._replace(settings=settings))
+    page_view.paint(studio, view._replace(settings=Settings(hints=(Hint(5, 5, RED),))))
+    assert page_view.likely(studio, view, 3, 3, None) and page_view.doubt(studio, view)
+    assert len(runs) == 1
+
+
+# --- the server ---
+
+
+def test_hints_and_swatches_of_a_visitor(server, tmp_path):
+    photo = picture(seed=4)
+    photo[40:, 50:] = 128
+    client, *_ = ask(server.local_url, write(tmp_path / "a.png", photo))
+    answer = value_in(client.predict('{"x": 75, "y": 60, "asked": 7}', None, api_name="/likely")[0])
+    assert (answer["x"], answer["asked"]) == (75, 7) and answer["swatches"][0]["colour"][0] == "#"
+    hints = json.dumps([{"x": 75, "y": 60, "colour": RED}])
+    pictures, _, message, *_ = client.predict(hints, *CONTROLS, api_name="/hint")
+    assert redness(rgb_of(pictures[1]), 75, 60) > 60
+    # Settings leave them as they are, and so does the download.
+    pictures, *_ = client.predict(*CONTROLS[:3], 0.9, *CONTROLS[4:], api_name="/change")
+    assert redness(rgb_of(pictures[1]), 75, 60) > 50
+    assert redness(rgb_of(client.predict(api_name="/download")[0]), 75, 60) > 50
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("[", "is no JSON"),
+        ('{"x": 1}', "hints: are no list"),
+        ('[{"x": 1, "y": 2, "colour": "red"}]', "hint 1 has the colour"),
+        ('[{"x": 1000, "y": 2, "colour": "#102030"}]', "outside of the picture of 455 x 256"),
+        (json.dumps([[0, 0, RED]] * 201), "there are 201 colours of yours, want at most 200"),
+    ],
+)
+def test_what_are_no_hints_is_one_sentence(server, text, words):
+    *_, message = visit(server.local_url).predict(text, *CONTROLS, api_name="/hint")
+    assert words in html.unescape(str(message)) and 'role="alert"' in message
+
+
+@pytest.mark.parametrize(
+    "text", ["7", '{"x": 1, "y": 0.5}', '{"x": true, "y": 1}', '{"x": -1, "y": 1}']
+)
+def test_what_is_no_spot_is_one_sentence(server, text):
+    *_, message = visit(server.local_url).predict(text, None, api_name="/likely")
+    assert 'role="alert"' in message
+
+
+def test_who_leaves_leaves_no_photo_behind(colorizer, tmp_path):
+    blocks = page_server.build_page(colorizer, tmp_path)
+    leave = next(fn.fn for fn in blocks.fns.values() if fn.name == "leave")
+    studio = leave.__self__.studio
+    path = write(tmp_path / "mine.png", picture())
+
+    class Visitor:
+        session_hash = "me"
+
+    page_view.preview(studio, path, "me")
+    assert studio.kept.owners() == ["", "me"]
+    leave(Visitor())
+    assert studio.kept.owners() == [""]
+
+
+def test_an_idle_page_looks_for_work_at_leisure(server):
+    assert server._queue.sleep_when_free >= 0.05
+    assert server._queue.progress_update_sleep_when_free >= 0.5
+
+
+def test_what_the_script_is_told_cannot_end_its_place():
+    assert value_in(events.data({"a": "'><b>"})) == {"a": "'><b>"}
+    assert "<b>" not in events.data("'><b>")

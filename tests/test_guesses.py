@@ -1,0 +1,163 @@
+"""The network's likely colours for one spot, and pictures that it is shown once."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from networks import rebalanced_network, save_run, tiny_network
+from numpy.testing import assert_allclose, assert_array_equal
+
+from colorjax import Colorizer
+from colorjax.coloring import batch, colorize, confidence, guesses, prepared
+from colorjax.coloring.naming import Job
+from colorjax.coloring.settings import Settings
+from colorjax.errors import UserError
+from colorjax.ops import color, decoding
+from colorjax.pictures import image_io
+
+DEVICE = jax.devices()[0]
+
+
+@pytest.fixture(scope="module")
+def colorizer(tmp_path_factory):
+    return Colorizer(save_run(tmp_path_factory.mktemp("run"), tiny_network()))
+
+
+def photo(height=64, width=96):
+    """Gray noise, which has no borders."""
+    gray = np.random.default_rng(0).integers(60, 200, (height, width, 1), dtype=np.uint8)
+    return np.repeat(gray, 3, -1)
+
+
+def luv_of(guess):
+    return np.asarray(color.rgb_u8_to_luv(np.frombuffer(bytes.fromhex(guess.colour[1:]), np.uint8)))
+
+
+def test_a_distribution_has_every_pair_of_bins_with_the_product_of_their_probabilities():
+    logits = jnp.log(jnp.array([[[0.25, 0.75], [0.9, 0.1]]]))
+    values = jnp.array([[[-5.0], [5.0]], [[7.0], [9.0]]])
+    shares, chroma = decoding.distribution(logits, values)
+    assert_allclose(shares, [[0.225, 0.025, 0.675, 0.075]], rtol=1e-5)
+    assert_array_equal(chroma, [[-5, 7], [-5, 9], [5, 7], [5, 9]])
+
+
+def test_a_distribution_of_joint_bins_is_that_of_the_bins():
+    logits = jnp.log(jnp.array([[0.2, 0.5, 0.3]]))
+    values = jnp.array([[[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]])
+    shares, chroma = decoding.distribution(logits, values)
+    assert_allclose(shares, [0.2, 0.5, 0.3], rtol=1e-5)
+    assert_array_equal(chroma, values[0])
+
+
+def test_colours_that_look_alike_are_one_and_the_rest_come_by_their_shares():
+    luv = np.array([[50, 0, 0], [50, 60, 0], [50, 5, 0], [50, 0, 60], [50, 0, -60]], float)
+    rgb = np.arange(15, dtype=np.uint8).reshape(5, 3)
+    shares = np.array([0.3, 0.25, 0.2, 0.2495, 0.0005])
+    found = guesses.distinct(shares, luv, rgb, 8)
+    assert [one.colour for one in found] == ["#000102", "#030405", "#090a0b"]
+    assert_allclose([one.probability for one in found], [0.5, 0.25, 0.2495])
+    assert guesses.distinct(shares, luv, rgb, 2) == found[:2]
+
+
+def test_the_likely_colours_of_a_spot_are_those_of_the_network_there(colorizer):
+    rgb = photo()
+    found = colorizer.likely(rgb, 40, 30, count=5)
+    chances = [one.probability for one in found]
+    assert len(found) == 5 and chances == sorted(chances, reverse=True) and sum(chances) <= 1.0
+    pixel = np.asarray(color.rgb_u8_to_luv(rgb[30, 40]))
+    for i, one in enumerate(found):
+        assert abs(luv_of(one)[0] - pixel[0]) < 1.0
+        for other in found[:i]:
+            assert np.hypot(*(luv_of(one) - luv_of(other))[1:]) > guesses.APART - 2
+    # The likeliest of all is what argmax takes, where none is joined with it.
+    painter = colorizer._painter
+    seen = colorize.look_at(painter, rgb)
+    height, width = seen.scores.outputs.shape[1:3]
+    logits = seen.scores.outputs[0, 30 * height // 64, 40 * width // 96]
+    best = np.argmax(logits, -1) * 4.0 - 98
+    assert min(np.hypot(*(luv_of(one)[1:] - best)) for one in found) < guesses.APART + 2
+
+
+def test_what_is_all_but_black_or_white_has_colours_that_can_be_told_apart(colorizer):
+    rgb = photo()
+    rgb[10, 10], rgb[20, 20] = 0, 255
+    for x, lightness in ((10, guesses.LIGHTNESS[0]), (20, guesses.LIGHTNESS[1])):
+        found = colorizer.likely(rgb, x, x)
+        assert len(found) > 1
+        assert all(abs(luv_of(one)[0] - lightness) < 1.0 for one in found)
+
+
+def test_rebalancing_makes_rare_colours_likelier(tmp_path):
+    colorizer = Colorizer(save_run(tmp_path, rebalanced_network(0.5)))
+    usual, own, rare = (colorizer.likely(photo(), 5, 5, rebalance=r) for r in (0.0, None, 1.0))
+    strength = [
+        sum(one.probability * np.hypot(*luv_of(one)[1:]) for one in found)
+        / sum(one.probability for one in found)
+        for found in (usual, own, rare)
+    ]
+    assert strength[0] < strength[1] < strength[2]
+
+
+@pytest.mark.parametrize(
+    "place, options, said",
+    [
+        ((96, 3), {}, "96,3: is outside of the picture of 96 x 64 pixels"),
+        ((3, -1), {}, "3,-1: is outside"),
+        ((1, 1), {"count": 0}, "count is 0"),
+        ((1, 1), {"rebalance": 0.5}, "training was not rebalanced"),
+    ],
+)
+def test_what_no_spot_can_be_asked_is_one_sentence(colorizer, place, options, said):
+    with pytest.raises(UserError, match=said):
+        colorizer.likely(photo(), *place, **options)
+
+
+def test_likely_colours_of_another_space_are_colours_too(tmp_path):
+    colorizer = Colorizer(save_run(tmp_path, tiny_network(space="hsv")))
+    rgb = np.full((64, 96, 3), 128, np.uint8)
+    found = colorizer.likely(rgb, 40, 30)
+    lightness = float(color.rgb_u8_to_luv(rgb[0, 0])[0])
+    assert len(found) > 3 and all(abs(luv_of(one)[0] - lightness) < 1.0 for one in found)
+
+
+def test_a_model_without_scores_has_no_likely_colours(tmp_path):
+    colorizer = Colorizer(save_run(tmp_path, tiny_network(objective="regression")))
+    with pytest.raises(UserError, match="predicts chroma itself"):
+        colorizer.likely(photo(), 1, 1)
+
+
+def test_a_prepared_picture_is_coloured_as_ever_and_seen_once(colorizer, monkeypatch):
+    rgb = np.zeros((84, 116, 3), np.uint8)
+    rgb[10:74, 10:106] = photo()  # borders around, which are set aside
+    want = [
+        Settings(),
+        Settings("sample", 0.8, seed=3, saturation=1.5),
+        Settings(edges="bilinear", hints=((20, 30, "#a04030"),)),
+    ]
+    found = [np.asarray(colorizer.colorize(rgb, **one._asdict())) for one in want]
+    sure = colorizer.confidence(rgb)
+    runs, look = [], prepared.look_at
+    monkeypatch.setattr(prepared, "look_at", lambda *args: runs.append(1) or look(*args))
+    once = colorizer.prepare(rgb)
+    for one, result in zip(want, found, strict=True):
+        assert_array_equal(np.asarray(once.colorize(**one._asdict())), result)
+    assert_array_equal(once.confidence(), np.asarray(sure))
+    assert once.likely(50, 50) and len(runs) == 1
+    # What is asked of a border has that shown too.
+    assert once.likely(2, 2) and len(runs) == 2
+    once.colorize(hints=[(2, 3, "#a04030")])
+    assert len(runs) == 2 and once.nbytes > rgb.nbytes + 2 * once._seen[once._inner].small.nbytes
+
+
+def test_confidence_comes_of_the_run_that_colours(tmp_path):
+    painter = colorize.open_painter(tiny_network())
+    runs = []
+    score = painter.score
+    painter = painter._replace(score=lambda *args: runs.append(1) or score(*args))
+    path = str(tmp_path / "a.png")
+    image_io.write(tmp_path / "a.png", photo())
+    job = Job(path, (str(tmp_path / "b.png"),), None, confidence=str(tmp_path / "c.png"))
+    (done,) = batch.run(painter, [job], [Settings()])
+    assert not done.fault and len(runs) == 1
+    want = confidence.of_photo(painter, photo())
+    assert_array_equal(image_io.read_rgb(tmp_path / "c.png")[..., 0], want)
