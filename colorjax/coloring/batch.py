@@ -8,12 +8,12 @@ import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from colorjax.coloring import confidence, tint
-from colorjax.coloring.colorize import Painter, colorings
+from colorjax.coloring.colorize import Painter, Seen, colorize
 from colorjax.coloring.compare import Arrange
 from colorjax.coloring.finding import STDIN, is_stream
 from colorjax.coloring.naming import Job
@@ -117,16 +117,19 @@ def _coloured(
     arrange: Arrange | None,
 ) -> Iterator[Outcome]:
     writes: list[Future] = []
+    seen: dict[int, Seen] = {}
+    more: dict[str, Any] = {}
     if any(job.confidence for job, _ in good):
         confidence.check_confidence(painter)
-    for i, seen, results in colorings(painter, [one.rgb for _, one in good], settings):
+        more = {"tell": seen.__setitem__}
+    for i, results in colorize(painter, [one.rgb for _, one in good], settings, **more):
         job, one = good[i]
         if arrange is not None:
             results = arrange(one.rgb, results)
             # What describes the photograph's pixels is not true of theirs.
             kept = Metadata(icc_profile=one.metadata.icc_profile)
             one = one._replace(alpha=None, metadata=kept)
-        sure = confidence.of_seen(painter, seen, one.rgb) if job.confidence else None
+        sure = confidence.of_seen(painter, seen.pop(i), one.rgb) if job.confidence else None
         writes.append(writers.submit(_write, job, one, results, how, sure))
         # Memory holds the results of two photos, and no more.
         if len(writes) > 1:

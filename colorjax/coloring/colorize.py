@@ -5,7 +5,7 @@ lightness, pixel by pixel. Both halves are compiled programs whose shapes come f
 that a folder of a thousand sizes compiles a handful of times.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import product
 from typing import NamedTuple
@@ -137,7 +137,11 @@ def open_painter(
 
 
 def colorize(
-    painter: Painter, photos: Sequence[np.ndarray], settings: Sequence[Settings]
+    painter: Painter,
+    photos: Sequence[np.ndarray],
+    settings: Sequence[Settings],
+    *,
+    tell: Callable[[int, Seen], None] | None = None,
 ) -> Iterator[tuple[int, list[np.ndarray]]]:
     """Colours photos, each in every one of `settings`.
 
@@ -150,6 +154,7 @@ def colorize(
       photos: uint8 or uint16 [height, width, 3] sRGB each, of any size; what colour they have is
         not looked at, only their luminance.
       settings: at least one.
+      tell: is told the index of a photo, and what the network has seen of it, before its results.
 
     Yields:
       The index of a photo and its results, [height, width, 3] each of as many bits as the photo,
@@ -159,14 +164,6 @@ def colorize(
     Raises:
       UserError: a setting is wrong, a hint is outside of a photo, or a photo has no pixels.
     """
-    for i, _, results in colorings(painter, photos, settings):
-        yield i, results
-
-
-def colorings(
-    painter: Painter, photos: Sequence[np.ndarray], settings: Sequence[Settings]
-) -> Iterator[tuple[int, Seen, list[np.ndarray]]]:
-    """As `colorize`, which it is; between index and results stands what the network has seen."""
     for one in settings:
         check_settings(one, painter.network)
     groups: dict[tuple[int, int], list[int]] = {}
@@ -189,7 +186,9 @@ def colorings(
                     hinted(painter, seen, photos[i], one) if fit is None else fit[place]
                     for fit, one in zip(plain, settings, strict=True)
                 )
-                yield i, seen, [framed(painter, fit, photos[i], boxes[i]) for fit in fits]
+                if tell is not None:
+                    tell(i, seen)
+                yield i, [framed(painter, fit, photos[i], boxes[i]) for fit in fits]
 
 
 def look_at(painter: Painter, photo: np.ndarray, box: borders.Box | None = None) -> Seen:
