@@ -186,6 +186,7 @@ def test_a_jax_program_of_any_size_gives_the_pictures_of_the_api(run, colorizer,
         assert off(one, want) <= 1
 
 
+@pytest.mark.slow
 def test_a_jax_program_of_one_size_needs_the_photo_alone(run, colorizer, tmp_path):
     pytest.importorskip("flatbuffers")
     arguments = [run, "-o", tmp_path / "new" / "m", "--format", "jax-export"]
