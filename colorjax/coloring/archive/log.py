@@ -112,9 +112,10 @@ def _told(file: Path) -> Iterator[None]:
 
 def _ends_a_line(file: Path) -> bool:
     with file.open("rb") as written:
-        if written.seek(0, os.SEEK_END):
-            written.seek(-1, os.SEEK_END)
-        return written.read() in (b"", b"\n")
+        if not written.seek(0, os.SEEK_END):
+            return True
+        written.seek(-1, os.SEEK_END)
+        return written.read(1) == b"\n"
 
 
 def _read_lines(file: Path) -> Iterator[Row]:
