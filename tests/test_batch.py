@@ -25,11 +25,11 @@ def touch(folder, *names):
 def inverted(monkeypatch):
     """A painter whose results are negatives."""
 
-    def colorize(painter, photos, settings):
+    def colorings(painter, photos, settings):
         for i, rgb_u8 in enumerate(photos):
-            yield i, [255 - rgb_u8 for _ in settings]
+            yield i, None, [255 - rgb_u8 for _ in settings]
 
-    monkeypatch.setattr(batch, "colorize", colorize)
+    monkeypatch.setattr(batch, "colorings", colorings)
 
 
 def jobs_of(folder, count):
@@ -79,10 +79,10 @@ def test_only_a_few_photos_are_read_ahead(tmp_path, inverted, monkeypatch):
 
 def test_what_is_stopped_leaves_whole_files_only(tmp_path, inverted, monkeypatch):
     def interrupted(painter, photos, settings):
-        yield 0, [255 - photos[0]]
+        yield 0, None, [255 - photos[0]]
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(batch, "colorize", interrupted)
+    monkeypatch.setattr(batch, "colorings", interrupted)
     with pytest.raises(KeyboardInterrupt):
         list(batch.run(None, jobs_of(tmp_path, 4), [None]))
     assert os.listdir(tmp_path / "out") == ["00.png"]

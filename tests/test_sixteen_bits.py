@@ -302,10 +302,10 @@ def test_the_command_and_the_interface_write_the_bits_that_they_read(model, tmp_
 def test_pictures_that_are_arranged_have_8_bits_and_no_tags_of_the_photograph(
     tmp_path, monkeypatch
 ):
-    def colorize(painter, photos, settings):
-        yield from ((i, [255 - one]) for i, one in enumerate(photos))
+    def colorings(painter, photos, settings):
+        yield from ((i, None, [255 - one]) for i, one in enumerate(photos))
 
-    monkeypatch.setattr(batch, "colorize", colorize)
+    monkeypatch.setattr(batch, "colorings", colorings)
     path, target = str(tmp_path / "a.tif"), str(tmp_path / "b.tif")
     profile = matrix_profile(XYZ_FROM_ADOBE_RGB, 2.2)
     exif = [(271, 2, 5, "Maker", True)]

@@ -204,10 +204,10 @@ def test_every_page_can_be_had_by_its_number():
     ],
 )
 def test_pages_are_coloured_into_files_of_their_own(pages, output, want, tmp_path, monkeypatch):
-    def colorize(painter, photos, settings):
-        yield from ((i, [255 - one]) for i, one in enumerate(photos))
+    def colorings(painter, photos, settings):
+        yield from ((i, None, [255 - one]) for i, one in enumerate(photos))
 
-    monkeypatch.setattr(batch, "colorize", colorize)
+    monkeypatch.setattr(batch, "colorings", colorings)
     monkeypatch.setattr(command, "painter_of", lambda options: None)
     both = [noise(8, 9), noise(8, 9, seed=1)]
     (tmp_path / "a.tif").write_bytes(pages_file((both[0], 0), (both[1], 0)))

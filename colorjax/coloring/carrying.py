@@ -102,6 +102,6 @@ def weights(like: jax.Array) -> jax.Array:
     return jax.nn.sigmoid(SLOPE * (likeness - HALF))
 
 
-def _sized(x: jax.Array, shape: tuple[int, int]) -> jax.Array:
+def _sized(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """[b, h, w, c] in float32 at another size, antialiased."""
     return jax.image.resize(x.astype(jnp.float32), (x.shape[0], *shape, x.shape[-1]), "linear")

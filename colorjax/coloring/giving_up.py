@@ -17,7 +17,7 @@ def checked(painter: Painter, check: Callable[[], None]) -> Painter:
 
         return run
 
-    programs = {
+    programs: dict[str, Any] = {
         name: after(one) for name, one in painter._asdict().items() if isinstance(one, Program)
     }
     return painter._replace(**programs)

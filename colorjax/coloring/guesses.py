@@ -64,7 +64,8 @@ def of_spot(
     # Taken out on the host: one program serves pictures of all shapes.
     outputs, _, own = (np.asarray(x)[0, row, column] for x in seen.scores[:3])
     found = painter.likely(outputs, own, np.float32(lightness), np.float32(rebalance))
-    return distinct(*map(np.asarray, found), count)
+    shares, luv, rgb_u8 = map(np.asarray, found)
+    return distinct(shares, luv, rgb_u8, count)
 
 
 def distinct(shares: np.ndarray, luv: np.ndarray, rgb: np.ndarray, count: int) -> tuple[Guess, ...]:

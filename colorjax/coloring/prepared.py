@@ -37,8 +37,11 @@ class Prepared:
     @property
     def nbytes(self) -> int:
         """Bytes of the picture, and of what is kept about it."""
-        kept = [x for one in list(self._seen.values()) for x in (one.small, *one.scores)]
-        return self.rgb.nbytes + sum(x.nbytes for x in kept if x is not None)
+        kept = [
+            self.rgb,
+            *(x for one in list(self._seen.values()) for x in (one.small, *one.scores[:3])),
+        ]
+        return sum(x.nbytes for x in kept)
 
     def colorize(self, **settings: Any) -> Image.Image:
         """An image of mode RGB: the picture in colour, by the settings of `Colorizer.colorize`.

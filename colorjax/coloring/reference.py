@@ -41,7 +41,7 @@ def of_photo(painter: Painter, photo: Photo, name: str = "reference") -> Referen
     shape = network_shape(*box.size, painter.size)
     small = resized(photo.rgb[box.inside], shape)
     grid = carrying.cells(*shape)
-    there = np.ones(grid, np.float32)
+    there: np.ndarray = np.ones(grid, np.float32)
     if photo.alpha is not None:
         alpha = Image.fromarray(photo.alpha[box.inside])
         there = np.asarray(alpha.resize(grid[::-1], Image.Resampling.BOX), np.float32) / 255

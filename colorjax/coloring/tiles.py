@@ -40,9 +40,9 @@ def full_size(color_tile: Callable, fits: AnyArray, rgb: np.ndarray) -> np.ndarr
 
     Photo and result have 8 bits, or both 16.
     """
-    full, result = rgb.shape[:2], np.empty_like(rgb)
-    sides = _tile_sides(*full)
-    coarse = fits.shape[:2]
+    (height, width, _), result = rgb.shape, np.empty_like(rgb)
+    full, sides = (height, width), _tile_sides(height, width)
+    coarse = fits.shape[0], fits.shape[1]
     window = _window(sides, full, coarse)
     fits = np.pad(fits, [(0, max(0, window - side)) for side in coarse] + [(0, 0)])
     under_way: list[tuple[slice, slice, jax.Array]] = []

@@ -63,7 +63,9 @@ class Events(NamedTuple):
         self, files: Sequence[dict[str, Any]] | None, photos: Sequence[Taken], visitor: gr.Request
     ) -> dict:
         """Reads what was uploaded into the queue; the first of it is to be coloured."""
-        page, new, faults = self.page, [], []
+        page = self.page
+        new: list[Taken] = []
+        faults: list[str] = []
         # A photo that is chosen again moves to the end.
         paths = list(dict.fromkeys(one["path"] for one in files or []))
         kept = [one for one in photos if one.path not in paths]
