@@ -62,7 +62,7 @@ def test_black_bars_are_those_of_a_scene_and_not_of_its_dark_frames():
     open_frame = texture(64, 96, seed=4)
     frames = [dark] * 6 + [bright] * 6 + [open_frame] * 12
     plan = planning.plan(film(), (Frame(i, gray) for i, gray in enumerate(frames)))
-    assert [scene.start for scene in plan.scenes] == [0, 12] or plan.scenes[-1].start == 12
+    assert [scene.start for scene in plan.scenes] == [0, 12]
     assert plan.scenes[0].box == Box(10, 54, 0, 96)
     assert plan.scenes[-1].box == whole(open_frame)
     assert plan.stamps == tuple(range(24))

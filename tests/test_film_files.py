@@ -100,6 +100,14 @@ def test_ten_bits_are_kept(painter, tmp_path, codec, pixels, name, wanted, resul
     assert_allclose(films.plane(new, 0), films.plane(old, 0), atol=0.8)
 
 
+def test_a_film_of_red_green_and_blue_becomes_one_of_luma_with_limited_range(painter, tmp_path):
+    source = films.write(tmp_path / "old.mkv", [texture()] * 2, codec="ffv1", pixels="bgr0")
+    run(painter, source, tmp_path / "new.mp4", settings=Settings(saturation=0.0), crf=5)
+    (first, *_) = films.decoded(tmp_path / "new.mp4")
+    assert first.color_range == 1
+    assert_allclose(films.plane(first, 0), 16 + texture() * (219 / 255), atol=3)
+
+
 @pytest.mark.parametrize(
     ("name", "codec"), [("a.mkv", "h264"), ("a.mov", "h264"), ("a.webm", "vp9"), ("a.avi", "h264")]
 )

@@ -139,8 +139,12 @@ def _usual(film: Film, suffix: str, bits: int) -> str:
 
 
 def coding(film: Film, choice: Choice) -> Coding:
-    """That of the result: the film's own, of other bits."""
-    return film.coding._replace(bits=choice.bits)
+    """That of the result: the film's own, of other bits, and limited unless the film says full.
+
+    Players take numbers of red, green and blue as full without a word, but not those of luma.
+    """
+    says = film.tags[0] in (planes.LIMITED, planes.FULL)
+    return film.coding._replace(bits=choice.bits, range=film.tags[0] if says else planes.LIMITED)
 
 
 def even(side: int) -> int:
@@ -160,7 +164,9 @@ def add_stream(container: Any, film: Film, choice: Choice) -> Any:
     context = stream.codec_context
     context.time_base = stream.time_base = film.time_base
     context.sample_aspect_ratio = film.aspect
-    context.color_range, context.colorspace, context.color_primaries, context.color_trc = tags(film)
+    context.color_range, context.colorspace, context.color_primaries, context.color_trc = tags(
+        film, choice
+    )
     if choice.suffix == ".avi":
         context.max_b_frames = 0  # it has one time stamp a frame, in the order of the file
         options["bf"] = "0"
@@ -168,13 +174,13 @@ def add_stream(container: Any, film: Film, choice: Choice) -> Any:
     return stream
 
 
-def tags(film: Film) -> tuple[int, int, int, int]:
+def tags(film: Film, choice: Choice) -> tuple[int, int, int, int]:
     """Colour range, matrix, primaries and curve, said in any case where they are not the usual."""
     _, _, primaries, curve = film.tags
     same = planes.BT709 if film.coding.matrix == planes.BT709 else planes.BT601
     unsaid = (0, planes.UNSPECIFIED)
     return (
-        film.coding.range,
+        coding(film, choice).range,
         film.coding.matrix,
         same if primaries in unsaid else primaries,
         same if curve in unsaid else curve,
@@ -212,7 +218,7 @@ def as_frame(pts: int, rgb: np.ndarray, film: Film, wanted: Coding, choice: Choi
         lines[:, : rounded.shape[1]] = rounded
         plane.update(lines.tobytes())
     frame.pts, frame.time_base = pts, film.time_base
-    frame.color_range, frame.colorspace, frame.color_primaries, frame.color_trc = tags(film)
+    frame.color_range, frame.colorspace, frame.color_primaries, frame.color_trc = tags(film, choice)
     return frame
 
 

@@ -98,7 +98,7 @@ def _pictures(result: Any, first: Any, film: Film, choice: Choice) -> Any:
     context.framerate = film.rate.limit_denominator(65535)
     context.sample_aspect_ratio = film.aspect
     context.color_range, context.colorspace, context.color_primaries, context.color_trc = (
-        encoding.tags(film)
+        encoding.tags(film, choice)
     )
     if choice.codec == "hevc" and choice.suffix != ".mkv":
         context.codec_tag = "hvc1"  # players of Apple know no other
