@@ -20,8 +20,10 @@ def test_folders_import_only_from_those_before_them():
     for file in PACKAGE.rglob("*.py"):
         own = file.relative_to(PACKAGE).with_suffix("").parts[0]
         for node in ast.walk(ast.parse(file.read_text())):
+            if not isinstance(node, ast.Import | ast.ImportFrom):
+                continue
             of = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
-            for name in (f"{of}{alias.name}".split(".") for alias in getattr(node, "names", ())):
+            for name in (f"{of}{alias.name}".split(".") for alias in node.names):
                 if name[0] == "colorjax" and name[1] != own:
                     assert HEIGHT[name[1]] < HEIGHT.get(own, len(FLOORS)), f"{file}: {name}"
 
