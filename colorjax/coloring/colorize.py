@@ -19,7 +19,8 @@ from colorjax.coloring import borders, functions, hints, memory
 from colorjax.coloring.ahead import in_advance
 from colorjax.coloring.functions import Scores
 from colorjax.coloring.settings import Settings, check_settings
-from colorjax.coloring.shapes import QUANTUM, canvas_of, network_shape
+from colorjax.coloring.shapes import QUANTUM, canvas_of
+from colorjax.coloring.shapes import network_shape as network_shape
 from colorjax.errors import UserError, check_at_least
 from colorjax.ops.arrays import AnyArray
 from colorjax.pictures import image_io
@@ -265,7 +266,7 @@ def full_size(painter: Painter, fits: AnyArray, rgb: np.ndarray) -> np.ndarray:
     """
     full, result = rgb.shape[:2], np.empty_like(rgb)
     sides = _tile_sides(*full)
-    coarse = fits.shape[:2]
+    coarse = fits.shape[0], fits.shape[1]
     window = _window(sides, full, coarse)
     fits = np.pad(fits, [(0, max(0, window - side)) for side in coarse] + [(0, 0)])
     under_way: list[tuple[slice, slice, jax.Array]] = []

@@ -44,7 +44,7 @@ def score(config: Config, variables, rgb_u8, sides=None) -> Scores:
         outputs = canvas.predict_within(model, variables, gray, sides)
         inside = canvas.inside(sides, gray.shape[1], (*outputs.shape[:3], 1))
     true_lightness, width = color.rgb_u8_to_luv(rgb_u8)[..., :1], outputs.shape[2]
-    return Scores(outputs, *(cell_means(x, width) for x in (true_lightness, lightness)), inside)
+    return Scores(outputs, cell_means(true_lightness, width), cell_means(lightness, width), inside)
 
 
 def confidence(config: Config, statistics: Statistics, scores: Scores) -> jax.Array:

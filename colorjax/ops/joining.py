@@ -100,10 +100,10 @@ def _fitted(function: Callable, knee: float) -> list[float]:
 
 def _evaluated(coefficients: list[float], x: Array) -> Array:
     root = jnp.sqrt(jnp.sqrt(x))
-    *rest, result = coefficients
-    for coefficient in reversed(rest):
+    result = jnp.full_like(root, coefficients[-1])
+    for coefficient in reversed(coefficients[:-1]):
         result = result * root + coefficient
-    return jnp.asarray(result)
+    return result
 
 
 _LIGHTNESS = _fitted(lambda y: 116.0 * y ** (1 / 3) - 16.0, color.LUMINANCE_KNEE)
