@@ -57,6 +57,7 @@ def plan(film: Film, frames: Iterable[Frame]) -> Plan:
             found.append(Scene(number, borders.whole(gray)))
             brightest = gray
         else:
+            assert brightest is not None  # the first frame begins a scene
             brightest = np.maximum(brightest, gray)
         if mark.flash:
             flashes.append(number)

@@ -24,7 +24,7 @@ class Film(NamedTuple):
 
     Attributes:
       path: of the file.
-      index: of the stream.
+      stream: its number in the file.
       codec: what libav calls it.
       width, height: of frames as they are stored.
       aspect: width of a pixel, in heights.
@@ -39,7 +39,7 @@ class Film(NamedTuple):
     """
 
     path: str
-    index: int
+    stream: int
     codec: str
     width: int
     height: int
@@ -99,7 +99,7 @@ def frames(film: Film, skip: int = 0) -> Iterator[Frame]:
     step = max(1, round(1 / (film.rate * film.time_base)))
     last: int | None = None
     with opened(film.path) as container:
-        stream = container.streams[film.index]
+        stream = container.streams[film.stream]
         for i, frame in enumerate(_decoded(container, stream)):
             pts = frame.pts
             if pts is None:

@@ -100,8 +100,8 @@ def _fitted(function: Callable, knee: float) -> list[float]:
 
 def _evaluated(coefficients: list[float], x: Array) -> Array:
     root = jnp.sqrt(jnp.sqrt(x))
-    result = jnp.zeros_like(root)
-    for coefficient in reversed(coefficients):
+    result = jnp.full_like(root, coefficients[-1])
+    for coefficient in reversed(coefficients[:-1]):
         result = result * root + coefficient
     return result
 
