@@ -18,8 +18,7 @@ from colorjax.coloring import borders, carrying, functions, hints, memory, tiles
 from colorjax.coloring.ahead import in_advance
 from colorjax.coloring.functions import Scores
 from colorjax.coloring.settings import Settings, check_settings
-from colorjax.coloring.shapes import QUANTUM, canvas_of
-from colorjax.coloring.shapes import network_shape as network_shape
+from colorjax.coloring.shapes import QUANTUM, canvas_of, network_shape
 from colorjax.errors import UserError, check_at_least
 from colorjax.pictures import image_io
 from colorjax.settings import as_dict
