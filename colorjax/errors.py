@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from importlib.util import find_spec
 from typing import Any
 
 # What programs exit with, besides 0: a defect of the program, or some photographs of a batch that
@@ -37,13 +36,3 @@ def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
     """Raises UserError unless `value`, the setting called `name`, is one of `choices`."""
     if value not in choices:
         raise UserError(f"{name} is {value!r}, want one of {', '.join(map(repr, choices))}")
-
-
-def check_installed(what: str, extra: str, *modules: str) -> None:
-    """Raises UserError unless all modules, which colorjax's `extra` brings, can be imported.
-
-    `what` is what needs them. None is imported.
-    """
-    for module in modules:
-        if find_spec(module) is None:
-            raise UserError(f"{what} needs {module}: pip install 'colorjax[{extra}]'")

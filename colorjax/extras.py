@@ -1,17 +1,24 @@
-"""What colouring does without, and an extra of the package brings."""
+"""The extras of the package, and the modules that each brings: colouring photographs needs none."""
 
-import importlib.util
+from importlib.util import find_spec
 
 from colorjax.errors import UserError
 
-TRAINING = ("grain", "matplotlib", "tensorboardX", "tensorflow_datasets")
+MODULES = {
+    "demo": ("gradio",),
+    "jax-export": ("flatbuffers",),
+    "onnx": ("onnx",),
+    "serve": ("fastapi", "uvicorn", "python_multipart", "prometheus_client"),
+    "train": ("grain", "matplotlib", "tensorboardX", "tensorflow_datasets"),
+    "video": ("av", "cv2"),
+}
 
 
-def check_training(purpose: str) -> None:
-    """Raises UserError, which says what `purpose` needs, unless the extra `train` is installed."""
-    missing = [name for name in TRAINING if importlib.util.find_spec(name) is None]
+def check_installed(extra: str, what: str) -> None:
+    """Raises UserError, about `what` needs an extra, unless its modules are there to be imported.
+
+    None of them is imported.
+    """
+    missing = [name for name in MODULES[extra] if find_spec(name) is None]
     if missing:
-        raise UserError(
-            f"{purpose} needs {', '.join(missing)}, not installed here: "
-            "pip install 'colorjax[train]'"
-        )
+        raise UserError(f"{what} needs {', '.join(missing)}: pip install 'colorjax[{extra}]'")

@@ -12,7 +12,7 @@ if __name__ == "__main__":
 
     stopping.listen()  # before the imports below, which take seconds
     try:
-        extras.check_training("training")
+        extras.check_installed("train", "training")
     except errors.UserError as error:
         print(f"colorjax: {error}", file=sys.stderr)
         sys.exit(errors.MISTAKE)

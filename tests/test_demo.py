@@ -36,7 +36,7 @@ from pages import (
     write,
 )
 
-from colorjax import cli
+from colorjax import cli, extras
 from colorjax.coloring import tint
 from colorjax.coloring.api import Colorizer
 from colorjax.coloring.page import events
@@ -307,10 +307,7 @@ def test_the_command_serves_until_it_is_ended_and_leaves_nothing(tmp_path):
 
 
 def test_the_command_says_what_to_install_where_gradio_is_missing(monkeypatch):
-    monkeypatch.setattr(signal, "signal", lambda *handler: None)
-    monkeypatch.setitem(sys.modules, "gradio", None)
-    monkeypatch.delitem(sys.modules, "colorjax.coloring.page.server")
-    monkeypatch.delattr("colorjax.coloring.page.server")
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
     result = click.testing.CliRunner().invoke(cli.main, ["demo"])
     assert result.exit_code == 2
     assert result.output == "Error: the page needs gradio: pip install 'colorjax[demo]'\n"

@@ -1,6 +1,5 @@
 """Films in and out: what is kept, what goes on after a stop, and what is said of bad ones."""
 
-import importlib
 import json
 import os
 import signal
@@ -22,7 +21,7 @@ import films  # noqa: E402
 from films import panned, texture  # noqa: E402
 
 import colorjax  # noqa: E402
-from colorjax import cli  # noqa: E402
+from colorjax import cli, extras  # noqa: E402
 from colorjax.coloring import colorize  # noqa: E402
 from colorjax.coloring.borders import whole  # noqa: E402
 from colorjax.coloring.settings import Settings  # noqa: E402
@@ -293,11 +292,8 @@ def test_options_that_films_do_not_have_are_refused(arguments, sentence):
 
 
 def test_without_its_libraries_a_film_is_told_what_to_install(model, tmp_path, monkeypatch):
-    def missing(name):
-        raise ImportError(name)
-
     source = films.write(tmp_path / "old.mp4", panned(1))
-    monkeypatch.setattr(importlib, "import_module", missing)
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
     done = invoke(source, "--model", model)
     assert done.exit_code == 1 and "pip install 'colorjax[video]'" in done.stderr
 

@@ -1,7 +1,6 @@
 """What is installed: the wheel does without the checkout, colouring without training's extra."""
 
 import configparser
-import importlib.util
 import os
 import re
 import subprocess
@@ -20,20 +19,18 @@ ASTRONAUT = ROOT / "colorjax/data/sample/astronaut.jpg"
 
 
 def test_what_training_lacks_is_one_sentence_with_the_command_that_brings_it(monkeypatch):
-    extras.check_training("training")
-    find = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if name == "grain" else find(name)
-    )
-    with pytest.raises(UserError, match=r"^training needs grain, .* pip install 'colorjax\[train"):
-        extras.check_training("training")
+    extras.check_installed("train", "training")
+    find = extras.find_spec
+    monkeypatch.setattr(extras, "find_spec", lambda name: None if name == "grain" else find(name))
+    with pytest.raises(UserError, match=r"^training needs grain: pip install 'colorjax\[train\]'"):
+        extras.check_installed("train", "training")
 
 
 def test_the_extra_brings_what_training_is_checked_for():
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     names = re.findall(r"^[\w-]+", setup["options.extras_require"]["train"], re.MULTILINE)
-    assert {name.replace("-", "_") for name in names} >= set(extras.TRAINING)
+    assert {name.replace("-", "_") for name in names} >= set(extras.MODULES["train"])
     always = setup["options"]["install_requires"]
     assert not any(name in always for name in names)
 

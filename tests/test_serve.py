@@ -23,10 +23,9 @@ from networks import save_run, tiny_network
 from pictures import encode
 from PIL import Image
 
-from colorjax import cli
+from colorjax import cli, extras
 from colorjax.coloring import colorize
 from colorjax.coloring.settings import Settings
-from colorjax.commands import serve as command
 from colorjax.serving import app, line, server, work
 
 HOST = "http://127.0.0.1"
@@ -262,7 +261,7 @@ def test_the_page_names_every_option_and_fetches_nothing(client):
 
 
 def test_a_missing_extra_is_one_sentence_with_the_command_that_brings_it(monkeypatch):
-    monkeypatch.setattr(command, "NEEDED", ("uvicorn", "no_such_module"))
+    monkeypatch.setitem(extras.MODULES, "serve", ("uvicorn", "no_such_module"))
     result = CliRunner().invoke(cli.main, ["serve", "--port", str(free_port())])
     assert result.exit_code == 2
     assert "the service needs no_such_module: pip install 'colorjax[serve]'" in result.stderr

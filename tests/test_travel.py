@@ -13,7 +13,7 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 
 import colorjax
-from colorjax import cli
+from colorjax import cli, extras
 from colorjax.coloring import api, colorize, shapes
 from colorjax.coloring.settings import Settings
 from colorjax.errors import UserError
@@ -234,7 +234,7 @@ def test_what_cannot_be_exported_is_one_sentence(arguments, sentence, tmp_path, 
 
 
 def test_a_missing_extra_is_told_with_the_command_that_brings_it(monkeypatch, tmp_path):
-    monkeypatch.setattr(export, "NEEDED", {"onnx": ("no_such_module", "onnx")})
+    monkeypatch.setitem(extras.MODULES, "onnx", ("no_such_module",))
     with pytest.raises(UserError, match=r"pip install 'colorjax\[onnx\]'"):
         export.export(None, tmp_path / "m.onnx", "onnx")
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from colorjax import stopping
+from colorjax import extras, stopping
 from colorjax.commands.common import painter_of, say
 from colorjax.errors import UserError
 from colorjax.film import formats
@@ -174,7 +174,7 @@ def check_job(job: Job, options: dict[str, Any]) -> None:
             f"{source}: {target} is there already; --overwrite replaces it, --skip-existing leaves "
             "the film out"
         )
-    formats.check_installed(source)
+    extras.check_installed("video", f"{source}: is a film, which")
 
 
 def colour(painter: Any, job: Job, options: dict[str, Any]) -> None:

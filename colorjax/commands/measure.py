@@ -79,7 +79,7 @@ def measure(
 
     if options["labels"] and not options["recognise"]:
         raise click.UsageError("--labels is for --recognise.")
-    extras.check_training("colorjax measure")
+    extras.check_installed("train", "colorjax measure")
     devices.keep_compiled_programs()
     named = [m.split("=", 1) if "=" in m else (m, m) for m in models]
     networks = {name: load_network(expanduser(path)) for name, path in named}

@@ -4,9 +4,8 @@ from typing import Any
 
 import click
 
-from colorjax import stopping
+from colorjax import extras, stopping
 from colorjax.commands.common import model_options, say
-from colorjax.errors import UserError
 
 
 @click.command()
@@ -52,15 +51,11 @@ def demo(
     """
     from colorjax.coloring.page.folder import private_folder
 
+    extras.check_installed("demo", "the page")
     # However it is ended, its folder goes.
     with stopping.raising(), private_folder() as folder:
-        try:
-            from colorjax.coloring.page import guard, server
-        except ModuleNotFoundError as error:
-            if error.name != "gradio":
-                raise
-            raise UserError("the page needs gradio: pip install 'colorjax[demo]'") from error
         from colorjax.coloring.api import Colorizer
+        from colorjax.coloring.page import guard, server
 
         guard.check_names(root_path, allow_hosts)
         say("loading the network, which takes some seconds")

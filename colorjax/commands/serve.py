@@ -5,11 +5,8 @@ from typing import Any
 
 import click
 
-from colorjax import stopping
+from colorjax import extras, stopping
 from colorjax.commands.common import model_options, painter_of, say
-from colorjax.errors import check_installed
-
-NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 
 
 @click.command()
@@ -67,7 +64,7 @@ def serve(
     The answer is what `colorjax PHOTO` writes, and the options of a request are those of the
     command; http://HOST:PORT/ lists them. What is under way when it is stopped is finished.
     """
-    check_installed("the service", "serve", *NEEDED)
+    extras.check_installed("serve", "the service")
     from colorjax.coloring.page.guard import check_names
     from colorjax.serving import app, server, work
 

@@ -105,7 +105,7 @@ def main(argv: list[str] | None = None) -> int:
     # A batch system's way to stop a program; as an exception it takes the half-written set along.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        extras.check_training("colorjax.data.prepare")
+        extras.check_installed("train", "colorjax.data.prepare")
         prepared = prepare(args.name, args.manual_dir, args.data_dir)
     except UserError as error:
         print(f"colorjax: {error}", file=sys.stderr)

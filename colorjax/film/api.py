@@ -4,10 +4,10 @@ import os
 
 import jax
 
+from colorjax import extras
 from colorjax.coloring.colorize import open_painter
 from colorjax.coloring.settings import Settings
 from colorjax.errors import check_at_least, check_choice
-from colorjax.film import formats
 from colorjax.weights.devices import pick_device
 from colorjax.weights.released import load_network
 
@@ -55,7 +55,7 @@ def colorize_film(
         cannot hold the film's sound, or a setting is wrong.
     """
     source, target = os.fspath(source), os.fspath(target)
-    formats.check_installed(source)
+    extras.check_installed("video", f"{source}: is a film, which")
     from colorjax.film import encoding, work
 
     if codec is not None:

@@ -1,9 +1,6 @@
 """Which files are films, and what their results may be; nothing that needs a library."""
 
-import importlib
 from pathlib import Path
-
-from colorjax.errors import UserError
 
 # What is written, and what libav calls it.
 CONTAINERS = {
@@ -27,15 +24,3 @@ def result_suffix(name: str) -> str:
     """That of the result of a film, unless told."""
     suffix = Path(name).suffix
     return suffix if suffix.lower() in CONTAINERS else ANY
-
-
-def check_installed(name: str) -> None:
-    """Raises UserError, about the film of that name, without the libraries that films take."""
-    try:
-        for library in ("av", "cv2"):
-            importlib.import_module(library)
-    except ImportError as error:
-        raise UserError(
-            f"{name}: is a film, for which PyAV and OpenCV are wanted: "
-            "pip install 'colorjax[video]'"
-        ) from error

@@ -3,12 +3,10 @@
 import os
 from pathlib import Path
 
-from colorjax.errors import UserError, check_installed
+from colorjax.errors import UserError
+from colorjax.extras import check_installed
 from colorjax.pictures import image_io
 from colorjax.weights.released import Network, load_network
-
-# What a format needs that colorjax does not: the module, and who brings it.
-NEEDED = {"jax-export": ("flatbuffers", "jax-export"), "onnx": ("onnx", "onnx")}
 
 
 def export(
@@ -30,8 +28,7 @@ def export(
         is not installed, or the file cannot be written.
     """
     file = Path(file)
-    module, extra = NEEDED[format]
-    check_installed(f"--format {format}", extra, module)
+    check_installed(format, f"--format {format}")  # extras have the formats' names
     content = _content(load_network(model), format, photo_shape)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
