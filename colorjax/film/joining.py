@@ -155,7 +155,8 @@ def _frames(
 def _order(path: Path) -> list[int]:
     """Of each packet of a segment, the number of its frame among those of the segment."""
     with av.open(str(path)) as segment:
-        stamps = [p.pts for p in segment.demux(segment.streams.video[0]) if p.size]
+        packets = segment.demux(segment.streams.video[0])
+        stamps = [p.pts for p in packets if p.pts is not None]  # the last has none, and no data
     ranks = {pts: rank for rank, pts in enumerate(sorted(stamps))}
     return [ranks[pts] for pts in stamps]
 
