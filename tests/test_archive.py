@@ -496,7 +496,7 @@ def _colorize(run, painter, settings, jobs, **how):
 def refusal(*arguments):
     done = CliRunner().invoke(main, ["archive", *map(str, arguments)])
     assert done.exit_code == 2 and "Traceback" not in done.output, done.output
-    return done.output.strip().splitlines()[-1]
+    return next(line for line in done.output.splitlines() if line.startswith("Error: "))
 
 
 def test_mistakes_are_one_sentence_each(tmp_path):

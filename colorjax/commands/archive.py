@@ -214,9 +214,10 @@ def alone(order: Any, paths: Iterable[str]) -> Generator[Any, None, None]:
     with progress(None) as bar:
         while chunk := list(islice(chunks, CHUNK)):
             colour = colour or open_worker(order)
-            for row in colour(chunk):
-                bar.update()
-                yield row
+            with contextlib.closing(colour(chunk)) as rows:
+                for row in rows:
+                    bar.update()
+                    yield row
 
 
 def shared(order: Any, options: dict[str, Any], paths: Iterable[str]) -> Generator[Any, None, None]:

@@ -73,10 +73,11 @@ def open_worker(order: Order) -> Callable[[Sequence[str]], Iterator[Row]]:
     painter, settings = colorizer._painter, Settings(**order.settings)
     check_settings(settings, painter.network)
 
+    # The process is this worker's alone.
+    jax.config.update("jax_default_device", colorizer._device)
+
     def colorize(jobs: Sequence[Any], **how: Any) -> Iterator[Any]:
-        # As in the methods of a Colorizer, whose files are those of this machine.
-        with jax.default_device(colorizer._device):
-            yield from batch.run(painter, jobs, [settings], **how)
+        return batch.run(painter, jobs, [settings], **how)
 
     source = open_source(order.source, column=order.column, root=order.root)
     return functools.partial(rows, order, source, open_store(order.target), colorize)
