@@ -13,7 +13,7 @@ from pictures import encode, gray_steps, png_that_claims
 from PIL import Image
 
 from colorjax import cli
-from colorjax.coloring import api, batch
+from colorjax.coloring import api
 from colorjax.commands import colorize as command
 from colorjax.errors import UserError
 from colorjax.ops import color
@@ -385,11 +385,10 @@ def test_the_model_that_comes_with_it_paints_a_sky_blue_and_mountains_not():
     assert np.abs(steps_of_gray(np.uint8(result * 255 + 0.5)) - np.asarray(gray)).max() <= 1.0
 
 
-def test_one_code_path_serves_the_command_and_the_interface(model, colorizer, tmp_path):
+def test_the_command_and_the_interface_give_the_same_pixels(model, colorizer, tmp_path):
     Image.fromarray(gray_picture()).save(tmp_path / "old.png")
     assert invoke(tmp_path / "old.png", "--model", model).exit_code == 0
     np.testing.assert_array_equal(
         np.asarray(Image.open(tmp_path / "old_color.png")),
         np.asarray(colorizer.colorize(tmp_path / "old.png")),
     )
-    assert batch.colorize is api.colorize

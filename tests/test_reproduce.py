@@ -174,7 +174,7 @@ def test_every_experiment_and_decoding_changes_real_settings_of_the_right_type(v
 
 def test_every_claim_is_of_runs_that_the_config_has():
     config = reproduce_config.get_config()
-    names = {name for name, _ in config.experiments}
+    names = {name for name, _ in (*config.experiments, *reproduce_config.PAPER)}
     names |= {f"{run}, {decoding}" for run in config.decoded for decoding, _ in config.decodings}
     for claim in (*claims.PAPER_CLAIMS, *claims.OUR_CLAIMS, *claims.LATER_CLAIMS):
         for _, run, sign, other in claim.comparisons:
