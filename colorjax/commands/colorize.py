@@ -13,6 +13,7 @@ from colorjax import stopping
 from colorjax.commands import film
 from colorjax.commands.common import Number, Place, model_options, painter_of, say
 from colorjax.commands.hinting import check_hinting, check_one, hint_options, hints_of, referred
+from colorjax.errors import shown, whole_number
 
 METHODS = ("argmax", "mean", "annealed", "sample")
 EDGES = ("guided", "bilinear")
@@ -159,8 +160,8 @@ def colorize(**options: Any) -> None:
 
 def check_pages(value: str) -> str:
     """The value of --pages; raises click.BadParameter unless it is all, first or a number."""
-    if value not in ("all", "first") and not (value.isdecimal() and int(value) > 0):
-        raise click.BadParameter(f"{value!r} is none of all, first and a number from 1 on.")
+    if value not in ("all", "first") and not whole_number(value):
+        raise click.BadParameter(f"{shown(value)} is none of all, first and a number from 1 on.")
     return value
 
 
@@ -354,9 +355,7 @@ def summary(outcomes: Sequence, planned: Plan, seconds: float) -> str:
         line += f"; {planned.results} left out, as they are results themselves"
     if left_out := sum(one.left_out for one in outcomes):
         line += f"; {left_out} left out, as they have colours"
-    if planned.others:
-        counts = ", ".join(f"{count} {suffix}" for suffix, count in sorted(planned.others.items()))
-        line += f"; of no kind that is read: {counts}"
+    line += film.left_over(planned.others)
     if faults:
         line += f"; {len(faults)} failed:"
     lines = [line, *(f"  {fault}" for fault in faults)]

@@ -1,5 +1,6 @@
 """Segments of coloured film: which encoder makes them, and how (PyAV)."""
 
+import os
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -155,6 +156,7 @@ def even(side: int) -> int:
 def add_stream(container: Any, film: Film, choice: Choice) -> Any:
     """A stream of pictures for a film, which is encoded there."""
     encoder = choice.encoder
+    os.environ.setdefault("SVT_LOG", "1")  # else AV1's tells of itself at length
     options = dict(encoder.options)
     if choice.crf is not None:
         options["crf"] = str(choice.crf)
