@@ -168,12 +168,16 @@ def color_tile(fits, rgb, rows, columns) -> jax.Array:
     band = min(BAND, height)
 
     def joined(part):
-        rgb, rows = part
-        here = resample.sample_bilinear(fits, rows, columns)
-        return (_join_u16 if rgb.dtype == jnp.uint16 else _join_u8)(rgb, here)
+        return color_band(fits, *part, columns)
 
     bands = rgb.reshape(-1, band, width, 3), rows.reshape(-1, band)
     return jax.lax.map(joined, bands).reshape(rgb.shape)
+
+
+def color_band(fits, rgb, rows, columns) -> jax.Array:
+    """As `color_tile`, at once: of any size, symbolic ones too."""
+    here = resample.sample_bilinear(fits, rows, columns)
+    return (_join_u16 if rgb.dtype == jnp.uint16 else _join_u8)(rgb, here)
 
 
 def _join_u8(rgb, fits) -> jax.Array:
