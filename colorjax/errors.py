@@ -51,4 +51,8 @@ def check_share(name: str, value: float) -> None:
 def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
     """Raises UserError unless `value`, the setting called `name`, is one of `choices`."""
     if value not in choices:
-        raise UserError(f"{name} is {value!r}, want one of {', '.join(map(repr, choices))}")
+        if isinstance(choices, range):
+            wanted = f"a whole number from {choices[0]} to {choices[-1]}"
+        else:
+            wanted = f"one of {', '.join(map(repr, choices))}"
+        raise UserError(f"{name} is {value!r}, want {wanted}")

@@ -235,7 +235,7 @@ def nonsense(path):
         (sound_alone, "holds only sound, want a film"),
         (no_frames, "holds no frame that can be decoded, want at least one"),
         (encrypted, "is encrypted, want a film without copy protection"),
-        (lambda path: path, "cannot be read as a film: no such file"),
+        (lambda path: path, "there is no such file"),
     ],
 )
 def test_a_bad_film_is_a_sentence_and_leaves_nothing(painter, tmp_path, make, sentence):
@@ -368,6 +368,30 @@ def test_a_target_that_cannot_be_is_a_sentence_before_the_work(painter, tmp_path
     with pytest.raises(UserError, match=sentence):
         run(painter, source, target)
     assert not parts.folder_of(target).exists()
+
+
+def test_a_film_never_replaces_itself_and_is_a_file(painter, tmp_path):
+    source = films.write(tmp_path / "old.mp4", panned(1))
+    before = source.read_bytes()
+    with pytest.raises(UserError, match="would replace itself"):
+        run(painter, source, tmp_path / "." / "old.mp4")
+    assert source.read_bytes() == before
+    os.mkfifo(tmp_path / "pipe.mp4")
+    with pytest.raises(UserError, match="is no file"):
+        run(painter, tmp_path / "pipe.mp4", tmp_path / "new.mp4")
+
+
+def test_a_name_like_a_protocol_s_is_that_of_a_file(painter, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    films.write(tmp_path / "http:a.mp4", panned(1))
+    run(painter, "http:a.mp4", "take: 1.mp4")
+    assert sorted(os.listdir()) == ["http:a.mp4", "take: 1.mp4"]
+
+
+@pytest.mark.parametrize("crf", [64, -1, 1.5, "a"])
+def test_python_s_crf_has_the_command_s_range(tmp_path, crf):
+    with pytest.raises(UserError, match="want a whole number from 0 to 63"):
+        colorjax.colorize_film(tmp_path / "a.mp4", tmp_path / "b.mp4", crf=crf)
 
 
 def test_patterns_stand_for_films_and_photos(tmp_path):

@@ -93,12 +93,17 @@ def checked(given: Any, name: str) -> Hint:
     if not isinstance(given, Sequence) or isinstance(given, str) or len(given) != 3:
         raise UserError(f"{name} is {shown(given)}, want x, y and colour")
     x, y, colour = given
-    for value in (x, y):
-        if isinstance(value, bool) or not isinstance(value, int | np.integer):
-            raise UserError(f"{name} has the place {x!r}, {y!r}, want whole numbers of pixels")
+    check_place(x, y, name)
     if not isinstance(colour, str) or not re.fullmatch("#[0-9a-fA-F]{6}", colour):
         raise UserError(f"{name} has the colour {shown(colour)}, want #rrggbb, as #d0a070")
     return Hint(int(x), int(y), colour)
+
+
+def check_place(x: Any, y: Any, name: str) -> None:
+    """Raises UserError, about what is called `name`, unless x and y are whole numbers."""
+    for value in (x, y):
+        if isinstance(value, bool) or not isinstance(value, int | np.integer):
+            raise UserError(f"{name} has the place {x!r}, {y!r}, want whole numbers of pixels")
 
 
 def check_inside(hints: Sequence[Hint], rgb: np.ndarray, name: str = "hint at") -> None:

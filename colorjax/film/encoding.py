@@ -13,7 +13,7 @@ from colorjax.errors import UserError
 from colorjax.film import planes
 from colorjax.film.formats import CONTAINERS
 from colorjax.film.planes import Coding
-from colorjax.film.reading import Film
+from colorjax.film.reading import Film, as_file
 
 
 class Encoder(NamedTuple):
@@ -196,7 +196,7 @@ def write(path: Path, film: Film, choice: Choice, frames: Iterable[tuple[int, np
       frames: time stamps, and uint8 or uint16 [height, width, 3] sRGB.
     """
     wanted = coding(film, choice)
-    with av.open(str(path), "w", format=choice.encoder.segment) as container:
+    with av.open(as_file(path), "w", format=choice.encoder.segment) as container:
         stream = add_stream(container, film, choice)
         for pts, rgb in frames:
             container.mux(stream.encode(as_frame(pts, rgb, film, wanted, choice)))

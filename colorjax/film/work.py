@@ -68,6 +68,7 @@ def run(
     """
     check_settings(how.settings, painter.network)
     suffix = check_target(target)
+    check_source(source, target)
     if not overwrite and os.path.lexists(target):
         raise UserError(f"{source}: {target} is there already")
     if os.path.isdir(target):
@@ -107,6 +108,16 @@ def _run(
         parts.end(folder, unless_finished=True)
     parts.end(folder)
     return tuple(filter(None, (begun, *film.notices, *other.notices, *_told(film, plan, choice))))
+
+
+def check_source(source: str, target: str) -> None:
+    """Raises UserError for what is no file, or is what the target would replace."""
+    if not os.path.exists(source):
+        raise UserError(f"{source}: there is no such file")
+    if not os.path.isfile(source):
+        raise UserError(f"{source}: is no file: films are read twice, want one in a file")
+    if os.path.realpath(target) == os.path.realpath(source):
+        raise UserError(f"{source}: would replace itself, want another target")
 
 
 def check_target(target: str) -> str:
