@@ -11,9 +11,8 @@ import click
 
 from colorjax import stopping
 from colorjax.commands import film
-from colorjax.commands.common import Number, Place, model_options, painter_of, say
+from colorjax.commands.common import Number, Pages, Place, model_options, painter_of, say
 from colorjax.commands.hinting import check_hinting, check_one, hint_options, hints_of, referred
-from colorjax.errors import shown, whole_number
 
 METHODS = ("argmax", "mean", "annealed", "sample")
 EDGES = ("guided", "bilinear")
@@ -70,7 +69,7 @@ Examples:
 @click.option("--format", type=click.Choice(FORMATS), help="The photo's own unless given.")
 @click.option(
     "--pages",
-    callback=lambda context, option, value: check_pages(value),
+    type=Pages(),
     default="first",
     show_default=True,
     metavar="all|first|N",
@@ -156,13 +155,6 @@ def colorize(**options: Any) -> None:
     """
     check_together(options)
     film.run(options, photos=run)
-
-
-def check_pages(value: str) -> str:
-    """The value of --pages; raises click.BadParameter unless it is all, first or a number."""
-    if value not in ("all", "first") and not whole_number(value):
-        raise click.BadParameter(f"{shown(value)} is none of all, first and a number from 1 on.")
-    return value
 
 
 def check_together(options: dict[str, Any]) -> None:
