@@ -168,7 +168,8 @@ def color_tile(fits, rgb, rows, columns) -> jax.Array:
     band = min(BAND, height)
 
     def joined(part):
-        return color_band(fits, *part, columns)
+        rgb, rows = part
+        return color_band(fits, rgb, rows, columns)
 
     bands = rgb.reshape(-1, band, width, 3), rows.reshape(-1, band)
     return jax.lax.map(joined, bands).reshape(rgb.shape)
