@@ -18,6 +18,22 @@ class UserError(Exception):
     """
 
 
+MOST_DIGITS = 18  # of a number that is given as text: more are no count of anything
+MOST_SHOWN = 80  # letters of what was given, in a sentence
+
+
+def whole_number(text: str) -> int | None:
+    """The whole number, from 0 on, that a text is; None for any other text, however long."""
+    return int(text) if text.isdecimal() and len(text) <= MOST_DIGITS else None
+
+
+def shown(value: Any) -> str:
+    """What was given, as a sentence shows it: its beginning and end where it is long."""
+    text = repr(value)
+    half = MOST_SHOWN // 2
+    return text if len(text) <= MOST_SHOWN else f"{text[:half]}...{text[-half:]}"
+
+
 def check_at_least(name: str, value: float, least: float) -> None:
     """Raises UserError if `value`, the setting called `name`, is below `least`, nan or infinite."""
     if value < least:
@@ -35,4 +51,8 @@ def check_share(name: str, value: float) -> None:
 def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
     """Raises UserError unless `value`, the setting called `name`, is one of `choices`."""
     if value not in choices:
-        raise UserError(f"{name} is {value!r}, want one of {', '.join(map(repr, choices))}")
+        if isinstance(choices, range):
+            wanted = f"a whole number from {choices[0]} to {choices[-1]}"
+        else:
+            wanted = f"one of {', '.join(map(repr, choices))}"
+        raise UserError(f"{name} is {value!r}, want {wanted}")

@@ -56,7 +56,9 @@ def test_a_shard_is_the_same_in_every_process():
     assert shards == [2, 7, 4, 5]  # by their sha256, and not by Python's own hash
 
 
-@pytest.mark.parametrize("text", ["", "3", "8/8", "-1/8", "1/0", "a/b", "1/8/2", "1.0/8", "0/"])
+@pytest.mark.parametrize(
+    "text", ["", "3", "8/8", "-1/8", "1/0", "a/b", "1/8/2", "1.0/8", "0/", f"0/{'9' * 5000}"]
+)
 def test_what_is_no_shard_is_refused(text):
     with pytest.raises(UserError, match=r"^shard is '.*', want i/n with i from 0 to n - 1"):
         left.parse_shard(text)

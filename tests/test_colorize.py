@@ -154,6 +154,7 @@ def test_rare_colours_come_as_often_as_asked_and_as_the_model_has_it_unless_aske
         (Settings(decode="best"), "decode is 'best', want one of 'argmax'"),
         (Settings(temperature=0.0), "temperature is 0.0, want at least 0.001"),
         (Settings(saturation=-1.0), "saturation is -1.0"),
+        (Settings(saturation=1e37), "saturation is 1e.37, want at most 1,000,000"),
         (Settings(edges="sharp"), "edges is 'sharp'"),
         (Settings(seed=-1), "seed is -1"),
         (Settings(rebalance=0.5), "rebalance is 0.5, but the model's training was not rebalanced"),

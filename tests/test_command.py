@@ -64,6 +64,14 @@ def test_results_in_the_folder_are_left_out_and_counted(model, tmp_path):
     assert len(os.listdir(tmp_path)) == 2
 
 
+def test_films_in_a_folder_are_counted_and_it_is_told_how_they_are_coloured(tmp_path):
+    for name in ("a.mp4", "b.MOV", "c.txt"):
+        (tmp_path / name).touch()
+    (done,) = invoke(tmp_path).stderr.splitlines()[:1]
+    assert "of no kind that is read: 1 .txt; 2 films left out, as films are coloured one by" in done
+    assert "when named (colorjax film.mp4)" in done and ".mp4," not in done
+
+
 def test_photos_in_colour_are_told_and_may_be_left_out(model, tmp_path):
     picture().save(tmp_path / "gray.png")
     picture(channels=(3,)).save(tmp_path / "red.png")
@@ -106,6 +114,9 @@ def test_a_home_is_found_in_every_path(model, tmp_path, monkeypatch):
         (["a.png", "--discard-original"], "--discard-original is for --replace"),
         (["a.png", "--suffix", "x/y"], "want no slash"),
         (["a.png", "-o", "out.xyz"], "out.xyz: results are written as .jpg"),
+        (["a.png", "--pages", "9" * 5000], "is none of all, first and a number from 1 on"),
+        (["export", "--photo-size", f"{'9' * 5000}x1", "-o", "a.jax"], "is no size as 640x480"),
+        (["a.png", "--hint", f"1,{'9' * 5000}=#ffffff"], "want X,Y=#RRGGBB"),
         (["a.png", "-o", "cat.bmp"], "cat.bmp: results are written as .jpg"),
     ],
 )

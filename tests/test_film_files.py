@@ -25,6 +25,7 @@ from colorjax import cli, extras  # noqa: E402
 from colorjax.coloring import colorize  # noqa: E402
 from colorjax.coloring.borders import whole  # noqa: E402
 from colorjax.coloring.settings import Settings  # noqa: E402
+from colorjax.commands import film as command  # noqa: E402
 from colorjax.errors import UserError  # noqa: E402
 from colorjax.film import parts, planning, work  # noqa: E402
 from colorjax.film.colour import View, seen  # noqa: E402
@@ -234,7 +235,7 @@ def nonsense(path):
         (sound_alone, "holds only sound, want a film"),
         (no_frames, "holds no frame that can be decoded, want at least one"),
         (encrypted, "is encrypted, want a film without copy protection"),
-        (lambda path: path, "cannot be read as a film: no such file"),
+        (lambda path: path, "there is no such file"),
     ],
 )
 def test_a_bad_film_is_a_sentence_and_leaves_nothing(painter, tmp_path, make, sentence):
@@ -282,6 +283,12 @@ def test_the_command_leaves_results_alone_and_counts_what_failed(model, tmp_path
         (["a.mp4", "--quality", "80"], "Films have no --quality"),
         (["a.jpg", "--crf", "20"], "--crf is of films, of which none is named"),
         (["a.mp4", "b.mp4", "-o", "c.mp4"], "2 films cannot all be written to 'c.mp4'"),
+        (["a.mp4", "--reference", "b.jpg"], "Films have no --reference"),
+        (
+            ["a.jpg", "-o", "c.mp4"],
+            "'c.mp4' is the name of a film, of which none is to be coloured",
+        ),
+        (["a.jpg", "b.mp4", "-o", "c.mp4"], "A film and 'a.jpg' cannot both be written to 'c.mp4'"),
         (["a.mp4", "-o", "-"], "Films are written to files"),
         (["a.mp4", "-o", "c.jpg"], "'c.jpg' is no name of a film"),
     ],
@@ -327,6 +334,97 @@ def test_a_folder_that_is_not_of_parts_is_left_alone(painter, tmp_path):
     with pytest.raises(UserError, match="is no folder of a film's parts"):
         run(painter, source, tmp_path / "new.mp4")
     assert (tmp_path / "new.mp4.parts" / "mine.txt").read_text() == "mine"
+
+
+def test_a_second_process_is_kept_off_a_film_and_harms_nothing(painter, tmp_path):
+    source = films.write(tmp_path / "old.mp4", panned(1))
+    with parts.alone(parts.folder_of(tmp_path / "new.mp4")) as folder:
+        parts.begin(folder, {})
+        with pytest.raises(UserError, match="another process colours this film just now"):
+            run(painter, source, tmp_path / "new.mp4")
+        assert (folder / parts.BEGUN).exists()
+    run(painter, source, tmp_path / "new.mp4")
+    assert sorted(os.listdir(tmp_path)) == ["new.mp4", "old.mp4"]
+
+
+def a_folder(path):
+    path.mkdir()
+
+
+def below_a_file(path):
+    path.parent.write_bytes(b"mine")
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [(a_folder, "is a folder, want the name of a film"), (below_a_file, "cannot be written")],
+)
+def test_a_target_that_cannot_be_is_a_sentence_before_the_work(painter, tmp_path, make, sentence):
+    source = films.write(tmp_path / "old.mp4", panned(1))
+    target = tmp_path / "out" / "new.mp4"
+    if make is a_folder:
+        target.parent.mkdir()
+    make(target)
+    with pytest.raises(UserError, match=sentence):
+        run(painter, source, target)
+    assert not parts.folder_of(target).exists()
+
+
+def test_a_film_never_replaces_itself_and_is_a_file(painter, tmp_path):
+    source = films.write(tmp_path / "old.mp4", panned(1))
+    before = source.read_bytes()
+    with pytest.raises(UserError, match="would replace itself"):
+        run(painter, source, tmp_path / "." / "old.mp4")
+    assert source.read_bytes() == before
+    os.mkfifo(tmp_path / "pipe.mp4")
+    with pytest.raises(UserError, match="is no file"):
+        run(painter, tmp_path / "pipe.mp4", tmp_path / "new.mp4")
+
+
+def test_a_name_like_a_protocol_s_is_that_of_a_file(painter, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    films.write(tmp_path / "http:a.mp4", panned(1))
+    run(painter, "http:a.mp4", "take: 1.mp4")
+    assert sorted(os.listdir()) == ["http:a.mp4", "take: 1.mp4"]
+
+
+@pytest.mark.parametrize("crf", [64, -1, 1.5, "a"])
+def test_python_s_crf_has_the_command_s_range(tmp_path, crf):
+    with pytest.raises(UserError, match="want a whole number from 0 to 63"):
+        colorjax.colorize_film(tmp_path / "a.mp4", tmp_path / "b.mp4", crf=crf)
+
+
+def test_patterns_stand_for_films_and_photos(tmp_path):
+    for name in ("a.mp4", "b.jpg", "c.MOV"):
+        (tmp_path / name).touch()
+    named = [str(tmp_path / "*"), str(tmp_path / "?.jpg"), "*.nothing", "-"]
+    found, others = command.parted([*named, str(tmp_path / "a.mp4")])
+    assert found == [str(tmp_path / "a.mp4"), str(tmp_path / "c.MOV")]
+    assert others == (str(tmp_path / "b.jpg"), *named[1:])
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("none.mp4", "there is no such file"),
+        ("*.mkv", "nothing matches"),
+        ("https://example.org/a.mp4", "is a URL, want a file"),
+        ("link.mp4", "is a link to nothing"),
+        ("pipe.mp4", "is a pipe or a device"),
+    ],
+)
+def test_a_name_that_is_no_film_s_is_told_without_a_network(tmp_path, monkeypatch, name, sentence):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link.mp4").symlink_to("none.mp4")
+    os.mkfifo(tmp_path / "pipe.mp4")
+    done = invoke(name)
+    assert done.exit_code == 1 and f"{name}: {sentence}" in done.stderr
+
+
+def test_a_model_that_is_none_is_a_mistake_and_no_fault_of_films(tmp_path):
+    source = films.write(tmp_path / "old.mp4", panned(1))
+    done = invoke(source, "--model", tmp_path / "none")
+    assert done.exit_code == 2 and "there is no such model" in done.stderr
 
 
 @pytest.mark.slow

@@ -161,13 +161,13 @@ def test_folders_are_searched_for_every_kind_that_is_read(tmp_path):
 
 
 def test_what_is_passed_over_is_counted_in_the_summary(tmp_path):
-    planned = command.Plan([], [], 0, {".mov": 2, ".txt": 1}, [])
+    planned = command.Plan([], [], 0, {".nef": 2, ".txt": 1}, [])
     line = command.summary([batch.Outcome("a.jpg", ("b.jpg",))], planned, 2.0)
-    assert line == ("1 photo coloured in 2.0 s: b.jpg; of no kind that is read: 2 .mov, 1 .txt")
-    (tmp_path / "film.mov").write_bytes(b"")
+    assert line == ("1 photo coloured in 2.0 s: b.jpg; of no kind that is read: 2 .nef, 1 .txt")
+    (tmp_path / "raw.nef").write_bytes(b"")
     result = CliRunner().invoke(cli.main, [str(tmp_path)])
     assert result.exit_code == 1
-    assert "; of no kind that is read: 1 .mov; 1 failed:" in result.stderr
+    assert "; of no kind that is read: 1 .nef; 1 failed:" in result.stderr
 
 
 @pytest.mark.parametrize("suffix", [".jfif", ".jpe"])

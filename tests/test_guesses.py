@@ -103,6 +103,8 @@ def test_rebalancing_makes_rare_colours_likelier(tmp_path):
     [
         ((96, 3), {}, "96,3: is outside of the picture of 96 x 64 pixels"),
         ((3, -1), {}, "3,-1: is outside"),
+        ((1.5, 2), {}, "pixel has the place 1.5, 2, want whole numbers of pixels"),
+        (("3", 2), {}, "want whole numbers of pixels"),
         ((1, 1), {"count": 0}, "count is 0"),
         ((1, 1), {"rebalance": 0.5}, "training was not rebalanced"),
     ],

@@ -128,7 +128,10 @@ def test_what_is_no_hint_is_one_sentence(given, said):
         hints.as_hints(given)
 
 
-@pytest.mark.parametrize("text", ["1,2", "1=#ffffff", "-1,2=#ffffff", "1,2=ffffff", "a,b=#ffffff"])
+@pytest.mark.parametrize(
+    "text",
+    ["1,2", "1=#ffffff", "-1,2=#ffffff", "1,2=ffffff", "a,b=#ffffff", f"{'9' * 5000},2=#ffffff"],
+)
 def test_what_is_no_hint_on_a_command_line_is_refused(text):
     with pytest.raises(UserError, match="want"):
         hints.parse(text)

@@ -144,6 +144,11 @@ def test_what_a_format_cannot_keep_is_told_in_a_header(client):
         ({"qualty": 5}, "there is no option 'qualty', want some of format, quality"),
         ({"saturation": "nan"}, "saturation is 'nan': "),
         ({"format": "bmp"}, "format is 'bmp': "),
+        ({"format": "x" * 5000}, "input should be"),
+        ({"x" * 5000: 1}, "there is no option 'xxx"),
+        ({"seed": ["1", "2"]}, "seed is given 2 times, want it once"),
+        ({"hint": f"{'9' * 5000},1=#ffffff"}, "want X,Y=#RRGGBB"),
+        ({"saturation": 1e37}, "want at most 1,000,000"),
         ({"hint": "here"}, "hint 'here': want X,Y=#RRGGBB"),
         ({"hints": "{"}, "hints: is no JSON"),
         ({"hints": "{}"}, "hints: holds dict, want a list"),
@@ -154,6 +159,7 @@ def test_what_a_format_cannot_keep_is_told_in_a_header(client):
 def test_a_wrong_option_is_400_and_one_sentence(client, options, said):
     answer = client.post("/colorize", content=photos()["gray.jpg"], params=options)
     assert answer.status_code == 400 and said in sentence(answer)
+    assert len(answer.content) < 500  # what was sent is not sent back
 
 
 @pytest.mark.parametrize(

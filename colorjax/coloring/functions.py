@@ -151,16 +151,7 @@ def hint(
 
 
 def color_tile(fits, rgb, rows, columns) -> jax.Array:
-    """As `color_part`, of a tile; [t, s, 3], where t is divisible by BAND if it is more."""
-    height, width, _ = rgb.shape
-    # What is worked on together stays in the cache of a core.
-    band = min(BAND, height)
-    bands = rgb.reshape(-1, band, width, 3), rows.reshape(-1, band)
-    return jax.lax.map(lambda part: color_part(fits, *part, columns), bands).reshape(rgb.shape)
-
-
-def color_part(fits, rgb, rows, columns) -> jax.Array:
-    """Gives a part of a photo of 8 or 16 bits, [t, s, 3], the chroma of the fits.
+    """Gives one tile of 8 or 16 bits, [t, s, 3], the chroma of the fits.
 
     Chroma that leaves the gamut is reduced at constant L and hue. Rounding each channel by up to
     half a step moves the gray of the luminance by no more than that: the slopes of sRGB's curve,
@@ -169,9 +160,23 @@ def color_part(fits, rgb, rows, columns) -> jax.Array:
 
     Args:
       fits: [h, w, 6], as of `resample.guide_chroma`.
-      rgb: uint8 or uint16 [t, s, 3].
-      rows, columns: [t] and [s], where the part's lie on the fits.
+      rgb: uint8 or uint16 [t, s, 3]; t is divisible by BAND if it is more.
+      rows, columns: [t] and [s], where the tile's lie on the fits.
     """
+    height, width, _ = rgb.shape
+    # What is worked on together stays in the cache of a core.
+    band = min(BAND, height)
+
+    def joined(part):
+        rgb, rows = part
+        return color_band(fits, rgb, rows, columns)
+
+    bands = rgb.reshape(-1, band, width, 3), rows.reshape(-1, band)
+    return jax.lax.map(joined, bands).reshape(rgb.shape)
+
+
+def color_band(fits, rgb, rows, columns) -> jax.Array:
+    """As `color_tile`, at once: of any size, symbolic ones too."""
     here = resample.sample_bilinear(fits, rows, columns)
     return (_join_u16 if rgb.dtype == jnp.uint16 else _join_u8)(rgb, here)
 

@@ -13,7 +13,7 @@ import numpy as np
 from jax.scipy.ndimage import map_coordinates
 
 from colorjax.coloring.borders import Box
-from colorjax.errors import UserError
+from colorjax.errors import UserError, shown, whole_number
 from colorjax.ops import color, propagation, resample
 
 MOST = 10_000  # hints of a photo
@@ -46,9 +46,10 @@ def parse(text: str) -> Hint:
     """The hint that X,Y=#RRGGBB is; raises UserError."""
     place, found, colour = text.partition("=")
     x, comma, y = place.partition(",")
-    if not (found and comma and x.strip().isdecimal() and y.strip().isdecimal()):
-        raise UserError(f"hint {text!r}: {WANT}")
-    return checked({"x": int(x), "y": int(y), "colour": colour.strip()}, f"hint {text!r}")
+    numbers = [whole_number(part.strip()) for part in (x, y)]
+    if not (found and comma) or None in numbers:
+        raise UserError(f"hint {shown(text)}: {WANT}")
+    return checked((*numbers, colour.strip()), f"hint {shown(text)}")
 
 
 def read(path: str | os.PathLike) -> tuple[Hint, ...]:
@@ -90,14 +91,19 @@ def checked(given: Any, name: str) -> Hint:
     if isinstance(given, Mapping):
         given = tuple(given.get(key) for key in Hint._fields)
     if not isinstance(given, Sequence) or isinstance(given, str) or len(given) != 3:
-        raise UserError(f"{name} is {given!r}, want x, y and colour")
+        raise UserError(f"{name} is {shown(given)}, want x, y and colour")
     x, y, colour = given
+    check_place(x, y, name)
+    if not isinstance(colour, str) or not re.fullmatch("#[0-9a-fA-F]{6}", colour):
+        raise UserError(f"{name} has the colour {shown(colour)}, want #rrggbb, as #d0a070")
+    return Hint(int(x), int(y), colour)
+
+
+def check_place(x: Any, y: Any, name: str) -> None:
+    """Raises UserError, about what is called `name`, unless x and y are whole numbers."""
     for value in (x, y):
         if isinstance(value, bool) or not isinstance(value, int | np.integer):
             raise UserError(f"{name} has the place {x!r}, {y!r}, want whole numbers of pixels")
-    if not isinstance(colour, str) or not re.fullmatch("#[0-9a-fA-F]{6}", colour):
-        raise UserError(f"{name} has the colour {colour!r}, want #rrggbb, as #d0a070")
-    return Hint(int(x), int(y), colour)
 
 
 def check_inside(hints: Sequence[Hint], rgb: np.ndarray, name: str = "hint at") -> None:

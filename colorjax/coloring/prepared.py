@@ -10,7 +10,7 @@ from PIL import Image
 from colorjax.coloring import borders, confidence, guesses
 from colorjax.coloring.colorize import Painter, Seen, check_pixels, coloured, fits_of, look_at
 from colorjax.coloring.guesses import Guess
-from colorjax.coloring.hints import Hint, check_inside, within
+from colorjax.coloring.hints import Hint, check_inside, check_place, within
 from colorjax.coloring.reference import as_settings
 from colorjax.coloring.settings import Settings, check_settings
 from colorjax.errors import check_at_least
@@ -86,6 +86,7 @@ class Prepared:
         """
         check_at_least("count", count, 1)
         check_settings(Settings(rebalance=rebalance), self._painter.network)
+        check_place(x, y, "pixel")
         spot = Hint(x, y, "")
         check_inside([spot], self.rgb, "pixel")
         with jax.default_device(self._device):

@@ -10,6 +10,7 @@ from colorjax.settings import Decoding, check_seed
 from colorjax.weights.released import Network
 
 EDGES = ("guided", "bilinear")
+MOST_SATURATION = 1_000_000  # far beyond, float32 overflows, and pictures become black
 
 
 class Settings(NamedTuple):
@@ -70,6 +71,8 @@ def check_settings(settings: Settings, network: Network) -> None:
                 "want none"
             )
     check_at_least("saturation", settings.saturation, 0.0)
+    if settings.saturation > MOST_SATURATION:
+        raise UserError(f"saturation is {settings.saturation}, want at most {MOST_SATURATION:,}")
     check_seed("seed", settings.seed)
     check_choice("edges", settings.edges, EDGES)
     if len(settings.hints) > MOST:

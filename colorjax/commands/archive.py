@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from colorjax import stopping
+from colorjax.commands import film
 from colorjax.commands.colorize import colorize, counted
 from colorjax.commands.common import Place, model_options, say
 
@@ -261,9 +262,7 @@ class Tally:
             line += f", {done / seconds:.2g} a second"
         if skipped:
             line += f"; {skipped} left out"
-        if others:
-            kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
-            line += f"; of no kind that is read: {kinds}"
+        line += film.left_over(others)
         if failed:
             line += f"; {failed} failed"
         lines = [f"{line}; {log} says what became of each", *(f"  {one}" for one in self.faults)]

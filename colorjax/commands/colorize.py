@@ -11,7 +11,7 @@ import click
 
 from colorjax import stopping
 from colorjax.commands import film
-from colorjax.commands.common import Number, Place, model_options, painter_of, say
+from colorjax.commands.common import Number, Pages, Place, model_options, painter_of, say
 from colorjax.commands.hinting import check_hinting, check_one, hint_options, hints_of, referred
 
 METHODS = ("argmax", "mean", "annealed", "sample")
@@ -69,7 +69,7 @@ Examples:
 @click.option("--format", type=click.Choice(FORMATS), help="The photo's own unless given.")
 @click.option(
     "--pages",
-    callback=lambda context, option, value: check_pages(value),
+    type=Pages(),
     default="first",
     show_default=True,
     metavar="all|first|N",
@@ -155,13 +155,6 @@ def colorize(**options: Any) -> None:
     """
     check_together(options)
     film.run(options, photos=run)
-
-
-def check_pages(value: str) -> str:
-    """The value of --pages; raises click.BadParameter unless it is all, first or a number."""
-    if value not in ("all", "first") and not (value.isdecimal() and int(value) > 0):
-        raise click.BadParameter(f"{value!r} is none of all, first and a number from 1 on.")
-    return value
 
 
 def check_together(options: dict[str, Any]) -> None:
@@ -354,9 +347,7 @@ def summary(outcomes: Sequence, planned: Plan, seconds: float) -> str:
         line += f"; {planned.results} left out, as they are results themselves"
     if left_out := sum(one.left_out for one in outcomes):
         line += f"; {left_out} left out, as they have colours"
-    if planned.others:
-        counts = ", ".join(f"{count} {suffix}" for suffix, count in sorted(planned.others.items()))
-        line += f"; of no kind that is read: {counts}"
+    line += film.left_over(planned.others)
     if faults:
         line += f"; {len(faults)} failed:"
     lines = [line, *(f"  {fault}" for fault in faults)]

@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from colorjax.errors import shown, whole_number
+
 
 class Place(click.ParamType):
     """A path, in which ~ is the user's home, where the shell has left it: in --output=~/photos."""
@@ -24,6 +26,17 @@ class Number(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value} is no finite number.", param, ctx)
         return number
+
+
+class Pages(click.ParamType):
+    """Which pages of a TIFF: all, first, or a number from 1 on."""
+
+    name = "pages"
+
+    def convert(self, value: str, param: Any, ctx: Any) -> str:
+        if value not in ("all", "first") and not whole_number(value):
+            self.fail(f"{shown(value)} is none of all, first and a number from 1 on.", param, ctx)
+        return value
 
 
 def model_options(command):

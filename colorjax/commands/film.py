@@ -5,7 +5,7 @@ import glob
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +29,7 @@ OF_PHOTOS = {
     "samples": None,
     "hints": (),
     "hints_file": None,
+    "reference": None,
     "confidence": False,
     "compare": False,
     "grid": False,
@@ -70,7 +71,7 @@ def run(options: dict[str, Any], photos: Callable[[dict[str, Any]], None]) -> No
         photos(options)
         return
     check_options(options)
-    jobs = jobs_of(films, options)
+    jobs = jobs_of(films, options, others)
     failed = False
     if others:
         try:
@@ -83,17 +84,41 @@ def run(options: dict[str, Any], photos: Callable[[dict[str, Any]], None]) -> No
 
 def parted(names: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
     """Names of films, each once, with those that patterns stand for; all other names."""
-    films = [name for name in names if formats.is_film(name) and not os.path.isdir(name)]
-    found = []
-    for name in films:
-        is_pattern = glob.has_magic(name) and not os.path.lexists(name)
-        found += sorted(glob.glob(name, recursive=True)) or [name] if is_pattern else [name]
-    others = tuple(name for name in names if name not in films)
-    return list({os.path.realpath(name): name for name in found}.values()), others
+    named = [match for name in names for match in matches(name)]
+    films = [name for name in named if formats.is_film(name) and not os.path.isdir(name)]
+    others = tuple(name for name in named if name not in films)
+    return list({os.path.realpath(name): name for name in films}.values()), others
+
+
+def matches(name: str) -> list[str]:
+    """What a pattern stands for, if there are films in it; else the name itself."""
+    if not glob.has_magic(name) or os.path.lexists(name):
+        return [name]
+    found = sorted(glob.glob(name, recursive=True))
+    return found if any(map(formats.is_film, found)) else [name]
+
+
+def left_over(others: Mapping[str, int]) -> str:
+    """What a summary says of files in folders that are no pictures, whose suffixes are counted."""
+    films = sum(count for suffix, count in others.items() if suffix in formats.SUFFIXES)
+    kinds = [
+        f"{n} {suffix}" for suffix, n in sorted(others.items()) if suffix not in formats.SUFFIXES
+    ]
+    text = f"; of no kind that is read: {', '.join(kinds)}" if kinds else ""
+    if films:
+        text += (
+            f"; {films} film{'' if films == 1 else 's'} left out, as films are coloured one by one "
+            "when named (colorjax film.mp4)"
+        )
+    return text
 
 
 def check_no_films(options: dict[str, Any]) -> None:
     """Raises click.UsageError for options of films where there are none."""
+    if is_one_film(output := options["output"]):
+        raise click.UsageError(
+            f"{output!r} is the name of a film, of which none is to be coloured."
+        )
     for name in ("codec", "crf"):
         if options[name] is not None:
             raise click.UsageError(f"--{name} is of films, of which none is named.")
@@ -107,12 +132,26 @@ def check_options(options: dict[str, Any]) -> None:
         raise click.UsageError(f"Films have no {flags}: colour photos apart from them.")
 
 
-def jobs_of(films: Sequence[str], options: dict[str, Any]) -> list[Job]:
-    """The films with the names of their results; raises click.UsageError if these clash."""
+def is_one_film(output: str | None) -> bool:
+    """Whether `--output` names a film, and not a folder."""
+    if output is None or output.endswith(("/", os.sep)) or os.path.isdir(output):
+        return False
+    return formats.is_film(output)
+
+
+def jobs_of(films: Sequence[str], options: dict[str, Any], others: Sequence[str] = ()) -> list[Job]:
+    """The films with the names of their results; raises click.UsageError if these clash.
+
+    `others` are names of what is to be coloured besides.
+    """
     output = options["output"]
-    if output is not None and formats.is_film(output) and not os.path.isdir(output):
+    if is_one_film(output):
         if len(films) > 1:
             raise click.UsageError(f"{len(films)} films cannot all be written to {output!r}.")
+        if others:
+            raise click.UsageError(
+                f"A film and {others[0]!r} cannot both be written to {output!r}."
+            )
         return [Job(films[0], output)]
     if output == "-":
         raise click.UsageError("Films are written to files, and not to standard output.")
@@ -139,19 +178,23 @@ def work(jobs: Sequence[Job], options: dict[str, Any]) -> bool:
     start = time.monotonic()
     faults: list[str] = []
     done: list[str] = []
-    skipped = 0
-    painter = None
-    for job in jobs:
+    left = [job for job in jobs if not (options["skip_existing"] and os.path.lexists(job.target))]
+    todo = []
+    for job in left:
         try:
-            if options["skip_existing"] and os.path.lexists(job.target):
-                skipped += 1
-                continue
             check_job(job, options)
-            painter = painter or painter_of(options)
+            todo.append(job)
+        except UserError as error:
+            faults.append(str(error))
+    # A model that is not there is no fault of any film.
+    painter = painter_of(options) if todo else None
+    for job in todo:
+        try:
             colour(painter, job, options)
             done.append(job.target)
         except UserError as error:
             faults.append(str(error))
+    skipped = len(jobs) - len(left)
     line = f"{len(done)} film{'' if len(done) == 1 else 's'} coloured"
     line += f" in {time.monotonic() - start:.1f} s" + (f": {', '.join(done)}" if done else "")
     if skipped:
@@ -164,9 +207,16 @@ def work(jobs: Sequence[Job], options: dict[str, Any]) -> bool:
 
 def check_job(job: Job, options: dict[str, Any]) -> None:
     """Raises UserError for a film that cannot be coloured as it is."""
+    from colorjax.coloring import finding
+
     source, target = job
+    for found in finding.find([source]):
+        if found.fault:
+            raise UserError(found.fault)
     if not os.path.exists(source):
-        raise UserError(f"{source}: there is no such file")
+        raise UserError(f"{source}: is a link to nothing")
+    if finding.is_stream(source):
+        raise UserError(f"{source}: is a pipe or a device, want a file: films are read twice")
     if os.path.realpath(target) == os.path.realpath(source):
         raise UserError(f"{source}: would replace itself, want another --output")
     if os.path.lexists(target) and not options["overwrite"]:
@@ -186,7 +236,6 @@ def colour(painter: Any, job: Job, options: dict[str, Any]) -> None:
     how = work.How(
         Settings(**{name: options[name] for name in names}), options["codec"], options["crf"]
     )
-    Path(job.target).parent.mkdir(parents=True, exist_ok=True)
     try:
         with stopping.raising(), shown() as progress:
             notices = work.run(

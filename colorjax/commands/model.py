@@ -7,7 +7,7 @@ import click
 
 from colorjax import stopping
 from colorjax.commands.common import Place, model_options, painter_of, say
-from colorjax.errors import UserError
+from colorjax.errors import UserError, shown, whole_number
 
 FORMATS = ("safetensors", "jax-export", "onnx")
 
@@ -17,9 +17,10 @@ def photo_shape(context: Any, option: Any, value: str | None) -> tuple[int, int]
     if value is None:
         return None
     width, cross, height = value.lower().partition("x")
-    if not (cross and width.isdecimal() and height.isdecimal() and int(width) and int(height)):
-        raise click.BadParameter(f"{value!r} is no size as 640x480.")
-    return int(height), int(width)
+    columns, rows = whole_number(width), whole_number(height)
+    if not cross or not columns or not rows:
+        raise click.BadParameter(f"{shown(value)} is no size as 640x480.")
+    return rows, columns
 
 
 @click.command()

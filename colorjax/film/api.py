@@ -7,7 +7,7 @@ import jax
 from colorjax import extras
 from colorjax.coloring.colorize import open_painter
 from colorjax.coloring.settings import Settings
-from colorjax.errors import check_at_least, check_choice
+from colorjax.errors import check_choice
 from colorjax.weights.devices import pick_device
 from colorjax.weights.released import load_network
 
@@ -61,7 +61,7 @@ def colorize_film(
     if codec is not None:
         check_choice("codec", codec, encoding.CODECS)
     if crf is not None:
-        check_at_least("crf", crf, 0)
+        check_choice("crf", crf, range(64))
     settings = Settings(decode, temperature, rebalance, saturation, seed, edges)
     with jax.default_device(pick_device(device)):
         painter = open_painter(load_network(model), size=size, batch_size=batch_size)

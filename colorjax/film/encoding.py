@@ -1,5 +1,6 @@
 """Segments of coloured film: which encoder makes them, and how (PyAV)."""
 
+import os
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -12,7 +13,7 @@ from colorjax.errors import UserError
 from colorjax.film import planes
 from colorjax.film.formats import CONTAINERS
 from colorjax.film.planes import Coding
-from colorjax.film.reading import Film
+from colorjax.film.reading import Film, as_file
 
 
 class Encoder(NamedTuple):
@@ -155,6 +156,7 @@ def even(side: int) -> int:
 def add_stream(container: Any, film: Film, choice: Choice) -> Any:
     """A stream of pictures for a film, which is encoded there."""
     encoder = choice.encoder
+    os.environ.setdefault("SVT_LOG", "1")  # else AV1's tells of itself at length
     options = dict(encoder.options)
     if choice.crf is not None:
         options["crf"] = str(choice.crf)
@@ -194,7 +196,7 @@ def write(path: Path, film: Film, choice: Choice, frames: Iterable[tuple[int, np
       frames: time stamps, and uint8 or uint16 [height, width, 3] sRGB.
     """
     wanted = coding(film, choice)
-    with av.open(str(path), "w", format=choice.encoder.segment) as container:
+    with av.open(as_file(path), "w", format=choice.encoder.segment) as container:
         stream = add_stream(container, film, choice)
         for pts, rgb in frames:
             container.mux(stream.encode(as_frame(pts, rgb, film, wanted, choice)))

@@ -78,8 +78,8 @@ def join(
     """
     with (
         reading.opened(film.path) as source,
-        av.open(str(segments[0])) as first,
-        av.open(str(target), "w", format=CONTAINERS[choice.suffix]) as result,
+        av.open(reading.as_file(segments[0])) as first,
+        av.open(reading.as_file(target), "w", format=CONTAINERS[choice.suffix]) as result,
     ):
         pictures = _pictures(result, first.streams.video[0], film, choice)
         copies = {index: _copied(result, source.streams[index]) for index in kept}
@@ -139,7 +139,7 @@ def _frames(
     spans = [after - before for before, after in pairwise(stamps)] or [usual]
     first = 0
     for path, order in zip(segments, orders, strict=True):
-        with av.open(str(path)) as segment:
+        with av.open(reading.as_file(path)) as segment:
             packets = (p for p in segment.demux(segment.streams.video[0]) if p.size)
             for place, (packet, rank) in enumerate(zip(packets, order, strict=True), first):
                 number = first + rank
@@ -154,7 +154,7 @@ def _frames(
 
 def _order(path: Path) -> list[int]:
     """Of each packet of a segment, the number of its frame among those of the segment."""
-    with av.open(str(path)) as segment:
+    with av.open(reading.as_file(path)) as segment:
         packets = segment.demux(segment.streams.video[0])
         stamps = [p.pts for p in packets if p.pts is not None]  # the last has none, and no data
     ranks = {pts: rank for rank, pts in enumerate(sorted(stamps))}
@@ -187,7 +187,7 @@ def _holds(suffix: str, stream: Any, folder: Path) -> bool:
     """Whether a kind of file can hold a stream."""
     path = folder / f"holds{suffix}"
     try:
-        with av.open(str(path), "w", format=CONTAINERS[suffix]) as container:
+        with av.open(reading.as_file(path), "w", format=CONTAINERS[suffix]) as container:
             container.add_stream_from_template(stream, opaque=True)
             container.start_encoding()
         return True

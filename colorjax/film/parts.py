@@ -4,11 +4,12 @@
 pictures and what the next one goes on from. Each file is there whole or not at all.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,50 @@ def identity(path: str) -> dict[str, Any]:
     return {"bytes": found.st_size, "changed": found.st_mtime_ns, "sha256": digest.hexdigest()}
 
 
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[Path]:
+    """Makes a folder of parts, and keeps other processes off it while the block runs.
+
+    Where the system has no such locks, as on Windows, nobody is kept off.
+
+    Raises:
+      UserError: another process colours into it, or something else has its name.
+    """
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise UserError(f"{folder}: is there already, and is no folder of a film's parts")
+    folder.mkdir(exist_ok=True, parents=True)
+    try:
+        with _locked(folder):
+            yield folder
+    finally:
+        # Empty unless there are parts to go on with.
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    try:
+        import fcntl
+    except ModuleNotFoundError:
+        yield
+        return
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(opened)
+        raise UserError(
+            f"{folder}: another process colours this film just now; want another --output"
+        ) from error
+    except OSError:  # a file system without locks
+        pass
+    try:
+        yield
+    finally:
+        os.close(opened)
+
+
 def begin(folder: Path, facts: Mapping[str, Any]) -> str:
     """Opens a folder of parts, which goes on if it was begun with the same facts.
 
@@ -61,7 +106,8 @@ def begin(folder: Path, facts: Mapping[str, Any]) -> str:
         differs = sorted(key for key in {*had, *wanted} if had.get(key) != wanted.get(key))
         if any(folder.glob("*.nut")):
             sentence = f"{folder}: was begun with another {' and '.join(differs)}, and begins anew"
-        shutil.rmtree(folder)
+        # The folder itself stays, as it is what others are kept off.
+        _empty(folder)
     folder.mkdir(exist_ok=True, parents=True)
     if begun != wanted:
         _write(folder / BEGUN, wanted)
@@ -113,7 +159,18 @@ def write_state(folder: Path, number: int, state: State) -> None:
 def end(folder: Path, *, unless_finished: bool = False) -> None:
     """Takes a folder of parts away, if it is one; if asked, not where some are finished."""
     if (folder / BEGUN).exists() and not (unless_finished and any(folder.glob("*.nut"))):
-        shutil.rmtree(folder, ignore_errors=True)
+        _empty(folder)
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def _empty(folder: Path) -> None:
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):
+                entry.unlink()
 
 
 def _is_empty(folder: Path) -> bool:

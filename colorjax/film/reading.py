@@ -1,6 +1,7 @@
 """Films as gray frames with their time stamps, and what there is to know of a film (PyAV)."""
 
 import contextlib
+import os
 import re
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -61,12 +62,17 @@ class Frame(NamedTuple):
     gray: np.ndarray
 
 
+def as_file(path: str | os.PathLike) -> str:
+    """A path that libav takes for nothing else, as it would "take:1.mp4" for a protocol's."""
+    return os.path.abspath(path)
+
+
 @contextlib.contextmanager
 def opened(path: str) -> Iterator[Any]:
     """A film that is open for reading; what libav says of it becomes a sentence."""
     try:
         # Texts of other encodings are no reason to leave a film alone.
-        container = av.open(path, metadata_errors="replace")
+        container = av.open(as_file(path), metadata_errors="replace")
     except (av.error.FFmpegError, OSError) as error:
         raise UserError(f"{path}: cannot be read as a film: {_reason(error)}") from error
     with container:

@@ -68,28 +68,56 @@ def run(
     """
     check_settings(how.settings, painter.network)
     suffix = check_target(target)
+    check_source(source, target)
     if not overwrite and os.path.lexists(target):
         raise UserError(f"{source}: {target} is there already")
+    if os.path.isdir(target):
+        raise UserError(f"{target}: is a folder, want the name of a film")
     film = reading.look(source)
     choice = encoding.choose(film, suffix, how.codec, how.crf)
-    folder = parts.folder_of(target)
     try:
-        begun = parts.begin(folder, _facts(painter, source, how, choice))
+        with parts.alone(parts.folder_of(target)) as folder:
+            return _run(painter, film, target, folder, how, choice, overwrite, progress)
+    except FileExistsError as error:
+        raise UserError(f"{source}: {target} is there already") from error
+    except (OSError, av.error.FFmpegError) as error:
+        reason = error.strerror or error
+        raise UserError(f"{target}: cannot be written: {reason}") from error
+
+
+def _run(
+    painter: Painter,
+    film: Film,
+    target: str,
+    folder: Path,
+    how: How,
+    choice: Choice,
+    overwrite: bool,
+    progress: Progress,
+) -> tuple[str, ...]:
+    """As `run`, with a folder of parts that no other process has."""
+    try:
+        begun = parts.begin(folder, _facts(painter, film.path, how, choice))
         other = joining.others(film, choice, folder)
         plan = _planned(folder, film, progress)
         _make_segments(folder, plan, film, choice, colour.brush(painter, how.settings), progress)
         segments = [parts.segment(folder, i) for i in range(len(plan.segments) - 1)]
         with files.written_aside(target, overwrite=overwrite) as aside:
             joining.join(aside, film, choice, segments, other.kept, plan.stamps)
-    except FileExistsError as error:
-        raise UserError(f"{source}: {target} is there already") from error
-    except (OSError, av.error.FFmpegError) as error:
-        reason = error.strerror or error
-        raise UserError(f"{target}: cannot be written: {reason}") from error
     finally:
         parts.end(folder, unless_finished=True)
     parts.end(folder)
     return tuple(filter(None, (begun, *film.notices, *other.notices, *_told(film, plan, choice))))
+
+
+def check_source(source: str, target: str) -> None:
+    """Raises UserError for what is no file, or is what the target would replace."""
+    if not os.path.exists(source):
+        raise UserError(f"{source}: there is no such file")
+    if not os.path.isfile(source):
+        raise UserError(f"{source}: is no file: films are read twice, want one in a file")
+    if os.path.realpath(target) == os.path.realpath(source):
+        raise UserError(f"{source}: would replace itself, want another target")
 
 
 def check_target(target: str) -> str:

@@ -146,8 +146,11 @@ def sample_bilinear(
     return jnp.moveaxis(result.reshape(-1, depth, columns.shape[0]), 1, -1)
 
 
-def _hats(places: Float[AnyArray, " n"], count: Any) -> Float[Array, "n _"]:
-    """What each of `count` pixels weighs at the places: two of them, or one."""
+def _hats(places: Float[AnyArray, " n"], count: Any) -> Float[Array, "n count"]:
+    """What each of `count` pixels weighs at the places: two of them, or one.
+
+    `count` is an int, or the symbol of a size that is not known yet.
+    """
     places = jnp.clip(widen(places), 0.0, count - 1.0)
     return jnp.maximum(0.0, 1.0 - jnp.abs(places[:, None] - jnp.arange(count)))
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Sequence
 from http import HTTPStatus
 from importlib.metadata import version
@@ -18,7 +19,7 @@ from starlette.requests import ClientDisconnect
 
 from colorjax.coloring.page.guard import is_foreign, known_hosts
 from colorjax.coloring.page.limits import MAX_UPLOAD_BYTES, Lane, TooLate, in_time, open_lane
-from colorjax.errors import UserError
+from colorjax.errors import UserError, shown
 from colorjax.pictures.image_io import MAX_PIXELS
 from colorjax.serving import metrics, work
 from colorjax.serving.line import Full, Line
@@ -89,6 +90,7 @@ class Service(NamedTuple):
         if is_foreign(request.headers.get("origin"), request.headers.get("host", ""), self.names):
             raise HTTPException(403, "asked by a page elsewhere")
         length = _length_of(request, self.limits.bytes)
+        _check_once(request)
         settings = options.settings()
         try:
             with self.line.place(length):
@@ -209,8 +211,15 @@ def _sentence_of(error: RequestValidationError) -> str:
     first = error.errors()[0]
     name = ".".join(str(part) for part in first["loc"][1:])
     if first["type"] == "extra_forbidden":
-        return f"there is no option {name!r}, want some of {', '.join(Options.model_fields)}"
-    return f"{name} is {first.get('input')!r}: {first['msg'][:1].lower()}{first['msg'][1:]}"
+        return f"there is no option {shown(name)}, want some of {', '.join(Options.model_fields)}"
+    return f"{name} is {shown(first.get('input'))}: {first['msg'][:1].lower()}{first['msg'][1:]}"
+
+
+def _check_once(request: Request) -> None:
+    """Raises UserError for an option that is given twice and may have only one value."""
+    for name, count in Counter(name for name, _ in request.query_params.multi_items()).items():
+        if count > 1 and name != "hint":
+            raise UserError(f"{name} is given {count} times, want it once")
 
 
 def _length_of(request: Request, most: int) -> int:
@@ -224,7 +233,7 @@ def _length_of(request: Request, most: int) -> int:
 
 
 def _is_form(request: Request) -> bool:
-    return request.headers.get("content-type", "").startswith("multipart/form-data")
+    return request.headers.get("content-type", "").lower().startswith("multipart/form-data")
 
 
 async def _body_of(request: Request, most: int) -> bytes:

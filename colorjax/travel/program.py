@@ -40,7 +40,7 @@ def colored(network: Network, photos: AnyArray, small: AnyArray) -> Array:
         edges="guided",
     )
     places = [_places(photos.shape[axis], fits.shape[axis]) for axis in (1, 2)]
-    return jax.vmap(lambda fit, photo: functions.color_part(fit, photo, *places))(fits, photos)
+    return jax.vmap(lambda fit, photo: functions.color_band(fit, photo, *places))(fits, photos)
 
 
 def _places(full: int, coarse: int) -> Array:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from colorjax.coloring.archive.log import FAILED, Row, now, rows_of, table_of
 from colorjax.coloring.archive.store import EXTRA
 from colorjax.coloring.archive.worker import Order, open_worker
-from colorjax.errors import UserError
+from colorjax.errors import UserError, shown, whole_number
 
 # Files that a worker is given together: what is done again at most when one is lost.
 TOGETHER = 32
@@ -92,10 +92,11 @@ def check_address(address: str) -> None:
     if address == "auto":
         return
     host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not (host and port.isdecimal() and int(port) < 65536):
-        raise UserError(f"address is {address!r}, want HOST:PORT of a Ray that runs, or auto")
+    number = whole_number(port)
+    if not host or number is None or number > 65535:
+        raise UserError(f"address is {shown(address)}, want HOST:PORT of a Ray that runs, or auto")
     try:
-        socket.create_connection((host, int(port)), REACHABLE).close()
+        socket.create_connection((host, number), REACHABLE).close()
     except OSError as error:
         raise UserError(
             f"Ray at {address} cannot be reached: {error.strerror or error}; want HOST:PORT of a "

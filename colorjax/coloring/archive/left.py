@@ -14,7 +14,7 @@ from colorjax.coloring import naming
 from colorjax.coloring.archive.log import FAILED, SKIPPED, Known, Row, now
 from colorjax.coloring.archive.source import Item, Source
 from colorjax.coloring.archive.store import Store, is_uri
-from colorjax.errors import UserError
+from colorjax.errors import UserError, shown, whole_number
 from colorjax.pictures.image_io import reason_of
 
 THERE = "its result was there already"
@@ -35,9 +35,10 @@ class Shard(NamedTuple):
 def parse_shard(text: str) -> Shard:
     """The shard called i/n, i from 0 to n - 1; raises UserError for anything else."""
     number, slash, of = text.partition("/")
-    if not (slash and number.isdecimal() and of.isdecimal() and int(number) < int(of)):
-        raise UserError(f"shard is {text!r}, want i/n with i from 0 to n - 1, such as 0/8")
-    return Shard(int(number), int(of))
+    i, n = whole_number(number), whole_number(of)
+    if not slash or i is None or n is None or i >= n:
+        raise UserError(f"shard is {shown(text)}, want i/n with i from 0 to n - 1, such as 0/8")
+    return Shard(i, n)
 
 
 def result_of(place: PurePosixPath, mark: str, format: str | None) -> str:
