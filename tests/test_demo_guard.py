@@ -315,7 +315,7 @@ def test_a_download_holds_nobody_elses_photo(server, tmp_path, monkeypatch):
 
 
 def test_what_takes_too_long_is_given_up_and_said(server, tmp_path, monkeypatch):
-    lane = limits.lane("test", 1, 0.2)
+    lane = limits.open_lane("test", 1, 0.2)
     go_on = threading.Event()
     try:
         for name in ("a.png", "b.png"):
@@ -336,7 +336,7 @@ def test_what_takes_too_long_is_given_up_and_said(server, tmp_path, monkeypatch)
 
 
 def test_a_job_that_was_given_up_ends_at_its_next_step():
-    lane, steps = limits.lane("test", 1, 0.1), []
+    lane, steps = limits.open_lane("test", 1, 0.1), []
 
     def work():
         while True:
@@ -351,7 +351,7 @@ def test_a_job_that_was_given_up_ends_at_its_next_step():
 
 
 def test_a_painting_that_was_given_up_ends_between_two_tiles(colorizer):
-    lane, tiles = limits.lane("test", 1, 60), []
+    lane, tiles = limits.open_lane("test", 1, 60), []
 
     def check():
         limits.go_on()
@@ -390,7 +390,7 @@ def test_who_leaves_leaves_no_work_behind():
 
 
 def test_what_fails_in_time_fails_as_itself():
-    lane = limits.lane("test", 1, 5)
+    lane = limits.open_lane("test", 1, 5)
 
     def fail(error):
         raise error
