@@ -160,5 +160,8 @@ def test_a_file_that_is_no_photo_is_told_and_the_page_goes_on(tab, tmp_path):
     sentence = f"notes.jpg: {NO_PICTURE}"
     assert tab.inner_text("#message").strip() == sentence
     assert shown(tab) == before and overflow(tab) <= 0
+    # All has been answered: nothing else is said over the photo.
+    tab.wait_for_function("!document.querySelector('#result .generating, #result .pending')")
+    assert "Error" not in tab.inner_text("#result")
     tab.click("#examples button >> nth=1")
     tab.wait_for_selector("#message [role=alert]", state="detached")

@@ -20,8 +20,8 @@
     const walker = upload && document.createTreeWalker(upload, NodeFilter.SHOW_TEXT);
     while (walker?.nextNode()) {
       const node = walker.currentNode;
-      const words = WORDS[node.data.trim()];
-      if (words) node.data = words;
+      const found = node.data.trim();
+      if (WORDS[found]) node.data = node.data.replace(found, WORDS[found]);
     }
   };
 
