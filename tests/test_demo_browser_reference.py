@@ -6,7 +6,7 @@ import pytest
 pytest.importorskip("gradio", reason="gradio is missing: pip install 'colorjax[demo]'")
 
 from browser import overflow, shown, tab, upload, wait_for, wait_for_other
-from pages import colorizer, picture, rgb_of, server, write
+from pages import MOST_BYTES, colorizer, picture, rgb_of, server, write
 from pictures import gray_steps
 from PIL import Image
 
@@ -59,3 +59,14 @@ def test_a_photo_takes_the_colours_of_another_until_that_is_taken_away(tab, tmp_
     tab.wait_for_selector("#reference-upload")
     tab.wait_for_selector("#reference", state="hidden")
     assert "summer.png" not in tab.inner_text("#caption") and overflow(tab) <= 0
+
+
+def test_a_reference_that_is_too_large_is_told_and_another_may_come_at_once(tab, tmp_path):
+    tab.click("#lending > button")
+    (tmp_path / "large.png").write_bytes(bytes(MOST_BYTES + 1))
+    tab.set_input_files(INPUT, tmp_path / "large.png")
+    tab.wait_for_selector('text=/exceed the maximum allowed size of .* Mb: "large.png"/')
+    assert not tab.is_visible("#reference-upload .error")
+    colours = np.full((60, 80, 3), (200, 90, 30), np.uint8)
+    tab.set_input_files(INPUT, write(tmp_path / "small.png", colours))
+    tab.wait_for_selector("#reference img[alt='small.png']")
