@@ -41,29 +41,32 @@ def chromium() -> str:
     return CHROMIUM
 
 
-@pytest.fixture(params=[1280, 390], ids=["desktop", "phone"])
-def tab(request, server, tmp_path):
-    """The page at the width of a desktop or a phone; it may ask no host but its own."""
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, started once for the tests of a file."""
     sync_api = pytest.importorskip(
         "playwright.sync_api", reason="playwright is missing: pip install 'colorjax[browser]'"
     )
-    asked, wrong = [], []
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch_persistent_context(
-            tmp_path / "profile",
-            executable_path=chromium(),
-            args=FLAGS,
-            viewport={"width": request.param, "height": 844},
-            has_touch=request.param < 720,
-        )
-        tab = browser.new_page()
+        started = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+        yield started
+        started.close()
+
+
+@pytest.fixture(params=[1280, 390], ids=["desktop", "phone"])
+def tab(request, browser, server):
+    """The page at the width of a desktop or a phone; it may ask no host but its own."""
+    asked, wrong = [], []
+    with browser.new_context(
+        viewport={"width": request.param, "height": 844}, has_touch=request.param < 720
+    ) as context:
+        tab = context.new_page()
         tab.set_default_timeout(90_000)  # programs are compiled meanwhile
         tab.on("request", lambda one: asked.append(one.url))
         tab.on("pageerror", lambda error: wrong.append(str(error)))
         tab.goto(server.local_url)
         tab.wait_for_selector("#result img")
         yield tab
-        browser.close()
     inside = (server.local_url, "data:", "blob:")
     assert len(asked) > 10 and [url for url in asked if not url.startswith(inside)] == []
     assert wrong == []

@@ -8,13 +8,13 @@ import pytest
 
 pytest.importorskip("gradio", reason="gradio is missing: pip install 'colorjax[demo]'")
 
-from browser import overflow, shown, tab, upload, wait_for, wait_for_other
+from browser import browser, overflow, shown, tab, upload, wait_for, wait_for_other
 from pages import CONTROLS, colorizer, picture, rgb_of, server, visit, wait_until, write
 from pictures import gray_steps, spread
 
 from colorjax.coloring.page import events
 
-__all__ = ["colorizer", "server", "tab"]  # fixtures
+__all__ = ["browser", "colorizer", "server", "tab"]  # fixtures
 NO_PICTURE = "is no JPEG, PNG, WebP, TIFF, BMP, HEIF, AVIF, JPEG 2000, JPEG XL or GIF picture"
 LINE = "#result [data-testid=slider]"
 
@@ -161,5 +161,8 @@ def test_a_file_that_is_no_photo_is_told_and_the_page_goes_on(tab, tmp_path):
     sentence = f"notes.jpg: {NO_PICTURE}"
     assert tab.inner_text("#message").strip() == sentence
     assert shown(tab) == before and overflow(tab) <= 0
+    # All has been answered: nothing else is said over the photo.
+    tab.wait_for_function("!document.querySelector('#result .generating, #result .pending')")
+    assert "Error" not in tab.inner_text("#result")
     tab.click("#examples button >> nth=1")
     tab.wait_for_selector("#message [role=alert]", state="detached")

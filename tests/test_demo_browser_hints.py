@@ -7,10 +7,10 @@ import pytest
 
 pytest.importorskip("gradio", reason="gradio is missing: pip install 'colorjax[demo]'")
 
-from browser import overflow, shown, tab, upload, wait_for, wait_for_other
+from browser import browser, overflow, shown, tab, upload, wait_for, wait_for_other
 from pages import colorizer, picture, rgb_of, server, write
 
-__all__ = ["colorizer", "server", "tab"]  # fixtures
+__all__ = ["browser", "colorizer", "server", "tab"]  # fixtures
 RED = "#c02020"
 
 
@@ -102,6 +102,19 @@ def test_a_colour_of_ones_own_is_moved_undone_removed_and_cleared(tab, house):
     assert hints(tab) == [] and dots(tab) == 0
     tab.click("#hinting [data-do=undo]")
     assert [one["colour"] for one in hints(tab)] == [RED] and overflow(tab) <= 0
+
+
+def test_colours_are_chosen_in_full_screen_too(tab, house):
+    seen = {shown(tab)}
+    tab.click("#result [aria-label=Fullscreen]")
+    tab.wait_for_selector("#result.fullscreen")
+    tab.wait_for_function("document.querySelector('.dots').getBoundingClientRect().left < 300")
+    click(tab, 0.75, 0.25)
+    # A click fails on what is covered.
+    tab.click("#swatches button >> nth=1")
+    wait_for_other(tab, seen)
+    box, height = tab.locator("#spot").bounding_box(), tab.viewport_size["height"]
+    assert box["x"] == 0 and abs(box["y"] + box["height"] - height) < 2 and len(hints(tab)) == 1
 
 
 def test_a_spot_without_a_colour_is_nothing_to_keep(tab, house):

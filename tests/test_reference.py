@@ -112,6 +112,39 @@ def test_a_network_that_predicts_chroma_takes_a_reference_too():
     assert psnr(found, photo) > psnr(coloured(painter, photo), photo) + 4
 
 
+def test_a_reference_that_was_made_ready_does_what_its_picture_does(model):
+    colorizer, photo = Colorizer(model), patches()
+    given = colorizer.prepare_reference(patches(1))
+    found = colorizer.colorize(photo, reference=given)
+    assert_array_equal(found, colorizer.colorize(photo, reference=patches(1)))
+    assert_array_equal(colorizer.prepare(photo).colorize(reference=given), found)
+    with pytest.raises(UserError, match="^mine.jpg: is gray"):
+        colorizer.prepare_reference(Photo(grayed(photo)), name="mine.jpg")
+
+
+def test_a_prepared_picture_is_looked_at_once_for_all_references(model, monkeypatch):
+    colorizer, photo, looked = Colorizer(model), patches(), []
+    references = [colorizer.prepare_reference(patches(seed)) for seed in (0, 1)]
+    prepared = colorizer.prepare(photo)
+    painter = prepared._painter
+
+    def counted(name):
+        program = getattr(painter, name)
+        return lambda *args: looked.append(name) or program(*args)
+
+    counting = painter._replace(score=counted("score"), features=counted("features"))
+    monkeypatch.setattr(prepared, "_painter", counting)
+    prepared.colorize()
+    alone = prepared.nbytes
+    for given in references:
+        for saturation in (0.5, 1.0):
+            prepared.colorize(reference=given, saturation=saturation)
+    prepared.colorize(reference=references[0], hints=[(5, 5, "#a04030")])
+    assert looked == ["score", "features"]
+    # What is kept for it counts.
+    assert prepared.nbytes > alone + references[0].levels[0].nbytes // 2
+
+
 def test_hints_go_before_a_reference(painter):
     photo = patches()
     hint = hints.Hint(56, 24, "#a04030")

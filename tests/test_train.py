@@ -263,6 +263,7 @@ LIGHT = {
 }
 
 
+@pytest.mark.slow
 def test_a_light_aged_averaged_rebalanced_run_goes_on_bit_for_bit(tmp_path):
     whole = tiny_config(num_steps=6, eval_every=6, **LIGHT)
     metrics = train.train(whole, tmp_path / "whole")

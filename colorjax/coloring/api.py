@@ -14,26 +14,27 @@ for result in colorizer.colorize_many(paths, errors="return"):
 import copy
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from functools import partial
 from typing import Any, BinaryIO
 
 import jax
 import numpy as np
 from PIL import Image
 
+from colorjax.coloring.carrying import Reference
 from colorjax.coloring.colorize import colorize, open_painter
 from colorjax.coloring.given import Picture, as_array, as_photo
 from colorjax.coloring.giving_up import checked
 from colorjax.coloring.guesses import Guess
+from colorjax.coloring.many import ERRORS, in_order
 from colorjax.coloring.prepared import Prepared
-from colorjax.coloring.reference import as_settings
+from colorjax.coloring.reference import as_settings, of_photo
 from colorjax.coloring.settings import Settings, check_settings, own_decoding, rebalanced
 from colorjax.errors import UserError, check_at_least, check_choice
 from colorjax.pictures import photo, writing
 from colorjax.weights.devices import pick_device, refuse_forked
 from colorjax.weights.released import load_network
 
-ERRORS = ("raise", "return")
 USUAL_SIZES = ((600, 400), (400, 600), (400, 300), (300, 400))
 
 
@@ -136,7 +137,7 @@ class Colorizer:
         seed: int = 0,
         edges: str = "guided",
         hints: Iterable[Any] = (),
-        reference: Picture | None = None,
+        reference: Picture | Reference | None = None,
     ) -> Image.Image:
         """Colours one picture.
 
@@ -156,6 +157,7 @@ class Colorizer:
             chroma is taken; lightness stays the picture's. At most 10,000.
           reference: another picture, in colour, whose colours go to what is like it here, the more
             the more it is alike; of an unrelated one next to nothing is taken. Hints go before it.
+            Or what `prepare_reference` has made of one.
 
         Returns:
           An image of mode RGB, RGBA where the picture has transparency, of the size of the picture
@@ -223,7 +225,7 @@ class Colorizer:
         seed: int = 0,
         edges: str = "guided",
         hints: Iterable[Any] = (),
-        reference: Picture | None = None,
+        reference: Picture | Reference | None = None,
     ) -> list[Image.Image]:
         """Several draws from what the network thinks likely, of the seeds from `seed` on.
 
@@ -298,6 +300,23 @@ class Colorizer:
         refuse_forked()
         return Prepared(self._painter, self._device, as_photo(picture).rgb)
 
+    def prepare_reference(
+        self, picture: Picture | photo.Photo, *, name: str = "reference"
+    ) -> Reference:
+        """A reference that is looked at once, to be given as `reference` again and again.
+
+        Args:
+          picture: in colour, as for `colorize`.
+          name: what messages call it.
+
+        Raises:
+          UserError: the picture cannot be read, or is gray.
+          TypeError, ValueError: the picture is no such thing.
+        """
+        refuse_forked()
+        with jax.default_device(self._device):
+            return of_photo(self._painter, as_photo(picture), name)
+
     def between(self, check: Callable[[], None]) -> "Colorizer":
         """The same, which calls `check` before all that its device computes, tile by tile.
 
@@ -338,29 +357,8 @@ class Colorizer:
         if chosen.hints:
             raise UserError("hints are of one picture, want `colorize` for each that has some")
         check_settings(chosen, self._painter.network)
-        return self._many(iter(pictures), at_once, errors, chosen)
-
-    def _many(
-        self, pictures: Iterator[Picture], at_once: int, errors: str, settings: Settings
-    ) -> Iterator[Image.Image | UserError]:
-        while some := list(islice(pictures, at_once)):
-            photos: list[photo.Photo | UserError] = []
-            fault = None
-            for picture in some:
-                try:
-                    photos.append(as_photo(picture))
-                except (UserError, TypeError, ValueError) as error:
-                    if errors == "raise" or not isinstance(error, UserError):
-                        fault = error
-                        break
-                    photos.append(error)
-            good = iter(
-                self._run([one for one in photos if isinstance(one, photo.Photo)], [settings])
-            )
-            for one in photos:
-                yield next(good)[0] if isinstance(one, photo.Photo) else one
-            if fault is not None:
-                raise fault
+        run = partial(self._run, settings=[chosen])
+        return in_order(iter(pictures), at_once, errors, run)
 
     def colorize_arrays(self, arrays: Sequence[np.ndarray], **settings: Any) -> list[np.ndarray]:
         """numpy in, numpy out: uint8 [height, width] or [height, width, 1 or 3] each.

@@ -307,10 +307,9 @@ def fits_of(
     references = {id(one.reference): one.reference for one in settings if one.reference is not None}
     said = {id(None): seen.scores}
     if references:
-        levels = painter.features(painter.network.variables, seen.small[None]).levels
+        levels = levels_of(painter, seen)
     for name, reference in references.items():
-        carried = painter.carry(levels, reference, seen.scores.lightness)
-        said[name] = seen.scores._replace(carried=carried)
+        said[name] = carried_over(painter, seen, levels, reference).scores
     return [
         np.asarray(
             _hinted(painter, seen, said[id(one.reference)], rgb, one)
@@ -319,6 +318,19 @@ def fits_of(
         )
         for one in settings
     ]
+
+
+def levels_of(painter: Painter, seen: Seen) -> tuple[jax.Array, ...]:
+    """What the encoder sees of one photo, cell by cell: the levels of `carrying.Features`."""
+    return painter.features(painter.network.variables, seen.small[None]).levels
+
+
+def carried_over(
+    painter: Painter, seen: Seen, levels: tuple[jax.Array, ...], reference: carrying.Reference
+) -> Seen:
+    """What the network has seen, with what a reference says of it, by the photo's `levels_of`."""
+    carried = painter.carry(levels, reference, seen.scores.lightness)
+    return seen._replace(scores=seen.scores._replace(carried=carried))
 
 
 def _hinted(

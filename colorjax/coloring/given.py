@@ -12,13 +12,15 @@ from colorjax.pictures import image_io, photo
 Picture = str | os.PathLike | bytes | bytearray | memoryview | BinaryIO | Image.Image | np.ndarray
 
 
-def as_photo(picture: Picture, bits: int = 8) -> photo.Photo:
-    """The photo that a picture is, of at most so many bits.
+def as_photo(picture: Picture | photo.Photo, bits: int = 8) -> photo.Photo:
+    """The photo that a picture is, of at most so many bits; one that was read is as it is.
 
     Raises:
       UserError: it cannot be read.
       TypeError, ValueError: it is no such thing.
     """
+    if isinstance(picture, photo.Photo):
+        return picture
     if isinstance(picture, Image.Image):
         return photo.from_image(picture)
     if isinstance(picture, np.ndarray):

@@ -8,7 +8,17 @@ import numpy as np
 from PIL import Image
 
 from colorjax.coloring import borders, confidence, guesses
-from colorjax.coloring.colorize import Painter, Seen, check_pixels, coloured, fits_of, look_at
+from colorjax.coloring.carrying import Reference
+from colorjax.coloring.colorize import (
+    Painter,
+    Seen,
+    carried_over,
+    check_pixels,
+    coloured,
+    fits_of,
+    levels_of,
+    look_at,
+)
 from colorjax.coloring.guesses import Guess
 from colorjax.coloring.hints import Hint, check_inside, check_place, within
 from colorjax.coloring.reference import as_settings
@@ -20,7 +30,8 @@ class Prepared:
     """A picture and what a network says of it; made by `Colorizer.prepare`.
 
     The network is run when its scores are first wanted, and once more where hints or a question are
-    of a border, which is not shown to it otherwise. Threads may share it.
+    of a border, which is not shown to it otherwise. A reference wants what its encoder sees, which
+    is kept likewise. Threads may share it.
 
     Attributes:
       rgb: uint8 or uint16 [height, width, 3], the picture.
@@ -30,9 +41,10 @@ class Prepared:
         self.rgb = check_pixels(rgb)
         self._painter, self._device = painter, device
         self._seen: dict[borders.Box, Seen] = {}
+        self._levels: dict[borders.Box, tuple[jax.Array, ...]] = {}
         self._inner = borders.without_borders(rgb)
         self._lock = threading.Lock()
-        self._ready: set[tuple[str | None, str]] = set()
+        self._ready: set[tuple[str | None, str, bool]] = set()
 
     @property
     def nbytes(self) -> int:
@@ -40,6 +52,7 @@ class Prepared:
         kept = [
             self.rgb,
             *(x for one in list(self._seen.values()) for x in (one.small, *one.scores[:3])),
+            *(x for levels in list(self._levels.values()) for x in levels),
         ]
         return sum(x.nbytes for x in kept)
 
@@ -62,8 +75,8 @@ class Prepared:
         check_settings(settings, self._painter.network)
         check_inside(settings.hints, self.rgb)
         with jax.default_device(self._device):
-            seen = self._look(settings.hints)
-            return coloured(self._painter, seen, self.rgb, settings)
+            seen = self._lent(self._look(settings.hints), settings.reference)
+            return coloured(self._painter, seen, self.rgb, settings._replace(reference=None))
 
     def confidence(self) -> np.ndarray:
         """uint8 [height, width]: as `Colorizer.confidence`.
@@ -97,13 +110,13 @@ class Prepared:
 
     def make_ready(self, settings: Settings) -> None:
         """Has the program compiled, once, that colours the picture by hints and these settings."""
-        kind = settings.decode, settings.edges
+        kind = settings.decode, settings.edges, settings.reference is not None
         if kind not in self._ready:
             self._ready.add(kind)
             middle = Hint(self.rgb.shape[1] // 2, self.rgb.shape[0] // 2, "#808080")
             with jax.default_device(self._device):
-                seen = self._look((middle,))
-                settings = settings._replace(hints=(middle,))
+                seen = self._lent(self._look((middle,)), settings.reference)
+                settings = settings._replace(hints=(middle,), reference=None)
                 fits_of(self._painter, seen, self.rgb, [settings])
 
     def _look(self, places: tuple[Hint, ...] = ()) -> Seen:
@@ -112,3 +125,13 @@ class Prepared:
             if box not in self._seen:
                 self._seen[box] = look_at(self._painter, self.rgb, box)
             return self._seen[box]
+
+    def _lent(self, seen: Seen, reference: Reference | None) -> Seen:
+        """What was seen, with what a reference says of it."""
+        if reference is None:
+            return seen
+        with self._lock:
+            if seen.box not in self._levels:
+                self._levels[seen.box] = levels_of(self._painter, seen)
+            levels = self._levels[seen.box]
+        return carried_over(self._painter, seen, levels, reference)

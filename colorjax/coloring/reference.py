@@ -58,17 +58,23 @@ def of_photo(painter: Painter, photo: Photo, name: str = "reference") -> Referen
 
 
 def as_settings(
-    painter: Painter, *, hints: Iterable[Any] = (), reference: Picture | None = None, **others: Any
+    painter: Painter,
+    *,
+    hints: Iterable[Any] = (),
+    reference: Picture | Reference | None = None,
+    **others: Any,
 ) -> Settings:
     """Settings as programs give them: hints and a reference of any kind, the others by name.
+
+    A reference may have been made ready.
 
     Raises:
       UserError: what is no hint, a reference that cannot be read, or that has no colours.
       TypeError, ValueError: the reference is no picture.
     """
     settings = Settings(**others, hints=as_hints(hints))
-    if reference is None:
-        return settings
+    if reference is None or isinstance(reference, Reference):
+        return settings._replace(reference=reference)
     name = str(reference) if isinstance(reference, str | os.PathLike) else "reference"
     return settings._replace(reference=of_photo(painter, as_photo(reference), name))
 

@@ -12,6 +12,7 @@ import gradio as gr
 
 from colorjax.coloring.hints import Hint, as_hints
 from colorjax.coloring.page.layout import Page
+from colorjax.coloring.page.lent import Reference
 from colorjax.coloring.page.limits import (
     MOST_HINTS,
     MOST_PHOTOS,
@@ -24,6 +25,7 @@ from colorjax.coloring.page.view import (
     FORMATS,
     Studio,
     View,
+    borrow,
     doubt,
     draw_samples,
     full_size,
@@ -102,12 +104,16 @@ class Events(NamedTuple):
     def show_other(
         self,
         path: str | None,
+        view: View,
         pick: Pick | None,
         given: dict[str, tuple[Hint, ...]],
         visitor: gr.Request,
         *controls,
     ) -> dict:
-        """Shows another photo. A draw that was picked, and all that was drawn, is of the last."""
+        """Shows another photo, by the same reference.
+
+        A draw that was picked, and all that was drawn, is of the last one.
+        """
         if path is None:
             return {}
         page, (decode, *between, seed, edges) = self.page, controls
@@ -116,7 +122,8 @@ class Events(NamedTuple):
         decoder, *_, number, _ = page.controls
         settings = settings_of(*[decode, *between, seed, edges])
         owner = "" if path in self.examples else owner_of(visitor)
-        view = View(path, settings._replace(hints=given.get(path, ())), owner)
+        settings = settings._replace(hints=given.get(path, ()))
+        view = View(path, settings, owner, view.reference)
         return {
             **self.show(view),
             page.board: self._board(view),
@@ -130,12 +137,13 @@ class Events(NamedTuple):
     def take_example(
         self,
         index: int,
+        view: View,
         pick: Pick | None,
         given: dict[str, tuple[Hint, ...]],
         visitor: gr.Request,
         *controls,
     ) -> dict:
-        return self.show_other(self.examples[index], pick, given, visitor, *controls)
+        return self.show_other(self.examples[index], view, pick, given, visitor, *controls)
 
     def take_queued(
         self, event: gr.SelectData, photos: Sequence[Taken], visitor: gr.Request
@@ -145,6 +153,42 @@ class Events(NamedTuple):
         read = functools.partial(preview, self.studio, path, owner)
         self._run(self.lanes.reading, path, read, owner)
         return {self.page.chosen: path}
+
+    def take_reference(self, file: dict[str, Any] | None, visitor: gr.Request) -> dict:
+        """Looks at a reference that was uploaded, which `borrow` then has the photo coloured by."""
+        lending, reference, faults = self.page.lending, None, []
+        if file is not None:
+            reference = Reference(file["path"], owner_of(visitor))
+            look = functools.partial(borrow, self.studio, reference)
+            try:
+                self._run(self.lanes.reading, reference.path, look, reference.owner)
+            except UserError as error:
+                reference, faults = None, [str(error)]
+        return {lending.upload: None, lending.offered: reference, lending.message: told(faults)}
+
+    def borrow(self, view: View, reference: Reference | None, *controls) -> dict:
+        """Colours by a reference, and shows it where it may be taken away again."""
+        if reference is None:
+            return {}
+        view = with_controls(view, *controls)._replace(reference=reference)
+        shown, lending = self.show(view), self.page.lending
+        return {
+            **shown,
+            lending.offered: None,
+            lending.upload: gr.File(None, visible=False),
+            lending.shown: gr.Row(visible=True),
+            lending.picture: borrow(self.studio, reference).thumbnail,
+            lending.name: html.escape(reference.name),
+        }
+
+    def give_back(self, view: View, *controls) -> dict:
+        """Colours without a reference."""
+        lending = self.page.lending
+        return {
+            **self.show(with_controls(view, *controls)._replace(reference=None)),
+            lending.upload: gr.File(None, visible=True),
+            lending.shown: gr.Row(visible=False),
+        }
 
     def change(self, view: View, *controls) -> dict:
         return self.show(with_controls(view, *controls))
@@ -211,7 +255,7 @@ class Events(NamedTuple):
     def leave(self, visitor: gr.Request) -> None:
         """A visitor has gone: nobody waits for his photos any more."""
         self.lanes.leave(owner_of(visitor))
-        self.studio.kept.drop(owner_of(visitor))
+        self.studio.drop(owner_of(visitor))
 
     def _board(self, view: View) -> str:
         found = functools.partial(board, self.studio, view)
@@ -276,7 +320,7 @@ def _parsed(text: str) -> Any:
 
 
 def with_controls(view: View, *controls: Any) -> View:
-    """A view by what the controls say, with the hints that it has."""
+    """A view by what the controls say, with the hints and the reference that it has."""
     return view._replace(settings=settings_of(*controls)._replace(hints=view.settings.hints))
 
 
@@ -300,7 +344,8 @@ def in_lane(lane: Lane, message: gr.HTML, listen: Callable, act: Callable[..., d
     @functools.wraps(act)
     def run(*args):
         try:
-            return {**quiet, **act(*args)}
+            # An empty answer would be taken for a value.
+            return {**quiet, **act(*args)} or gr.skip()
         except UserError as error:
             return {message: told([str(error)])}
 

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import gradio as gr
 
 from colorjax.coloring.api import Colorizer
+from colorjax.coloring.page.files import HOURS
 from colorjax.coloring.page.limits import MOST_PHOTOS, MOST_SAMPLES
-from colorjax.coloring.page.view import FORMATS, HOURS
+from colorjax.coloring.page.view import FORMATS
 
 DECODERS = [
     ("Most likely", "argmax"),
@@ -37,6 +38,10 @@ its transparency too, a JPEG is the smaller file.
 **Your photo stays on the machine that runs this page**, where no other visitor can see it. It is
 deleted after {HOURS} hours, or when the program ends.
 """
+LENDING = """
+<p>Have you a colour photo of the same place or thing, or of its like? What looks alike in yours
+takes over its colours; your own dots go first.</p>
+"""
 HINTING = """
 <section id="hinting" aria-label="Your own colours">
 <div class="line">
@@ -63,6 +68,18 @@ stronger, the more it guesses, and the more a colour of yours helps.</p>
 """
 
 
+class Lending(NamedTuple):
+    """Where a visitor gives another photo, whose colours his take over."""
+
+    upload: gr.File
+    offered: gr.State  # what was looked at, and is to be used next
+    message: gr.HTML  # on a phone, that of the page is far above
+    shown: gr.Row  # in place of `upload` while one is used
+    picture: gr.Image
+    name: gr.HTML
+    remove: gr.Button
+
+
 class Page(NamedTuple):
     """The parts of the page that events read or change."""
 
@@ -86,6 +103,7 @@ class Page(NamedTuple):
     examples: gr.Dataset
     controls: tuple  # in the order of `Settings`
     reset: gr.Button
+    lending: Lending
     how_many: gr.Slider
     draw: gr.Button
     gallery: gr.Gallery
@@ -143,7 +161,7 @@ def chooser() -> tuple[gr.File, gr.HTML, gr.Gallery]:
     upload = gr.File(
         file_count="multiple", file_types=None, label="Your photos", height=130, elem_id="upload"
     )
-    message = gr.HTML(padding=False, elem_id="message")
+    message = gr.HTML(padding=False, elem_id="message", elem_classes="message")
     queue = _pictures("queue", f"Your photos, at most {MOST_PHOTOS}", columns=5)
     return upload, message, queue
 
@@ -227,6 +245,31 @@ def controls(colorizer: Colorizer) -> tuple[tuple, gr.Button]:
         )
         reset = gr.Button("Reset", size="sm", elem_id="reset")
     return (decoder, daring, rare, saturation, seed, edges), reset
+
+
+def lending() -> Lending:
+    with gr.Accordion("Colours from another photo", open=False, elem_id="lending"):
+        gr.HTML(LENDING, elem_id="lending-words", padding=False)
+        upload = gr.File(
+            file_count="single",
+            file_types=None,
+            show_label=False,
+            height=72,
+            elem_id="reference-upload",
+        )
+        message = gr.HTML(padding=False, elem_id="reference-message", elem_classes="message")
+        with gr.Row(visible=False, elem_id="reference") as shown:
+            picture = gr.Image(
+                show_label=False,
+                container=False,
+                interactive=False,
+                buttons=[],
+                min_width=0,
+                elem_id="reference-picture",
+            )
+            name = gr.HTML(padding=False, elem_id="reference-name")
+            remove = gr.Button("✕", size="sm", min_width=0, elem_id="reference-remove")
+    return Lending(upload, gr.State(None), message, shown, picture, name, remove)
 
 
 def _rare_colours(rebalance: float | None) -> gr.components.Component:

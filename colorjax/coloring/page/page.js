@@ -3,10 +3,26 @@
 (names) => {
   const STEP = 0.05;
   const KINDS = "image/*,.tif,.tiff,.bmp,.webp,.gif";
+  const WORDS = {
+    "Drop or paste photos here": "Drop a colour photo here",
+    "- or -": "or",
+    "Choose some": "choose one",
+  };
   const find = (what) => document.querySelector(what);
   const all = (what) => [...document.querySelectorAll(what)];
   const set = (part, name, value) => {
     if (part && part.getAttribute(name) !== value) part.setAttribute(name, value);
+  };
+
+  // Gradio has the same words for all that files are dropped on.
+  const reword = () => {
+    const upload = find("#reference-upload [data-testid=upload-text]");
+    const walker = upload && document.createTreeWalker(upload, NodeFilter.SHOW_TEXT);
+    while (walker?.nextNode()) {
+      const node = walker.currentNode;
+      const found = node.data.trim();
+      if (WORDS[found]) node.data = node.data.replace(found, WORDS[found]);
+    }
   };
 
   const line = () => find("#result [data-testid=slider]");
@@ -70,7 +86,13 @@
       set(button.querySelector("img"), "alt", names[i]);
     });
     // Drops of any kind are answered in words; the chooser begins with pictures.
-    set(find("#upload input[type=file]"), "accept", KINDS);
+    all(":is(#upload, #reference-upload) input[type=file]").forEach((input) =>
+      set(input, "accept", KINDS),
+    );
+    set(find("#reference-remove"), "aria-label", "Take no colours from this photo");
+    set(find("#reference-remove"), "title", "Take no colours from this photo");
+    set(find("#reference-picture img"), "alt", find("#reference-name")?.textContent?.trim() ?? "");
+    reword();
     if (line() && !line().hasAttribute("tabindex")) {
       set(line(), "tabindex", "0");
       set(line(), "role", "slider");

@@ -14,9 +14,10 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from colorjax.coloring.api import Colorizer
 from colorjax.coloring.page import layout
 from colorjax.coloring.page.events import Events, board
+from colorjax.coloring.page.files import HOURS
 from colorjax.coloring.page.guard import LOOPBACK, Guard, check_names, known_hosts
 from colorjax.coloring.page.limits import MAX_UPLOAD_BYTES, UPLOADED_AT_ONCE, go_on, open_lanes
-from colorjax.coloring.page.view import HOURS, View, open_studio, paint, write_examples
+from colorjax.coloring.page.view import View, open_studio, paint, write_examples
 from colorjax.coloring.page.wiring import wire
 from colorjax.coloring.settings import Settings
 from colorjax.errors import UserError
@@ -55,7 +56,8 @@ def build_page(colorizer: Colorizer, folder: Path) -> gr.Blocks:
             with gr.Column(scale=4, min_width=300):
                 chooser = layout.chooser()
                 dataset = layout.examples(examples)
-                controls, reset = layout.controls(colorizer)
+                settings = layout.controls(colorizer)
+                lending = layout.lending()
             with gr.Column(scale=7, min_width=320):
                 slider = layout.slider(pictures)
                 hinting = layout.hinting(board(studio, view))
@@ -65,7 +67,7 @@ def build_page(colorizer: Colorizer, folder: Path) -> gr.Blocks:
         blocks.load(None, None, None, js=layout.script(examples))
         states = gr.State(view), gr.State([]), gr.State(None), gr.State(None), gr.State({})
         page = layout.Page(
-            *(*states, *chooser, slider, *hinting, *below, dataset, controls, reset, *samples)
+            *(*states, *chooser, slider, *hinting, *below, dataset, *settings, lending, *samples)
         )
         events = Events(page, studio, examples, open_lanes())
         wire(events)

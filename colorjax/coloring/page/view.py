@@ -15,21 +15,23 @@ from PIL import Image
 from colorjax.coloring import memory, tint
 from colorjax.coloring.api import Colorizer
 from colorjax.coloring.hints import check_inside
+from colorjax.coloring.page.files import on_white, read, save, shrunk, stat_of
 from colorjax.coloring.page.kept import Kept
-from colorjax.coloring.page.limits import check_shape, go_on
+from colorjax.coloring.page.lent import Lent, Reference, lent
+from colorjax.coloring.page.limits import go_on
 from colorjax.coloring.prepared import Prepared
 from colorjax.coloring.settings import Settings
 from colorjax.errors import UserError
-from colorjax.pictures import image_io, photo, writing
+from colorjax.pictures import image_io, writing
 from colorjax.pictures.photo import Photo
 
 PREVIEW, SAMPLE, THUMB = 1600, 640, 240  # most pixels of a side of what the page shows
 # Of the photos that are kept, with what the network says of them; up to some 10 MB each.
 PHOTOS_KEPT, BYTES_KEPT = 4, 200_000_000  # of one visitor; of all together
+BYTES_LENT = 60_000_000  # of references, some 3 MB each
 SWATCHES = 8
 # The shares of doubt between which its picture goes from clear to opaque, and its longer side.
 DOUBT, DOUBT_SIDE = (0.4, 0.8), 96
-HOURS = 6  # that a file is kept
 FORMATS = {"PNG": ".png", "JPEG": ".jpg"}
 FIRST_EXAMPLE = "mountain_lake"
 
@@ -41,11 +43,14 @@ class View(NamedTuple):
       path: of the photo's file.
       settings: whose hints are at pixels of the photo, and not of its preview.
       owner: the visitor's session; nobody's for what all visitors share.
+      reference: the visitor's, if any. The settings have none, as what is known of one is not kept
+        for as long as the page is open.
     """
 
     path: str
     settings: Settings
     owner: str = ""
+    reference: Reference | None = None
 
     @property
     def name(self) -> str:
@@ -81,10 +86,17 @@ class Studio(NamedTuple):
     colorizer: Colorizer
     folder: Path
     kept: Kept[Preview]
+    lent: Kept[Lent]
+
+    def drop(self, owner: str) -> None:
+        """Drops all that is kept for an owner, who has left."""
+        self.kept.drop(owner)
+        self.lent.drop(owner)
 
 
 def open_studio(colorizer: Colorizer, folder: Path) -> Studio:
-    return Studio(colorizer, folder, Kept(PHOTOS_KEPT, BYTES_KEPT))
+    kept = Kept[Preview](PHOTOS_KEPT, BYTES_KEPT)
+    return Studio(colorizer, folder, kept, Kept[Lent](1, BYTES_LENT))
 
 
 def preview(studio: Studio, path: str, owner: str = "") -> Preview:
@@ -93,7 +105,7 @@ def preview(studio: Studio, path: str, owner: str = "") -> Preview:
     Raises:
       UserError: the photo is gone, cannot be read, or has extreme proportions.
     """
-    state = _stat(path)
+    state = stat_of(path)
     key = path, state.st_size, state.st_mtime_ns
     return studio.kept.get(owner, key, lambda: _preview(studio, path))
 
@@ -120,9 +132,24 @@ def paint(studio: Studio, view: View) -> tuple[tuple[str, str], str]:
     small = found.small
     if not os.path.exists(found.before):  # it was old
         image_io.write(Path(found.before), on_white(small.rgb, small.alpha))
-    after = found.prepared.array(fitted(view.settings, found, small))
+    after = found.prepared.array(fitted(chosen(studio, view), found, small))
     file = save(studio.folder, on_white(after, small.alpha))
     return (found.before, file), caption(view, found)
+
+
+def chosen(studio: Studio, view: View) -> Settings:
+    """The settings of a view, with what is to be known of its reference.
+
+    Raises:
+      UserError: as `lent`.
+    """
+    if view.reference is None:
+        return view.settings
+    return view.settings._replace(reference=borrow(studio, view.reference).known)
+
+
+def borrow(studio: Studio, reference: Reference) -> Lent:
+    return lent(studio.colorizer, studio.folder, studio.lent, reference)
 
 
 def fitted(settings: Settings, found: Preview, small: Photo) -> Settings:
@@ -153,7 +180,7 @@ def likely(studio: Studio, view: View, x: int, y: int, rebalance: float | None) 
 def make_ready(studio: Studio, view: View) -> None:
     """Has the program compiled that colours a photo by hints, if it is not yet."""
     found = preview(studio, view.path, view.owner)
-    found.prepared.make_ready(fitted(view.settings, found, found.small))
+    found.prepared.make_ready(fitted(chosen(studio, view), found, found.small))
 
 
 def doubt(studio: Studio, view: View) -> str | None:
@@ -195,7 +222,7 @@ def draw_samples(studio: Studio, view: View, count: int) -> list[tuple[str, str]
     """
     whole = preview(studio, view.path, view.owner)
     small = shrunk(whole.small, SAMPLE)
-    settings = fitted(view.settings, whole, small)._asdict()
+    settings = fitted(chosen(studio, view), whole, small)._asdict()
     settings.pop("decode")
     found = studio.colorizer.samples(small.rgb, count, **settings)
     files = [save(studio.folder, on_white(np.asarray(one), small.alpha)) for one in found]
@@ -212,7 +239,7 @@ def full_size(studio: Studio, view: View, suffix: str = ".png") -> tuple[str, tu
     """
     full = read(view.path)
     go_on()
-    (rgb,) = studio.colorizer.colorize_arrays([full.rgb], **view.settings._asdict())
+    (rgb,) = studio.colorizer.colorize_arrays([full.rgb], **chosen(studio, view)._asdict())
     # A folder of its own, as the browser is to see the name.
     go_on()
     target = studio.folder / uuid.uuid4().hex / f"{Path(view.name).stem}_color{suffix}"
@@ -227,57 +254,6 @@ def full_size(studio: Studio, view: View, suffix: str = ".png") -> tuple[str, tu
     return str(target), tuple(one.replace(str(target), target.name) for one in notices)
 
 
-def read(path: str) -> Photo:
-    """A photo, as much of it as there is.
-
-    Raises:
-      UserError: as `preview`.
-    """
-    _stat(path)
-    name = Path(path).name
-    full = photo.read_photo(path, name=name, allow_truncated=True)
-    height, width, _ = full.rgb.shape
-    check_shape(height, width, name)
-    return full
-
-
-def _stat(path: str) -> os.stat_result:
-    try:
-        return os.stat(path)
-    except FileNotFoundError as error:
-        name = Path(path).name
-        raise UserError(
-            f"{name}: is deleted by now, {HOURS} hours on: please choose it again"
-        ) from error
-
-
-def shrunk(full: Photo, side: int) -> Photo:
-    """A photo of at most `side` pixels a side."""
-    height, width, _ = full.rgb.shape
-    scale = min(1.0, side / max(height, width))
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-
-    def resized(x: np.ndarray) -> np.ndarray:
-        return np.asarray(Image.fromarray(x).resize(size, reducing_gap=2.0))
-
-    alpha = None if full.alpha is None else resized(full.alpha)
-    return full._replace(rgb=resized(full.rgb), alpha=alpha)
-
-
-def on_white(rgb_u8: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
-    """What is seen of a picture on a white page: uint8 [h, w, 3]."""
-    if alpha is None:
-        return rgb_u8
-    return np.asarray(image_io.on_white(Image.fromarray(photo.with_alpha(rgb_u8, alpha))))
-
-
-def save(folder: Path, rgb_u8: np.ndarray) -> str:
-    """Writes a picture under a name that nobody can guess."""
-    path = folder / f"{uuid.uuid4().hex}.jpg"
-    image_io.write(path, rgb_u8)
-    return str(path)
-
-
 def caption(view: View, found: Preview) -> str:
     """HTML: the name and size of a photo, and what is to be known about how it was read."""
     notes = [notice.removeprefix(f"{view.name}: ") for notice in found.small.notices]
@@ -285,6 +261,8 @@ def caption(view: View, found: Preview) -> str:
         notes.append("has colours of its own, which the network does not get to see")
     lines = [f"<b>{html.escape(view.name)}</b> &ensp; {found.width} &times; {found.height}"]
     lines += [f"This photo {html.escape(note)}." for note in notes]
+    if view.reference is not None:
+        lines.append(f"Colours from <b>{html.escape(view.reference.name)}</b>, where it is alike.")
     return "".join(f"<p>{line}</p>" for line in lines)
 
 

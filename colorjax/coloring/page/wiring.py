@@ -15,6 +15,10 @@ ASIDE: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibil
 SHOW_RESULT = """() => {
   document.querySelector("#result").scrollIntoView({behavior: "smooth", block: "nearest"});
 }"""
+# Where what was asked for has gone wrong, the message that says so stays in sight.
+SHOW_IF_WELL = f"""(message) => {{
+  if (!message.includes('role="alert"')) ({SHOW_RESULT})();
+}}"""
 # Of the file that is ready, and the message, which is an alert if it is not.
 DOWNLOAD = """(file, message) => {
   if (message.includes('role="alert"')) return;
@@ -29,6 +33,7 @@ def wire(events: Events) -> None:
     """Adds all events to the page; to be called where its parts were made."""
     _choosing(events)
     _settings(events)
+    _lending(events)
     _hinting(events)
     _drawing(events)
     _download(events)
@@ -44,7 +49,7 @@ def _choosing(events: Events) -> None:
     page, lanes = events.page, events.lanes
     decoder, *_, seed, _ = page.controls
     shown = [*_shown(events), page.board, page.gallery, page.chosen, page.pick, decoder, seed]
-    inputs = [page.pick, page.given, *page.controls]
+    inputs = [page.view, page.pick, page.given, *page.controls]
     on = functools.partial(
         in_lane, lanes.network, page.message, outputs=shown, show_progress_on=page.slider
     )
@@ -144,6 +149,50 @@ def _settings(events: Events) -> None:
         outputs=[*_shown(events), page.pick, *page.controls],
         show_progress_on=page.slider,
         show_progress="minimal",
+    )
+
+
+def _lending(events: Events) -> None:
+    """A reference, which is looked at first, and its removal."""
+    page, lanes, lending = events.page, events.lanes, events.page.lending
+    shown = [*_shown(events), lending.upload, lending.shown, lending.message]
+    taken = in_lane(
+        lanes.reading,
+        lending.message,
+        lending.upload.upload,
+        events.take_reference,
+        inputs=lending.upload,
+        outputs=[lending.upload, lending.offered, lending.message],
+        show_progress_on=lending.upload,
+        # As of photos.
+        preprocess=False,
+        api_name="choose_reference",
+        api_visibility="public",
+    )
+    on = functools.partial(
+        in_lane,
+        lanes.network,
+        lending.message,
+        show_progress_on=page.slider,
+        show_progress="minimal",
+    )
+    borrowed = on(
+        taken.then,
+        events.borrow,
+        inputs=[page.view, lending.offered, *page.controls],
+        outputs=[*shown, lending.offered, lending.picture, lending.name],
+        keeps_message=True,
+        api_name="borrow",
+        api_visibility="public",
+    )
+    borrowed.then(None, lending.message, None, js=SHOW_IF_WELL)
+    on(
+        lending.remove.click,
+        events.give_back,
+        inputs=[page.view, *page.controls],
+        outputs=shown,
+        api_name="give_back",
+        api_visibility="public",
     )
 
 

@@ -1,0 +1,190 @@
+"""References of visitors: what they do to a photo on the page, and whose they are."""
+
+import html
+import io
+
+import numpy as np
+import pytest
+
+pytest.importorskip("gradio", reason="gradio is missing: pip install 'colorjax[demo]'")
+
+import gradio_client
+import httpx
+from pages import CONTROLS, ask, colorizer, picture, rgb_of, server, visit, write
+from pictures import gray_steps, spread
+from PIL import Image
+
+from colorjax.coloring.hints import Hint
+from colorjax.coloring.page import lent
+from colorjax.coloring.page import view as page_view
+from colorjax.coloring.page.lent import Reference
+from colorjax.coloring.settings import Settings
+from colorjax.errors import UserError
+
+__all__ = ["colorizer", "server"]  # fixtures
+RED = "#a04030"
+
+
+@pytest.fixture
+def studio(colorizer, tmp_path):
+    (tmp_path / "page").mkdir()
+    return page_view.open_studio(colorizer, tmp_path / "page")
+
+
+def patches(seed=0, shape=(64, 96)) -> np.ndarray:
+    """Rectangles of many colours: uint8 [*shape, 3]."""
+    coarse = np.random.default_rng(seed).integers(30, 226, (4, 6, 3), np.uint8)
+    return np.asarray(Image.fromarray(coarse).resize(shape[::-1], Image.Resampling.NEAREST))
+
+
+def grayed(rgb) -> np.ndarray:
+    return np.repeat(np.round(gray_steps(rgb))[..., None], 3, axis=-1).astype(np.uint8)
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A photo in gray, and the same in colour."""
+    colours = patches()
+    return write(tmp_path / "a.png", grayed(colours)), write(tmp_path / "b.png", colours)
+
+
+def far(one, other) -> float:
+    return np.abs(np.asarray(one, float) - other).mean()
+
+
+# --- from a view with a reference to pictures ---
+
+
+def test_the_page_and_the_download_have_the_references_colours_and_hints_go_before(
+    colorizer, studio, files
+):
+    photo, other = files
+    settings = Settings("argmax", hints=(Hint(75, 40, RED),))
+    view = page_view.View(photo, settings, "me", Reference(other, "me"))
+    full = rgb_of(page_view.full_size(studio, view)[0])
+    want = colorizer.colorize(
+        photo, decode="argmax", hints=settings.hints, reference=Image.open(other)
+    )
+    np.testing.assert_array_equal(full, want)
+    (_, after), words = page_view.paint(studio, view)
+    assert far(rgb_of(after), full) < 3.0
+    assert "Colours from <b>b.png</b>" in words
+    red, _, blue = full[40, 75].astype(int)
+    assert red - blue > 40
+    # Without it, it is another picture, of which nothing is said.
+    (_, alone), words = page_view.paint(studio, view._replace(reference=None))
+    assert far(rgb_of(alone), rgb_of(after)) > 5.0 and "Colours from" not in words
+
+
+def test_draws_have_the_references_colours_too(studio, files):
+    photo, other = files
+    view = page_view.View(photo, Settings("argmax"), "me", Reference(other, "me"))
+    ((with_it, _),) = page_view.draw_samples(studio, view, 1)
+    ((alone, _),) = page_view.draw_samples(studio, view._replace(reference=None), 1)
+    assert far(rgb_of(with_it), patches()) < far(rgb_of(alone), patches()) - 5.0
+
+
+def test_a_reference_is_looked_at_once_for_all_photos_and_settings(
+    studio, files, tmp_path, monkeypatch
+):
+    read, count = lent.read, []
+    monkeypatch.setattr(lent, "read", lambda path: count.append(path) or read(path))
+    for photo in (files[0], write(tmp_path / "c.png", picture())):
+        for saturation in (0.5, 1.0):
+            settings = Settings("argmax", saturation=saturation)
+            view = page_view.View(photo, settings, "me", Reference(files[1], "me"))
+            page_view.paint(studio, view)
+    assert count == [files[1]]
+    # Another file under its name is another reference.
+    write(tmp_path / "b.png", patches(5, (60, 80)))
+    page_view.paint(studio, view)
+    assert len(count) == 2 and studio.lent.owners() == ["me"]
+    studio.drop("me")
+    assert studio.lent.owners() == studio.kept.owners() == []
+
+
+def test_what_is_kept_of_a_reference_is_counted_and_shown_small(studio, tmp_path):
+    other = write(tmp_path / "b.png", patches(0, (400, 600)))
+    found = page_view.borrow(studio, Reference(other, "me"))
+    assert studio.lent.nbytes == found.nbytes >= found.known.levels[0].nbytes > 0
+    assert max(rgb_of(found.thumbnail).shape) == lent.THUMB and spread(rgb_of(found.thumbnail)) > 5
+
+
+def test_a_reference_that_was_cleaned_up_is_asked_for_again(studio, files):
+    view = page_view.View(files[0], Settings(), "me", Reference("/nowhere/b.png", "me"))
+    with pytest.raises(UserError, match="^b.png: is deleted by now, 6 hours on: please choose it"):
+        page_view.paint(studio, view)
+
+
+# --- the server ---
+
+
+def lend(client, path) -> str:
+    """Has the photo coloured by a reference, as the page does; returns what is wrong with it."""
+    _, message = client.predict(gradio_client.handle_file(path), api_name="/choose_reference")
+    answer = client.predict(*CONTROLS, api_name="/borrow")
+    assert bool(message) != isinstance(answer[0], tuple | list)
+    return message
+
+
+def test_a_visitors_reference_stays_until_it_is_taken_away(server, files, tmp_path):
+    client, pictures, _, _ = ask(server.local_url, files[0])
+    alone = far(rgb_of(pictures[1]), patches())
+    assert lend(client, files[1]) == ""
+
+    def distance(answer):
+        return far(rgb_of(answer[0][1]), patches())
+
+    # Through settings, hints and another photo, and in the download.
+    assert distance(client.predict(*CONTROLS, api_name="/change")) < alone - 5.0
+    assert distance(client.predict("[]", *CONTROLS, api_name="/hint")) < alone - 5.0
+    assert far(rgb_of(client.predict(api_name="/download")[0]), patches()) < alone - 5.0
+    again = write(tmp_path / "again.png", grayed(patches()))
+    client.predict([gradio_client.handle_file(again)], api_name="/choose")
+    shown = client.predict(*CONTROLS, api_name="/colorize")
+    assert distance(shown) < alone - 5.0 and "again.png" in shown[1] and "b.png" in shown[1]
+    _, pictures, _, _ = ask(server.local_url, files[0])
+    assert far(rgb_of(pictures[1]), patches()) == pytest.approx(alone)  # another visitor's
+    given_back = client.predict(*CONTROLS, api_name="/give_back")
+    assert distance(given_back) == pytest.approx(alone, abs=0.1) and "b.png" not in given_back[1]
+
+
+def test_what_is_no_reference_is_one_sentence_and_the_one_before_stays(server, files, tmp_path):
+    client, *_ = ask(server.local_url, files[0])
+    lend(client, files[1])
+    before = rgb_of(client.predict(*CONTROLS, api_name="/change")[0][1])
+    (tmp_path / "notes.jpg").write_text("once upon a time")
+    huge = io.BytesIO()
+    Image.new("1", (15_000, 10_001)).save(huge, "PNG")
+    (tmp_path / "huge.png").write_bytes(huge.getvalue())
+    write(tmp_path / "gray.png", picture())
+    write(tmp_path / "thin.png", np.full((1, 51, 3), (200, 90, 30), np.uint8))
+    for name, words in (
+        ("gray.png", "is gray, or nearly so"),
+        ("notes.jpg", "is no JPEG, PNG"),
+        ("huge.png", "more than the 150000000 that are read"),
+        ("thin.png", "one side 51 times as long as the other"),
+    ):
+        message = html.unescape(lend(client, str(tmp_path / name)))
+        assert message.startswith(f'<p role="alert">{name}: ') and words in message, message
+        assert message.count("<p") == 1 and "\n" not in message
+    after = rgb_of(client.predict(*CONTROLS, api_name="/change")[0][1])
+    np.testing.assert_array_equal(after, before)
+
+
+def test_anothers_upload_is_no_reference(server, files):
+    url = server.local_url
+    with open(files[1], "rb") as file:
+        answer = httpx.post(f"{url}gradio_api/upload", files={"files": ("b.png", file)})
+    call = {"data": [{"path": answer.json()[0], "meta": {"_type": "gradio.FileData"}}]}
+    for session, status in (("me", 200), ("another", 403), ("me", 200)):
+        named = {**call, "session_hash": session}
+        asked = httpx.post(f"{url}gradio_api/call/choose_reference", json=named)
+        assert asked.status_code == status
+
+
+def test_an_event_that_changes_nothing_is_no_error(server):
+    # Nothing was uploaded before: what would show it has nothing to do.
+    client = visit(server.local_url)
+    client.predict(*CONTROLS, api_name="/borrow")
+    client.predict(*CONTROLS, api_name="/colorize")
