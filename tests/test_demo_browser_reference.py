@@ -40,7 +40,7 @@ def test_a_photo_takes_the_colours_of_another_until_that_is_taken_away(tab, tmp_
     # On a phone, the photo is brought back into sight.
     tab.wait_for_function(
         "(() => { const { top, bottom } = document.querySelector('#result')"
-        ".getBoundingClientRect(); return top >= 0 && bottom <= innerHeight })()"
+        ".getBoundingClientRect(); return top > -2 && bottom < innerHeight + 2 })()"
     )
     with tab.expect_download() as download:
         tab.click("#download")

@@ -13,7 +13,7 @@ from colorjax.coloring.page.layout import BUSY, DRAW, SAVE
 ASIDE: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 # On a phone the photo is far above the pictures that are chosen from.
 SHOW_RESULT = """() => {
-  document.querySelector("#result").scrollIntoView({behavior: "smooth", block: "nearest"});
+  document.querySelector("#result").scrollIntoView({block: "nearest"});
 }"""
 # Where what was asked for has gone wrong, the message that says so stays in sight.
 SHOW_IF_WELL = f"""(message) => {{
