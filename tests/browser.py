@@ -72,6 +72,15 @@ def tab(request, browser, server):
     assert wrong == []
 
 
+# Of tests that are not about the width of the page.
+at_any_width = pytest.mark.parametrize(
+    "tab",
+    [1280, pytest.param(390, marks=pytest.mark.slow)],
+    ids=["desktop", "phone"],
+    indirect=True,
+)
+
+
 def upload(tab, path) -> None:
     tab.set_input_files("#upload input[type=file]", path)
 

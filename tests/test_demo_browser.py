@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("gradio", reason="gradio is missing: pip install 'colorjax[demo]'")
 
-from browser import browser, overflow, shown, tab, upload, wait_for, wait_for_other
+from browser import at_any_width, browser, overflow, shown, tab, upload, wait_for, wait_for_other
 from pages import CONTROLS, colorizer, picture, rgb_of, server, visit, wait_until, write
 from pictures import gray_steps, spread
 
@@ -130,6 +130,7 @@ def test_on_a_phone_choosing_a_photo_comes_first(tab):
         assert result_at["x"] + result_at["width"] <= upload_at["x"]
 
 
+@at_any_width
 def test_a_jpeg_may_be_downloaded(tab):
     tab.get_by_label("JPEG").check()
     with tab.expect_download() as download:
@@ -137,6 +138,7 @@ def test_a_jpeg_may_be_downloaded(tab):
     assert download.value.suggested_filename == "mountain_lake_color.jpg"
 
 
+@at_any_width
 def test_those_who_wait_for_others_are_told_so(tab, monkeypatch):
     paint, go_on = events.paint, threading.Event()
     monkeypatch.setattr(events, "paint", lambda *args: go_on.wait(30) and paint(*args))
@@ -152,6 +154,7 @@ def test_those_who_wait_for_others_are_told_so(tab, monkeypatch):
     wait_for(tab, "coffee.jpg")
 
 
+@at_any_width
 def test_a_file_that_is_no_photo_is_told_and_the_page_goes_on(tab, tmp_path):
     (tmp_path / "notes.jpg").write_text("once upon a time")
     before = shown(tab)

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("gradio", reason="gradio is missing: pip install 'colorjax[demo]'")
 
-from browser import browser, overflow, shown, tab, upload, wait_for, wait_for_other
+from browser import at_any_width, browser, overflow, shown, tab, upload, wait_for, wait_for_other
 from pages import colorizer, picture, rgb_of, server, write
 
 __all__ = ["browser", "colorizer", "server", "tab"]  # fixtures
@@ -117,6 +117,7 @@ def test_colours_are_chosen_in_full_screen_too(tab, house):
     assert box["x"] == 0 and abs(box["y"] + box["height"] - height) < 2 and len(hints(tab)) == 1
 
 
+@at_any_width
 def test_a_spot_without_a_colour_is_nothing_to_keep(tab, house):
     click(tab, 0.75, 0.75)
     click(tab, 0.25, 0.75)
@@ -125,6 +126,7 @@ def test_a_spot_without_a_colour_is_nothing_to_keep(tab, house):
     assert dots(tab) == 0 and not tab.is_visible("#spot") and hints(tab) == []
 
 
+@at_any_width
 def test_the_line_is_dragged_as_ever_and_gives_no_colour(tab, house):
     before = tab.eval_on_selector("#result img.fixed", "image => image.style.clipPath")
     tab.mouse.move(*place(tab, 0.5, 0.3))
@@ -135,6 +137,7 @@ def test_the_line_is_dragged_as_ever_and_gives_no_colour(tab, house):
     assert dots(tab) == 0
 
 
+@at_any_width
 def test_colours_are_of_their_photo_and_there_again_with_it(tab, house, tmp_path):
     seen = {shown(tab)}
     click(tab, 0.75, 0.75)
@@ -150,6 +153,7 @@ def test_colours_are_of_their_photo_and_there_again_with_it(tab, house, tmp_path
     assert tab.is_enabled("#hinting [data-do=clear]")
 
 
+@at_any_width
 def test_a_colour_can_be_given_by_keys_alone(tab, house):
     tab.locator("#hinting [data-do=add]").press("Enter")
     tab.wait_for_selector("#swatches[aria-busy=false] button")
@@ -161,6 +165,7 @@ def test_a_colour_can_be_given_by_keys_alone(tab, house):
     assert hints(tab) == [] and dots(tab) == 0
 
 
+@at_any_width
 def test_where_the_network_guesses_is_shown_over_the_photo_when_asked(tab, house):
     veil = tab.locator("#result .doubt")
     assert not veil.is_visible() and not tab.is_visible("#doubt-words")

@@ -163,6 +163,7 @@ def test_a_disk_that_fills_up_is_one_sentence(finished, tmp_path):
     assert (tmp_path / "metrics.jsonl").read_text().count("\n") >= 1
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_with_other_devices_and_ends_the_same(tmp_path):
     stopped = start(*TINY, f"--workdir={tmp_path / 'stopped'}", "--config.num_steps=500", devices=2)
     metrics = tmp_path / "stopped" / "metrics.jsonl"

@@ -71,6 +71,7 @@ def adam_step():
     return make_train_step(ADAM, jax.devices()[:1])
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_of_a_batch(adam_step):
     state, batch = fresh_state(ADAM), make_batch()
     batch["rgb"][:] = (253, 127, 237)  # one colour, which is soon learnt
@@ -228,7 +229,8 @@ def test_without_an_average_the_state_saves_the_arrays_it_always_did():
     assert steps.variables(state).keys() == {"params", "batch_stats"}
 
 
-@pytest.mark.parametrize("count", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [1, 2])
 def test_photographs_on_the_device_give_the_step_of_the_same_batch(count):
     tx, batch = optax.adam(1e-3), make_batch()
     others = make_batch(first=8)["rgb"]
