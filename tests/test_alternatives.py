@@ -23,7 +23,7 @@ from colorjax.settings import changed, complete
 from colorjax.training import setup, steps
 from configs import reproduce
 
-TYPICAL = ("regression", "classification", "zhang")
+TYPICAL = ("zhang",)
 EXPERIMENTS = {name: dict(settings) for name, settings in reproduce.get_config().experiments}
 JOINT = PAPER - HEADS + 64 * 449 + 449  # one head for the 449 squares of 10 that hold a colour
 

@@ -241,6 +241,7 @@ def test_over_squeezenet_it_has_its_hand_counted_parameters_and_smaller_outputs(
     assert outputs.shape[:3] == (2, side, side)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, {"merge": "sum"}, {"residual_units": False}], ids=str)
 def test_over_squeezenet_fused_and_plain_are_one_network(settings):
     fused, plain = (

@@ -84,7 +84,7 @@ def keras_taps(bgr):
     return {name: np.asarray(tap) for name, tap in model(bgr).items()}
 
 
-@pytest.mark.parametrize("channels", [3, 1])
+@pytest.mark.parametrize("channels", [pytest.param(3, marks=pytest.mark.slow), 1])
 def test_the_encoder_fed_from_a_file_computes_what_keras_computes(file, channels):
     picture = np.random.default_rng(1).uniform(0, 255, (2, 48, 32, channels)).astype(np.float32)
     rgb = np.broadcast_to(picture, (2, 48, 32, 3))

@@ -201,6 +201,7 @@ def test_the_average_is_that_of_its_recurrence_and_early_on_of_the_last_steps():
     assert early > 0.8
 
 
+@pytest.mark.slow
 def test_a_state_with_an_average_is_measured_by_it_and_skips_it_with_the_rest():
     tx = optax.sgd(0.1)
     step = partial(steps.train_step, model=MODEL, task=TASK, tx=tx, crop_size=16, average_decay=0.5)
@@ -252,6 +253,7 @@ def test_photographs_on_the_device_give_the_step_of_the_same_batch(count):
     )
 
 
+@pytest.mark.slow
 def test_a_rate_in_the_batch_scales_the_update():
     tx, batch = optax.sgd(0.1), make_batch()
     start = fresh_state(tx)

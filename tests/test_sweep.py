@@ -49,6 +49,7 @@ def test_a_grid_that_names_nothing_is_refused(grid, sentence):
         sweep.grid(sweep_config(*grid))
 
 
+@pytest.mark.slow
 def test_a_sweep_that_stopped_goes_on_and_a_failed_run_is_a_row(tmp_path, monkeypatch):
     config = sweep_config(RATES)
     trained, train = [], sweep.train

@@ -351,6 +351,7 @@ def test_runs_of_older_versions_lack_the_new_settings_and_go_on(copied):
     assert restored.step == 5 and restored.state.average == ()
 
 
+@pytest.mark.slow
 def test_a_run_over_other_photographs_has_its_baseline_measured_anew(copied):
     workdir, _ = copied
     before = runs.read_record(workdir)
