@@ -15,7 +15,7 @@ from colorjax.coloring import confidence, memory, tint
 from colorjax.coloring.ahead import in_advance
 from colorjax.coloring.colorize import Painter, colorings
 from colorjax.coloring.compare import Arrange
-from colorjax.coloring.finding import STDIN, is_stream
+from colorjax.coloring.finding import STDIN, opened
 from colorjax.coloring.naming import Job
 from colorjax.coloring.settings import Settings
 from colorjax.errors import UserError
@@ -167,13 +167,8 @@ def _opened(source: str) -> tuple[str | bytes, str | None]:
     """What is to be read, and what messages call it."""
     if source == STDIN:
         return sys.stdin.buffer.read(), "standard input"
-    if not is_stream(source):
-        return source, None
-    try:
-        with open(source, "rb") as stream:
-            return stream.read(), source
-    except OSError as error:
-        raise UserError(f"{source}: cannot be read: {error.strerror or error}") from error
+    content = opened(source)
+    return content, source if isinstance(content, bytes) else None
 
 
 def _write(

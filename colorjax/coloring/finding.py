@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from colorjax.errors import UserError
 from colorjax.pictures import mark
 from colorjax.pictures.formats import PHOTO_SUFFIXES
 
@@ -59,6 +60,21 @@ def is_stream(source: str) -> bool:
     if source == STDIN or source.startswith(_STREAMS):
         return True
     return os.path.exists(source) and not os.path.isfile(source) and not os.path.isdir(source)
+
+
+def opened(source: str) -> str | bytes:
+    """A file's path as it is, or what a pipe or a device holds, which can be read once.
+
+    Raises:
+      UserError: that cannot be read.
+    """
+    if not is_stream(source):
+        return source
+    try:
+        with open(source, "rb") as stream:
+            return stream.read()
+    except OSError as error:
+        raise UserError(f"{source}: cannot be read: {error.strerror or error}") from error
 
 
 def _find(name: str, recursive: bool) -> Iterator[Found]:

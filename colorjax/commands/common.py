@@ -39,6 +39,15 @@ class Pages(click.ParamType):
         return value
 
 
+host_option = click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    metavar="ADDRESS",
+    help="Where to listen; 0.0.0.0 lets other machines in.",
+)
+
+
 def model_options(command):
     """The options of every command that loads a network."""
     for option in (

@@ -6,7 +6,6 @@ from typing import Any
 import click
 
 from colorjax.commands.common import Place, say
-from colorjax.errors import UserError
 
 
 def hint_options(command):
@@ -92,14 +91,8 @@ def referred(settings: Sequence, painter: Any, options: dict[str, Any]) -> list:
 
 def source_of(path: str) -> str | bytes:
     """A reference's file, or what a pipe holds, which can be read once; raises UserError."""
-    from colorjax.coloring.finding import STDIN, is_stream
+    from colorjax.coloring.finding import STDIN, opened
 
     if path == STDIN:
         raise click.UsageError("--reference is a file: standard input is for a photo.")
-    if not is_stream(path):
-        return path
-    try:
-        with open(path, "rb") as stream:
-            return stream.read()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+    return opened(path)

@@ -5,17 +5,11 @@ from typing import Any
 import click
 
 from colorjax import extras, stopping
-from colorjax.commands.common import model_options, say
+from colorjax.commands.common import host_option, model_options, say
 
 
 @click.command()
-@click.option(
-    "--host",
-    default="127.0.0.1",
-    show_default=True,
-    metavar="ADDRESS",
-    help="Where to listen; 0.0.0.0 lets other machines in.",
-)
+@host_option
 @click.option("--port", type=click.IntRange(1, 65535), default=7860, show_default=True)
 @click.option(
     "--open/--no-open",
