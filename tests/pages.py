@@ -13,6 +13,7 @@ from PIL import Image
 
 from colorjax.coloring.api import Colorizer
 from colorjax.coloring.page import server as page_server
+from colorjax.coloring.page import view as page_view
 from colorjax.coloring.page.folder import private_folder
 
 MOST_BYTES = 2_000_000
@@ -21,6 +22,12 @@ MOST_BYTES = 2_000_000
 @pytest.fixture(scope="module")
 def colorizer(tmp_path_factory):
     return Colorizer(save_run(tmp_path_factory.mktemp("run"), tiny_network()))
+
+
+@pytest.fixture
+def studio(colorizer, tmp_path):
+    (tmp_path / "page").mkdir()
+    return page_view.open_studio(colorizer, tmp_path / "page")
 
 
 @pytest.fixture(scope="module")

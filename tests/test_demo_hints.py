@@ -12,7 +12,7 @@ from networks import save_run, tiny_network
 
 pytest.importorskip("gradio", reason="gradio is missing: pip install 'colorjax[demo]'")
 
-from pages import CONTROLS, ask, colorizer, picture, rgb_of, server, visit, write
+from pages import CONTROLS, ask, colorizer, picture, rgb_of, server, studio, visit, write
 from PIL import Image
 
 from colorjax.coloring.api import Colorizer
@@ -24,14 +24,8 @@ from colorjax.coloring.page.kept import Kept
 from colorjax.coloring.settings import Settings
 from colorjax.errors import UserError
 
-__all__ = ["colorizer", "server"]  # fixtures
+__all__ = ["colorizer", "server", "studio"]  # fixtures
 RED = "#a04030"
-
-
-@pytest.fixture
-def studio(colorizer, tmp_path):
-    (tmp_path / "page").mkdir()
-    return page_view.open_studio(colorizer, tmp_path / "page")
 
 
 def value_in(part: str):

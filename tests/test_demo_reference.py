@@ -10,7 +10,7 @@ pytest.importorskip("gradio", reason="gradio is missing: pip install 'colorjax[d
 
 import gradio_client
 import httpx
-from pages import CONTROLS, ask, colorizer, picture, rgb_of, server, visit, write
+from pages import CONTROLS, ask, colorizer, picture, rgb_of, server, studio, visit, write
 from pictures import gray_steps, spread
 from PIL import Image
 
@@ -21,14 +21,8 @@ from colorjax.coloring.page.lent import Reference
 from colorjax.coloring.settings import Settings
 from colorjax.errors import UserError
 
-__all__ = ["colorizer", "server"]  # fixtures
+__all__ = ["colorizer", "server", "studio"]  # fixtures
 RED = "#a04030"
-
-
-@pytest.fixture
-def studio(colorizer, tmp_path):
-    (tmp_path / "page").mkdir()
-    return page_view.open_studio(colorizer, tmp_path / "page")
 
 
 def patches(seed=0, shape=(64, 96)) -> np.ndarray:
