@@ -6,6 +6,7 @@ import pytest
 from colorjax.studies import claims, report
 from colorjax.studies.claims import Claim, judge
 from colorjax.studies.report import Content
+from configs import reproduce
 
 CLAIM = Claim("one is better", [("psnr", "one", ">", "two"), ("l_reg", "one", "<", "two")])
 METRICS = {"loss": 7.25, "psnr": 20.0, "colorfulness": 30.0, "colorfulness_true": 40.0}
@@ -101,7 +102,9 @@ def test_the_papers_model_was_tried_on_batches_of_4_and_6_alone():
 
 
 def test_claims_that_the_paper_does_not_make_are_told_as_ours():
-    text = report.markdown(content())
+    rows = [row(name) for name, _ in (*reproduce.MODELS, *reproduce.ALTERNATIVES)]
+    text = report.markdown(content(rows=rows))
+    text = text.partition("## All experiments")[0]
     paper, ours, later = re.split(r"^### .*\n", text, flags=re.MULTILINE)[1:]
     assert "### Our own, of the paper's models" in text
     for sentence in (
@@ -122,7 +125,16 @@ def test_a_report_of_nothing_has_every_section():
         "Figures",
         "How it was run",
     ]
-    assert "✓" not in text and "– not run" in text
+    assert "✓" not in text
+
+
+def test_a_claim_is_told_where_its_runs_are_experiments_whether_or_not_they_have_numbers():
+    row_of = {"regression": row("regression", "failed: x", metrics={}), "other": row("other")}
+    first = "Regression has the lower L_reg"
+    text = report.markdown(content(rows=[row_of["regression"], row("classification")]))
+    assert f"| {first} | – not run" in text
+    text = report.markdown(content(rows=[row_of["other"], row("classification")]))
+    assert first not in text and "### Our own" not in text
 
 
 def test_the_table_tells_failures_the_baseline_and_metrics_that_it_does_not_know():

@@ -1,6 +1,6 @@
 """What was claimed of the models, whether the numbers bear it out, and how numbers are written."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 Metrics = dict[str, float]
@@ -21,6 +21,8 @@ METRICS = {
     "delta_colorfulness_absolute": ("ΔCF ↓", ".1f"),
     "auc": ("AuC ↑", ".3f"),
     "auc_rebalanced": ("AuC reb. ↑", ".3f"),
+    "saturation": ("Saturation", ".3f"),
+    "delta_saturation": ("Δ saturation ↓", ".3f"),
 }
 NO_BREAK = "\u00a0"  # a space at which no line ends
 TRUE = "_true"  # ends the name of what the photographs themselves have of a metric
@@ -136,6 +138,12 @@ LATER_CLAIMS = (
         ],
     ),
 )
+
+
+def is_about(claim: Claim, runs: Collection[str]) -> bool:
+    """Whether all runs that a claim compares are among `runs`, however they are decoded."""
+    compared = {name for _, run, _, other in claim.comparisons for name in (run, other)}
+    return all(name.partition(",")[0] in runs for name in compared)
 
 
 def judge(claim: Claim, results: Results) -> Finding:

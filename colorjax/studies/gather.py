@@ -95,9 +95,11 @@ def summary(settings: Settings, rows: Sequence[dict], records: dict[str, dict]) 
         record = next(iter(records.values()))
         notes, session = record["data"], record["sessions"][-1]
         devices = session["devices"]
+        tested = f", {notes['test']:,} more to test on" if notes.get("test") else ""
         text += (
             f", on `{record['source']}`: {notes['train']:,} photographs to train on and "
-            f"{notes['holdout']:,} held out. Each saw {settings.num_steps * settings.batch_size:,} "
+            f"{notes['holdout']:,} held out{tested}. "
+            f"Each saw {settings.num_steps * settings.batch_size:,} "
             f"photographs in batches of {settings.batch_size} where nothing else is said, so "
             f"{settings.num_steps:,} steps, at {settings.data.crop_size}x{settings.data.crop_size} "
             f"pixels. The networks have {parameters[0]:.2f} to {parameters[-1]:.2f} million "

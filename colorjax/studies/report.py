@@ -5,7 +5,7 @@ Works on numbers and pictures alone, so that it can be made again without a netw
 
 import base64
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ from colorjax.studies.claims import (
     Metrics,
     Results,
     heading,
+    is_about,
     judge,
     number,
 )
@@ -35,7 +36,8 @@ runs of one objective, space and kind of bins. **L_reg**: squared error of U and
 of the summed HSV saturations, as a share of the photograph's. **Colorfulness**: Hasler and \
 Suesstrunk's M3; Δ is its distance from the photographs'. **CF**, **ΔCF**: the variant with \
 absolute values that later papers report. **AuC**: area under the curve of pixels within a \
-distance in a\\*b\\*; rebalanced, every colour class counts alike. Each run is measured at \
+distance in a\\*b\\*; rebalanced, every colour class counts alike. **Saturation**: mean of HSV's; \
+Δ is its distance from the photographs', as a share of theirs. Each run is measured at \
 its best checkpoint, the one with the lowest hold-out loss, on the photographs to test on where \
 there are such, else on the hold-out; whatever the space it predicts in, L_reg and the accuracies \
 are those of CIELUV.
@@ -85,7 +87,11 @@ def markdown(content: Content) -> str:
     ]
     sections = {
         "Data": data_table(content.data),
-        "Findings": findings(results, [row.get("test", row["holdout"]) for row in content.data]),
+        "Findings": findings(
+            results,
+            [row["run"] for row in content.rows],
+            [row.get("test", row["holdout"]) for row in content.data],
+        ),
         "All experiments": runs_table(content.rows) + "\n" + metrics_table(content),
         "Decodings": decodings_table(content.decodings),
         "Figures": "\n\n".join(pictures) or "Nothing has been measured yet.",
@@ -107,8 +113,11 @@ def results_of(content: Content) -> Results:
     return runs | decoded
 
 
-def findings(results: Results, measured: Sequence[int] = ()) -> str:
-    """The claims' verdicts, as two tables; `measured` are the numbers of photographs measured."""
+def findings(results: Results, runs: Collection[str], measured: Sequence[int] = ()) -> str:
+    """The verdicts on all claims about `runs`, a table for each who claims.
+
+    `measured` are the numbers of photographs measured.
+    """
     text = (
         "Each comparison is between single trainings. A verdict is called *within the seeds' "
         "spread* where two trainings of the classification model, alike but for their seeds, "
@@ -121,12 +130,13 @@ def findings(results: Results, measured: Sequence[int] = ()) -> str:
         )
     for title, claims in CLAIMS.items():
         lines = []
-        for claim in claims:
+        for claim in (claim for claim in claims if is_about(claim, runs)):
             finding = judge(claim, results)
             doubt = "" if finding.beyond_seeds else ", within the seeds' spread"
             verdict = f"{MARKS[finding.verdict]} {finding.verdict}{doubt}"
             lines.append([claim.sentence, verdict, finding.numbers])
-        text += f"\n### {title}\n\n" + table(["Claim", "Verdict", "Numbers"], lines)
+        if lines:
+            text += f"\n### {title}\n\n" + table(["Claim", "Verdict", "Numbers"], lines)
     return text
 
 
