@@ -3,7 +3,7 @@
     python -m colorjax.main --config=configs/reproduce.py
 
 On the bundled photographs: 24 minutes of CPU time, most of it compilation. With four photographs
-held out it shows that all of it runs; `docs/reproduction.md` has what 408 photographs say.
+held out it shows that all of it runs; `docs/reproduction.md` has what 411 photographs say.
 
 Trains every experiment under one budget and writes `report.html` and `report.md`. A reproduction
 that was stopped goes on. `--config=configs/reproduce.py:scenes --config.data.source=folder:PATH`
