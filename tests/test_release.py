@@ -175,6 +175,38 @@ def test_a_model_too_large_to_release_is_refused(run, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def changed(exported, path, change):
+    """A copy of the file whose arrays are changed, and signed anew."""
+    with safe_open(exported, framework="numpy") as file:
+        notes = file.metadata()
+    tensors = change(load_file(exported))
+    save_file(tensors, path, notes | {"sha256": released.digest(tensors)})
+    return path
+
+
+def test_the_mean_of_networks_is_the_mean_of_their_weights(run, exported, tmp_path):
+    def three_times(tensors):
+        return {name: (3 * x).astype(x.dtype) for name, x in tensors.items()}
+
+    other = changed(exported, tmp_path / "other.safetensors", three_times)
+    mean = export.export(run[0], tmp_path / "mean.safetensors", mean_with=[other, other])
+    first = flat(released.load(exported).variables)
+    for name, x in flat(released.load(mean).variables).items():
+        assert_allclose(x, first[name] * 7 / 3, rtol=2**-9, atol=1e-6)
+    with safe_open(mean, framework="numpy") as file, safe_open(other, framework="numpy") as of:
+        notes, digest = file.metadata(), of.metadata()["sha256"]
+    assert json.loads(notes["trained_on"])["mean_with"] == [digest, digest]
+    assert json.loads(notes["metrics"]) == {"step": 2}  # nobody has measured it
+
+
+def test_no_mean_is_taken_with_another_network(run, exported, tmp_path):
+    # The loader knows the shapes that a file's config asks for, so the file is of another config.
+    other = released.RELEASED
+    with pytest.raises(UserError, match=f"^{other}: .* in the file, want") as caught:
+        export.export(run[0], tmp_path / "mean.safetensors", mean_with=[other])
+    assert "\n" not in str(caught.value) and not (tmp_path / "mean.safetensors").exists()
+
+
 @pytest.mark.slow
 def test_a_run_starts_from_a_released_file(run, exported, tmp_path):
     _, config = run

@@ -41,8 +41,20 @@ def photo_shape(context: Any, option: Any, value: str | None) -> tuple[int, int]
     help="Of jax-export: of the photos; any, with the network's small copies beside them, unless "
     "given.",
 )
+@click.option(
+    "--mean-with",
+    type=Place(),
+    multiple=True,
+    metavar="RUN_OR_FILE",
+    help="Another run or released file of the same network: the file gets the mean of their "
+    "weights. May be given several times.",
+)
 def export(
-    run: str | None, output: str, format: str | None, photo_size: tuple[int, int] | None
+    run: str | None,
+    output: str,
+    format: str | None,
+    photo_size: tuple[int, int] | None,
+    mean_with: Sequence[str],
 ) -> None:
     """Writes a model as one file, to hand on, to colour with, or for other programs.
 
@@ -52,13 +64,15 @@ def export(
     format = format or ("onnx" if output.lower().endswith(".onnx") else "safetensors")
     if photo_size and format != "jax-export":
         raise click.UsageError("--photo-size is for --format jax-export.")
+    if mean_with and format != "safetensors":
+        raise click.UsageError("--mean-with is for --format safetensors.")
     with stopping.raising():
         if format == "safetensors":
             from colorjax.training.export import export as write_model
 
             if run is None:
                 raise click.UsageError("Missing argument 'RUN'.")
-            path = write_model(run, output)
+            path = write_model(run, output, mean_with=mean_with)
         else:
             from colorjax.travel.export import export as write_program
 
