@@ -56,6 +56,15 @@ def test_a_packed_source_holds_out_what_its_folders_would(folders, packed_folder
     assert loader.stacked(ours.train, SIDE).shape == (len(ours.train), SIDE, SIDE, 3)
 
 
+def test_packed_squares_are_brought_to_the_size_that_a_run_loads(packed_folder):
+    items = sources.open_source(f"packed:{packed_folder}").train[:3]
+    for size in (32, 64):
+        large = loader.stacked(items, size)
+        assert large.shape == (3, size, size, 3)
+        # Plain squares stay what they are but for the coding.
+        assert np.abs(large.mean((1, 2)) - loader.stacked(items, SIDE).mean((1, 2))).max() < 1.0
+
+
 def test_packing_again_keeps_the_mosaics_that_are_there(folders, packed_folder):
     before = {f.name: f.stat().st_mtime_ns for f in packed_folder.glob("*.avif")}
     pack.main([*map(str, folders), "-o", str(packed_folder), f"--size={SIDE}"])

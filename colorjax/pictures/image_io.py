@@ -120,6 +120,12 @@ def read_square(
         return np.asarray(upright(square))
 
 
+def resized_square(rgb_u8: np.ndarray, size: int) -> np.ndarray:
+    """A square, uint8 [s, s, 3], brought to another size as `read_square` brings pictures to it."""
+    image = Image.fromarray(rgb_u8)
+    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=2.0))
+
+
 def write(path: str | os.PathLike, rgb_u8: np.ndarray) -> None:
     """Writes a picture as PNG or JPEG, by the suffix of the path.
 
