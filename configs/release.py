@@ -4,9 +4,14 @@ Without a GPU, hours at a steady learning rate and half an hour in which it fall
 
     launch/train_release.sh FOLDER...
 
-On a GPU, in ten minutes in all:
+Then from that model on larger photographs, alone or several times with other seeds, of which the
+mean of the weights is better than each (`colorjax export RUN --mean-with OTHER`):
 
-    launch/train_release_gpu.sh PACKED 600
+    python -m colorjax.main --config=configs/release.py:classify,larger --config.data.source=...
+
+On a GPU, the same in minutes:
+
+    launch/train_release_gpu.sh PACKED 240
 
 EfficientNet-Lite0 pretrained on ImageNet (auto: fetched once), a decoder of four units, so that
 colour is predicted at a quarter of the picture's sides, 449 joint bins of CIELUV, and what Zhang,
@@ -22,15 +27,17 @@ from colorjax.errors import UserError
 from configs import classify
 
 VARIANTS = ("classify", "regress", "gpu")
-STAGES = ("first", "second")
+STAGES = ("first", "second", "larger")
 
 
 def get_config(choice: str = "classify,first") -> ConfigDict:
     """VARIANT,STAGE: one of each; the first stage unless said.
 
-    `classify`: the released model, on a CPU. `gpu`: the same on a GPU, in one stage, from a packed
+    `classify`: the released model, on a CPU. `gpu`: its stage `larger` on a GPU, from a packed
     folder. `regress`: the paper's regression under the budget of `classify`. `second` goes on in
-    the folder of `first` and ends it; it refuses a first stage that has not finished.
+    the folder of `first` and ends it; it refuses a first stage that has not finished. `larger` goes
+    on from the model that colorjax comes with, whose encoder sees more in larger photographs, and
+    slower, so that it does not learn the photographs by heart.
     """
     variant, _, stage = choice.partition(",")
     if variant not in VARIANTS or stage not in ("", *STAGES):
@@ -78,19 +85,26 @@ def get_config(choice: str = "classify,first") -> ConfigDict:
         config.optimizer.schedule = "cosine"
     if variant == "regress":
         config.objective = "regression"
+    if stage == "larger" or variant == "gpu":
+        config.init_from = "release" if variant != "regress" else ""
+        config.data.load_size = 192
+        config.data.crop_size = 144
+        config.data.scale_jitter = 0.5
+        config.optimizer.encoder_rate = 0.1
+        config.optimizer.weight_decay = 0.1
     if variant == "gpu":
         config.steps_before = 0  # has one stage alone
         config.data.resident = True
-        config.data.crop_size = 144
-        config.batch_size = 256
+        config.data.crop_size = 160
+        config.data.scale_jitter = 0.45
+        config.batch_size = 128
         config.num_steps = 1_000_000  # as many as there is time for: config.num_seconds
-        config.log_every = 100
-        config.eval_every = 4_000
-        config.checkpoint_every = 2_000
+        config.log_every = 50
+        config.eval_every = 1_000_000
+        config.checkpoint_every = 500
         config.ema = 0.999
         config.model.dtype = "bfloat16"
-        config.model.train_depthwise = True
-        config.model.frozen_stages = 0
-        config.optimizer.learning_rate = 1.5e-3
+        config.optimizer.learning_rate = 1.2e-3
+        config.optimizer.warmup_steps = 150
         config.optimizer.schedule = "cosine"
     return config

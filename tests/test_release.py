@@ -246,7 +246,7 @@ def test_the_second_stage_goes_on_with_the_run_of_the_first_and_ends_by_the_cloc
     stages = [complete(recipe.get_config(f"{variant},{stage}")) for stage in recipe.STAGES]
     for settings in stages:
         setup.check_training(settings)
-    one, two = (runs.flatten(as_dict(settings)) for settings in stages)
+    one, two = (runs.flatten(as_dict(settings)) for settings in stages[:2])
     changed = {name for name in one if one[name] != two[name]}
     assert changed <= {"num_steps", "steps_before", "num_seconds", "optimizer.schedule"}
     assert two["steps_before"] == (0 if variant == "gpu" else one["num_steps"])
