@@ -22,7 +22,7 @@ SECTIONS = {
     "colors": "RGB to CIELUV and back: ours, scikit-image, OpenCV, kornia",
     "loader": "images a second of the loader, of training, and of both together",
     "startup": "the command and a script, from the prompt to the file, in processor time",
-    "photographs": "2 to 100 megapixels from file to file, beside OpenCV's reading and writing",
+    "photographs": "2 to 100 megapixels from file to file: reading and writing alone, ours, peers",
     "folder": "60 and 150 photographs of mixed shapes by the command, the first time and warm",
     "latency": "imports, and the first training step with and without the compilation cache",
     "devices": "the training step on 1, 2, 4, 8 devices",

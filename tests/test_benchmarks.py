@@ -18,7 +18,6 @@ from benchmarks import (
     jax_peer,
     loader,
     networks,
-    photographs,
     pictures,
     report,
     startup,
@@ -219,20 +218,6 @@ def test_pictures_to_measure_with_have_the_size_and_the_shapes_that_were_asked_f
     sizes = [Image.open(path).size for path in sorted((tmp_path / "many").iterdir())]
     assert len(set(sizes)) == 8
     assert all(0.19e6 < w * h < 3.1e6 and 0.45 < w / h < 2.6 for w, h in sizes)
-
-
-def test_photographs_are_compared_with_the_floor_if_it_is_there(monkeypatch, tmp_path):
-    monkeypatch.setattr(photographs, "Colorizer", lambda: Copier())
-    (table,) = photographs.measure(TINY, (0.01,))
-    names = [row["contender"] for row in table.rows]
-    there = harness.optional("cv2") is not None
-    assert names == ["OpenCV: read, convert, write"] * there + ["colorjax"]
-    assert bool(table.notes) != there and len(table.rows[-1]["times_s"]) == TINY.repeats
-
-
-class Copier:
-    def colorize_file(self, source, target):
-        target.write_bytes(source.read_bytes())
 
 
 def test_a_folder_has_a_row_for_its_first_time_and_one_for_the_next(monkeypatch):

@@ -9,7 +9,7 @@ from pictures import encode, noise, png_that_claims
 from PIL import Image
 
 from colorjax.errors import UserError
-from colorjax.pictures import image_io
+from colorjax.pictures import arrays, image_io
 
 # What a camera must do to the pixels so that the given EXIF orientation turns them upright.
 STORED = {
@@ -256,3 +256,23 @@ def test_a_scaled_square_shows_all_of_the_picture(tmp_path):
     assert (image_io.read_square(tmp_path / "thirds.png", 30, fit="scale") == 255).all(
         -1
     ).mean() > 0.5
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (1, 3000), (3000, 1), (300, 100)])
+def test_pixels_come_and_go_as_they_are_in_however_many_bands(shape, monkeypatch):
+    monkeypatch.setattr(arrays, "BAND", 1000)
+    rgb, gray = noise(*shape), noise(*shape, seed=1)[..., 0]
+    assert np.array_equal(arrays.pixels(Image.fromarray(rgb)), rgb)
+    assert np.array_equal(arrays.pixels(Image.fromarray(gray)), np.stack([gray] * 3, -1))
+    image = arrays.as_image(rgb)
+    assert image.mode == "RGBX" and image.size == shape[::-1]
+    assert np.array_equal(np.asarray(image)[..., :3], rgb)
+
+
+def test_what_is_upright_is_not_copied_and_what_is_not_is_turned():
+    image = Image.fromarray(noise(2, 3))
+    assert image_io.upright(image) is image
+    image.getexif()[0x0112] = 6
+    turned = image_io.upright(image)
+    assert turned.size == (2, 3)
+    assert np.array_equal(np.asarray(turned), np.rot90(np.asarray(image), -1))

@@ -50,6 +50,15 @@ def test_a_program_is_traced_once_for_each_kind_of_arguments_and_choices(folder)
     assert traced == ["plus", "minus", "plus"] and len(program.compiled) == 3
 
 
+def test_arrays_of_numpy_are_left_to_the_program_and_jax_is_asked_to_move_nothing(
+    folder, monkeypatch
+):
+    program, moved, by = opened()[0], [], np.full(4, 2, np.float32)
+    program(X, by)
+    monkeypatch.setattr(jax, "device_put", lambda *given: moved.append(given))
+    assert program(X, by)["result"].tolist() == [0, 2, 4, 6] and not moved
+
+
 def test_what_was_kept_is_not_traced_again_and_gives_the_same(folder):
     first = opened()[0](X, np.float32(2))["result"]
     program, traced = opened()

@@ -796,6 +796,13 @@ def test_jpegs_keep_their_full_colour_resolution(tmp_path):
     assert_close(photo.read_photo(tmp_path / "a.jpg").rgb, stripes, 40)
 
 
+def test_a_jpeg_has_the_bytes_that_pillow_itself_would_write():
+    rgb, ours, theirs = noise(30, 41), io.BytesIO(), io.BytesIO()
+    writing.write_photo(ours, rgb, format="jpg")
+    Image.fromarray(rgb).save(theirs, "JPEG", quality=writing.QUALITY, subsampling=0)
+    assert ours.getvalue() == theirs.getvalue()
+
+
 def test_folders_that_cannot_be_written_to_are_named(tmp_path):
     with pytest.raises(UserError, match="a.png: cannot be written: No such file"):
         writing.write_photo(tmp_path / "nowhere" / "a.png", noise(2, 2))

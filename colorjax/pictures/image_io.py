@@ -20,7 +20,7 @@ from PIL.ExifTags import Base as Tag
 from PIL.TiffImagePlugin import TiffImageFile
 
 from colorjax.errors import UserError
-from colorjax.pictures import files, formats, heif_file, libtiff, tiff_file
+from colorjax.pictures import arrays, files, formats, heif_file, libtiff, tiff_file
 from colorjax.pictures.formats import FORMATS
 
 # A file of a few kilobytes may claim any size; this one is 450 MB when decoded.
@@ -81,7 +81,7 @@ def read_rgb(
     with opened(tiff_file.choose(source, name)[0], name) as image:
         if min_side is not None:
             image.draft(None, (min_side, min_side))
-        return np.asarray(upright(_to_rgb(image)))
+        return arrays.pixels(upright(_to_rgb(image)))
 
 
 def read_square(
@@ -289,9 +289,11 @@ def _is_short_webp(source: str | os.PathLike | bytes) -> bool:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """Applies the EXIF orientation."""
+    """Applies the EXIF orientation; the image itself where there is nothing to turn."""
     try:
-        return ImageOps.exif_transpose(image)
+        # Pillow would copy what is upright.
+        is_turned = image.getexif().get(Tag.Orientation, 1) in range(2, 9)
+        return ImageOps.exif_transpose(image) if is_turned else image
     # A damaged EXIF block gives no orientation; the pixels themselves are sound.
     except Exception:
         return image

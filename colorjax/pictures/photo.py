@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from colorjax.errors import UserError
-from colorjax.pictures import formats, image_io, libtiff, png_file, scan, srgb
+from colorjax.pictures import arrays, formats, image_io, libtiff, png_file, scan, srgb
 from colorjax.pictures.captions import read_iptc, read_texts
 from colorjax.pictures.metadata import Metadata, note_orientation, read_metadata
 
@@ -148,7 +148,7 @@ def _taken_apart(
     rgb, icc_profile, unconverted = srgb.to_srgb(colour, profile)
     notices = (*notices, *_damage(), *left_out, *scaled, *unconverted)
     return Photo(
-        np.asarray(rgb),
+        arrays.pixels(rgb),
         alpha,
         metadata._replace(icc_profile=icc_profile),
         tuple(f"{name}: {notice}" for notice in notices),

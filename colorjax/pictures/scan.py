@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 from PIL.ExifTags import Base as Tag
 
-from colorjax.pictures import image_io, png_file, shaper, srgb, tiff_file, tiff_samples
+from colorjax.pictures import arrays, image_io, png_file, shaper, srgb, tiff_file, tiff_samples
 from colorjax.pictures.formats import by_signature
 from colorjax.pictures.tiff_samples import Layout
 
@@ -121,7 +121,7 @@ def to_srgb(
     """
     if bits == 8 or colour.dtype == np.uint8:
         rgb, icc_profile, notices = srgb.to_srgb(_as_image(colour), profile)
-        return np.asarray(rgb), icc_profile, notices
+        return arrays.pixels(rgb), icc_profile, notices
     in_gray = colour.shape[2] == 1
     found = shaper.parse(profile) if profile else None
     if found is not None and (in_gray or found.matrix is not None):
@@ -132,7 +132,7 @@ def to_srgb(
         rgb, icc_profile, notices = srgb.to_srgb(_as_image(colour), profile)
         if icc_profile:
             notice = "has a colour profile of tables, which are applied to 8 of its 16 bits"
-            return np.asarray(rgb), icc_profile, (*notices, notice)
+            return arrays.pixels(rgb), icc_profile, (*notices, notice)
     return np.ascontiguousarray(np.broadcast_to(colour, (*colour.shape[:2], 3))), None, notices
 
 

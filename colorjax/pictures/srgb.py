@@ -50,13 +50,14 @@ def to_srgb(
     """Converts mode L, RGB, CMYK or LAB to sRGB.
 
     Returns:
-      Mode RGB; sRGB's profile if the image had a usable one; a notice if it had another.
+      Mode RGB, or L where each gray stays what it is; sRGB's profile if the image had a usable one;
+      a notice if it had another.
     """
     if image.mode == "LAB":
         lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
         return _transformed(image, lab), srgb_profile() if profile else None, ()
     if profile is None:
-        return image.convert("RGB"), None, ()
+        return _unconverted(image), None, ()
     try:
         opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         space = opened.profile.xcolor_space.strip()
@@ -65,7 +66,12 @@ def to_srgb(
         return _transformed(image, opened), srgb_profile(), ()
     except (ImageCms.PyCMSError, OSError, ValueError) as error:
         notice = f"has a colour profile that cannot be used ({error}); it is ignored"
-        return image.convert("RGB"), None, (notice,)
+        return _unconverted(image), None, (notice,)
+
+
+def _unconverted(image: Image.Image) -> Image.Image:
+    """Mode RGB or L, of RGB, L or plain ink."""
+    return image if image.mode in ("RGB", "L") else image.convert("RGB")
 
 
 @functools.cache
@@ -117,7 +123,7 @@ def _transformed(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image
             ramp = ramp.convert("RGB")
         shades = _apply(ramp, profile, ImageCms.Flags.NOOPTIMIZE)
         if _is_near(shades, ramp):
-            return image.convert("RGB")
+            return image
         return Image.fromarray(np.asarray(shades)[0][np.asarray(image)])
     if image.mode == "RGB":
         # Most photos are sRGB, and a conversion would do nothing for them but round.

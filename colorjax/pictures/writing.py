@@ -13,7 +13,7 @@ from PIL import Image, TiffImagePlugin, TiffTags
 from PIL.ExifTags import Base as Tag
 
 from colorjax.errors import UserError
-from colorjax.pictures import captions, image_io, png_file
+from colorjax.pictures import arrays, captions, image_io, png_file
 from colorjax.pictures.formats import name_of_format
 from colorjax.pictures.metadata import Metadata, has_resolution, tiff_tags
 from colorjax.pictures.photo import Photo, from_image, with_alpha
@@ -229,7 +229,9 @@ def _encode_by_pillow(
     if pixels.dtype == np.uint16:
         return png_file.encode_deep(pixels, **given), ()
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, kind, **given)
+    # Only the writer of JPEG takes mode RGBX.
+    image = arrays.as_image(pixels) if kind == "JPEG" else Image.fromarray(pixels)
+    image.save(buffer, kind, **given)
     return buffer.getvalue(), ()
 
 

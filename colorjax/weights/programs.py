@@ -55,7 +55,7 @@ class Program:
     def __call__(self, *arguments: Any, **choices: Any) -> Any:
         leaves, tree = jax.tree.flatten(arguments)
         leaves = self._here(leaves)
-        shapes = tuple((x.shape, x.dtype.name, getattr(x, "weak_type", False)) for x in leaves)
+        shapes = tuple((x.shape, x.dtype, getattr(x, "weak_type", False)) for x in leaves)
         kind = (tree, shapes, tuple(sorted(choices.items())))
         if kind not in self.compiled:
             with self._locks.setdefault(kind, threading.Lock()):
@@ -69,6 +69,8 @@ class Program:
         These are left to the program, which takes a fifth of the time over them.
         """
         others = [x for x in leaves if not isinstance(x, np.ndarray)]
+        if not others:  # even nothing takes jax a while
+            return leaves
         put = iter(jax.device_put(others, self._device))
         return [x if isinstance(x, np.ndarray) else next(put) for x in leaves]
 
