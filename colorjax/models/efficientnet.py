@@ -11,7 +11,7 @@ and the gradient of ReLU6 comes from its output.
 
 import operator
 from collections.abc import Mapping
-from functools import partial, reduce
+from functools import reduce
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -23,7 +23,6 @@ from colorjax.models.layers import (
     ConvParams,
     add_bias,
     conv_halving,
-    extents,
     pointwise,
     scale_width,
     three_channels,
@@ -197,56 +196,16 @@ def _relu6_backward(y, g):
 relu6.defvjp(_relu6_forward, _relu6_backward)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
 def depthwise(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
     """Each channel of `x` [b, h, w, c] under its own filter: kernel [n, n, 1, c], stride 1 or 2.
 
-    Zero-padded to SAME; of odd sides, stride 2 places its windows as it does in even ones. On a CPU
-    a sum of shifted products in float32: XLA's grouped convolution takes 20 times as long there,
-    and its gradients 200 times. A GPU has kernels of its own for it.
+    Zero-padded to SAME; of odd sides, stride 2 places its windows as it does in even ones. A sum of
+    shifted products in float32: XLA's grouped convolution takes a CPU 20 times as long, and its
+    gradients 200 times; a GPU's are quicker, but it tries their algorithms for minutes.
     """
-    return jax.lax.platform_dependent(
-        x, kernel, cpu=partial(_shifted, stride=stride), default=partial(_grouped, stride=stride)
-    )
-
-
-def _depthwise_forward(x, kernel, stride):
-    return depthwise(x, kernel, stride), (x, kernel)
-
-
-def _depthwise_backward(stride, saved, g):
-    def gradient(argument):
-        def of(convolve):
-            def pulled_back(x, kernel, g):
-                return jax.vjp(partial(convolve, stride=stride), x, kernel)[1](g)[argument]
-
-            return pulled_back
-
-        return jax.lax.platform_dependent(*saved, g, cpu=of(_shifted), default=of(_grouped))
-
-    # Apart, so that a kernel without gradient costs nothing.
-    return gradient(0), gradient(1)
-
-
-depthwise.defvjp(_depthwise_forward, _depthwise_backward)
-
-
-def _shifted(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     taps = windows(x, kernel.shape[0], stride)
     products = (tap.astype(jnp.float32) * kernel[i, j, 0] for (i, j), tap in taps)
     return reduce(operator.add, products).astype(x.dtype)
-
-
-def _grouped(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    padding = [(before, after) for _, before, after in extents(x, kernel.shape[0], stride)]
-    return jax.lax.conv_general_dilated(
-        x,
-        kernel.astype(x.dtype),
-        (stride, stride),
-        padding,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=x.shape[-1],
-    )
 
 
 def is_frozen(layer: str, train_depthwise: bool, frozen_stages: int) -> bool:
