@@ -377,7 +377,7 @@ def test_a_defect_of_the_program_is_the_row_of_the_file_that_has_it():
                 raise IndexError("list index out of range")
             yield Row(job.source, DONE)
 
-    from colorjax.coloring.naming import Job
+    from colorjax.coloring.folders.naming import Job
 
     jobs = [Job(name, (), None) for name in ("a.jpg", "b.jpg", "c.jpg")]
     rows = list(worker._each(run, jobs))
@@ -471,8 +471,8 @@ def test_a_result_is_found_and_not_made_again(model, scans, tmp_path):
 
 
 def test_results_go_to_object_stores_whole(model, scans, tmp_path):
-    from colorjax.coloring import batch
     from colorjax.coloring.colorize import open_painter
+    from colorjax.coloring.folders import batch
     from colorjax.coloring.settings import Settings
     from colorjax.weights.released import load_network
 

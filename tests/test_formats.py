@@ -12,7 +12,7 @@ from pictures import encode
 from PIL import Image
 
 from colorjax import cli
-from colorjax.coloring import batch, finding, naming
+from colorjax.coloring.folders import batch, finding, naming
 from colorjax.commands import colorize as command
 from colorjax.data import places
 from colorjax.errors import UserError

@@ -11,7 +11,7 @@ from pictures import encode, noise
 from test_photo import exif_block, tiff
 
 from colorjax import cli
-from colorjax.coloring import batch, finding, naming
+from colorjax.coloring.folders import batch, finding, naming
 from colorjax.commands import colorize as command
 from colorjax.errors import UserError
 from colorjax.pictures import image_io, photo, scan, tiff_file

@@ -207,7 +207,7 @@ def work(jobs: Sequence[Job], options: dict[str, Any]) -> bool:
 
 def check_job(job: Job, options: dict[str, Any]) -> None:
     """Raises UserError for a film that cannot be coloured as it is."""
-    from colorjax.coloring import finding
+    from colorjax.coloring.folders import finding
 
     source, target = job
     for found in finding.find([source]):

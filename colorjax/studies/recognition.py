@@ -19,8 +19,9 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from colorjax.coloring import colorize, tiles
+from colorjax.coloring import colorize
 from colorjax.coloring.colorize import Painter, open_painter
+from colorjax.coloring.network import tiles
 from colorjax.coloring.settings import Settings
 from colorjax.data.places import Item
 from colorjax.errors import UserError
