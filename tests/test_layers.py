@@ -15,7 +15,7 @@ ORDER = (
     "film studies travel serving|commands|main cli"
 )
 # Folders within a folder; "." are the files beside them.
-WITHIN = {"coloring": "network|.|folders|archive page"}
+WITHIN = {"coloring": "network|.|folders|archive page", "pictures": "formats|."}
 
 
 def heights(order):

@@ -30,7 +30,8 @@ from colorjax.coloring.folders import batch, naming
 from colorjax.coloring.network import functions, tiles
 from colorjax.errors import UserError
 from colorjax.ops import color
-from colorjax.pictures import metadata, photo, png_file, shaper, tiff_file, tiff_samples, writing
+from colorjax.pictures import metadata, photo, shaper, writing
+from colorjax.pictures.formats import png_file, tiff_file, tiff_samples
 
 WHITE = 65535
 
