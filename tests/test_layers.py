@@ -15,7 +15,11 @@ ORDER = (
     "film studies travel serving|commands|main cli"
 )
 # Folders within a folder; "." are the files beside them.
-WITHIN = {"coloring": "network|.|folders|archive page", "pictures": "formats|."}
+WITHIN = {
+    "coloring": "network|.|folders|archive page",
+    "pictures": "formats|.",
+    "weights": ".|published",
+}
 
 
 def heights(order):

@@ -30,8 +30,8 @@ from colorjax.ops import metrics, resample
 from colorjax.pictures import photo
 from colorjax.studies import imagenet
 from colorjax.studies.assess import GRAY, MEAN, TRUTH, mean_chroma
-from colorjax.weights import pretrained
-from colorjax.weights.efficientnet import PUBLISHED
+from colorjax.weights.published import pretrained
+from colorjax.weights.published.efficientnet import PUBLISHED
 from colorjax.weights.released import Network
 
 NETWORK = "EfficientNet-Lite0"
