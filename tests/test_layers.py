@@ -19,6 +19,7 @@ WITHIN = {
     "coloring": "network|.|folders|archive page",
     "pictures": "formats|.",
     "weights": ".|published",
+    "film": "files|.",
 }
 
 

@@ -14,7 +14,7 @@ import click
 from colorjax import extras, stopping
 from colorjax.commands.common import painter_of, say
 from colorjax.errors import UserError
-from colorjax.film import formats
+from colorjax.film.files import formats
 
 CODECS = ("h264", "hevc", "prores", "vp9", "av1")
 # Options that are of photos alone, with what they are unless given.
