@@ -11,8 +11,17 @@ QUICK = {
 }
 
 
+def _quick() -> str | None:
+    return QUICK.get(version("jaxlib").rpartition(".")[0])
+
+
+def usual_options() -> dict[str, str]:
+    """Compiler options with which a program rounds as that of users does."""
+    return {"xla_cpu_opt_preset": "CPU_OPT_PRESET_DEFAULT"} if _quick() else {}
+
+
 def xla_flags(devices: int) -> str:
     """XLA_FLAGS for so many devices, which are simulated on the CPU."""
     count = f"--xla_force_host_platform_device_count={devices}"
-    quick = QUICK.get(version("jaxlib").rpartition(".")[0])
+    quick = _quick()
     return f"{count} {quick}" if quick else count
