@@ -24,9 +24,11 @@ from PIL import Image
 
 import colorjax
 from benchmarks.report import Table, describe, machine, render
-from colorjax.coloring import borders, colorize
+from colorjax.coloring import colorize
+from colorjax.coloring.network import borders
 from colorjax.coloring.settings import Settings
-from colorjax.film import colour, flicker, reading, scenes
+from colorjax.film import colour, flicker, scenes
+from colorjax.film.files import reading
 from colorjax.ops import color
 from colorjax.weights.released import load_network
 

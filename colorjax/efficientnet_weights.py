@@ -2,8 +2,8 @@
 
 import sys
 
-from colorjax.weights.efficientnet import PUBLISHED
-from colorjax.weights.pretrained import main
+from colorjax.weights.published.efficientnet import PUBLISHED
+from colorjax.weights.published.pretrained import main
 
 if __name__ == "__main__":
     sys.exit(main(PUBLISHED))

@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from colorjax.errors import UserError
 
 MODULES = {
+    "cluster": ("pyarrow", "ray"),
     "demo": ("gradio",),
     "jax-export": ("flatbuffers",),
     "onnx": ("onnx",),

@@ -2,8 +2,8 @@
 
 import sys
 
-from colorjax.weights.pretrained import main
-from colorjax.weights.squeezenet import PUBLISHED
+from colorjax.weights.published.pretrained import main
+from colorjax.weights.published.squeezenet import PUBLISHED
 
 if __name__ == "__main__":
     sys.exit(main(PUBLISHED))

@@ -2,8 +2,8 @@
 
 import sys
 
-from colorjax.weights.pretrained import main
-from colorjax.weights.vgg16 import PUBLISHED
+from colorjax.weights.published.pretrained import main
+from colorjax.weights.published.vgg16 import PUBLISHED
 
 if __name__ == "__main__":
     sys.exit(main(PUBLISHED))

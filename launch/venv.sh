@@ -24,7 +24,8 @@ stamp="$root/.venv/installed-${extras:-plain}"
 if [ ! -e "$stamp" ] || [ "$root/setup.cfg" -nt "$stamp" ]; then
     echo "Installing colorjax${extras:+[$extras]} and what it needs into $root/.venv:" \
         "once, one to three minutes, 1 GB" >&2
-    "$PYTHON" -m pip install --quiet --disable-pip-version-check \
+    # Modules are compiled when they are first imported, as most never are.
+    "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-compile \
         --editable "$root${extras:+[$extras]}"
     touch "$stamp"
 fi

@@ -10,7 +10,7 @@ import struct
 import zlib
 from collections.abc import Callable
 
-from colorjax.pictures import tiff_file
+from colorjax.pictures.formats import tiff_file
 
 # What sizes, offsets and counts are wrong by.
 EXTREMES = (0, 1, 2**7, 2**8 - 1, 2**15, 2**16 - 1, 2**24, 2**31 - 1, 2**31, 2**32 - 1, 2**63)

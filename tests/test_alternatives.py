@@ -80,14 +80,8 @@ def test_each_alternative_takes_a_training_step(name):
     task = build.build_task(config, Statistics(counts, None))
     batch = {"rgb": RGB, "example": np.arange(4, dtype=np.int32)}
     step = partial(steps.train_step, axis_name=None, model=model, task=task, tx=tx, crop_size=16)
-    # Operation by operation: the alternatives have most of these in common, so that they are
-    # compiled once, and whole programs would not be.
-    with jax.disable_jit():
-        state = setup.init_state(config, model, tx)
-    after, scalars = step(state, batch)
-    # As a whole it can be compiled all the same.
-    shapes = jax.eval_shape(step, state, batch)
-    assert jax.tree.map(jnp.shape, (after, scalars)) == jax.tree.map(jnp.shape, shapes)
+    state = setup.init_state(config, model, tx)
+    after, scalars = jax.jit(step)(state, batch)
     assert scalars["skipped"] == 0 and np.isfinite(scalars["loss"]) and scalars["grad_norm"] > 0
     moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), state.params, after.params)
     still = [

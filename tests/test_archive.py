@@ -17,6 +17,7 @@ from networks import save_run, tiny_network
 from pictures import encode, noise
 from PIL import Image
 
+from colorjax import extras
 from colorjax.cli import main
 from colorjax.coloring.archive import cluster, left, log, source, store, worker
 from colorjax.coloring.archive.log import DONE, FAILED, SKIPPED, Row
@@ -377,7 +378,7 @@ def test_a_defect_of_the_program_is_the_row_of_the_file_that_has_it():
                 raise IndexError("list index out of range")
             yield Row(job.source, DONE)
 
-    from colorjax.coloring.naming import Job
+    from colorjax.coloring.folders.naming import Job
 
     jobs = [Job(name, (), None) for name in ("a.jpg", "b.jpg", "c.jpg")]
     rows = list(worker._each(run, jobs))
@@ -471,8 +472,8 @@ def test_a_result_is_found_and_not_made_again(model, scans, tmp_path):
 
 
 def test_results_go_to_object_stores_whole(model, scans, tmp_path):
-    from colorjax.coloring import batch
     from colorjax.coloring.colorize import open_painter
+    from colorjax.coloring.folders import batch
     from colorjax.coloring.settings import Settings
     from colorjax.weights.released import load_network
 
@@ -530,12 +531,12 @@ def test_without_ray_the_way_out_is_told(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     filled(tmp_path, "in/a.jpg")
     said = refusal(tmp_path / "in", tmp_path / "out")
-    assert "pip install 'colorjax[cluster]'" in said and "--shard i/n does without" in said
+    assert "an archive without --shard i/n needs ray: pip install 'colorjax[cluster]'" in said
     assert not (tmp_path / "out").exists()
 
 
 def test_an_address_where_nobody_listens_is_told_at_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(cluster, "check_installed", lambda: None)
+    monkeypatch.setattr(extras, "check_installed", lambda *_: None)
     filled(tmp_path, "in/a.jpg")
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"

@@ -8,7 +8,7 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
 from colorjax import cli
-from colorjax.coloring import gallery
+from colorjax.coloring.folders import gallery
 from colorjax.data import sources
 from colorjax.errors import UserError
 from colorjax.models.task import Statistics

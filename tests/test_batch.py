@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from colorjax.coloring import batch
-from colorjax.coloring.naming import Job
+from colorjax.coloring.folders import batch
+from colorjax.coloring.folders.naming import Job
 
 
 def touch(folder, *names):
@@ -118,7 +118,7 @@ def test_memory_that_photos_took_is_given_back_though_something_after_it_stays()
     code = """
 import os
 from pathlib import Path
-from colorjax.coloring import memory
+from colorjax.coloring.network import memory
 def held():
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 many, last = [b"x" * 100_000 for _ in range(1000)], b"y" * 100_000

@@ -10,8 +10,9 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 
 import colorjax
-from colorjax.coloring import borders, colorize
-from colorjax.coloring.borders import Box
+from colorjax.coloring import colorize
+from colorjax.coloring.network import borders
+from colorjax.coloring.network.borders import Box
 from colorjax.coloring.settings import Settings
 
 SAMPLE = sorted((Path(colorjax.__file__).parent / "data" / "sample").glob("*.jpg"))

@@ -209,7 +209,7 @@ def random_weights():
 def test_at_step_0_the_colorizers_encoder_computes_what_vgg16_computes(tmp_path, batch_norm):
     from colorjax.models.vgg16 import VGG16, from_pretrained
     from colorjax.weights import store
-    from colorjax.weights import vgg16 as vgg16_weights
+    from colorjax.weights.published import vgg16 as vgg16_weights
 
     weights = random_weights()
     store.save(vgg16_weights.PUBLISHED, weights, tmp_path / "vgg16.safetensors")
@@ -233,7 +233,7 @@ def test_at_step_0_the_colorizers_encoder_computes_what_vgg16_computes(tmp_path,
 
 def test_an_encoder_that_is_not_to_be_calibrated_takes_the_weights_as_they_are(tmp_path):
     from colorjax.weights import store
-    from colorjax.weights import vgg16 as vgg16_weights
+    from colorjax.weights.published import vgg16 as vgg16_weights
 
     weights = random_weights()
     store.save(vgg16_weights.PUBLISHED, weights, tmp_path / "vgg16.safetensors")
@@ -287,8 +287,8 @@ def test_what_trains_no_model_to_release_is_refused_by_name(changes, sentence):
 def test_an_average_starts_from_the_pretrained_encoder(tmp_path):
     from test_squeezenet import random_keras_weights
 
-    from colorjax.weights import squeezenet as squeezenet_weights
     from colorjax.weights import store
+    from colorjax.weights.published import squeezenet as squeezenet_weights
 
     weights = {
         name: {"kernel": kernel, "bias": bias}

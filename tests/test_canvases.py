@@ -8,8 +8,8 @@ import pytest
 from networks import tiny_network
 from numpy.testing import assert_allclose, assert_array_equal
 
-from colorjax.coloring import functions, shapes
-from colorjax.coloring.shapes import network_shape
+from colorjax.coloring.network import functions, shapes
+from colorjax.coloring.network.shapes import network_shape
 from colorjax.models import canvas
 from colorjax.ops import resample
 

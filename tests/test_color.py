@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import skimage.color
 from numpy.testing import assert_allclose
+from processes import usual_options
 
 from colorjax.ops import color
 
@@ -261,7 +262,8 @@ def test_zero_chroma_gives_exact_grays(space):
     top = 1 if space == "yuv" else 100
     image = np.zeros((1001, 3), np.float32)
     image[:, 0] = np.linspace(0, top, 1001)
-    rgb = np.asarray(to_rgb(space)(image))
+    # The tests' quick compiler rounds each channel in its own way.
+    rgb = np.asarray(jax.jit(to_rgb(space), compiler_options=usual_options())(image))
     np.testing.assert_array_equal(rgb[:, 0], rgb[:, 1])
     np.testing.assert_array_equal(rgb[:, 0], rgb[:, 2])
     assert np.all(np.diff(rgb[:, 0]) > 0)

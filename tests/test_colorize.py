@@ -6,7 +6,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from pictures import gray_steps, spread
 from PIL import Image
 
-from colorjax.coloring import colorize, shapes
+from colorjax.coloring import colorize
+from colorjax.coloring.network import shapes
 from colorjax.coloring.settings import Settings
 from colorjax.errors import UserError
 from colorjax.ops import resample

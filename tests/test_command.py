@@ -12,7 +12,7 @@ from networks import save_run, tiny_network
 from PIL import Image
 
 from colorjax import cli
-from colorjax.coloring import compare
+from colorjax.coloring.folders import compare
 from colorjax.coloring.settings import Settings
 from colorjax.commands import colorize as command
 from colorjax.pictures import mark

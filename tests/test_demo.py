@@ -37,7 +37,6 @@ from pages import (
 )
 
 from colorjax import cli, extras
-from colorjax.coloring import tint
 from colorjax.coloring.api import Colorizer
 from colorjax.coloring.page import events
 from colorjax.coloring.page import server as page_server
@@ -45,6 +44,7 @@ from colorjax.coloring.page import view as page_view
 from colorjax.coloring.page.folder import private_folder
 from colorjax.coloring.settings import Settings
 from colorjax.errors import UserError
+from colorjax.pictures import tint
 
 __all__ = ["colorizer", "server"]  # fixtures
 RARE = "Rare colours (rebalance)"

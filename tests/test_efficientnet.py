@@ -17,7 +17,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from colorjax.models import efficientnet
 from colorjax.models.efficientnet import EfficientNetLite
-from colorjax.weights.efficientnet import PUBLISHED
+from colorjax.weights.published.efficientnet import PUBLISHED
 
 RECORD = Path(__file__).with_suffix(".npz")
 SIZES = [(224, 224), (96, 160)]

@@ -14,9 +14,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from colorjax.errors import UserError
 from colorjax.models.efficientnet import layer_shapes
-from colorjax.weights import pretrained, store, torch_file
-from colorjax.weights.efficientnet import MEMBER, PUBLISHED
-from colorjax.weights.torch_file import read_state_dict
+from colorjax.weights import store
+from colorjax.weights.published import pretrained, torch_file
+from colorjax.weights.published.efficientnet import MEMBER, PUBLISHED
+from colorjax.weights.published.torch_file import read_state_dict
 
 # Files made from bytes: what PyTorch before 1.6 would write, and what it would not
 

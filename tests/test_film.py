@@ -9,10 +9,11 @@ pytest.importorskip("av")
 
 from films import panned, texture  # noqa: E402
 
-from colorjax.coloring.borders import Box, whole  # noqa: E402
-from colorjax.film import flow, planes, planning, scenes, smoothing  # noqa: E402
-from colorjax.film.planes import FULL, LIMITED, Coding  # noqa: E402
-from colorjax.film.reading import Film, Frame  # noqa: E402
+from colorjax.coloring.network.borders import Box, whole  # noqa: E402
+from colorjax.film import flow, planning, scenes, smoothing  # noqa: E402
+from colorjax.film.files import planes  # noqa: E402
+from colorjax.film.files.planes import FULL, LIMITED, Coding  # noqa: E402
+from colorjax.film.files.reading import Film, Frame  # noqa: E402
 
 
 def marked(frames):

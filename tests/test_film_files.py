@@ -23,7 +23,7 @@ from films import panned, texture  # noqa: E402
 import colorjax  # noqa: E402
 from colorjax import cli, extras  # noqa: E402
 from colorjax.coloring import colorize  # noqa: E402
-from colorjax.coloring.borders import whole  # noqa: E402
+from colorjax.coloring.network.borders import whole  # noqa: E402
 from colorjax.coloring.settings import Settings  # noqa: E402
 from colorjax.commands import film as command  # noqa: E402
 from colorjax.errors import UserError  # noqa: E402

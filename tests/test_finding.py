@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from colorjax.coloring import finding
+from colorjax.coloring.folders import finding
 from colorjax.pictures import mark, photo, writing
 
 

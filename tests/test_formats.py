@@ -12,11 +12,12 @@ from pictures import encode
 from PIL import Image
 
 from colorjax import cli
-from colorjax.coloring import batch, finding, naming
+from colorjax.coloring.folders import batch, finding, naming
 from colorjax.commands import colorize as command
 from colorjax.data import places
 from colorjax.errors import UserError
-from colorjax.pictures import formats, heif_file, image_io, photo, writing
+from colorjax.pictures import formats, image_io, photo, writing
+from colorjax.pictures.formats import heif_file
 
 # 64 x 64 pixels, red on the left and blue on the right, described in EXIF as "a street". Encoded
 # once by pillow-heif, as only decoders of HEIF are free of patents and of the GPL.

@@ -8,8 +8,9 @@ from networks import rebalanced_network, save_run, tiny_network
 from numpy.testing import assert_allclose, assert_array_equal
 
 from colorjax import Colorizer
-from colorjax.coloring import batch, colorize, confidence, guesses, prepared
-from colorjax.coloring.naming import Job
+from colorjax.coloring import colorize, confidence, guesses, prepared
+from colorjax.coloring.folders import batch
+from colorjax.coloring.folders.naming import Job
 from colorjax.coloring.settings import Settings
 from colorjax.errors import UserError
 from colorjax.ops import color, decoding

@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from pictures import gray_steps, noise
 
-from colorjax.coloring import functions, tiles
+from colorjax.coloring.network import functions, tiles
 from colorjax.ops import color, joining, resample
 
 

@@ -4,11 +4,17 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
+import colorjax
+from colorjax.coloring import colorize, hints
+from colorjax.coloring.network import carrying, functions, spreading
+from colorjax.models import task
+from colorjax.ops import joining
 from colorjax.weights import kept, programs
 
 
@@ -64,6 +70,15 @@ def test_what_was_kept_is_not_traced_again_and_gives_the_same(folder):
     program, traced = opened()
     assert program(X, np.float32(2))["result"].tolist() == first.tolist() and not traced
     assert len(list(folder.glob("*.kept"))) == 1
+
+
+def test_all_code_that_makes_programs_is_among_the_sources_they_are_known_by():
+    package = Path(colorjax.__file__).parent
+    found = {pattern: set(package.glob(pattern)) for pattern in kept.SOURCES.split()}
+    assert all(found.values()), found
+    named = set().union(*found.values())
+    made_by = [functions, carrying, spreading, hints, colorize, programs, task, joining, kept]
+    assert {Path(module.__file__) for module in made_by} <= named
 
 
 @pytest.mark.parametrize("change", ["facts", "config", "flags", "sources"])

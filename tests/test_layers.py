@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import colorjax
 
 PACKAGE = Path(colorjax.__file__).parent
@@ -12,25 +14,57 @@ ORDER = (
     "errors|stopping extras|ops|settings|pictures|models data|weights|training coloring|"
     "film studies travel serving|commands|main cli"
 )
-FLOORS = ORDER.split("|")
-HEIGHT = {name: i for i, floor in enumerate(FLOORS) for name in floor.split()}
+# Folders within a folder; "." are the files beside them.
+WITHIN = {
+    "coloring": "network|.|folders|archive page",
+    "pictures": "formats|.",
+    "weights": ".|published",
+    "film": "files|.",
+}
+
+
+def heights(order):
+    return {name: i for i, floor in enumerate(order.split("|")) for name in floor.split()}
+
+
+def imported(file):
+    """The dotted names of what a file imports, in their parts."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            of = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+            yield from (f"{of}{alias.name}".split(".") for alias in node.names)
 
 
 def test_folders_import_only_from_those_before_them():
+    height = heights(ORDER)
     for file in PACKAGE.rglob("*.py"):
         own = file.relative_to(PACKAGE).with_suffix("").parts[0]
-        for node in ast.walk(ast.parse(file.read_text())):
-            if not isinstance(node, ast.Import | ast.ImportFrom):
-                continue
-            of = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
-            for name in (f"{of}{alias.name}".split(".") for alias in node.names):
-                if name[0] == "colorjax" and name[1] != own:
-                    assert HEIGHT[name[1]] < HEIGHT.get(own, len(FLOORS)), f"{file}: {name}"
+        for name in imported(file):
+            if name[0] == "colorjax" and name[1] != own:
+                assert height[name[1]] < height.get(own, len(height)), f"{file}: {name}"
+
+
+@pytest.mark.parametrize("folder", WITHIN)
+def test_folders_within_a_folder_import_only_from_those_before_them(folder):
+    top = PACKAGE / folder
+    height = {
+        name: i for i, floor in enumerate(WITHIN[folder].split("|")) for name in floor.split()
+    }
+
+    def part(names):
+        return names[0] if names and (top / names[0]).is_dir() else "."
+
+    assert {part([path.name]) for path in top.glob("*") if path.name != "__pycache__"} == {*height}
+    for file in top.rglob("*.py"):
+        own = part(file.relative_to(top).parts)
+        for name in imported(file):
+            if name[:2] == ["colorjax", folder] and part(name[2:]) != own:
+                assert height[part(name[2:])] < height[own], f"{file}: {name}"
 
 
 def test_colouring_loads_nothing_that_only_training_needs():
     code = (
-        "import sys, colorjax.cli, colorjax.coloring.batch;"
+        "import sys, colorjax.cli, colorjax.coloring.folders.batch;"
         "from colorjax import Colorizer; Colorizer();"
         "print(*sys.modules)"
     )

@@ -66,10 +66,37 @@ def ended(process):
 def sentence(*args, **kwargs):
     """What a refused call says: one line, without a traceback, and status 2."""
     code, _, err = run(*args, **kwargs)
+    return line_of(code, err)
+
+
+def line_of(code, err):
     assert code == 2 and "Traceback" not in err, err
     lines = [line for line in err.splitlines() if line.startswith("colorjax: ")]
     assert len(lines) == 1, err
     return lines[0]
+
+
+# Imports once, which takes seconds, and then goes on as one process for each command.
+FORKING = """
+import json, os, sys
+from colorjax import main
+
+for i, arguments in enumerate(json.loads(sys.argv[1])):
+    if os.fork() == 0:
+        os.dup2(os.open(os.path.join(sys.argv[2], str(i)), os.O_WRONLY | os.O_CREAT), 2)
+        sys.argv[1:] = arguments
+        main.run()
+    print(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+
+
+def sentences(folder, commands):
+    """`sentence` of each of several calls, whose words go through an empty folder."""
+    called = [sys.executable, "-c", FORKING, json.dumps(commands), str(folder)]
+    done = subprocess.run(called, cwd=ROOT, capture_output=True, text=True, timeout=240, check=True)
+    codes = [int(line) for line in done.stdout.splitlines() if line.isdigit()]
+    assert len(codes) == len(commands), done.stdout
+    return [line_of(code, (folder / str(i)).read_text()) for i, code in enumerate(codes)]
 
 
 def folder_of(tmp_path, count):
@@ -79,24 +106,34 @@ def folder_of(tmp_path, count):
     return f"--config.data.source=folder:{tmp_path}"
 
 
-@pytest.mark.parametrize(
-    "args, said",
-    [
-        (["--config.data.sorce=x"], "no setting 'data.sorce', did you mean 'data.source'?"),
-        (["--config.batchsize=8"], "no setting 'batchsize', did you mean 'batch_size'?"),
-        (["--config.dta.source=x"], "no setting 'dta.source', did you mean 'data.source'?"),
-        (["--config.seed.x=1"], "no setting 'seed.x', did you mean 'seed'?"),
-        (["--config.batch_size=0"], "batch_size is 0, want a positive multiple"),
-        (["--config.mode=foo"], "mode is 'foo', want one of train, eval, prior, sweep, repr"),
-        (["--num_processes=2"], "want --multihost too"),
-        (["--multihost"], "--multihost wants --coordinator, --num_processes and --process_id"),
-        (["--config.data.source=folder:no/such"], "no/such"),
-        (["positional"], "'positional' is no flag"),
-    ],
-)
-def test_a_mistake_on_the_command_line_is_one_sentence(tmp_path, args, said):
-    assert said in sentence(*TINY, f"--workdir={tmp_path}", *args)
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+MISTAKES = [
+    ("--config.data.sorce=x", "no setting 'data.sorce', did you mean 'data.source'?"),
+    ("--config.batchsize=8", "no setting 'batchsize', did you mean 'batch_size'?"),
+    ("--config.dta.source=x", "no setting 'dta.source', did you mean 'data.source'?"),
+    ("--config.seed.x=1", "no setting 'seed.x', did you mean 'seed'?"),
+    ("--config.batch_size=0", "batch_size is 0, want a positive multiple"),
+    ("--config.mode=foo", "mode is 'foo', want one of train, eval, prior, sweep, repr"),
+    ("--num_processes=2", "want --multihost too"),
+    ("--multihost", "--multihost wants --coordinator, --num_processes and --process_id"),
+    ("--config.data.source=folder:no/such", "no/such"),
+    ("positional", "'positional' is no flag"),
+]
+
+
+@pytest.fixture(scope="module")
+def refusals(tmp_path_factory):
+    """What each of MISTAKES is told, and the folder that none of them is to fill."""
+    workdir = tmp_path_factory.mktemp("refused")
+    commands = [[*TINY, f"--workdir={workdir}", argument] for argument, _ in MISTAKES]
+    said = sentences(tmp_path_factory.mktemp("said"), commands)
+    return dict(zip(MISTAKES, said, strict=True)), workdir
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake[0])
+def test_a_mistake_on_the_command_line_is_one_sentence(refusals, mistake):
+    said, workdir = refusals
+    assert mistake[1] in said[mistake]
+    assert not [path for path in workdir.rglob("*") if path.is_file()]
 
 
 def test_a_batch_that_does_not_divide_by_the_devices_is_one_sentence(tmp_path):
@@ -104,10 +141,13 @@ def test_a_batch_that_does_not_divide_by_the_devices_is_one_sentence(tmp_path):
     assert "batch_size is 6, want a positive multiple of the 4 devices" in said
 
 
-def test_a_missing_config_and_a_missing_variant_are_one_sentence():
-    assert "config file configs/none.py does not exist" in sentence("--config=configs/none.py")
-    assert "no variant 'papr'" in sentence("--config=configs/classify.py:papr")
-    assert "neither --config nor --workdir" in sentence()
+def test_a_missing_config_and_a_missing_variant_are_one_sentence(tmp_path):
+    file, variant, neither = sentences(
+        tmp_path, [["--config=configs/none.py"], ["--config=configs/classify.py:papr"], []]
+    )
+    assert "config file configs/none.py does not exist" in file
+    assert "no variant 'papr'" in variant
+    assert "neither --config nor --workdir" in neither
 
 
 class Finished(NamedTuple):
@@ -142,11 +182,14 @@ def test_a_workdir_without_a_run_is_one_sentence(tmp_path):
 
 
 def test_an_empty_folder_and_a_hold_out_of_nothing_are_one_sentence(tmp_path):
-    photos, workdir = tmp_path / "photos", f"--workdir={tmp_path / 'run'}"
-    photos.mkdir()
-    assert "holds no picture" in sentence(*TINY, workdir, folder_of(photos, 0))
-    said = sentence(*TINY, workdir, folder_of(photos, 2), "--config.data.holdout=0.000001")
-    assert "0 fall into the hold-out" in said
+    empty, two, said = (tmp_path / name for name in ("empty", "two", "said"))
+    for folder in (empty, two, said):
+        folder.mkdir()
+    command = [*TINY, f"--workdir={tmp_path / 'run'}"]
+    few = [folder_of(two, 2), "--config.data.holdout=0.000001"]
+    none, all_of_them = sentences(said, [[*command, folder_of(empty, 0)], [*command, *few]])
+    assert "holds no picture" in none
+    assert "0 fall into the hold-out" in all_of_them
 
 
 def test_a_disk_that_fills_up_is_one_sentence(finished, tmp_path):

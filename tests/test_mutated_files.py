@@ -18,7 +18,8 @@ from PIL.ExifTags import Base as Tag
 from seed_files import seeds
 
 from colorjax.errors import UserError
-from colorjax.pictures import image_io, photo, png_file, tiff_file
+from colorjax.pictures import image_io, photo
+from colorjax.pictures.formats import png_file, tiff_file
 
 QUICK, SLOW = 12, 20
 # Pytest shows what the program does not.

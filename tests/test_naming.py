@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from colorjax.coloring import naming
-from colorjax.coloring.finding import Found
-from colorjax.coloring.naming import Job, Rules
+from colorjax.coloring.folders import naming
+from colorjax.coloring.folders.finding import Found
+from colorjax.coloring.folders.naming import Job, Rules
 from colorjax.errors import UserError
 
 

@@ -9,7 +9,8 @@ from networks import tiny_network
 from PIL import Image
 
 from colorjax import cli
-from colorjax.coloring import colorize, memory
+from colorjax.coloring import colorize
+from colorjax.coloring.network import memory
 from colorjax.coloring.settings import Settings, check_settings
 from colorjax.errors import UserError, check_at_least
 

@@ -6,7 +6,8 @@ from networks import tiny_network
 from pictures import encode, gray_steps, png_that_claims
 from PIL import Image
 
-from colorjax.coloring import colorize, shapes
+from colorjax.coloring import colorize
+from colorjax.coloring.network import shapes
 from colorjax.coloring.settings import Settings
 from colorjax.errors import UserError
 from colorjax.pictures import photo

@@ -18,8 +18,9 @@ from colorjax.ops import color, metrics
 from colorjax.pictures import image_io
 from colorjax.studies import assess, imagenet, recognition
 from colorjax.studies.recognition import Seen
-from colorjax.weights import pretrained, store
-from colorjax.weights.efficientnet import PUBLISHED
+from colorjax.weights import store
+from colorjax.weights.published import pretrained
+from colorjax.weights.published.efficientnet import PUBLISHED
 
 RED, BLUE = imagenet.class_of("strawberry"), imagenet.class_of("blue jean")
 FOLDERS = {

@@ -15,7 +15,8 @@ from PIL import Image
 
 import colorjax
 from colorjax import Colorizer, cli
-from colorjax.coloring import carrying, colorize, hints, reference, shapes
+from colorjax.coloring import colorize, hints, reference
+from colorjax.coloring.network import carrying, shapes
 from colorjax.coloring.settings import Settings
 from colorjax.commands.hinting import source_of
 from colorjax.errors import UserError

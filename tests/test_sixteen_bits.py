@@ -25,10 +25,13 @@ from test_photo import (
 )
 
 from colorjax import cli
-from colorjax.coloring import api, batch, functions, naming, tiles
+from colorjax.coloring import api
+from colorjax.coloring.folders import batch, naming
+from colorjax.coloring.network import functions, tiles
 from colorjax.errors import UserError
 from colorjax.ops import color
-from colorjax.pictures import metadata, photo, png_file, shaper, tiff_file, tiff_samples, writing
+from colorjax.pictures import metadata, photo, shaper, writing
+from colorjax.pictures.formats import png_file, tiff_file, tiff_samples
 
 WHITE = 65535
 

@@ -9,9 +9,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from colorjax.errors import UserError
 from colorjax.models import squeezenet
-from colorjax.weights import keras_file, pretrained, store
-from colorjax.weights import squeezenet as squeezenet_weights
-from colorjax.weights import vgg16 as vgg16_weights
+from colorjax.weights import store
+from colorjax.weights.published import keras_file, pretrained
+from colorjax.weights.published import squeezenet as squeezenet_weights
+from colorjax.weights.published import vgg16 as vgg16_weights
 
 MEAN_BGR = np.float32([103.939, 116.779, 123.68])
 

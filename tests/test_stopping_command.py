@@ -14,7 +14,7 @@ from networks import save_run, tiny_network
 from PIL import Image
 
 from colorjax import stopping
-from colorjax.coloring import batch
+from colorjax.coloring.folders import batch
 from colorjax.commands import colorize as command
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM]

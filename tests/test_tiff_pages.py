@@ -11,10 +11,11 @@ from pictures import encode, noise
 from test_photo import exif_block, tiff
 
 from colorjax import cli
-from colorjax.coloring import batch, finding, naming
+from colorjax.coloring.folders import batch, finding, naming
 from colorjax.commands import colorize as command
 from colorjax.errors import UserError
-from colorjax.pictures import image_io, photo, scan, tiff_file
+from colorjax.pictures import image_io, photo, scan
+from colorjax.pictures.formats import tiff_file
 
 
 def without_extra_samples(data):

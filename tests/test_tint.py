@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageOps
 
 import colorjax
-from colorjax.coloring import tint
+from colorjax.pictures import tint
 
 SAMPLE = sorted((Path(colorjax.__file__).parent / "data" / "sample").glob("*.jpg"))
 

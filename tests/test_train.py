@@ -16,7 +16,7 @@ from colorjax.settings import as_dict, changed, complete
 from colorjax.training import begin, evaluate, setup, train
 from colorjax.training.meter import Clock, Meter
 from colorjax.weights import checkpoint, runs, store
-from colorjax.weights import vgg16 as vgg16_weights
+from colorjax.weights.published import vgg16 as vgg16_weights
 from configs import classify
 
 METRICS = {

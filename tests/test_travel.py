@@ -14,7 +14,8 @@ from PIL import Image
 
 import colorjax
 from colorjax import cli, extras
-from colorjax.coloring import api, colorize, shapes
+from colorjax.coloring import api, colorize
+from colorjax.coloring.network import shapes
 from colorjax.coloring.settings import Settings
 from colorjax.errors import UserError
 from colorjax.travel import export, program

@@ -18,9 +18,10 @@ from safetensors.numpy import load_file, save_file
 
 from colorjax.errors import UserError
 from colorjax.models import vgg16
-from colorjax.weights import pretrained, store
-from colorjax.weights import vgg16 as vgg16_weights
-from colorjax.weights.keras_file import read_keras_file
+from colorjax.weights import store
+from colorjax.weights.published import pretrained
+from colorjax.weights.published import vgg16 as vgg16_weights
+from colorjax.weights.published.keras_file import read_keras_file
 
 ADDRESS = (
     "https://storage.googleapis.com/tensorflow/keras-applications/vgg16/"

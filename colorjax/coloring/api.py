@@ -1,15 +1,4 @@
-"""The Python interface: `colorjax.Colorizer(model).colorize(photo)`.
-
-from colorjax import Colorizer, save
-
-colorizer = Colorizer()                       # the model that colorjax comes with
-colorizer.colorize_file("old.jpg", "new.jpg")  # what the command does
-image = colorizer.colorize("old.jpg")
-save(image, "new.jpg")                        # with what the photograph's file carried
-first, second = colorizer.samples("old.jpg", 2)
-for result in colorizer.colorize_many(paths, errors="return"):
-    ...                                       # an image, or the UserError in its place
-"""
+"""The Python interface: `colorjax.Colorizer(model).colorize(photo)`."""
 
 import copy
 import os
@@ -21,12 +10,12 @@ import jax
 import numpy as np
 from PIL import Image
 
-from colorjax.coloring.carrying import Reference
 from colorjax.coloring.colorize import colorize, open_painter
-from colorjax.coloring.given import Picture, as_array, as_photo
+from colorjax.coloring.given import ERRORS, Picture, as_array, as_photo, in_order
 from colorjax.coloring.giving_up import checked
 from colorjax.coloring.guesses import Guess
-from colorjax.coloring.many import ERRORS, in_order
+from colorjax.coloring.network.carrying import Reference
+from colorjax.coloring.network.shapes import USUAL_SIZES, chequered
 from colorjax.coloring.prepared import Prepared
 from colorjax.coloring.reference import as_settings, of_photo
 from colorjax.coloring.settings import Settings, check_settings, own_decoding, rebalanced
@@ -34,8 +23,6 @@ from colorjax.errors import UserError, check_at_least, check_choice
 from colorjax.pictures import photo, writing
 from colorjax.weights.devices import pick_device, refuse_forked
 from colorjax.weights.released import load_network
-
-USUAL_SIZES = ((600, 400), (400, 600), (400, 300), (300, 400))
 
 
 class Colorizer:
@@ -121,10 +108,7 @@ class Colorizer:
         for width, height in sizes or USUAL_SIZES:
             check_at_least("width", width, 1)
             check_at_least("height", height, 1)
-            # Bright and dark in turn, as borders of one gray would be set aside.
-            rows, columns = np.indices((height, width))
-            gray = ((rows + columns) % 2 * 255).astype(np.uint8)
-            self._results([as_array(gray)], [chosen])
+            self._results([chequered(width, height)], [chosen])
 
     def colorize(
         self,

@@ -14,11 +14,12 @@ import jax
 import numpy as np
 from PIL import Image
 
-from colorjax.coloring import borders, carrying, functions, hints, memory, tiles
+from colorjax.coloring import hints
 from colorjax.coloring.ahead import in_advance
-from colorjax.coloring.functions import Scores
+from colorjax.coloring.network import borders, carrying, functions, memory, tiles
+from colorjax.coloring.network.functions import Scores
+from colorjax.coloring.network.shapes import QUANTUM, canvas_of, network_shape
 from colorjax.coloring.settings import Settings, check_settings
-from colorjax.coloring.shapes import QUANTUM, canvas_of, network_shape
 from colorjax.errors import UserError, check_at_least
 from colorjax.pictures import image_io
 from colorjax.settings import as_dict
@@ -45,7 +46,7 @@ class Painter(NamedTuple):
     batch_size: int
     # Variables, uint8 [b, h, w, 3], and int32 [b, 2] if they are canvases -> Scores
     score: Program
-    # As decode, of one picture, after whose Scores come uint8 [h, w, 3] and hints.Map
+    # As decode, of one picture, after whose Scores come uint8 [h, w, 3] and spreading.Map
     hint: Program
     # Scores, temperature, rebalance, saturation, seed, method, edges -> fits [b, h, w, 6]
     decode: Program

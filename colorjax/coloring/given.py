@@ -1,6 +1,8 @@
 """What programs give as a picture: a path, bytes, an open file, an image of Pillow or an array."""
 
 import os
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import BinaryIO
 
 import numpy as np
@@ -10,6 +12,8 @@ from colorjax.errors import UserError
 from colorjax.pictures import image_io, photo
 
 Picture = str | os.PathLike | bytes | bytearray | memoryview | BinaryIO | Image.Image | np.ndarray
+# What may become of one of many that cannot be read.
+ERRORS = ("raise", "return")
 
 
 def as_photo(picture: Picture | photo.Photo, bits: int = 8) -> photo.Photo:
@@ -58,3 +62,39 @@ def as_array(array: np.ndarray) -> np.ndarray:
         array = np.repeat(array[..., None], 3, axis=-1)
     image_io.check_rgb_u8(array)
     return array
+
+
+def in_order(
+    pictures: Iterator[Picture],
+    at_once: int,
+    errors: str,
+    run: Callable[[Sequence[photo.Photo]], list[list[Image.Image]]],
+) -> Iterator[Image.Image | UserError]:
+    """The first result of each picture, as `Colorizer.colorize_many` gives it.
+
+    Args:
+      pictures: of any kind.
+      at_once: how many are read and run together.
+      errors: one of ERRORS.
+      run: the results of each of some photos.
+
+    Raises:
+      UserError: a picture cannot be read, and `errors` is "raise".
+      TypeError, ValueError: a picture is no such thing.
+    """
+    while some := list(islice(pictures, at_once)):
+        photos: list[photo.Photo | UserError] = []
+        fault = None
+        for picture in some:
+            try:
+                photos.append(as_photo(picture))
+            except (UserError, TypeError, ValueError) as error:
+                if errors == "raise" or not isinstance(error, UserError):
+                    fault = error
+                    break
+                photos.append(error)
+        good = iter(run([one for one in photos if isinstance(one, photo.Photo)]))
+        for one in photos:
+            yield next(good)[0] if isinstance(one, photo.Photo) else one
+        if fault is not None:
+            raise fault

@@ -7,8 +7,7 @@ import jax
 import numpy as np
 from PIL import Image
 
-from colorjax.coloring import borders, confidence, guesses
-from colorjax.coloring.carrying import Reference
+from colorjax.coloring import confidence, guesses
 from colorjax.coloring.colorize import (
     Painter,
     Seen,
@@ -21,6 +20,8 @@ from colorjax.coloring.colorize import (
 )
 from colorjax.coloring.guesses import Guess
 from colorjax.coloring.hints import Hint, check_inside, check_place, within
+from colorjax.coloring.network import borders
+from colorjax.coloring.network.carrying import Reference
 from colorjax.coloring.reference import as_settings
 from colorjax.coloring.settings import Settings, check_settings
 from colorjax.errors import check_at_least

@@ -8,13 +8,13 @@ import jax
 import numpy as np
 from PIL import Image
 
-from colorjax.coloring import borders, carrying
-from colorjax.coloring.carrying import Reference
 from colorjax.coloring.colorize import Painter, check_pixels, resized
 from colorjax.coloring.given import Picture, as_photo
 from colorjax.coloring.hints import as_hints
+from colorjax.coloring.network import borders, carrying
+from colorjax.coloring.network.carrying import Reference
+from colorjax.coloring.network.shapes import network_shape
 from colorjax.coloring.settings import Settings
-from colorjax.coloring.shapes import network_shape
 from colorjax.errors import UserError
 from colorjax.pictures.photo import Photo
 

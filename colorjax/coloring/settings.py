@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
-from colorjax.coloring.carrying import Reference
 from colorjax.coloring.hints import MOST, Hint
+from colorjax.coloring.network.carrying import Reference
 from colorjax.errors import UserError, check_at_least, check_choice, check_share
 from colorjax.ops.decoding import METHODS
 from colorjax.settings import Decoding, check_seed

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from colorjax import stopping
+from colorjax import extras, stopping
 from colorjax.commands import film
 from colorjax.commands.colorize import colorize, counted
 from colorjax.commands.common import Place, model_options, say
@@ -178,7 +178,7 @@ def check(order: Any, options: dict[str, Any]) -> None:
     if not is_manifest(order.source):
         left.check_source(open_store(order.source), target)
     if options["shard"] is None:
-        cluster.check_installed()
+        extras.check_installed("cluster", "an archive without --shard i/n")
         if options["address"] is not None:
             cluster.check_address(options["address"])
     left.check_target(target)

@@ -212,8 +212,8 @@ class Plan(NamedTuple):
 
 def plan(options: dict[str, Any]) -> Plan:
     """What is to be done, and what is wrong from the start."""
-    from colorjax.coloring import finding, naming
-    from colorjax.coloring.batch import Outcome
+    from colorjax.coloring.folders import finding, naming
+    from colorjax.coloring.folders.batch import Outcome
 
     found = list(finding.find(options["photos"], options["recursive"]))
     good = [one for one in found if one.is_photo]
@@ -250,7 +250,7 @@ def plan(options: dict[str, Any]) -> Plan:
 
 def check_output(found: Sequence, rules: Any) -> None:
     """Raises click.UsageError if the results cannot all be where they are wanted."""
-    from colorjax.coloring import finding, naming
+    from colorjax.coloring.folders import finding, naming
 
     output, streams = rules.output, any(finding.is_stream(one.source) for one in found)
     to_stdout = output == finding.STDIN or (output is None and streams)
@@ -273,7 +273,7 @@ def work(jobs: Sequence, options: dict[str, Any]) -> Generator:
     """Loads the network, colours and shows progress: the outcome of each job."""
     from tqdm import tqdm
 
-    from colorjax.coloring import batch, compare
+    from colorjax.coloring.folders import batch, compare
     from colorjax.coloring.settings import own_decoding, rebalanced
 
     settings, most_side = settings_of(options), None

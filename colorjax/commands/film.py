@@ -14,7 +14,7 @@ import click
 from colorjax import extras, stopping
 from colorjax.commands.common import painter_of, say
 from colorjax.errors import UserError
-from colorjax.film import formats
+from colorjax.film.files import formats
 
 CODECS = ("h264", "hevc", "prores", "vp9", "av1")
 # Options that are of photos alone, with what they are unless given.
@@ -207,7 +207,7 @@ def work(jobs: Sequence[Job], options: dict[str, Any]) -> bool:
 
 def check_job(job: Job, options: dict[str, Any]) -> None:
     """Raises UserError for a film that cannot be coloured as it is."""
-    from colorjax.coloring import finding
+    from colorjax.coloring.folders import finding
 
     source, target = job
     for found in finding.find([source]):

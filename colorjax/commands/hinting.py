@@ -91,7 +91,7 @@ def referred(settings: Sequence, painter: Any, options: dict[str, Any]) -> list:
 
 def source_of(path: str) -> str | bytes:
     """A reference's file, or what a pipe holds, which can be read once; raises UserError."""
-    from colorjax.coloring.finding import STDIN, opened
+    from colorjax.coloring.folders.finding import STDIN, opened
 
     if path == STDIN:
         raise click.UsageError("--reference is a file: standard input is for a photo.")

@@ -108,8 +108,8 @@ def gallery(photos: Sequence[str], output: str, count: int, side: int, **options
     """
     from pathlib import Path
 
-    from colorjax.coloring import finding
-    from colorjax.coloring import gallery as sheets
+    from colorjax.coloring.folders import finding
+    from colorjax.coloring.folders import gallery as sheets
 
     found = [one for one in finding.find(photos, recursive=True) if one.is_photo or one.fault]
     for one in found:

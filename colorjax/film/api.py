@@ -56,7 +56,8 @@ def colorize_film(
     """
     source, target = os.fspath(source), os.fspath(target)
     extras.check_installed("video", f"{source}: is a film, which")
-    from colorjax.film import encoding, work
+    from colorjax.film import work
+    from colorjax.film.files import encoding
 
     if codec is not None:
         check_choice("codec", codec, encoding.CODECS)

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from colorjax.coloring import borders, colorize, shapes, tiles
+from colorjax.coloring import colorize
 from colorjax.coloring.colorize import Painter
+from colorjax.coloring.network import borders, shapes, tiles
 from colorjax.coloring.settings import Settings
 from colorjax.film import smoothing
 from colorjax.film.smoothing import State

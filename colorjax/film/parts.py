@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from colorjax.coloring.borders import Box
+from colorjax.coloring.network.borders import Box
 from colorjax.errors import UserError
 from colorjax.film.planning import Plan, Scene
 from colorjax.film.smoothing import State

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from colorjax.coloring import borders
-from colorjax.coloring.borders import Box
+from colorjax.coloring.network import borders
+from colorjax.coloring.network.borders import Box
 from colorjax.film import scenes
-from colorjax.film.reading import Film, Frame
+from colorjax.film.files.reading import Film, Frame
 from colorjax.pictures import image_io
 
 # Seconds of a segment: at a scene's beginning it may end from the first on, and must at the second.

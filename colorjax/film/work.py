@@ -14,12 +14,13 @@ import numpy as np
 from colorjax.coloring.colorize import Painter
 from colorjax.coloring.settings import Settings, check_settings
 from colorjax.errors import UserError
-from colorjax.film import colour, encoding, joining, parts, planning, reading
+from colorjax.film import colour, parts, planning
 from colorjax.film.colour import Brush, View
-from colorjax.film.encoding import Choice
-from colorjax.film.formats import CONTAINERS
+from colorjax.film.files import encoding, joining, reading
+from colorjax.film.files.encoding import Choice
+from colorjax.film.files.formats import CONTAINERS
+from colorjax.film.files.reading import Film, Frame
 from colorjax.film.planning import Plan
-from colorjax.film.reading import Film, Frame
 from colorjax.film.smoothing import State
 from colorjax.pictures import files
 from colorjax.weights import released

@@ -20,8 +20,8 @@ from PIL.ExifTags import Base as Tag
 from PIL.TiffImagePlugin import TiffImageFile
 
 from colorjax.errors import UserError
-from colorjax.pictures import arrays, files, formats, heif_file, libtiff, tiff_file
-from colorjax.pictures.formats import FORMATS
+from colorjax.pictures import arrays, files, formats
+from colorjax.pictures.formats import FORMATS, heif_file, libtiff, tiff_file
 
 # A file of a few kilobytes may claim any size; this one is 450 MB when decoded.
 MAX_PIXELS = 150_000_000

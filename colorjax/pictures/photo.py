@@ -12,8 +12,9 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from colorjax.errors import UserError
-from colorjax.pictures import arrays, formats, image_io, libtiff, png_file, scan, srgb
+from colorjax.pictures import arrays, formats, image_io, scan, srgb
 from colorjax.pictures.captions import read_iptc, read_texts
+from colorjax.pictures.formats import libtiff, png_file
 from colorjax.pictures.metadata import Metadata, note_orientation, read_metadata
 
 FORMATS = (*formats.FORMATS, "GIF")

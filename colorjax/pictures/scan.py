@@ -8,9 +8,9 @@ import numpy as np
 from PIL import Image
 from PIL.ExifTags import Base as Tag
 
-from colorjax.pictures import arrays, image_io, png_file, shaper, srgb, tiff_file, tiff_samples
-from colorjax.pictures.formats import by_signature
-from colorjax.pictures.tiff_samples import Layout
+from colorjax.pictures import arrays, image_io, shaper, srgb
+from colorjax.pictures.formats import by_signature, png_file, tiff_file, tiff_samples
+from colorjax.pictures.formats.tiff_samples import Layout
 
 
 class Samples(NamedTuple):

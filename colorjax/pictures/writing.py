@@ -13,8 +13,8 @@ from PIL import Image, TiffImagePlugin, TiffTags
 from PIL.ExifTags import Base as Tag
 
 from colorjax.errors import UserError
-from colorjax.pictures import arrays, captions, image_io, png_file
-from colorjax.pictures.formats import name_of_format
+from colorjax.pictures import arrays, captions, image_io
+from colorjax.pictures.formats import name_of_format, png_file
 from colorjax.pictures.metadata import Metadata, has_resolution, tiff_tags
 from colorjax.pictures.photo import Photo, from_image, with_alpha
 

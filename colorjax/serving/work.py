@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from colorjax.coloring.api import USUAL_SIZES
 from colorjax.coloring.colorize import Painter, colorize
+from colorjax.coloring.network.shapes import USUAL_SIZES, chequered
 from colorjax.coloring.page.limits import check_shape
 from colorjax.coloring.settings import Settings
 from colorjax.errors import UserError
@@ -70,9 +70,7 @@ class Studio:
     def warm_up(self) -> None:
         """Makes the programs for usual proportions ready."""
         for width, height in USUAL_SIZES:
-            # Bright and dark in turn, as borders of one gray would be set aside.
-            gray = (np.indices((height, width)).sum(0) % 2 * 255).astype(np.uint8)
-            self.colored(np.repeat(gray[..., None], 3, axis=-1), Settings())
+            self.colored(chequered(width, height), Settings())
 
     def colored(self, rgb: np.ndarray, settings: Settings) -> np.ndarray:
         """A photo in colour; raises UserError as `colorize`."""

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from colorjax.coloring.shapes import QUANTUM
+from colorjax.coloring.network.shapes import QUANTUM
 from colorjax.data import places
 from colorjax.errors import UserError
 from colorjax.models import task

@@ -19,8 +19,9 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from colorjax.coloring import colorize, tiles
+from colorjax.coloring import colorize
 from colorjax.coloring.colorize import Painter, open_painter
+from colorjax.coloring.network import tiles
 from colorjax.coloring.settings import Settings
 from colorjax.data.places import Item
 from colorjax.errors import UserError
@@ -29,8 +30,8 @@ from colorjax.ops import metrics, resample
 from colorjax.pictures import photo
 from colorjax.studies import imagenet
 from colorjax.studies.assess import GRAY, MEAN, TRUTH, mean_chroma
-from colorjax.weights import pretrained
-from colorjax.weights.efficientnet import PUBLISHED
+from colorjax.weights.published import pretrained
+from colorjax.weights.published.efficientnet import PUBLISHED
 from colorjax.weights.released import Network
 
 NETWORK = "EfficientNet-Lite0"

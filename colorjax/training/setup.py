@@ -16,10 +16,10 @@ from colorjax.models.build import check_network, init_variables
 from colorjax.settings import Model, Settings
 from colorjax.training import parallel, steps
 from colorjax.training.steps import TrainState, start_average
-from colorjax.weights import efficientnet as efficientnet_weights
-from colorjax.weights import pretrained
-from colorjax.weights import squeezenet as squeezenet_weights
-from colorjax.weights import vgg16 as vgg16_weights
+from colorjax.weights.published import efficientnet as efficientnet_weights
+from colorjax.weights.published import pretrained
+from colorjax.weights.published import squeezenet as squeezenet_weights
+from colorjax.weights.published import vgg16 as vgg16_weights
 from colorjax.weights.released import RELEASED, check_shapes, load_network
 from colorjax.weights.store import flat
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from colorjax.coloring import shapes
+from colorjax.coloring.network import shapes
 from colorjax.models.colorizer import output_factor
 from colorjax.ops import color
 from colorjax.travel import onnx_network

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from colorjax.coloring import functions
+from colorjax.coloring.network import functions
 from colorjax.ops.arrays import AnyArray
 from colorjax.weights.released import Network
 

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from jax import export
 
-from colorjax.coloring.shapes import QUANTUM, network_shape
+from colorjax.coloring.network.shapes import QUANTUM, network_shape
 from colorjax.errors import UserError
 from colorjax.travel import program
 from colorjax.weights.released import Network

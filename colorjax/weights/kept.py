@@ -21,7 +21,7 @@ from colorjax.pictures import files
 SUFFIX = ".kept"
 UNUSED = 90 * 24 * 3600  # seconds after which a file that nobody has read is deleted
 # What networks, their settings and their programs are made by.
-SOURCES = "settings.py ops/*.py models/*.py coloring/*.py weights/*.py"
+SOURCES = "settings.py ops/*.py models/*.py weights/*.py coloring/*.py coloring/network/*.py"
 _DIGEST = hashlib.sha256().digest_size
 
 

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from colorjax.coloring.archive.log import FAILED, Row, now, rows_of, table_of
-from colorjax.coloring.archive.store import EXTRA
 from colorjax.coloring.archive.worker import Order, open_worker
 from colorjax.errors import UserError, shown, whole_number
 
@@ -43,18 +42,6 @@ class Cluster(NamedTuple):
     workers: int | None = None
     cores: int = 2
     on_gpus: bool | None = None
-
-
-def check_installed() -> None:
-    """Raises UserError unless Ray Data and pyarrow can be imported."""
-    try:
-        import pyarrow  # noqa: F401
-        import ray.data  # noqa: F401
-    except ImportError as error:
-        raise UserError(
-            f"an archive is shared out by Ray Data, which is not installed ({error}): {EXTRA}; "
-            "--shard i/n does without"
-        ) from error
 
 
 @contextlib.contextmanager

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from colorjax.coloring import naming
 from colorjax.coloring.archive.log import FAILED, SKIPPED, Known, Row, now
 from colorjax.coloring.archive.source import Item, Source
 from colorjax.coloring.archive.store import Store, is_uri
+from colorjax.coloring.folders import naming
 from colorjax.errors import UserError, shown, whole_number
 from colorjax.pictures.image_io import reason_of
 

@@ -65,8 +65,8 @@ def open_worker(order: Order) -> Callable[[Sequence[str]], Iterator[Row]]:
         os.environ["NPROC"] = str(order.threads)
     import jax
 
-    from colorjax.coloring import batch
     from colorjax.coloring.api import Colorizer
+    from colorjax.coloring.folders import batch
     from colorjax.coloring.settings import Settings, check_settings
 
     colorizer = Colorizer(order.model, size=order.size, device=order.device)
@@ -94,7 +94,7 @@ def rows(
       colorize: `batch.run` with its network and settings.
       paths: photographs whose results were not there when this run began, each once.
     """
-    from colorjax.coloring.naming import Job
+    from colorjax.coloring.folders.naming import Job
 
     jobs = []
     for path in paths:
@@ -128,7 +128,7 @@ def _each(run: Callable[[Sequence[Any]], Iterator[Row]], jobs: Sequence[Any]) ->
 def _timed(
     order: Order, source: Source, target: Store, colorize: Callable, jobs: Sequence[Any]
 ) -> Iterator[Row]:
-    from colorjax.coloring import batch
+    from colorjax.coloring.folders import batch
     from colorjax.pictures import mark
 
     sizes: dict[str, int] = {}

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from colorjax.coloring import carrying, memory
 from colorjax.coloring.api import Colorizer
+from colorjax.coloring.network import carrying, memory
 from colorjax.coloring.page.files import on_white, read, save, shrunk, stat_of
 from colorjax.coloring.page.kept import Kept
 from colorjax.coloring.page.limits import go_on

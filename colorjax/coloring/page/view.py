@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from colorjax.coloring import memory, tint
 from colorjax.coloring.api import Colorizer
 from colorjax.coloring.hints import check_inside
+from colorjax.coloring.network import memory
 from colorjax.coloring.page.files import on_white, read, save, shrunk, stat_of
 from colorjax.coloring.page.kept import Kept
 from colorjax.coloring.page.lent import Lent, Reference, lent
@@ -22,7 +22,7 @@ from colorjax.coloring.page.limits import go_on
 from colorjax.coloring.prepared import Prepared
 from colorjax.coloring.settings import Settings
 from colorjax.errors import UserError
-from colorjax.pictures import image_io, writing
+from colorjax.pictures import image_io, tint, writing
 from colorjax.pictures.photo import Photo
 
 PREVIEW, SAMPLE, THUMB = 1600, 640, 240  # most pixels of a side of what the page shows

@@ -11,15 +11,16 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from colorjax.coloring import confidence, memory, tint
+from colorjax.coloring import confidence
 from colorjax.coloring.ahead import in_advance
 from colorjax.coloring.colorize import Painter, colorings
-from colorjax.coloring.compare import Arrange
-from colorjax.coloring.finding import STDIN, opened
-from colorjax.coloring.naming import Job
+from colorjax.coloring.folders.compare import Arrange
+from colorjax.coloring.folders.finding import STDIN, opened
+from colorjax.coloring.folders.naming import Job
+from colorjax.coloring.network import memory
 from colorjax.coloring.settings import Settings
 from colorjax.errors import UserError
-from colorjax.pictures import files, image_io, mark, photo, writing
+from colorjax.pictures import files, image_io, mark, photo, tint, writing
 from colorjax.pictures.metadata import Metadata
 from colorjax.pictures.photo import Photo
 

@@ -8,7 +8,8 @@ https://github.com/rcmalli/keras-squeezenet (MIT) brought to Keras: trained on B
 """
 
 from colorjax.models.squeezenet import layer_shapes
-from colorjax.weights import keras_file, store
+from colorjax.weights import store
+from colorjax.weights.published import keras_file
 from colorjax.weights.store import Published
 
 URL = (

@@ -8,6 +8,8 @@ from colorjax.settings import Model
 
 # Sides of the network's input are multiples of this, as every encoder here wants.
 QUANTUM = 16
+# Width and height of photographs of 3:2 and 4:3, lying and upright.
+USUAL_SIZES = ((600, 400), (400, 600), (400, 300), (300, 400))
 # Up to the first ratio of its sides all photos have as many pixels for the network; from there on
 # longer ones have more, as their short sides would show it next to nothing; and beyond the second
 # they are squeezed.
@@ -40,6 +42,15 @@ def network_shape(height: int, width: int, size: int) -> tuple[int, int]:
     rows = max(1, round(pixels**0.5 * stretch**0.5 / QUANTUM))
     columns = max(1, round(pixels / (rows * QUANTUM * QUANTUM)))
     return rows * QUANTUM, columns * QUANTUM
+
+
+def chequered(width: int, height: int) -> np.ndarray:
+    """A picture to make programs ready with, uint8 [height, width, 3].
+
+    It is bright and dark in turn, as borders of one gray would be set aside.
+    """
+    gray = (np.indices((height, width, 1))[:2].sum(0) % 2 * 255).astype(np.uint8)
+    return np.repeat(gray, 3, axis=-1)
 
 
 def canvas_of(shape: tuple[int, int], size: int, model: Model) -> tuple[int, int] | None:

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import av
 
 from colorjax.errors import UserError
-from colorjax.film import encoding, reading
-from colorjax.film.encoding import Choice
-from colorjax.film.formats import CONTAINERS
-from colorjax.film.reading import Film
+from colorjax.film.files import encoding, reading
+from colorjax.film.files.encoding import Choice
+from colorjax.film.files.formats import CONTAINERS
+from colorjax.film.files.reading import Film
 
 _KINDS = {"audio": "sound", "subtitle": "subtitles", "data": "data", "attachment": "attachment"}
 # Said by the file that is written, and not true of another.

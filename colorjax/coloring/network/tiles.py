@@ -9,7 +9,7 @@ from itertools import product
 import jax
 import numpy as np
 
-from colorjax.coloring import borders
+from colorjax.coloring.network import borders
 from colorjax.ops.arrays import AnyArray
 
 # Sides of the tiles in which full-size pictures are put together, and how many are under way.

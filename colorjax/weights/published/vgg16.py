@@ -11,7 +11,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from colorjax.models.vgg16 import layer_shapes
-from colorjax.weights import keras_file, store
+from colorjax.weights import store
+from colorjax.weights.published import keras_file
 from colorjax.weights.store import Published, Weights
 
 URL = (

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from colorjax.coloring import hints
-from colorjax.coloring.carrying import Carried
+from colorjax.coloring.network import spreading
+from colorjax.coloring.network.carrying import Carried
 from colorjax.models.task import Statistics, Task, cell_means, enlarge
 from colorjax.ops import color, joining, resample
 from colorjax.ops.spaces import SPACES
@@ -128,7 +128,7 @@ def hint(
     statistics: Statistics,
     scores: Scores,
     small: jax.Array,
-    map: hints.Map,
+    map: spreading.Map,
     *numbers: jax.Array,
     method: str,
     edges: str,
@@ -141,7 +141,7 @@ def hint(
     sure = task.confidence(scores.outputs) if task.confidence else jnp.ones(chroma.shape[:-1])
     width = map.number.shape[1]
     lightness = color.rgb_u8_to_luv(small[None])[..., :1]
-    return hints.corrected(
+    return spreading.corrected(
         enlarge(chroma, width)[0],
         enlarge(sure[..., None], width)[0],
         cell_means(lightness, width)[0],

@@ -11,8 +11,8 @@ import av
 import numpy as np
 
 from colorjax.errors import UserError
-from colorjax.film import planes
-from colorjax.film.planes import Coding
+from colorjax.film.files import planes
+from colorjax.film.files.planes import Coding
 
 USUAL_RATE = Fraction(25)  # of films that do not say theirs
 HDR = (16, 18)  # transfer curves, PQ and HLG, whose luma is no gray of a photo

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 from PIL.ExifTags import Base as Tag
 
-from colorjax.pictures.tiff_file import Page, with_numbers
+from colorjax.pictures.formats.tiff_file import Page, with_numbers
 
 # None, LZW, Deflate twice, PackBits, LZMA, Zstandard: those that look at bytes, not at pixels.
 _COMPRESSIONS = (1, 5, 8, 32946, 32773, 34925, 50000)

