@@ -1,4 +1,11 @@
-"""A training step and a forward pass of both networks, each in four writings."""
+"""A training step and a forward pass of both networks, each in four writings.
+
+`processor_s` is the processor time of all threads in a call, which a busy machine lengthens little.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
 
 import numpy as np
 
@@ -39,7 +46,8 @@ def forward_table(settings: Settings, title: str, contenders: dict, notes: list)
     outputs = {name: contenders[name].outputs(some[0]) for name, some in results.items()}
     off = compare_outputs(outputs, tolerance(settings))
     times = harness.interleave(works, settings.repeats)
-    rows = harness.compare(times, settings.batch, first_call_s=first, max_difference=off)
+    spent = {"processor_s": processor_seconds(works, settings.repeats)}
+    rows = harness.compare(times, settings.batch, first_call_s=first, max_difference=off, **spent)
     return Table(title, rows, notes)
 
 
@@ -48,9 +56,23 @@ def training_table(settings: Settings, title: str, contenders: dict, notes: list
     first, losses = harness.warm_up(works, UPDATES)
     compare_losses(losses, tolerance(settings))
     times = harness.interleave(works, settings.repeats)
-    columns = {f"loss_{i + 1}": {n: x[i] for n, x in losses.items()} for i in (0, UPDATES - 1)}
+    spent = processor_seconds(works, settings.repeats)
+    columns = {"processor_s": spent}
+    columns |= {f"loss_{i + 1}": {n: x[i] for n, x in losses.items()} for i in (0, UPDATES - 1)}
     rows = harness.compare(times, settings.batch, first_call_s=first, **columns)
     return Table(title, rows, notes)
+
+
+def processor_seconds(works: dict[str, Callable], rounds: int) -> dict[str, float]:
+    """The median of each over calls in turn."""
+    spent: harness.Times = {name: [] for name in works}
+    for _ in range(rounds):
+        for name, work in works.items():
+            time.sleep(harness.PAUSE_S)
+            start = time.process_time()
+            work()
+            spent[name].append(time.process_time() - start)
+    return {name: statistics.median(times) for name, times in spent.items()}
 
 
 def tolerance(settings: Settings) -> float:

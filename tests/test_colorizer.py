@@ -5,6 +5,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from colorjax.models.colorizer import ENCODERS, Colorizer
+from colorjax.ops import winograd
 
 GRAY = jnp.asarray(np.random.default_rng(0).uniform(0, 255, (2, 16, 24, 1)), jnp.float32)
 
@@ -275,3 +276,19 @@ def test_the_encoders_maps_come_as_they_are_without_a_norm_on_them():
     normed, plain = (set(tree["params"]) for tree in shapes)
     assert normed - plain == {f"{tap}_norm" for tap, _ in ENCODERS["vgg16"].residual}
     assert plain < normed
+
+
+def test_large_convolutions_predict_what_small_ones_do(monkeypatch):
+    model = Colorizer(width=1 / 2, num_bins=5, decoder_features=(64, 64, 64, 64))
+    rng = np.random.default_rng(0)
+
+    def stirred(x):
+        """Statistics and biases as training leaves them, none of which is zero or one."""
+        return x + jnp.asarray(rng.uniform(0, 0.1, x.shape), x.dtype) if x.ndim == 1 else x
+
+    variables = jax.tree.map(stirred, init(model))
+    expected = jax.jit(model.apply)(variables, GRAY)
+    monkeypatch.setattr(winograd, "LEAST_PRODUCTS", 1)
+    logits = jax.jit(lambda *given: model.apply(*given))(variables, GRAY)
+    apart = jnp.abs(logits - expected).max() / jnp.abs(expected).max()
+    assert 0 < apart < 1e-5

@@ -101,11 +101,13 @@ INTEGERS = {
     "bins.most_frequent": [COUNTS],
     "decoding.sample_bins": [KEY, LOGITS],
 }
-NUMBERS = {"metrics.balanced_auc", "metrics.frechet_distance"}  # of whole sets, on the host
+# On the host: of whole sets, and of sizes.
+NUMBERS = {"metrics.balanced_auc", "metrics.frechet_distance", "winograd.pays"}
 # Parts of networks, which compute in one type from end to end.
 NETWORKS = {
     "resample.upsample": [RGB, 2],
     "resample.conv_same": [RGB, low(3, 3, 3, 8)],
+    "winograd.conv": [RGB, low(3, 3, 3, 8)],
     "resample.conv_upsampled": [[(RGB, 1), (low(1, 8, 8, 4), 2)], low(3, 3, 7, 8)],
 }
 

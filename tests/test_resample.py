@@ -7,6 +7,7 @@ from skimage.transform import resize
 
 from colorjax.ops import resample
 from colorjax.ops.resample import conv_same, conv_upsampled, upsample
+from colorjax.training import parallel
 
 X = np.random.default_rng(0).normal(size=(2, 3, 5, 4)).astype(np.float32)
 
@@ -199,3 +200,21 @@ def test_unguided_chroma_is_left_as_it_is():
     chroma = jnp.asarray(np.random.default_rng(0).normal(size=(4, 5, 2)), jnp.float32)
     fits = resample.plain_chroma(chroma)
     assert_array_equal(resample.guided_chroma(fits, jnp.full((4, 5, 1), 70.0)), chroma)
+
+
+def test_a_kernels_gradient_still_comes_before_its_inputs_when_a_step_is_scheduled():
+    rng = np.random.default_rng(0)
+    kernels = list(jnp.asarray(rng.normal(size=(3, 3, 3, 4, 4)), jnp.float32))
+    x = jnp.asarray(rng.normal(size=(1, 8, 8, 4)), jnp.float32)
+
+    def loss(kernels, x):
+        for kernel in kernels:
+            x = jnp.tanh(conv_same(x, kernel))
+        return jnp.sum(x)
+
+    gradient = jax.jit(jax.grad(loss))
+    compiled = gradient.lower(kernels, x).compile(compiler_options=parallel.CPU_OPTIONS)
+    # Where barriers are taken out, a step of the paper's network takes a third more memory.
+    assert compiled.as_text().count("opt-barrier(") >= len(kernels) - 1
+    for ordered, free in zip(compiled(kernels, x), gradient(kernels, x), strict=True):
+        assert_allclose(ordered, free, rtol=0, atol=1e-6 * jnp.abs(free).max())

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float
 
+from colorjax.ops import winograd
 from colorjax.ops.arrays import AnyArray, widen
 
 METHODS = ("nearest", "bilinear")
@@ -239,10 +240,14 @@ def conv_same(
 ) -> Float[Array, "b h w features"]:
     """Convolution of `x` [b, h, w, in] with `kernel` [n, n, in, out], n odd, zero-padded to SAME.
 
-    XLA's own, but for the gradient of the kernel on a CPU: XLA sees that as a convolution whose
-    window is the whole image, and takes several times longer over it than a sum of products does.
+    XLA's own, but for two things on a CPU. Large ones are computed as of `winograd`, if no gradient
+    is asked for: in training they would take more memory. And XLA sees the gradient of the kernel
+    as a convolution whose window is the whole image, and takes several times longer over it than a
+    sum of products does.
     """
-    return _xla_conv_same(x, kernel)
+    if not winograd.pays(x, kernel):
+        return _xla_conv_same(x, kernel)
+    return jax.lax.platform_dependent(x, kernel, cpu=winograd.conv, default=_xla_conv_same)
 
 
 def _xla_conv_same(x, kernel):
@@ -257,13 +262,15 @@ def _conv_same_forward(x, kernel):
 
 def _conv_same_backward(saved, g):
     x, kernel = saved
-    (x_bar,) = jax.vjp(lambda x: _xla_conv_same(x, kernel), x)[1](g)
     kernel_bar = jax.lax.platform_dependent(
         x,
         g,
         cpu=lambda x, g: _kernel_gradient(x, g, kernel.shape[0]).astype(kernel.dtype),
         default=lambda x, g: jax.vjp(lambda k: _xla_conv_same(x, k), kernel)[1](g)[0],
     )
+    # Else a compiler leaves the kernels' gradients to the end, and keeps what they are made of.
+    kernel_bar, g = jax.lax.optimization_barrier((kernel_bar, g))
+    (x_bar,) = jax.vjp(lambda x: _xla_conv_same(x, kernel), x)[1](g)
     return x_bar, kernel_bar
 
 
