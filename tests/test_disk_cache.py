@@ -305,6 +305,12 @@ def test_keys_alone_tell_pictures_apart_that_nobody_has_read(tmp_path, monkeypat
         assert_array_equal(pixels(disk_cache.cached(items, SIZE, tmp_path)), decoded(items))
 
 
+def test_squares_of_another_size_than_the_loaders_are_refused(photos, tmp_path):
+    squares = cached(photos, tmp_path / "cache")
+    with pytest.raises(ValueError, match="want a square of side 9, got .8, 8, 3."):
+        next(loader.eval_batches(squares, size=9, batch_size=1))
+
+
 def test_no_pictures_need_no_file(tmp_path):
     assert disk_cache.cached([], SIZE, tmp_path / "cache") == []
     assert files(tmp_path / "cache") == []

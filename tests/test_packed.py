@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from colorjax.data import loader, pack, packed, sources
+from colorjax.data import loader, opening, pack, packed, sources
 from colorjax.errors import UserError
 from colorjax.pictures import image_io
+from colorjax.settings import complete
+from configs import classify
 
 SIDE = 48  # a multiple of 16, so that no block of the coder spans two squares
 
@@ -57,12 +59,15 @@ def test_a_packed_source_holds_out_what_its_folders_would(folders, packed_folder
 
 
 def test_packed_squares_are_brought_to_the_size_that_a_run_loads(packed_folder):
-    items = sources.open_source(f"packed:{packed_folder}").train[:3]
+    plain = loader.stacked(sources.open_source(f"packed:{packed_folder}").train[:3], SIDE)
     for size in (32, 64):
-        large = loader.stacked(items, size)
+        config = classify.get_config()
+        config.data.source = f"packed:{packed_folder}"
+        config.data.load_size = config.data.crop_size = size
+        large = loader.stacked(opening.open_source(complete(config).data).train[:3], size)
         assert large.shape == (3, size, size, 3)
         # Plain squares stay what they are but for the coding.
-        assert np.abs(large.mean((1, 2)) - loader.stacked(items, SIDE).mean((1, 2))).max() < 1.0
+        assert np.abs(large.mean((1, 2)) - plain.mean((1, 2))).max() < 1.0
 
 
 def test_packing_again_keeps_the_mosaics_that_are_there(folders, packed_folder):

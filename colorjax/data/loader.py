@@ -225,7 +225,9 @@ def _reader(
             return squares[index]
         key, data, _ = items[index]
         if isinstance(data, np.ndarray):
-            return data if len(data) == size else image_io.resized_square(data, size)
+            if data.shape != (size, size, 3):
+                raise ValueError(f"{key}: want a square of side {size}, got {data.shape}")
+            return data
         name = key if isinstance(data, bytes) else str(data)
         square = image_io.read_square(data, size, fit=fit, name=name)
         if remember:

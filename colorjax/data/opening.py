@@ -1,9 +1,15 @@
 """From settings to the photographs of a run."""
 
+import os
 from collections.abc import Sequence
+from multiprocessing.pool import ThreadPool
+
+import numpy as np
 
 from colorjax.data import disk_cache, sources
+from colorjax.data.places import Item
 from colorjax.errors import UserError
+from colorjax.pictures import image_io
 from colorjax.pictures.files import evenly_spread
 from colorjax.settings import Data
 
@@ -11,7 +17,7 @@ from colorjax.settings import Data
 def open_source(data: Data) -> sources.Source:
     """The photographs that the settings name, split into training, hold-out and test.
 
-    With a `cache_dir`, their squares are decoded already.
+    With a `cache_dir`, their squares are decoded already. Packed ones are of the size to load.
     """
     if data.fit != "crop" and data.source.startswith("packed:"):
         raise UserError(f"data.fit is {data.fit!r}, but packed squares were cropped: want 'crop'")
@@ -25,6 +31,12 @@ def open_source(data: Data) -> sources.Source:
         data_dir=data.tfds_dir or None,
     )
     source = limited(source, data.max_images) if data.max_images else source
+    if data.source.startswith("packed:"):
+        return source._replace(
+            train=resized(source.train, data.load_size),
+            holdout=resized(source.holdout, data.load_size),
+            test=resized(source.test, data.load_size),
+        )
     if not data.cache_dir:
         return source
     train, holdout, test = (
@@ -32,6 +44,17 @@ def open_source(data: Data) -> sources.Source:
         for items in (source.train, source.holdout, source.test)
     )
     return source._replace(train=train, holdout=holdout, test=test)
+
+
+def resized(items: Sequence[Item], size: int) -> list[Item]:
+    """Squares that lie in memory, brought to another size in threads."""
+
+    def one(item: Item) -> Item:
+        assert isinstance(item.data, np.ndarray)  # as all packed ones are
+        return item._replace(data=image_io.resized_square(item.data, size))
+
+    with ThreadPool(os.cpu_count() or 1) as pool:
+        return pool.map(one, items)
 
 
 def limited(source: sources.Source, max_images: int) -> sources.Source:

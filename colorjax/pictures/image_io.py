@@ -121,7 +121,9 @@ def read_square(
 
 
 def resized_square(rgb_u8: np.ndarray, size: int) -> np.ndarray:
-    """A square, uint8 [s, s, 3], brought to another size as `read_square` brings pictures to it."""
+    """A square, uint8 [s, s, 3], brought to a size as `read_square` brings pictures to it."""
+    if len(rgb_u8) == size:
+        return rgb_u8
     image = Image.fromarray(rgb_u8)
     return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=2.0))
 
