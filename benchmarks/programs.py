@@ -11,6 +11,7 @@ from benchmarks.settings import Settings
 from colorjax.models import build
 from colorjax.settings import complete
 from colorjax.training import setup, steps
+from colorjax.training.augment import augmentation_of
 
 
 def load_size(settings: Settings) -> int:
@@ -31,7 +32,7 @@ def training(settings: Settings) -> tuple[Callable, steps.TrainState]:
         model=model,
         task=build.build_task(run, None),
         tx=tx,
-        crop_size=settings.size,
+        augmentation=augmentation_of(run),
     )
     return step, setup.init_state(run, model, tx)
 

@@ -121,6 +121,7 @@ def main(trained: str, repeats: int) -> dict[str, Any]:
     from colorjax.models.task import Statistics
     from colorjax.settings import complete
     from colorjax.training import parallel, setup, steps
+    from colorjax.training.augment import augmentation_of
     from colorjax.weights.devices import place
     from configs import release
 
@@ -137,10 +138,7 @@ def main(trained: str, repeats: int) -> dict[str, Any]:
             model=model,
             task=build.build_task(settings, uniform),
             tx=tx,
-            crop_size=CROP,
-            scale_jitter=settings.data.scale_jitter,
-            frames=settings.frames,
-            ageing=settings.ageing,
+            augmentation=augmentation_of(settings),
             average_decay=settings.ema,
         ),
         donate=True,

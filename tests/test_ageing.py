@@ -11,6 +11,7 @@ from scipy import ndimage
 from colorjax.models.task import classification
 from colorjax.ops import ageing
 from colorjax.training import parallel, steps
+from colorjax.training.augment import Augmentation
 
 KEY = jax.random.key(5)
 age = jax.jit(ageing.age, static_argnums=3)
@@ -92,13 +93,17 @@ def test_training_ages_the_input_and_leaves_the_truth_alone():
     params = {"w": jnp.float32(1.0)}
     state = steps.TrainState(jnp.int32(0), params, {}, tx.init(params))
     step = partial(
-        steps.train_step, model=Echo(), task=task._replace(loss=loss), tx=tx, crop_size=16
+        steps.train_step,
+        model=Echo(),
+        task=task._replace(loss=loss),
+        tx=tx,
+        augmentation=Augmentation(16),
     )
     rgb = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), dtype=np.uint8)
     batch = {"rgb": rgb, "example": numbers(8)}
     with jax.disable_jit():
         for strength in (0.0, 1.0):
-            step(state, batch, None, ageing=strength)
+            step(state, batch, None, augmentation=Augmentation(16, ageing=strength))
     (clean, plain), (aged, example) = seen[:2], seen[2:]
     assert_array_equal(clean, plain.gray)
     assert float(jnp.abs(aged - clean).mean()) > 3

@@ -21,6 +21,7 @@ from colorjax.models import build
 from colorjax.models.task import Statistics
 from colorjax.settings import changed, complete
 from colorjax.training import setup, steps
+from colorjax.training.augment import Augmentation
 from configs import reproduce
 
 TYPICAL = ("zhang",)
@@ -79,7 +80,14 @@ def test_each_alternative_takes_a_training_step(name):
     counts = untold.statistics(untold.prepare(RGB))["counts"].sum(axis=0)
     task = build.build_task(config, Statistics(counts, None))
     batch = {"rgb": RGB, "example": np.arange(4, dtype=np.int32)}
-    step = partial(steps.train_step, axis_name=None, model=model, task=task, tx=tx, crop_size=16)
+    step = partial(
+        steps.train_step,
+        axis_name=None,
+        model=model,
+        task=task,
+        tx=tx,
+        augmentation=Augmentation(16),
+    )
     state = setup.init_state(config, model, tx)
     after, scalars = jax.jit(step)(state, batch)
     assert scalars["skipped"] == 0 and np.isfinite(scalars["loss"]) and scalars["grad_norm"] > 0

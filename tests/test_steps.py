@@ -13,6 +13,7 @@ from colorjax.models.task import classification, regression
 from colorjax.ops.spaces import SPACES
 from colorjax.settings import ARGMAX, changed, complete
 from colorjax.training import parallel, setup, steps
+from colorjax.training.augment import Augmentation
 from colorjax.weights.devices import place
 from configs import classify
 
@@ -40,7 +41,9 @@ def fresh_state(tx):
 
 
 def make_train_step(tx, devices, crop_size=16):
-    step = partial(steps.train_step, model=MODEL, task=TASK, tx=tx, crop_size=crop_size)
+    step = partial(
+        steps.train_step, model=MODEL, task=TASK, tx=tx, augmentation=Augmentation(crop_size)
+    )
     return parallel.compile_step(step, donate=True, devices=devices)
 
 
@@ -96,30 +99,6 @@ def test_infinite_gradients_of_a_finite_loss_are_not_applied():
     assert steps.all_finite({"a": jnp.ones(3), "b": jnp.zeros(())})
     assert not steps.all_finite({"a": jnp.ones(3), "b": jnp.array(jnp.inf)})
     assert not steps.all_finite([jnp.array([1.0, jnp.nan])])
-
-
-def test_a_crop_depends_on_the_example_and_not_on_its_place_in_the_batch():
-    batch = make_batch()
-    key = jax.random.key(3)
-    crops = steps.augment(key, batch["rgb"], batch["example"], 16)
-    later = steps.augment(key, batch["rgb"][4:], batch["example"][4:], 16)
-    assert_array_equal(crops[4:], later)
-
-
-def test_crops_are_parts_of_their_image_and_half_of_them_are_mirrored():
-    ramp = np.arange(20 * 20, dtype=np.int32).reshape(20, 20) % 251
-    rgb = np.repeat(np.uint8(ramp)[None, ..., None], 3, -1).repeat(64, 0)
-    crops = np.asarray(steps.augment(jax.random.key(0), rgb, np.arange(64, dtype=np.int32), 16))
-    parts = {
-        rgb[0, i : i + 16, j : j + 16].tobytes(): False for i in range(5) for j in range(5)
-    } | {
-        np.ascontiguousarray(rgb[0, i : i + 16, j : j + 16][:, ::-1]).tobytes(): True
-        for i in range(5)
-        for j in range(5)
-    }
-    mirrored = [parts[crop.tobytes()] for crop in crops]
-    assert 20 < sum(mirrored) < 44
-    assert len({crop.tobytes() for crop in crops}) > 25
 
 
 def test_padding_changes_no_measurement():
@@ -204,7 +183,14 @@ def test_the_average_is_that_of_its_recurrence_and_early_on_of_the_last_steps():
 @pytest.mark.slow
 def test_a_state_with_an_average_is_measured_by_it_and_skips_it_with_the_rest():
     tx = optax.sgd(0.1)
-    step = partial(steps.train_step, model=MODEL, task=TASK, tx=tx, crop_size=16, average_decay=0.5)
+    step = partial(
+        steps.train_step,
+        model=MODEL,
+        task=TASK,
+        tx=tx,
+        augmentation=Augmentation(16),
+        average_decay=0.5,
+    )
     train_step = parallel.compile_step(step, devices=jax.devices()[:1])
     start = jax.tree.map(np.array, steps.start_average(fresh_state(tx)))
     state, _ = train_step(start, make_batch())
@@ -270,34 +256,6 @@ def test_a_rate_in_the_batch_scales_the_update():
     )
 
 
-def test_scaled_crops_show_a_part_of_their_image_and_depend_on_its_number_alone():
-    ramp = np.broadcast_to(np.arange(0, 240, 4, dtype=np.uint8)[:, None, None], (60, 60, 3))
-    images, numbers = np.stack([ramp] * 64), np.arange(64, dtype=np.int32)
-    crops = np.asarray(steps.augment_scaled(jax.random.key(0), images, numbers, 40, 0.5))
-    assert crops.shape == (64, 40, 40, 3) and crops.dtype == np.uint8
-    height = np.ptp(crops[:, 1:-1, 0, 0].astype(float), axis=1) / 37 * 40 / 4  # in pixels
-    assert 29 < height.min() < 34 and 55 < height.max() < 61
-    again = steps.augment_scaled(jax.random.key(0), images[32:], numbers[32:], 40, 0.5)
-    assert_array_equal(crops[32:], again)
-    flipped = np.arange(0, 240, 4, dtype=np.uint8)[None, :, None]
-    sides = np.stack([np.broadcast_to(flipped, (60, 60, 3))] * 64)
-    slopes = np.diff(
-        steps.augment_scaled(jax.random.key(0), sides, numbers, 40, 0.5)[:, 0, ::39, 0].astype(int)
-    )
-    assert 16 < (slopes < 0).sum() < 48
-
-
-def test_a_share_of_images_is_framed_in_black_or_white_and_the_rest_is_untouched():
-    images = np.full((400, 20, 20, 3), (90, 120, 160), np.uint8)
-    framed = np.asarray(steps.frame(jax.random.key(0), images, np.arange(400), 0.25))
-    changed = (framed != images).any((1, 2, 3))
-    assert 70 < changed.sum() < 130
-    assert_array_equal(framed[:, 4:16, 4:16], images[:, 4:16, 4:16])
-    for one in framed[changed]:
-        margin = one[(one != images[0]).any(-1)]
-        assert np.ptp(margin) == 0 and (margin[0, 0] <= 40 or margin[0, 0] >= 215)
-
-
 class Affine(nn.Module):
     """A network without batch norm, so that a batch counts for as much as its parts."""
 
@@ -324,7 +282,7 @@ def test_accumulated_batches_make_the_update_of_one_large_batch(clip_norm):
             places = np.arange(first, first + batch_size)
             batch = {"rgb": rgb[places], "example": places.astype(np.int32)}
             state, _ = steps.train_step(
-                state, batch, None, model=model, task=objective, tx=tx, crop_size=8
+                state, batch, None, model=model, task=objective, tx=tx, augmentation=Augmentation(8)
             )
         return state.params
 
@@ -348,14 +306,3 @@ def test_the_rate_of_accumulated_batches_follows_the_batches():
         moved.append(-float(update["w"][0]))
     assert [i for i, x in enumerate(moved) if x] == list(range(3, 40, 4))
     assert_allclose(moved[3::4], [schedule(step) for step in range(0, 40, 4)], rtol=1e-5)
-
-
-def test_without_crops_and_flips_the_middle_of_a_photograph_is_trained_on_as_it_is():
-    rgb = np.random.default_rng(6).integers(0, 256, (4, 12, 12, 3), np.uint8)
-    example = np.arange(4, dtype=np.int32)
-    still = steps.augment(jax.random.key(0), rgb, example, 8, crop=False, flip=False)
-    assert_array_equal(still, rgb[:, 2:10, 2:10])
-    flipped = steps.augment(jax.random.key(0), rgb, example, 8, crop=False)
-    middles = [rgb[:, 2:10, 2:10], rgb[:, 2:10, 9:1:-1]]
-    same = np.array([[(a == b).all() for a, b in zip(flipped, m, strict=True)] for m in middles])
-    assert same.any(0).all() and same.any(1).all()

@@ -22,6 +22,7 @@ from colorjax.models.colorizer import Colorizer
 from colorjax.models.task import Task
 from colorjax.settings import Settings, as_dict, complete
 from colorjax.training import evaluate, going_on, parallel, steps
+from colorjax.training.augment import augmentation_of
 from colorjax.training.console import say
 from colorjax.training.meter import Clock
 from colorjax.training.parallel import is_writer
@@ -69,12 +70,7 @@ def open_run(
         "model": model,
         "task": task,
         "tx": tx,
-        "crop_size": settings.data.crop_size,
-        "crop": settings.augment.crop,
-        "flip": settings.augment.flip,
-        "scale_jitter": settings.data.scale_jitter,
-        "frames": settings.frames,
-        "ageing": settings.ageing,
+        "augmentation": augmentation_of(settings),
         "average_decay": settings.ema,
     }
     batches, step = open_stream(settings, source, first_example, of_step)

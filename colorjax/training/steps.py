@@ -15,8 +15,8 @@ import optax
 
 from colorjax.models.build import predict
 from colorjax.models.task import Example, Task, enlarge
-from colorjax.ops.ageing import age
 from colorjax.settings import Decoding
+from colorjax.training.augment import Augmentation, augmented
 
 Batch = dict[str, jax.Array]  # as the compiled steps see it
 HostBatch = dict[str, np.ndarray]
@@ -53,89 +53,6 @@ def update_average(average: Any, current: Any, step: jax.Array, decay: float) ->
     return jax.tree.map(lambda mean, new: kept * mean + (1 - kept) * new, average, current)
 
 
-def augment(
-    key: jax.Array,
-    rgb_u8: jax.Array,
-    example: jax.Array,
-    crop_size: int,
-    crop: bool = True,
-    flip: bool = True,
-) -> jax.Array:
-    """A random square crop and horizontal flip of each image: [b, s, s, 3] -> [b, crop, crop, 3].
-
-    Without `crop` it is the middle of each image, without `flip` none is mirrored. `example` int32
-    [b] numbers the images of the whole run; an image's crop depends on `key` and its number alone,
-    so that it is the same on any count of devices and after a restart.
-    """
-    margin = rgb_u8.shape[-2] - crop_size
-
-    def one(image, number):
-        key_top, key_left, key_flip = jax.random.split(jax.random.fold_in(key, number), 3)
-        top = jax.random.randint(key_top, (), 0, margin + 1) if crop else margin // 2
-        left = jax.random.randint(key_left, (), 0, margin + 1) if crop else margin // 2
-        cropped = jax.lax.dynamic_slice(image, (top, left, 0), (crop_size, crop_size, 3))
-        mirrored = flip and jax.random.bernoulli(key_flip)
-        return jnp.where(mirrored, cropped[:, ::-1], cropped)
-
-    return jax.vmap(one)(rgb_u8, example)
-
-
-def augment_scaled(
-    key: jax.Array,
-    rgb_u8: jax.Array,
-    example: jax.Array,
-    crop_size: int,
-    jitter: float,
-    flip: bool = True,
-) -> jax.Array:
-    """As `augment`, but crops are of a random size, resized: [b, s, s, 3] -> [b, crop, crop, 3].
-
-    A crop shows a square whose side is between (1 - `jitter`) s and s.
-    """
-    size = rgb_u8.shape[-2]
-
-    def one(image, number):
-        keys = jax.random.split(jax.random.fold_in(key, number), 3)
-        side = size * (1 - jitter * jax.random.uniform(keys[0]))
-        corner = (size - side) * jax.random.uniform(keys[1], (2,))
-        scale = crop_size / side
-        crop = jax.image.scale_and_translate(
-            image.astype(jnp.float32),
-            (crop_size, crop_size, 3),
-            (0, 1),
-            jnp.full(2, scale),
-            -corner * scale,
-            "cubic",
-            precision=jax.lax.Precision.HIGHEST,
-        )
-        crop = jnp.round(jnp.clip(crop, 0, 255)).astype(jnp.uint8)
-        return jnp.where(flip and jax.random.bernoulli(keys[2]), crop[:, ::-1], crop)
-
-    return jax.vmap(one)(rgb_u8, example)
-
-
-def frame(key: jax.Array, rgb_u8: jax.Array, example: jax.Array, share: float) -> jax.Array:
-    """Puts a share of the images behind an uneven black or white frame, as prints and scans have.
-
-    Each margin is up to a fifth of the side. `example` is as in `augment`.
-    """
-    size = rgb_u8.shape[-2]
-
-    def one(image, number):
-        keys = jax.random.split(jax.random.fold_in(key, number), 4)
-        top, left, bottom, right = jax.random.uniform(keys[0], (4,), maxval=0.2 * size)
-        place = jnp.arange(size)
-        rows = (place >= top) & (place < size - bottom)
-        columns = (place >= left) & (place < size - right)
-        inside = (rows[:, None] & columns)[..., None]
-        level = jnp.where(jax.random.bernoulli(keys[1]), 255.0, 0.0)
-        level = jnp.abs(level - jax.random.uniform(keys[2], maxval=40.0)).astype(jnp.uint8)
-        framed = jnp.where(inside, image, level)
-        return jnp.where(jax.random.bernoulli(keys[3], share), framed, image)
-
-    return jax.vmap(one)(rgb_u8, example)
-
-
 def center_crop(rgb_u8: Pictures, crop_size: int) -> Pictures:
     """The middle of each image: [b, s, s, 3] -> [b, crop, crop, 3]."""
     margin = (rgb_u8.shape[-2] - crop_size) // 2
@@ -150,39 +67,19 @@ def train_step(
     model: nn.Module,
     task: Task,
     tx: optax.GradientTransformation,
-    crop_size: int,
-    crop: bool = True,
-    flip: bool = True,
-    scale_jitter: float = 0.0,
-    frames: float = 0.0,
-    ageing: float = 0.0,
+    augmentation: Augmentation,
     average_decay: float = 0.0,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """One update on `batch` {"rgb": uint8 [b, s, s, 3], "example": int32 [b]}.
 
-    With "rate" float32 [b], all alike, in it too, the update is multiplied by that.
-
-    Crops and flips, each where it is asked for, follow from the examples' numbers alone, in which
-    the run's seed already is: so runs that differ by their seeds are one program, compiled once.
-    Crops are of random sizes with
-    `scale_jitter`, and a share `frames` of them is framed. The network's input alone is aged, by
-    the strength `ageing`. A state that keeps an average of its variables needs its
-    `average_decay`.
-    Gradients and batch statistics are averaged over `axis_name`. Returns the new state and
+    With "rate" float32 [b], all alike, in it too, the update is multiplied by that. A state that
+    keeps an average of its variables needs its `average_decay`. Gradients and batch statistics are
+    averaged over `axis_name`. Returns the new state and
     scalars: `loss` (averaged over the whole batch), `grad_norm`, and `skipped`, 1 where the step
     was not finite, so that nothing but the count of steps has changed.
     """
     model = model.clone(axis_name=axis_name)
-    if scale_jitter:
-        rgb_u8 = augment_scaled(
-            jax.random.key(0), batch["rgb"], batch["example"], crop_size, scale_jitter, flip
-        )
-    else:
-        rgb_u8 = augment(jax.random.key(0), batch["rgb"], batch["example"], crop_size, crop, flip)
-    if frames:
-        rgb_u8 = frame(jax.random.key(2), rgb_u8, batch["example"], frames)
-    example = task.prepare(rgb_u8)
-    gray = age(jax.random.key(1), example.gray, batch["example"], ageing)
+    example, gray = augmented(batch["rgb"], batch["example"], augmentation, task.prepare)
 
     def loss_fn(params):
         outputs, updates = model.apply(
@@ -196,24 +93,33 @@ def train_step(
     (loss, batch_stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
     if axis_name is not None:
         loss, grads = jax.lax.pmean((loss, grads), axis_name)
-    updates, opt_state = tx.update(grads, state.opt_state, state.params)
-    if "rate" in batch:
-        updates = jax.tree.map(lambda x: batch["rate"][0] * x, updates)
-    proposed = TrainState(
-        step=state.step + 1,
-        params=optax.apply_updates(state.params, updates),
-        batch_stats=batch_stats,
-        opt_state=opt_state,
-    )
-    if state.average:
-        current = variables(proposed)
-        average = update_average(state.average, current, proposed.step, average_decay)
-        proposed = proposed._replace(average=average)
+    rate = batch["rate"][0] if "rate" in batch else None
+    proposed = updated(state, tx, grads, batch_stats, rate, average_decay)
     finite = jnp.isfinite(loss) & all_finite((grads, batch_stats))
     new_state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), proposed, state)
     new_state = new_state._replace(step=proposed.step)
     scalars = {"loss": loss, "grad_norm": optax.tree.norm(grads), "skipped": 1.0 - finite}
     return new_state, scalars
+
+
+def updated(
+    state: TrainState,
+    tx: optax.GradientTransformation,
+    grads: Any,
+    batch_stats: Any,
+    rate: jax.Array | None,
+    average_decay: float,
+) -> TrainState:
+    """The state one step on; `rate`, if any, multiplies the update that `tx` makes of `grads`."""
+    updates, opt_state = tx.update(grads, state.opt_state, state.params)
+    if rate is not None:
+        updates = jax.tree.map(lambda x: rate * x, updates)
+    params = optax.apply_updates(state.params, updates)
+    new = TrainState(state.step + 1, params, batch_stats, opt_state, state.average)
+    if not state.average:
+        return new
+    current = variables(new._replace(average=()))
+    return new._replace(average=update_average(state.average, current, new.step, average_decay))
 
 
 def resident_step(
