@@ -92,6 +92,19 @@ class Rebalance:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Perception:
+    """What is added to the loss, as seen by EfficientNet-Lite0: see `models/perception.py`.
+
+    Attributes:
+      classes: times the divergence of the classes that it sees in the result and in the truth.
+      maps: times the distance of its maps of both.
+    """
+
+    classes: float = 0.0
+    maps: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Decoding:
     """How scores become chroma: the arguments of `decoding.decode`.
 
@@ -176,6 +189,7 @@ class Settings:
     space: str = "luv"
     regression: Regression = Regression()
     rebalance: Rebalance = Rebalance()
+    perception: Perception = Perception()
     decoding: Decoding = ARGMAX
     # Of studies.
     mode: str = "train"
@@ -306,6 +320,7 @@ def check(settings: Settings) -> None:
         )
     _check_bins(settings.bins)
     _check_decoding(settings.decoding)
+    _check_perception(settings)
     _check_model(settings.model)
     _check_optimizer(settings.optimizer)
 
@@ -356,6 +371,18 @@ def _check_decoding(how: Decoding) -> None:
     check_at_least("decoding.temperature", how.temperature, 1e-3)
     check_seed("decoding.seed", how.seed)
     check_share("decoding.rebalance", how.rebalance)
+
+
+def _check_perception(settings: Settings) -> None:
+    for name in ("classes", "maps"):
+        check_at_least(f"perception.{name}", getattr(settings.perception, name), 0)
+    if settings.perception == Perception() or settings.objective == "regression":
+        return
+    if settings.decoding.method not in ("mean", "annealed"):
+        raise UserError(
+            f"decoding.method is {settings.decoding.method!r} with perception, which has no "
+            "gradient, want mean or annealed"
+        )
 
 
 def _check_model(model: Model) -> None:

@@ -83,6 +83,10 @@ def get_config(variant: str = "sample") -> ConfigDict:
     config.rebalance.uniform = 0.5  # share of the uniform distribution in the prior; 1: no effect
     config.rebalance.sigma = 5.0  # by which the prior is blurred, in chroma
 
+    config.perception = ConfigDict()  # added to the loss: what EfficientNet-Lite0 sees in a result
+    config.perception.classes = 0.0  # times how far its classes are from those of the truth
+    config.perception.maps = 0.0  # times how far its maps are
+
     config.decoding = ConfigDict()  # of scores, in evaluation and figures
     config.decoding.method = "argmax"  # or mean, annealed (mean at a temperature), sample
     config.decoding.temperature = 0.38

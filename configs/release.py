@@ -27,7 +27,7 @@ from colorjax.errors import UserError
 from configs import classify
 
 VARIANTS = ("classify", "regress", "gpu")
-STAGES = ("first", "second", "larger")
+STAGES = ("first", "second", "larger", "seen")
 
 
 def get_config(choice: str = "classify,first") -> ConfigDict:
@@ -37,7 +37,8 @@ def get_config(choice: str = "classify,first") -> ConfigDict:
     folder. `regress`: the paper's regression under the budget of `classify`. `second` goes on in
     the folder of `first` and ends it; it refuses a first stage that has not finished. `larger` goes
     on from the model that colorjax comes with, whose encoder sees more in larger photographs, and
-    slower, so that it does not learn the photographs by heart.
+    slower, so that it does not learn the photographs by heart. `seen` does so too, and adds to the
+    loss how differently a classifier sees a result and its truth, for which it takes twice as long.
     """
     variant, _, stage = choice.partition(",")
     if variant not in VARIANTS or stage not in ("", *STAGES):
@@ -85,13 +86,23 @@ def get_config(choice: str = "classify,first") -> ConfigDict:
         config.optimizer.schedule = "cosine"
     if variant == "regress":
         config.objective = "regression"
-    if stage == "larger" or variant == "gpu":
+    if stage in ("larger", "seen") or variant == "gpu":
         config.init_from = "release" if variant != "regress" else ""
         config.data.load_size = 192
         config.data.crop_size = 144
         config.data.scale_jitter = 0.5
         config.optimizer.encoder_rate = 0.1
         config.optimizer.weight_decay = 0.1
+    if stage == "seen":
+        config.perception.classes = 0.7
+        config.perception.maps = 0.05
+        config.data.scale_jitter = 0.35
+        config.num_steps = 1_000_000
+        config.num_seconds = 6_600.0
+        config.optimizer.learning_rate = 4e-4
+        config.optimizer.encoder_rate = 0.2
+        config.optimizer.warmup_steps = 60
+        config.optimizer.schedule = "cosine"
     if variant == "gpu":
         config.steps_before = 0  # has one stage alone
         config.data.resident = True

@@ -66,6 +66,7 @@ FLOATS = {
     "bins.rebalancing_weights": [np.full((2, 50), 0.02, np.float16), 0.5],
     "losses.cross_entropy": [LOGITS, BINS],
     "losses.soft_cross_entropy": [LOGITS, LOGITS],
+    "losses.divergence": [LOGITS, LOGITS],
     "losses.squared_error": [CHROMA, CHROMA],
     "losses.huber": [CHROMA, CHROMA, 1.0],
     "decoding.decode": [LOGITS, VALUES, SPACES["hsv"]],

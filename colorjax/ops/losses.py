@@ -76,6 +76,17 @@ def _soft_cross_entropy_backward(saved, g):
 soft_cross_entropy.defvjp(_soft_cross_entropy_forward, _soft_cross_entropy_backward)
 
 
+def divergence(
+    logits: Float[AnyArray, "*batch classes"], true_logits: Float[AnyArray, "*batch classes"]
+) -> Float32[Array, "*batch"]:
+    """Kullback-Leibler divergence from the true distribution to the one of `logits`, in nats.
+
+    Both are scores [..., classes] in any float type; the loss is 0 where they say the same.
+    """
+    said, true = (jax.nn.log_softmax(widen(x), axis=-1) for x in (logits, true_logits))
+    return jnp.sum(jnp.exp(true) * (true - said), axis=-1)
+
+
 def squared_error(
     predicted: Float[AnyArray, "*shape"], target: Float[AnyArray, "*shape"] | float
 ) -> Float[Array, "*shape"]:

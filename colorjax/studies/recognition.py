@@ -25,13 +25,12 @@ from colorjax.coloring.network import tiles
 from colorjax.coloring.settings import Settings
 from colorjax.data.places import Item
 from colorjax.errors import UserError
-from colorjax.models.efficientnet import EfficientNetLite, from_pretrained
+from colorjax.models.efficientnet import EfficientNetLite
 from colorjax.ops import metrics, resample
 from colorjax.pictures import photo
 from colorjax.studies import imagenet
 from colorjax.studies.assess import GRAY, MEAN, TRUTH, mean_chroma
-from colorjax.weights.published import pretrained
-from colorjax.weights.published.efficientnet import PUBLISHED
+from colorjax.weights.published.efficientnet import classifier_params
 from colorjax.weights.released import Network
 
 NETWORK = "EfficientNet-Lite0"
@@ -56,9 +55,7 @@ def open_classifier() -> Classifier:
     Raises:
       UserError: the weights cannot be had, or those in the cache are damaged.
     """
-    weights, _ = pretrained.resolve(PUBLISHED, "imagenet")
-    assert weights is not None  # as only "auto" and "none" may give
-    return classifier_of(from_pretrained(weights, classifier=True))
+    return classifier_of(classifier_params())
 
 
 def classifier_of(params: dict[str, Any], width: float = 1.0) -> Classifier:

@@ -32,6 +32,7 @@ from colorjax.training.setup import (
     load_encoder,
     start_from,
     state_shapes,
+    with_perception,
 )
 from colorjax.training.steps import TrainState
 from colorjax.weights import checkpoint, devices, runs
@@ -68,7 +69,7 @@ def open_run(
     task = build_task(settings, runs.as_statistics(record["bins"]))
     of_step = {
         "model": model,
-        "task": task,
+        "task": with_perception(settings, task),
         "tx": tx,
         "augmentation": augmentation_of(settings),
         "average_decay": settings.ema,

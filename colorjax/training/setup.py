@@ -11,9 +11,11 @@ import optax
 from absl import logging
 
 from colorjax.errors import UserError
-from colorjax.models import colorizer
+from colorjax.models import colorizer, efficientnet
 from colorjax.models.build import check_network, init_variables
-from colorjax.settings import Model, Settings
+from colorjax.models.perception import perceiving
+from colorjax.models.task import Task
+from colorjax.settings import Model, Perception, Settings
 from colorjax.training import parallel, steps
 from colorjax.training.steps import TrainState, start_average
 from colorjax.weights.published import efficientnet as efficientnet_weights
@@ -45,7 +47,23 @@ def check_training(settings: Settings) -> None:
         )
     if data.load_size < data.crop_size:
         raise UserError(f"data.load_size is {data.load_size}, want at least {data.crop_size}")
+    if settings.perception != Perception() and data.crop_size % efficientnet.STRIDE:
+        raise UserError(
+            f"data.crop_size is {data.crop_size} with perception, "
+            f"want a multiple of {efficientnet.STRIDE}"
+        )
     parallel.check_batch_size("batch_size", settings.batch_size)
+
+
+def with_perception(settings: Settings, task: Task) -> Task:
+    """The objective with what `settings.perception` adds to its loss, if anything.
+
+    Raises UserError if the classifier's weights are not cached and cannot be fetched.
+    """
+    if settings.perception == Perception():
+        return task
+    params = efficientnet_weights.classifier_params()
+    return perceiving(task, params, settings.decoding, settings.perception)
 
 
 def build_schedule(settings: Settings) -> optax.Schedule:

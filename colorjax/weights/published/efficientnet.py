@@ -12,12 +12,14 @@ import struct
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from colorjax.errors import UserError
-from colorjax.models.efficientnet import layer_shapes
+from colorjax.models.efficientnet import from_pretrained, layer_shapes
 from colorjax.weights import store
+from colorjax.weights.published import pretrained
 from colorjax.weights.published.torch_file import MAX_BYTES, read_state_dict
 from colorjax.weights.store import Published, Weights
 
@@ -155,3 +157,13 @@ PUBLISHED = Published(
     md5s=PUBLISHED_MD5,
     share=store.all_or_none(_PUBLISHED_SHA256),
 )
+
+
+def classifier_params() -> dict[str, Any]:
+    """Params of `EfficientNetLite(classifier=True)`, from the user's cache or else fetched.
+
+    Raises UserError if the weights cannot be had, or those in the cache are damaged.
+    """
+    weights, _ = pretrained.resolve(PUBLISHED, "imagenet")
+    assert weights is not None  # as only "auto" and "none" may give
+    return from_pretrained(weights, classifier=True)
