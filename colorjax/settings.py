@@ -113,12 +113,14 @@ class Decoding:
       temperature: of annealed and sample, > 0; may be traced, as may seed and rebalance.
       seed: of sample.
       rebalance: how much of the loss's weights stays in the scores, from 0 to 1.
+      vibrance: what `decoding.enliven` adds to the chroma of means, in its units.
     """
 
     method: str = "argmax"
     temperature: float = 0.38
     seed: int = 0
     rebalance: float = 1.0
+    vibrance: float = 0.0
 
 
 ARGMAX = Decoding()
@@ -320,6 +322,11 @@ def check(settings: Settings) -> None:
         )
     _check_bins(settings.bins)
     _check_decoding(settings.decoding)
+    if settings.decoding.vibrance and any(SPACES[settings.space].circular):
+        raise UserError(
+            f"decoding.vibrance is {settings.decoding.vibrance} with space {settings.space!r}, "
+            "whose chroma is no plane around gray, want 0"
+        )
     _check_perception(settings)
     _check_model(settings.model)
     _check_optimizer(settings.optimizer)
@@ -371,6 +378,7 @@ def _check_decoding(how: Decoding) -> None:
     check_at_least("decoding.temperature", how.temperature, 1e-3)
     check_seed("decoding.seed", how.seed)
     check_share("decoding.rebalance", how.rebalance)
+    check_at_least("decoding.vibrance", how.vibrance, 0)
 
 
 def _check_perception(settings: Settings) -> None:
@@ -378,7 +386,7 @@ def _check_perception(settings: Settings) -> None:
         check_at_least(f"perception.{name}", getattr(settings.perception, name), 0)
     if settings.perception == Perception() or settings.objective == "regression":
         return
-    if settings.decoding.method not in ("mean", "annealed"):
+    if settings.decoding.method not in decoding.MEANS:
         raise UserError(
             f"decoding.method is {settings.decoding.method!r} with perception, which has no "
             "gradient, want mean or annealed"

@@ -94,6 +94,7 @@ def get_config(variant: str = "sample") -> ConfigDict:
     # How much of the loss's rebalancing stays in the colours: 0 for none, colours as frequent as in
     # the photographs; 1 for all of it, rare ones more often.
     config.decoding.rebalance = 1.0
+    config.decoding.vibrance = 0.0  # added to the chroma of means, which are paler than photographs
 
     config.model = ConfigDict()
     config.model.encoder = "vgg16"  # or squeezenet, efficientnet-lite0, whose outputs are smaller

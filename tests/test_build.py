@@ -269,6 +269,11 @@ def test_hues_have_no_mean_for_outputs_smaller_than_the_picture():
         ({"ageing": -1.0}, "ageing is -1.0, want a share from 0 to 1"),
         ({"frames": 2.0}, "frames is 2.0, want a share from 0 to 1"),
         ({"num_seconds": -1.0}, "num_seconds is -1.0, want at least 0"),
+        ({"decoding__vibrance": -1.0}, "decoding.vibrance is -1.0, want at least 0"),
+        (
+            {"decoding__vibrance": 5.0, "space": "hsv"},
+            "decoding.vibrance is 5.0 with space 'hsv', whose chroma is no plane around gray",
+        ),
         ({"data__scale_jitter": 1.0}, "data.scale_jitter is 1.0, want a share below 1"),
         ({"data__weights": (("a", 0),)}, r"data.weights has \('a', 0\), want pairs of a folder's"),
         ({"data__weights": ("a", 0.5)}, "data.weights has 'a', want pairs of a folder's name"),

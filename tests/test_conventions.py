@@ -72,6 +72,7 @@ FLOATS = {
     "decoding.decode": [LOGITS, VALUES, SPACES["hsv"]],
     "decoding.unbalance": [LOGITS, low(2, 50), 0.5],
     "decoding.confidence": [LOGITS],
+    "decoding.enliven": [CHROMA, 5.0],
     "decoding.distribution": [LOGITS, VALUES],
     "decoding.expectation": [LOGITS, VALUES, SPACES["hsv"]],
     **{f"metrics.{name}": [RGB] for name in ONE_IMAGE.split()},

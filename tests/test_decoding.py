@@ -62,6 +62,29 @@ def test_annealing_goes_from_the_mode_to_the_mean_with_the_temperature(values):
     assert_allclose(decode(method="annealed", temperature=1.0), decode(method="mean"), atol=1e-4)
 
 
+def test_livelier_colours_keep_their_hue_and_gain_about_as_much_chroma_each():
+    chroma = np.float32([[3, 4], [-30, 40], [0, -100], [0, 0], [0.3, 0]])
+    found = decoding.enliven(chroma, 6.0)
+    gain = np.linalg.norm(found, axis=-1) - np.linalg.norm(chroma, axis=-1)
+    assert_allclose(gain, [3, 60 / 11, 600 / 105, 0, 1.8 / 5.3], rtol=1e-5)
+    assert_allclose(found[:, 0] * chroma[:, 1], found[:, 1] * chroma[:, 0], atol=1e-3)
+    assert_array_equal(decoding.enliven(chroma, 0.0), chroma)
+
+
+def test_livelier_colours_cost_less_than_multiplied_ones_of_the_same_mean_chroma():
+    means = np.random.default_rng(4).normal(0, 20, (1000, 2)).astype(np.float32)
+    lively = decoding.enliven(means, 5.0)
+    lengths = [np.linalg.norm(x, axis=-1).mean() for x in (means, lively)]
+    multiplied = means * lengths[1] / lengths[0]
+    added = [np.square(x - means).sum(-1).mean() for x in (lively, multiplied)]
+    assert added[0] < 0.85 * added[1]
+
+
+def test_gray_has_a_finite_gradient_where_colours_are_made_livelier():
+    gradient = jax.grad(lambda x: jnp.sum(decoding.enliven(x, 5.0)))(jnp.zeros((3, 2)))
+    assert_allclose(gradient, 2.0, rtol=1e-4)
+
+
 def test_the_mean_of_hues_goes_round_the_circle():
     values = bins.channel_bins(num_bins=100).centers  # of width 2
     p = np.full((2, 100), 1e-12)

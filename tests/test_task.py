@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from colorjax.models import task
-from colorjax.ops import bins, metrics
+from colorjax.ops import bins, decoding, metrics
 from colorjax.ops.spaces import SPACES
 from colorjax.settings import ARGMAX, Decoding
 
@@ -50,6 +50,14 @@ def test_given_bin_values_are_what_decoding_returns():
     scores = jax.nn.one_hot(jnp.array([[[[3, 7]]]]), 50)
     decoded = task.classification(values=values).decode(scores, ARGMAX)
     assert_array_equal(decoded, [[[[3.0, -7.0]]]])
+
+
+@pytest.mark.parametrize("method", ["argmax", "mean", "annealed", "sample"])
+def test_vibrance_makes_means_livelier_and_nothing_else(method):
+    logits = np.random.default_rng(1).normal(0, 3, (1, 4, 4, 2, 50)).astype(np.float32)
+    plain, lively = (TASK.decode(logits, Decoding(method=method, vibrance=v)) for v in (0.0, 6.0))
+    want = decoding.enliven(plain, 6.0) if method in ("mean", "annealed") else plain
+    assert_allclose(lively, want, rtol=1e-6)
 
 
 def test_the_constant_predictor_says_the_most_frequent_bins_everywhere():

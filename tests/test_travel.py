@@ -142,16 +142,16 @@ def test_onnx_sides_of_the_networks_copy_are_those_of_the_api():
         assert tuple(found) == shapes.network_shape(*size, 144), size
 
 
-@pytest.mark.parametrize("method", ["argmax", "mean"])
-def test_onnx_decodes_scores_as_the_models_config_says(network, colorizer, method):
+@pytest.mark.parametrize("changes", [{"method": "argmax"}, {"method": "mean", "vibrance": 9.0}])
+def test_onnx_decodes_scores_as_the_models_config_says(network, changes):
     config = network.config
-    changed = dataclasses.replace(
-        config, decoding=dataclasses.replace(config.decoding, method=method)
-    )
-    found = by_onnx(network._replace(config=changed), photo(70, 61))
-    (want,) = colorizer.colorize_arrays([photo(70, 61)], decode=method)
+    own = dataclasses.replace(config.decoding, **changes)
+    changed = network._replace(config=dataclasses.replace(config, decoding=own))
+    found = by_onnx(changed, photo(70, 61))
+    painter = colorize.open_painter(changed)
+    _, (want,) = next(colorize.colorize(painter, [photo(70, 61)], [Settings()]))
     # Of scores that are nearly alike, two programs may take another as the best.
-    assert np.mean(np.abs(found.astype(int) - want) > 2) <= (0.02 if method == "argmax" else 0)
+    assert np.mean(np.abs(found.astype(int) - want) > 2) <= (0.02 if own.method == "argmax" else 0)
 
 
 def test_onnx_takes_the_share_of_rebalancing_out_of_scores(network):

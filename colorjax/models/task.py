@@ -46,8 +46,8 @@ class Task(NamedTuple):
 
     prepare: Callable[[AnyArray], Example]  # uint8 RGB [b, h, w, 3] -> Example
     loss: Callable[[jax.Array, Example], jax.Array]  # outputs, example -> [b]
-    # outputs, how -> chroma [b, ., ., 2], of the outputs' own size. Numbers of `how` may be traced;
-    # outputs that are chroma themselves take no notice of it.
+    # outputs, how -> chroma [b, ., ., 2], of the outputs' own size. Numbers of `how` but vibrance
+    # may be traced; outputs that are chroma themselves take no notice of it.
     decode: Callable[[jax.Array, Decoding], jax.Array]
     # outputs, example, how to decode them -> {name: [b, ...]}
     measure: Callable[[jax.Array, Example, Decoding], dict[str, jax.Array]]
@@ -107,9 +107,12 @@ def classification(
     def decode(logits, how):
         key = jax.random.key(how.seed)
         logits = restored(logits, how.rebalance)
-        return decoding.decode(
+        chroma = decoding.decode(
             logits, unbinned, space, method=how.method, temperature=how.temperature, key=key
         )
+        if how.method in decoding.MEANS and how.vibrance:
+            return decoding.enliven(chroma, how.vibrance)
+        return chroma
 
     def constant(counts, example):
         # So sure of one bin that every decoding says that one.

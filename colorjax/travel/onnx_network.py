@@ -12,6 +12,7 @@ import numpy as np
 from colorjax.errors import UserError
 from colorjax.models import build, colorizer, efficientnet
 from colorjax.models.vgg16 import BATCH_NORM
+from colorjax.ops import decoding
 from colorjax.settings import Settings
 from colorjax.travel.graph import Value
 from colorjax.weights.released import Network
@@ -66,7 +67,8 @@ def chroma(network: Network, gray: Value) -> Value:
             bias = bias - (1.0 - own.rebalance) * learned
         scores = _conv(x, kernel / temperature, bias / temperature)
         found.append(CHOICES.decoding[own.method](scores, values[i]))
-    return found[0] if len(found) == 1 else gray.graph("Concat", *found, axis=1)
+    means = found[0] if len(found) == 1 else gray.graph("Concat", *found, axis=1)
+    return _enlivened(means, own.vibrance) if own.method in decoding.MEANS else means
 
 
 def _numbers(network: Network) -> Parameters:
@@ -197,6 +199,14 @@ def _cropped(x: Value, like: Value) -> Value:
 def _expected(scores: Value, values: np.ndarray) -> Value:
     probabilities = scores.graph("Softmax", scores, axis=1)
     return _conv(probabilities, values[None, None], np.zeros(values.shape[1]))
+
+
+def _enlivened(chroma: Value, vibrance: float) -> Value:
+    """As `decoding.enliven`."""
+    if not vibrance:
+        return chroma
+    length = chroma.graph("ReduceL2", chroma, np.array([1]), keepdims=1)
+    return chroma * (1.0 + vibrance / (length + decoding.MUTED))
 
 
 def _likeliest(scores: Value, values: np.ndarray) -> Value:

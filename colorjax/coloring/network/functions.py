@@ -103,20 +103,26 @@ def decode(
     from colorjax.models.build import build_task  # as in `score`
 
     task = build_task(config, statistics)
-    chroma = _chroma(task, config.space, scores, numbers, method)
+    chroma = _chroma(task, config, scores, numbers, method)
     if edges == "bilinear":
         return resample.plain_chroma(chroma)
     return resample.guide_chroma(chroma, scores.lightness, inside=scores.inside)
 
 
 def _chroma(
-    task: Task, space: str, scores: Scores, numbers: Sequence[Any], method: str
+    task: Task, config: Config, scores: Scores, numbers: Sequence[Any], method: str
 ) -> jax.Array:
     """CIELUV chroma of the outputs' size, whatever the network's space."""
     temperature, rebalance, saturation, seed = numbers
-    how = Decoding(method=method, temperature=temperature, seed=seed, rebalance=rebalance)
+    how = Decoding(
+        method=method,
+        temperature=temperature,
+        seed=seed,
+        rebalance=rebalance,
+        vibrance=config.decoding.vibrance,
+    )
     chroma = task.decode(scores.outputs, how)
-    if space != "luv":
+    if config.space != "luv":
         chroma = color.rgb_to_luv(task.colors(scores.space_lightness, chroma))[..., 1:]
     if scores.carried is not None:
         chroma += scores.carried.weight * (scores.carried.chroma - chroma)
@@ -137,7 +143,7 @@ def hint(
     from colorjax.models.build import build_task  # as in `score`
 
     task = build_task(config, statistics)
-    chroma = _chroma(task, config.space, scores, numbers, method)
+    chroma = _chroma(task, config, scores, numbers, method)
     sure = task.confidence(scores.outputs) if task.confidence else jnp.ones(chroma.shape[:-1])
     width = map.number.shape[1]
     lightness = color.rgb_u8_to_luv(small[None])[..., :1]
