@@ -46,6 +46,23 @@ def get_config(choice: str = "classify,first") -> ConfigDict:
             f"configs/release.py has no {choice!r}, want one of {', '.join(VARIANTS)}, and after "
             f"a comma one of {', '.join(STAGES)}"
         )
+    config = _first()
+    if stage == "second":
+        _go_to_the_end(config)
+    if stage in ("larger", "seen") or variant == "gpu":
+        _see_larger(config)
+    if variant == "regress":
+        config.objective = "regression"
+        config.init_from = ""  # what colorjax comes with classifies
+    if stage == "seen":
+        _perceive(config)
+    if variant == "gpu":
+        _use_a_gpu(config)
+    return config
+
+
+def _first() -> ConfigDict:
+    """The first stage of `classify`; the others are changes of it."""
     config = classify.get_config()
     config.data.load_size = 144
     config.data.crop_size = 112
@@ -79,43 +96,49 @@ def get_config(choice: str = "classify,first") -> ConfigDict:
     config.optimizer.warmup_steps = 300
     config.optimizer.clip_norm = 5.0
     config.optimizer.weight_decay = 1e-2
-    if stage == "second":
-        config.steps_before = config.num_steps
-        config.num_steps = 1_000_000  # as many as there is time for
-        config.num_seconds = 1_800.0
-        config.optimizer.schedule = "cosine"
-    if variant == "regress":
-        config.objective = "regression"
-    if stage in ("larger", "seen") or variant == "gpu":
-        config.init_from = "release" if variant != "regress" else ""
-        config.data.load_size = 192
-        config.data.crop_size = 144
-        config.data.scale_jitter = 0.5
-        config.optimizer.encoder_rate = 0.1
-        config.optimizer.weight_decay = 0.1
-    if stage == "seen":
-        config.perception.classes = 0.7
-        config.perception.maps = 0.05
-        config.data.scale_jitter = 0.35
-        config.num_steps = 1_000_000
-        config.num_seconds = 6_600.0
-        config.optimizer.learning_rate = 4e-4
-        config.optimizer.encoder_rate = 0.2
-        config.optimizer.warmup_steps = 60
-        config.optimizer.schedule = "cosine"
-    if variant == "gpu":
-        config.steps_before = 0  # has one stage alone
-        config.data.resident = True
-        config.data.crop_size = 160
-        config.data.scale_jitter = 0.45
-        config.batch_size = 128
-        config.num_steps = 1_000_000  # as many as there is time for: config.num_seconds
-        config.log_every = 50
-        config.eval_every = 1_000_000
-        config.checkpoint_every = 500
-        config.ema = 0.999
-        config.model.dtype = "bfloat16"
-        config.optimizer.learning_rate = 1.2e-3
-        config.optimizer.warmup_steps = 150
-        config.optimizer.schedule = "cosine"
     return config
+
+
+def _go_to_the_end(config: ConfigDict) -> None:
+    config.steps_before = config.num_steps
+    config.num_steps = 1_000_000  # as many as there is time for
+    config.num_seconds = 1_800.0
+    config.optimizer.schedule = "cosine"
+
+
+def _see_larger(config: ConfigDict) -> None:
+    config.init_from = "release"
+    config.data.load_size = 192
+    config.data.crop_size = 144
+    config.data.scale_jitter = 0.5
+    config.optimizer.encoder_rate = 0.1
+    config.optimizer.weight_decay = 0.1
+
+
+def _perceive(config: ConfigDict) -> None:
+    config.perception.classes = 0.3
+    config.perception.maps = 0.05
+    config.data.scale_jitter = 0.35
+    config.num_steps = 1_000_000
+    config.num_seconds = 6_000.0
+    config.optimizer.learning_rate = 3e-4
+    config.optimizer.encoder_rate = 0.2
+    config.optimizer.warmup_steps = 60
+    config.optimizer.schedule = "cosine"
+
+
+def _use_a_gpu(config: ConfigDict) -> None:
+    config.steps_before = 0  # has one stage alone
+    config.data.resident = True
+    config.data.crop_size = 160
+    config.data.scale_jitter = 0.45
+    config.batch_size = 128
+    config.num_steps = 1_000_000  # as many as there is time for: config.num_seconds
+    config.log_every = 50
+    config.eval_every = 1_000_000
+    config.checkpoint_every = 500
+    config.ema = 0.999
+    config.model.dtype = "bfloat16"
+    config.optimizer.learning_rate = 1.2e-3
+    config.optimizer.warmup_steps = 150
+    config.optimizer.schedule = "cosine"
