@@ -83,9 +83,10 @@ def _first() -> ConfigDict:
     config.rebalance.enabled = True
     config.rebalance.uniform = 0.6
     config.decoding.method = "annealed"
-    # More of either is more vivid, and further from the truth: docs/model_card.md has the figures.
-    config.decoding.temperature = 0.7
-    config.decoding.rebalance = 0.65
+    # More of any is more vivid, and further from the truth: docs/model_card.md has the figures.
+    config.decoding.temperature = 0.8
+    config.decoding.rebalance = 0.2
+    config.decoding.vibrance = 5.0
     config.model.encoder = "efficientnet-lite0"
     config.model.train_depthwise = False
     config.model.frozen_stages = 2
