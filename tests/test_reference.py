@@ -97,7 +97,8 @@ def test_an_unrelated_reference_changes_little(released, photos):
         found = np.asarray(released.colorize(gray, reference=other))
         moved = np.hypot(*np.moveaxis(chroma(found) - chroma(alone), -1, 0)).mean()
         assert moved < 5
-        assert psnr(found, photo) > psnr(alone, photo) - 1
+        # The nearer the network's own colours are to the truth, the more a small change costs.
+        assert psnr(found, photo) > psnr(alone, photo) - 2
 
 
 def test_lightness_stays_that_of_the_photo(painter):
