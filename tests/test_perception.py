@@ -105,6 +105,12 @@ def test_the_loss_of_the_hold_out_stays_as_it_is(params):
     assert_allclose(measured["loss"], plain.loss(logits, example), rtol=1e-6)
 
 
+def test_without_a_share_the_objective_is_as_it_was():
+    plain = task.classification()
+    assert setup.with_perception(tiny_config(), plain) is plain
+
+
+@pytest.mark.slow
 def test_a_run_trains_with_it(params, tmp_path, monkeypatch):
     monkeypatch.setattr(setup.efficientnet_weights, "classifier_params", lambda: params)
     shares = {"perception__classes": 1e6, "perception__maps": 0.0}
