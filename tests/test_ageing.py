@@ -92,13 +92,7 @@ def test_training_ages_the_input_and_leaves_the_truth_alone():
     tx = optax.sgd(0.0)
     params = {"w": jnp.float32(1.0)}
     state = steps.TrainState(jnp.int32(0), params, {}, tx.init(params))
-    step = partial(
-        steps.train_step,
-        model=Echo(),
-        task=task._replace(loss=loss),
-        tx=tx,
-        augmentation=Augmentation(16),
-    )
+    step = partial(steps.train_step, model=Echo(), task=task._replace(loss=loss), tx=tx)
     rgb = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), dtype=np.uint8)
     batch = {"rgb": rgb, "example": numbers(8)}
     with jax.disable_jit():

@@ -224,7 +224,7 @@ def test_photographs_on_the_device_give_the_step_of_the_same_batch(count):
     held = np.random.default_rng(0).permutation(np.concatenate([batch["rgb"], others]))
     index = [int(np.argmax((held == one).all((1, 2, 3)))) for one in batch["rgb"]]
     places = {"index": np.int32(index), "example": batch["example"]}
-    settings = {"model": MODEL, "task": TASK, "tx": tx, "crop_size": 16}
+    settings = {"model": MODEL, "task": TASK, "tx": tx, "augmentation": Augmentation(16)}
     devices = jax.devices()[:count]
     ordinary = make_train_step(tx, devices)(place(fresh_state(tx), devices), batch)
     resident = parallel.compile_step(

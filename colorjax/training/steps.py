@@ -74,9 +74,9 @@ def train_step(
 
     With "rate" float32 [b], all alike, in it too, the update is multiplied by that. A state that
     keeps an average of its variables needs its `average_decay`. Gradients and batch statistics are
-    averaged over `axis_name`. Returns the new state and
-    scalars: `loss` (averaged over the whole batch), `grad_norm`, and `skipped`, 1 where the step
-    was not finite, so that nothing but the count of steps has changed.
+    averaged over `axis_name`. Returns the new state and scalars: `loss` (averaged over the whole
+    batch), `grad_norm`, and `skipped`, 1 where the step was not finite, so that nothing but the
+    count of steps has changed.
     """
     model = model.clone(axis_name=axis_name)
     example, gray = augmented(batch["rgb"], batch["example"], augmentation, task.prepare)
@@ -115,11 +115,11 @@ def updated(
     if rate is not None:
         updates = jax.tree.map(lambda x: rate * x, updates)
     params = optax.apply_updates(state.params, updates)
-    new = TrainState(state.step + 1, params, batch_stats, opt_state, state.average)
+    new = TrainState(state.step + 1, params, batch_stats, opt_state)
     if not state.average:
         return new
-    current = variables(new._replace(average=()))
-    return new._replace(average=update_average(state.average, current, new.step, average_decay))
+    average = update_average(state.average, variables(new), new.step, average_decay)
+    return new._replace(average=average)
 
 
 def resident_step(

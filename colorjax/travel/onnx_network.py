@@ -67,8 +67,10 @@ def chroma(network: Network, gray: Value) -> Value:
             bias = bias - (1.0 - own.rebalance) * learned
         scores = _conv(x, kernel / temperature, bias / temperature)
         found.append(CHOICES.decoding[own.method](scores, values[i]))
-    means = found[0] if len(found) == 1 else gray.graph("Concat", *found, axis=1)
-    return _enlivened(means, own.vibrance) if own.method in decoding.MEANS else means
+    decoded = found[0] if len(found) == 1 else gray.graph("Concat", *found, axis=1)
+    if own.method in decoding.MEANS and own.vibrance:
+        return _enlivened(decoded, own.vibrance)
+    return decoded
 
 
 def _numbers(network: Network) -> Parameters:
@@ -203,8 +205,6 @@ def _expected(scores: Value, values: np.ndarray) -> Value:
 
 def _enlivened(chroma: Value, vibrance: float) -> Value:
     """As `decoding.enliven`."""
-    if not vibrance:
-        return chroma
     length = chroma.graph("ReduceL2", chroma, np.array([1]), keepdims=1)
     return chroma * (1.0 + vibrance / (length + decoding.MUTED))
 
