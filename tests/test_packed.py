@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -37,7 +38,7 @@ def packed_folder(folders, tmp_path_factory):
 
 
 def test_a_packed_folder_gives_back_every_square_under_its_own_name(folders, packed_folder):
-    keys, digests, squares = packed.unpack(packed_folder)
+    keys, squares, digests = packed.unpack(packed_folder)
     assert len(keys) == len(set(keys)) == len(digests) == len(squares) == 406
     assert sorted(f.name for f in packed_folder.iterdir()) == [
         "mosaic_0000.avif",
@@ -47,6 +48,19 @@ def test_a_packed_folder_gives_back_every_square_under_its_own_name(folders, pac
     for key, square in zip(keys, squares, strict=True):
         truth = image_io.read_square(folders[0].parent / key, SIDE)
         assert np.abs(square.astype(int) - truth).mean() < 8, key
+
+
+def test_packed_folders_of_two_sizes_are_one_source(folders, packed_folder, tmp_path):
+    assert pack.main([str(folders[0]), "-o", str(tmp_path), "--size=32"]) == 0
+    data = dataclasses.replace(
+        complete(classify.get_config()).data,
+        source=f"packed:{packed_folder},{tmp_path}",
+        load_size=SIDE,
+        crop_size=SIDE,
+    )
+    source = opening.open_source(data)
+    assert len(source.train) + len(source.holdout) == 406 + 203
+    assert loader.stacked(source.train, SIDE).shape == (len(source.train), SIDE, SIDE, 3)
 
 
 def test_a_packed_source_holds_out_what_its_folders_would(folders, packed_folder):

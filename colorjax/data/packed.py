@@ -4,8 +4,8 @@
 
 A packed folder holds `mosaic_0000.avif` and so on, each of up to 400 squares, and `packed.json`
 with what belongs to each square. 45,000 squares of 144 pixels take 115 MB where their files have
-400; they are lossy, and their colour has half the resolution. `packed:DIR` names them as a source
-of training pictures.
+400; they are lossy, and their colour has half the resolution. `packed:DIR`, or `packed:DIR1,DIR2`,
+names them as a source of training pictures.
 """
 
 import io
@@ -106,8 +106,8 @@ def _write_mosaics(folder: Path, paths: Sequence[Path], size: int, quality: int)
         list(tqdm(pool.imap(write, range(len(starts))), "packing", len(starts), disable=None))
 
 
-def unpack(folder: Path) -> tuple[list[str], list[str], np.ndarray]:
-    """Reads a packed folder: keys, digests, and squares uint8 [count, size, size, 3].
+def unpack(folder: Path) -> tuple[list[str], np.ndarray, list[str]]:
+    """Reads a packed folder: keys, squares uint8 [count, size, size, 3], and digests.
 
     Raises UserError if it is none, or a mosaic is missing, damaged or of another size.
     """
@@ -135,7 +135,7 @@ def unpack(folder: Path) -> tuple[list[str], list[str], np.ndarray]:
 
     with ThreadPool(os.cpu_count() or 1) as pool:
         pool.map(read, range(-(-len(keys) // COLUMNS**2)))
-    return keys, digests, squares
+    return keys, squares, digests
 
 
 def mosaic_name(number: int) -> str:

@@ -44,8 +44,8 @@ def share_of(digest: str) -> float:
     return (int(digest[:16], 16) >> 11) / 2**53
 
 
-def folders_named(place: str) -> list[Path]:
-    """The folders that PATH or PATH1,PATH2,... names."""
+def folders_named(place: str, kind: str = "folder") -> list[Path]:
+    """The folders that PATH or PATH1,PATH2,... names, behind `kind` and a colon."""
     whole = Path(place).expanduser()
     if whole.exists() or "," not in place:
         return [whole]
@@ -53,14 +53,14 @@ def folders_named(place: str) -> list[Path]:
     for part, folder in zip(place.split(","), folders, strict=True):
         if not part or not folder.is_dir():
             raise UserError(
-                f"folder:{place}: there is no folder {part!r}; commas part folders, so one with a "
+                f"{kind}:{place}: there is no folder {part!r}; commas part folders, so one with a "
                 "comma in its name must be given alone"
             )
     for inner in folders:
         for outer in folders:
             if inner is not outer and inner.resolve().is_relative_to(outer.resolve()):
                 raise UserError(
-                    f"folder:{place}: {inner} is {outer} or lies in it, and would count twice"
+                    f"{kind}:{place}: {inner} is {outer} or lies in it, and would count twice"
                 )
     return folders
 
@@ -93,13 +93,14 @@ def in_folders(folders: list[Path]) -> tuple[list[Item], Callable[[int], Look]]:
     return items, look
 
 
-def in_packed(folder: Path) -> tuple[list[Item], Callable[[int], Look]]:
-    keys, digests, squares = packed.unpack(folder)
-    items = [Item(*one) for one in zip(keys, squares, digests, strict=True)]
+def in_packed(folders: list[Path]) -> tuple[list[Item], Callable[[int], Look]]:
+    parts = [packed.unpack(folder) for folder in folders]
+    items = [Item(*one) for part in parts for one in zip(*part, strict=True)]
 
     def look(index: int) -> Look:
-        digest = digests[index]
-        return Look(share_of(digest), image_io.mean_chroma(squares[index]), digest=digest)
+        _, square, digest = items[index]
+        assert isinstance(square, np.ndarray)  # as all packed ones are
+        return Look(share_of(digest), image_io.mean_chroma(square), digest=digest)
 
     return items, look
 

@@ -9,7 +9,6 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from math import floor
 from multiprocessing.pool import ThreadPool
-from pathlib import Path
 from typing import NamedTuple
 
 from tqdm import tqdm
@@ -74,7 +73,8 @@ def open_source(
         prepared as array_record and has an image feature called `image`. There the hash is that of
         the data set's full name and the example's index, because hashing the files would mean
         reading them all. The set's other splits are not used;
-        `packed:DIR`: what `colorjax.data.packed` has made of folders, with the hold-out of those;
+        `packed:DIR`, `packed:DIR1,DIR2,...`: what `colorjax.data.packed` has made of folders, with
+        the hold-out of those; squares of several may differ in size;
         `petals`: the painted flowers of `colorjax.data.petals`, of which again the name and index
         are hashed.
       holdout: share of the pictures to hold out, in (0, 1).
@@ -104,7 +104,7 @@ def open_source(
     elif kind == "folder" and place:
         items, look = in_folders(folders_named(place))
     elif kind == "packed" and place:
-        items, look = in_packed(Path(place).expanduser())
+        items, look = in_packed(folders_named(place, kind))
     elif kind == "tfds" and place:
         items = records = tfds_records(place, data_dir)
         look = look_by_key(records, thorough=min_chroma > 0)

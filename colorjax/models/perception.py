@@ -16,12 +16,19 @@ import jax.numpy as jnp
 from colorjax.models.efficientnet import EfficientNetLite
 from colorjax.models.task import Example, Task, enlarge
 from colorjax.ops import losses
+from colorjax.ops.arrays import widen
 from colorjax.settings import Decoding, Perception
 
 MAPS = ("stage3", "stage5", "stage7")  # the last ones at strides of 8, 16 and 32
 
 
-def perceiving(task: Task, params: Mapping[str, Any], how: Decoding, share: Perception) -> Task:
+def perceiving(
+    task: Task,
+    params: Mapping[str, Any],
+    how: Decoding,
+    share: Perception,
+    dtype: Any = jnp.float32,
+) -> Task:
     """The objective `task`, to whose loss the distance between result and truth is added.
 
     The loss of the hold-out, in `measure`, stays as it is, so that runs can be compared by it.
@@ -31,8 +38,9 @@ def perceiving(task: Task, params: Mapping[str, Any], how: Decoding, share: Perc
       params: of `EfficientNetLite(classifier=True)`.
       how: how a result is decoded; by a method that has a gradient, mean or annealed.
       share: what the two distances are multiplied by.
+      dtype: what the classifier computes in; the distances are in float32.
     """
-    see = classifier(params)
+    see = classifier(params, dtype)
 
     def loss(outputs: jax.Array, example: Example) -> jax.Array:
         chroma = enlarge(task.decode(outputs, how), example.gray.shape[-2])
@@ -47,9 +55,11 @@ def perceiving(task: Task, params: Mapping[str, Any], how: Decoding, share: Perc
     return task._replace(loss=loss)
 
 
-def classifier(params: Mapping[str, Any]) -> Callable[[jax.Array], Mapping[str, jax.Array]]:
+def classifier(
+    params: Mapping[str, Any], dtype: Any = jnp.float32
+) -> Callable[[jax.Array], Mapping[str, jax.Array]]:
     """sRGB [b, h, w, 3] in [0, 1], sides multiples of 16 -> the taps of `EfficientNetLite`."""
-    model: nn.Module = EfficientNetLite(classifier=True)
+    model: nn.Module = EfficientNetLite(classifier=True, dtype=dtype)
 
     def see(rgb):
         return cast(Mapping[str, jax.Array], model.apply({"params": params}, 255.0 * rgb))
@@ -62,7 +72,7 @@ def map_distance(seen: jax.Array, true: jax.Array) -> jax.Array:
 
     As LPIPS has it, unweighted (Zhang et al. 2018, arXiv:1801.03924). From 0 to 4.
     """
-    difference = unit_vectors(seen) - unit_vectors(true)
+    difference = unit_vectors(widen(seen)) - unit_vectors(widen(true))
     return jnp.mean(jnp.sum(jnp.square(difference), axis=-1), axis=(1, 2))
 
 

@@ -63,7 +63,8 @@ def with_perception(settings: Settings, task: Task) -> Task:
     if settings.perception == Perception():
         return task
     params = efficientnet_weights.classifier_params()
-    return perceiving(task, params, settings.decoding, settings.perception)
+    dtype = jnp.dtype(settings.model.dtype)
+    return perceiving(task, params, settings.decoding, settings.perception, dtype)
 
 
 def build_schedule(settings: Settings) -> optax.Schedule:
