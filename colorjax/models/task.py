@@ -86,13 +86,9 @@ def classification(
 
     def loss(logits, example):
         chroma = cell_means(example.chroma, logits.shape[-3])
-        true_bins = binning.encode(chroma)
-        if softness:
-            targets = soft_targets(chroma, binning.centers, softness, space)
-            per_group = losses.soft_cross_entropy(logits, targets)
-        else:
-            per_group = losses.cross_entropy(logits, true_bins)
+        per_group = _entropies(logits, chroma, binning, space, softness)
         if weights is not None:
+            true_bins = binning.encode(chroma)
             per_group = per_group * jnp.asarray(weights)[jnp.arange(len(weights)), true_bins]
         return jnp.mean(jnp.sum(per_group, axis=-1), axis=(-2, -1))
 
@@ -123,6 +119,14 @@ def classification(
     return task._replace(
         confidence=lambda logits: decoding.confidence(restored(logits, 0.0)), likely=likely
     )
+
+
+def _entropies(logits, chroma, binning: Binning, space: Space, softness: float) -> jax.Array:
+    """The cross-entropies of the groups: [b, h, w, G]; see `classification`."""
+    if not softness:
+        return losses.cross_entropy(logits, binning.encode(chroma))
+    targets = soft_targets(chroma, binning.centers, softness, space)
+    return losses.soft_cross_entropy(logits, targets)
 
 
 def regression(

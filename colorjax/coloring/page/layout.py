@@ -210,25 +210,8 @@ def controls(colorizer: Colorizer) -> tuple[tuple, gr.Button]:
             "calm and pale; One draw takes any, by its chance.",
         )
         rare = _rare_colours(colorizer.rebalance)
-        saturation = gr.Slider(
-            0.0,
-            2.0,
-            1.0,
-            step=0.05,
-            label="Strength",
-            buttons=[],
-            info="0 is gray, 1 as the network has it.",
-        )
-        daring = gr.Slider(
-            0.05,
-            1.5,
-            colorizer.temperature or 1.0,
-            step=0.01,
-            label="Daring (temperature)",
-            visible=choice,
-            buttons=[],
-            info="Of In between and of draws: low keeps to likely colours, high tries others.",
-        )
+        saturation = _strength()
+        daring = _daring(colorizer.temperature or 1.0, visible=choice)
         seed = gr.Number(
             0,
             minimum=0,
@@ -301,3 +284,28 @@ def samples(visible: bool) -> tuple[gr.Slider, gr.Button, gr.Gallery, gr.State]:
             draw = gr.Button(DRAW, elem_id="draw")
         gallery = _pictures("gallery", "Draws", columns=4)
     return count, draw, gallery, gr.State(0)
+
+
+def _strength() -> gr.Slider:
+    return gr.Slider(
+        0.0,
+        2.0,
+        1.0,
+        step=0.05,
+        label="Strength",
+        buttons=[],
+        info="0 is gray, 1 as the network has it.",
+    )
+
+
+def _daring(temperature: float, visible: bool) -> gr.Slider:
+    return gr.Slider(
+        0.05,
+        1.5,
+        temperature,
+        step=0.01,
+        label="Daring (temperature)",
+        visible=visible,
+        buttons=[],
+        info="Of In between and of draws: low keeps to likely colours, high tries others.",
+    )
