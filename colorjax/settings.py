@@ -106,7 +106,7 @@ class Perception:
 
 @dataclass(frozen=True, kw_only=True)
 class Decoding:
-    """How scores become chroma: the arguments of `decoding.decode`.
+    """How scores become chroma (`Task.decode`).
 
     Attributes:
       method: one of `decoding.METHODS`; argmax is the paper's.

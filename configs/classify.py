@@ -41,7 +41,7 @@ def get_config(variant: str = "sample") -> ConfigDict:
     config.figure_images = 6
 
     config.data = ConfigDict()
-    config.data.source = "sample"  # or folder:PATH[,PATH...], packed:DIR or tfds:NAME
+    config.data.source = "sample"  # or folder:PATH[,PATH...], packed:DIR[,DIR...], tfds:NAME
     config.data.holdout = 0.1  # share that training is watched on, and the best checkpoint chosen
     config.data.test = 0.0  # share that only evaluation sees; 0: it takes the hold-out
     config.data.holdout_folders = ()  # names of folders to hold out of, ("coco",); (): of all

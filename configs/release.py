@@ -34,14 +34,16 @@ def get_config(choice: str = "classify,first") -> ConfigDict:
     """VARIANT,STAGE: one of each; the first stage unless said.
 
     `classify`: the released model, on a CPU. `gpu`: its stage `larger` on a GPU, from a packed
-    folder. `regress`: the paper's regression under the budget of `classify`. `second` goes on in
+    folder, which has neither `first` nor `second`. `regress`: the paper's regression under the
+    budget of `classify`, always from ImageNet's encoder. `second` goes on in
     the folder of `first` and ends it; it refuses a first stage that has not finished. `larger` goes
     on from the model that colorjax comes with, whose encoder sees more in larger photographs, and
     slower, so that it does not learn the photographs by heart. `seen` does so too, and adds to the
     loss how differently a classifier sees a result and its truth, for which it takes twice as long.
     """
     variant, _, stage = choice.partition(",")
-    if variant not in VARIANTS or stage not in ("", *STAGES):
+    known = variant in VARIANTS and stage in ("", *STAGES)
+    if not known or (variant == "gpu" and stage in ("first", "second")):
         raise UserError(
             f"configs/release.py has no {choice!r}, want one of {', '.join(VARIANTS)}, and after "
             f"a comma one of {', '.join(STAGES)}"
@@ -134,7 +136,8 @@ def _use_a_gpu(config: ConfigDict) -> None:
     config.data.crop_size = 160
     config.data.scale_jitter = 0.45
     config.batch_size = 128
-    config.num_steps = 1_000_000  # as many as there is time for: config.num_seconds
+    config.num_steps = 1_000_000  # as many as there is time for
+    config.num_seconds = 200.0
     config.log_every = 50
     config.eval_every = 1_000_000
     config.checkpoint_every = 500

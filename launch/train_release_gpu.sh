@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Trains the released model on one GPU in a given time, from a packed folder of photographs
 # (python -m colorjax.data.pack FOLDER... -o PACKED), and exports it:
-#   launch/train_release_gpu.sh PACKED SECONDS [-- --config.NAME=VALUE...]
+#   launch/train_release_gpu.sh PACKED[,PACKED...] SECONDS [-- --config.NAME=VALUE...]
 # Reading, compiling, measuring and exporting are within SECONDS. Environment:
 #   COLORJAX_PYTHON   an interpreter that has everything; otherwise .venv is made, with CUDA 12
 #   COLORJAX_OUTPUT   folder for the run and model.safetensors, runs/release-gpu unless given
@@ -12,6 +12,12 @@ if [ $# -lt 2 ]; then
     exit 2
 fi
 packed="$1" limit="$2"
+reserve=40 # seconds for importing, and for measuring, drawing and exporting at the end
+least=150  # compiling alone takes up to 100
+if ! [[ "$limit" =~ ^[1-9][0-9]{0,6}$ ]] || [ "$limit" -lt $least ]; then
+    echo "SECONDS is '$limit', want a whole number of at least $least" >&2
+    exit 2
+fi
 shift 2
 [ "${1:-}" != -- ] || shift
 options=("$@")
@@ -23,8 +29,12 @@ if [ -z "$PYTHON" ]; then
 fi
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 output="${COLORJAX_OUTPUT:-runs/release-gpu}"
-reserve=40 # seconds for importing, and for measuring, drawing and exporting at the end
+left=$((limit - SECONDS - reserve))
+if [ $left -lt 1 ]; then
+    echo "of $limit seconds none is left to train after $SECONDS of installing, want more" >&2
+    exit 2
+fi
 "$PYTHON" -m colorjax.main --config="$root/configs/release.py:gpu" --workdir="$output/run" \
-    --config.data.source="packed:$packed" --config.num_seconds=$((limit - SECONDS - reserve)) \
+    --config.data.source="packed:$packed" --config.num_seconds=$left \
     ${options[@]+"${options[@]}"}
 "$PYTHON" -m colorjax export "$output/run" -o "$output/model.safetensors"

@@ -1,5 +1,9 @@
 import dataclasses
 import json
+import os
+import re
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -61,6 +65,9 @@ def test_packed_folders_of_two_sizes_are_one_source(folders, packed_folder, tmp_
     source = opening.open_source(data)
     assert len(source.train) + len(source.holdout) == 406 + 203
     assert loader.stacked(source.train, SIDE).shape == (len(source.train), SIDE, SIDE, 3)
+    items = [*source.train, *source.holdout]
+    assert len({item.key for item in items}) == len(items)
+    assert sum(sources.in_folder(item.key, ["blue"]) for item in items) == 203
 
 
 def test_a_packed_source_holds_out_what_its_folders_would(folders, packed_folder):
@@ -85,16 +92,57 @@ def test_packed_squares_are_brought_to_the_size_that_a_run_loads(packed_folder):
 
 
 def test_packing_again_keeps_the_mosaics_that_are_there(folders, packed_folder):
-    before = {f.name: f.stat().st_mtime_ns for f in packed_folder.glob("*.avif")}
-    pack.main([*map(str, folders), "-o", str(packed_folder), f"--size={SIDE}"])
-    assert {f.name: f.stat().st_mtime_ns for f in packed_folder.glob("*.avif")} == before
+    def times():
+        return {f.name: f.stat().st_mtime_ns for f in packed_folder.glob("*.avif")}
+
+    before = times()
+    again = [*map(str, folders), "-o", str(packed_folder), f"--size={SIDE}", "--quality=80"]
+    assert pack.main(again) == 0
+    assert times() == before
+    (packed_folder / packed.mosaic_name(1)).unlink()  # as if it had been stopped
+    assert pack.main(again) == 0
+    changed = {name for name, time in times().items() if time != before[name]}
+    assert changed == {packed.mosaic_name(1)}
+
+
+def test_options_out_of_range_are_refused_and_leave_nothing_behind(folders, tmp_path, capsys):
+    target = tmp_path / "packed"
+    for option, sentence in (
+        ("--quality=500", "quality is 500, want a number from 0 to 100"),
+        ("--size=0", "size is 0, want at least 1"),
+        ("--size=700", "size is 700, want at most 600"),
+        ("--min-chroma=nan", "min-chroma is nan, want a finite number"),
+        ("--min-chroma=400", "are nearly gray, the most colourful has a chroma of 2"),
+    ):
+        assert pack.main([str(folders[0]), "-o", str(target), option]) == 2
+        assert sentence in capsys.readouterr().err
+    inside = folders[0] / "packed"
+    assert pack.main([str(folders[0]), "-o", str(inside)]) == 2
+    assert f"{inside}: lies in {folders[0]}, want a folder outside" in capsys.readouterr().err
+    assert not target.exists() and not inside.exists()
+
+
+def test_an_index_without_mosaics_does_not_stand_in_the_way(folders, packed_folder, tmp_path):
+    (tmp_path / packed.INDEX).write_text((packed_folder / packed.INDEX).read_text())
+    assert pack.main([str(folders[0]), "-o", str(tmp_path), "--size=32"]) == 0
+    assert len(packed.unpack(tmp_path)[0]) == 203
+
+
+def test_two_photographs_can_be_packed_and_keep_their_folders_name(folders, tmp_path):
+    few = tmp_path / "few"
+    few.mkdir()
+    for path in sorted(folders[0].iterdir())[:2]:
+        (few / path.name).write_bytes(path.read_bytes())
+    assert pack.main([str(few), "-o", str(tmp_path / "packed"), "--size=32"]) == 0
+    assert packed.unpack(tmp_path / "packed")[0] == ["few/000.png", "few/001.png"]
 
 
 def test_other_photographs_are_not_packed_among_those_there(folders, packed_folder, capsys):
     before = (packed_folder / packed.INDEX).read_bytes()
-    for arguments in ([str(folders[0])], [*map(str, folders), "--size=32"]):
-        assert pack.main([*arguments, "-o", str(packed_folder), "--min-chroma=3"]) == 2
-        assert "holds other photographs or squares of another size" in capsys.readouterr().err
+    both = [*map(str, folders)]
+    for arguments in ([both[0]], [*both, "--size=32"], [*both, "--quality=20"]):
+        assert pack.main([*arguments, "-o", str(packed_folder)]) == 2
+        assert "holds other photographs, or squares of another" in capsys.readouterr().err
     assert (packed_folder / packed.INDEX).read_bytes() == before
 
 
@@ -149,6 +197,33 @@ def test_indices_are_those_of_the_pictures_in_the_batches(packed_folder, weighte
         np.testing.assert_array_equal(batch["example"], places["example"])
 
 
+@pytest.mark.parametrize("seconds", ["40", "4m", "08", "240.5"])
+def test_the_gpu_script_wants_seconds_enough_for_compiling(seconds):
+    done = train_on_a_gpu(seconds)
+    assert done.returncode == 2 and not done.stdout
+    assert f"SECONDS is '{seconds}', want a whole number of at least 150" in done.stderr
+
+
+def test_the_gpu_script_leaves_time_for_measuring_and_exporting():
+    done = train_on_a_gpu("240")
+    assert done.returncode == 0, done.stderr
+    train, export = done.stdout.splitlines()
+    assert "--config.data.source=packed:some" in train and "-m colorjax export" in export
+    (seconds,) = re.findall(r"--config\.num_seconds=(\d+)", train)
+    assert 195 <= int(seconds) <= 200
+
+
+def train_on_a_gpu(seconds):
+    """The script with an interpreter that only says what it was called with."""
+    script = Path(__file__).parent.parent / "launch" / "train_release_gpu.sh"
+    return subprocess.run(
+        [script, "some", seconds],
+        env={**os.environ, "COLORJAX_PYTHON": "echo"},
+        capture_output=True,
+        text=True,
+    )
+
+
 def test_damaged_packed_folders_are_told_by_name(packed_folder, tmp_path):
     with pytest.raises(UserError, match="is no packed folder"):
         packed.unpack(tmp_path)
@@ -156,9 +231,17 @@ def test_damaged_packed_folders_are_told_by_name(packed_folder, tmp_path):
     (tmp_path / packed.INDEX).write_text(json.dumps(index))
     with pytest.raises(UserError, match="mosaic_000[01].avif: cannot be read"):
         packed.unpack(tmp_path)
-    (tmp_path / packed.INDEX).write_text(json.dumps({**index, "format": "x"}))
-    with pytest.raises(UserError, match="is of format 'x', want 'colorjax-packed-1'"):
-        packed.unpack(tmp_path)
+    for change, sentence in (
+        ({"format": "x"}, "is of format 'x', want 'colorjax-packed-1'"),
+        ({"size": "144"}, "size is '144', want a whole number from 1 to 600"),
+        ({"keys": None}, "keys are no list of texts"),
+        ({"digests": [7]}, "digests are no list of texts"),
+        ({"digests": index["digests"][1:]}, "has 406 keys and 405 digests"),
+        ({"digests": ["zz"] * 406}, "a digest is 'zz', want 64 digits"),
+    ):
+        (tmp_path / packed.INDEX).write_text(json.dumps({**index, **change}))
+        with pytest.raises(UserError, match=sentence):
+            packed.unpack(tmp_path)
     for number in range(2):
         (tmp_path / packed.mosaic_name(number)).write_bytes(
             (packed_folder / packed.mosaic_name(0)).read_bytes()

@@ -14,7 +14,7 @@ from colorjax.errors import UserError
 from colorjax.models import perception, task
 from colorjax.models.efficientnet import layer_shapes
 from colorjax.ops import losses
-from colorjax.settings import ARGMAX, Decoding, Perception
+from colorjax.settings import ARGMAX, Decoding, Perception, complete
 from colorjax.training import setup, train
 
 RNG = np.random.default_rng(0)
@@ -107,7 +107,29 @@ def test_the_loss_of_the_hold_out_stays_as_it_is(params):
 
 def test_without_a_share_the_objective_is_as_it_was():
     plain = task.classification()
-    assert setup.with_perception(tiny_config(), plain) is plain
+    assert setup.load_classifier(complete(tiny_config())) is None
+    assert setup.with_perception(complete(tiny_config()), plain, None) is plain
+
+
+def test_all_three_maps_count(params, added):
+    see, truth = perception.classifier(params), task.regression().prepare(RGB)
+    colors = task.regression().colors
+    gray, true = (see(colors(truth.lightness, share * truth.chroma)) for share in (0, 1))
+    parts = [perception.map_distance(gray[name], true[name]) for name in perception.MAPS]
+    assert_allclose(added(jnp.zeros((2, 32, 32, 2)), 0.0, 1.0), sum(parts), rtol=1e-3)
+    assert len(parts) == 3 and all((part > 1e-3 * sum(parts)).all() for part in parts)
+
+
+def test_the_classifier_computes_in_the_models_type(params):
+    plain = task.regression()
+    example, gray = plain.prepare(RGB), jnp.zeros((2, 32, 32, 2))
+    losses = {}
+    for dtype in ("float32", "bfloat16"):
+        config = tiny_config(perception__classes=1.0, objective="regression", model__dtype=dtype)
+        seeing = setup.with_perception(complete(config), plain, params)
+        losses[dtype] = seeing.loss(gray, example) - plain.loss(gray, example)
+    assert_allclose(losses["bfloat16"], losses["float32"], rtol=0.2)
+    assert (losses["bfloat16"] != losses["float32"]).all()
 
 
 @pytest.mark.slow

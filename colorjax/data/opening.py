@@ -17,7 +17,8 @@ from colorjax.settings import Data
 def open_source(data: Data) -> sources.Source:
     """The photographs that the settings name, split into training, hold-out and test.
 
-    With a `cache_dir`, their squares are decoded already. Packed ones are of the size to load.
+    With a `cache_dir`, their squares are decoded already. Packed ones are of the size to load, and
+    need no `cache_dir`.
     """
     if data.fit != "crop" and data.source.startswith("packed:"):
         raise UserError(f"data.fit is {data.fit!r}, but packed squares were cropped: want 'crop'")

@@ -11,6 +11,7 @@ names them as a source of training pictures.
 import io
 import json
 import os
+import re
 from collections.abc import Sequence
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -19,12 +20,14 @@ import numpy as np
 from PIL import Image, features
 from tqdm import tqdm
 
-from colorjax.errors import UserError
+from colorjax.errors import UserError, check_at_least
 from colorjax.pictures import files, image_io
 
 INDEX = "packed.json"
 FORMAT = "colorjax-packed-1"
 COLUMNS = 20  # squares in a row of a mosaic, and rows of it
+MOST_SIZE = 600  # of a square: Pillow takes larger mosaics for an attack
+DIGEST = re.compile("[0-9a-f]{64}")
 
 
 def pack(
@@ -48,12 +51,23 @@ def pack(
       quality: of AVIF, from 0 to 100.
 
     Raises:
-      UserError: a photograph cannot be read, the folder cannot be written or holds others, or this
-        Pillow cannot write AVIF.
+      UserError: the size or the quality is out of range, a photograph cannot be read, the folder
+        cannot be written or holds others, or this Pillow cannot write AVIF.
     """
+    check_at_least("size", size, 1)
+    if size > MOST_SIZE:
+        raise UserError(f"size is {size}, want at most {MOST_SIZE}")
+    if not 0 <= quality <= 100:
+        raise UserError(f"quality is {quality}, want a number from 0 to 100")
     if not features.check("avif"):
         raise UserError("this Pillow cannot write AVIF, want Pillow 11.3 or newer from PyPI")
-    index = {"format": FORMAT, "size": size, "keys": list(keys), "digests": list(digests)}
+    index = {
+        "format": FORMAT,
+        "size": size,
+        "quality": quality,
+        "keys": list(keys),
+        "digests": list(digests),
+    }
     try:
         _claim(folder, index)
         _write_mosaics(folder, paths, size, quality)
@@ -65,25 +79,45 @@ def _claim(folder: Path, index: dict) -> None:
     """Writes the index first: it tells whose mosaics lie beside it, should the rest be stopped."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / INDEX
-    if path.exists() and _read_index(folder) != index:
-        raise UserError(
-            f"{folder}: holds other photographs or squares of another size, want an empty folder"
-        )
-    if not path.exists():
-        if any(folder.glob("mosaic_*.avif")):
-            raise UserError(f"{folder}: holds mosaics without {INDEX}, want an empty folder")
+    if not any(folder.glob("mosaic_*.avif")):
         with files.written_aside(path) as aside:
             aside.write_text(json.dumps(index))
+    elif not path.exists():
+        raise UserError(f"{folder}: holds mosaics without {INDEX}, want an empty folder")
+    elif {"quality": index["quality"], **_read_index(folder)} != index:
+        raise UserError(
+            f"{folder}: holds other photographs, or squares of another size or quality, want an "
+            "empty folder"
+        )
 
 
 def _read_index(folder: Path) -> dict:
+    path = folder / INDEX
+    if not path.is_file():
+        raise UserError(
+            f"{folder}: is no packed folder, has no {INDEX}: want one that "
+            "`python -m colorjax.data.pack` has made"
+        )
     try:
-        index = json.loads((folder / INDEX).read_text())
-        missing = {"keys", "digests", "size"} - index.keys()
-        if missing:
-            raise KeyError(*sorted(missing))
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise UserError(f"{folder}: is no packed folder, its {INDEX} cannot be read") from error
+        index = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from error
+    if not isinstance(index, dict) or index.get("format") != FORMAT:
+        found = index.get("format") if isinstance(index, dict) else index
+        raise UserError(f"{path}: is of format {found!r}, want {FORMAT!r}")
+    size = index.get("size")
+    if not isinstance(size, int) or not 1 <= size <= MOST_SIZE:
+        raise UserError(f"{path}: size is {size!r}, want a whole number from 1 to {MOST_SIZE}")
+    for name in ("keys", "digests"):
+        values = index.get(name)
+        if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+            raise UserError(f"{path}: {name} are no list of texts")
+    keys, digests = index["keys"], index["digests"]
+    if len(keys) != len(digests):
+        raise UserError(f"{path}: has {len(keys)} keys and {len(digests)} digests, want as many")
+    for digest in digests:
+        if not DIGEST.fullmatch(digest):
+            raise UserError(f"{path}: a digest is {digest!r}, want 64 digits of a sha256")
     return index
 
 
@@ -112,8 +146,6 @@ def unpack(folder: Path) -> tuple[list[str], np.ndarray, list[str]]:
     Raises UserError if it is none, or a mosaic is missing, damaged or of another size.
     """
     index = _read_index(folder)
-    if index.get("format") != FORMAT:
-        raise UserError(f"{folder}: is of format {index.get('format')!r}, want {FORMAT!r}")
     keys, digests, size = index["keys"], index["digests"], index["size"]
     squares = np.empty((len(keys), size, size, 3), np.uint8)
 
@@ -123,7 +155,7 @@ def unpack(folder: Path) -> tuple[list[str], np.ndarray, list[str]]:
         rows = -(-len(part) // COLUMNS)
         try:
             mosaic = np.asarray(Image.open(path, formats=["AVIF"]).convert("RGB"))
-        except (OSError, SyntaxError, ValueError) as error:
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise UserError(f"{path}: cannot be read: {error}") from error
         if mosaic.shape != (rows * size, COLUMNS * size, 3):
             raise UserError(

@@ -94,8 +94,11 @@ def in_folders(folders: list[Path]) -> tuple[list[Item], Callable[[int], Look]]:
 
 
 def in_packed(folders: list[Path]) -> tuple[list[Item], Callable[[int], Look]]:
-    parts = [packed.unpack(folder) for folder in folders]
-    items = [Item(*one) for part in parts for one in zip(*part, strict=True)]
+    items = []
+    for folder in folders:
+        prefix = f"{folder.as_posix()}/" if len(folders) > 1 else ""  # as of folders
+        for key, square, digest in zip(*packed.unpack(folder), strict=True):
+            items.append(Item(prefix + key, square, digest))
 
     def look(index: int) -> Look:
         _, square, digest = items[index]

@@ -1,4 +1,4 @@
-"""Where training pictures come from: the shipped sample, a folder, or a TFDS data set.
+"""Where training pictures come from: the shipped sample, folders, packed ones, or a TFDS data set.
 
 A source is sequences of items, for training, the hold-out and, where asked for, a test, and the
 counts of what was left out on the way. A tenth is the hold-out (the paper, section 5.2).
@@ -129,25 +129,36 @@ def open_source(
     return opened
 
 
-def open_folders(place: str, max_unreadable: float = 0.1) -> list[Item]:
-    """All pictures that `folder:PATH` or `folder:PATH1,PATH2,...` would find, for measuring alone.
+def open_folders(place: str, max_unreadable: float = 0.1, min_chroma: float = 0.0) -> list[Item]:
+    """All pictures that `folder:PATH` or `folder:PATH1,PATH2,...` would find, in no parts.
 
     Args:
       place: what stands behind `folder:`.
-      max_unreadable: as `open_source` has it.
+      max_unreadable, min_chroma: as `open_source` has them.
 
     Raises:
-      UserError: as `open_source` does, but for a split that leaves nothing to one side.
+      UserError: as `open_source` does, but for a split that leaves nothing to one side; all are
+        nearly gray.
     """
     items, look = in_folders(folders_named(place))
     looks = _look_at_all(look, len(items))
     faults = [one.fault for one in looks if one.fault]
     _report_faults(f"folder:{place}", faults, len(looks), max_unreadable)
-    return [
-        item._replace(digest=one.digest)
+    readable = [
+        (one.chroma, item._replace(digest=one.digest))
         for item, one in zip(items, looks, strict=True)
         if not one.fault
     ]
+    found = [item for chroma, item in readable if chroma >= min_chroma]
+    if not found:
+        raise UserError(
+            f"folder:{place}: all {len(readable)} readable pictures are nearly gray, the most "
+            f"colourful has a chroma of {max(readable)[0]:.2g}, want at least {min_chroma:g}"
+        )
+    if len(found) < len(readable):
+        gray = len(readable) - len(found)
+        _logger.warning("folder:%s: leaving out %d pictures, nearly gray", place, gray)
+    return found
 
 
 def stub(items: Sequence[Item], index: int) -> Item:

@@ -29,6 +29,7 @@ from colorjax.training.parallel import is_writer
 from colorjax.training.setup import (
     build_optimizer,
     init_state,
+    load_classifier,
     load_encoder,
     start_from,
     state_shapes,
@@ -61,6 +62,7 @@ def open_run(
     settings: Settings, workdir: Path, manager: checkpoint.Manager, clock: Clock
 ) -> tuple[Run, TrainState]:
     """Opens data and compiled functions, and the state to go on from."""
+    classifier = load_classifier(settings)  # before what takes long: it may have to be fetched
     source = opening.open_source(settings.data)
     parallel.check_same("settings or photographs", json.dumps([as_dict(settings), source.notes]))
     model, tx = build_model(settings), build_optimizer(settings)
@@ -69,7 +71,7 @@ def open_run(
     task = build_task(settings, runs.as_statistics(record["bins"]))
     of_step = {
         "model": model,
-        "task": with_perception(settings, task),
+        "task": with_perception(settings, task, classifier),
         "tx": tx,
         "augmentation": augmentation_of(settings),
         "average_decay": settings.ema,

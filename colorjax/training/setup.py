@@ -55,14 +55,23 @@ def check_training(settings: Settings) -> None:
     parallel.check_batch_size("batch_size", settings.batch_size)
 
 
-def with_perception(settings: Settings, task: Task) -> Task:
-    """The objective with what `settings.perception` adds to its loss, if anything.
+def load_classifier(settings: Settings) -> dict[str, Any] | None:
+    """The params that `with_perception` wants, None without any perception.
 
     Raises UserError if the classifier's weights are not cached and cannot be fetched.
     """
     if settings.perception == Perception():
+        return None
+    return efficientnet_weights.classifier_params()
+
+
+def with_perception(settings: Settings, task: Task, params: dict[str, Any] | None) -> Task:
+    """The objective with what `settings.perception` adds to its loss, if anything.
+
+    `params` are those of `load_classifier`.
+    """
+    if params is None:
         return task
-    params = efficientnet_weights.classifier_params()
     dtype = jnp.dtype(settings.model.dtype)
     return perceiving(task, params, settings.decoding, settings.perception, dtype)
 
