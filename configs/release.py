@@ -143,6 +143,6 @@ def _use_a_gpu(config: ConfigDict) -> None:
     config.checkpoint_every = 500
     config.ema = 0.999
     config.model.dtype = "bfloat16"
-    config.optimizer.learning_rate = 1.2e-3
+    config.optimizer.learning_rate *= 2  # the root of how much larger the batch is
     config.optimizer.warmup_steps = 150
     config.optimizer.schedule = "cosine"

@@ -3,6 +3,7 @@
 # (python -m colorjax.data.pack FOLDER... -o PACKED), and exports it:
 #   launch/train_release_gpu.sh PACKED[,PACKED...] SECONDS [-- --config.NAME=VALUE...]
 # Reading, compiling, measuring and exporting are within SECONDS. Environment:
+#   COLORJAX_VARIANT  of configs/release.py, gpu unless given; gpu,seen adds the perceptual loss
 #   COLORJAX_PYTHON   an interpreter that has everything; otherwise .venv is made, with CUDA 12
 #   COLORJAX_OUTPUT   folder for the run and model.safetensors, runs/release-gpu unless given
 set -euo pipefail
@@ -34,7 +35,7 @@ if [ $left -lt 1 ]; then
     echo "of $limit seconds none is left to train after $SECONDS of installing, want more" >&2
     exit 2
 fi
-"$PYTHON" -m colorjax.main --config="$root/configs/release.py:gpu" --workdir="$output/run" \
+"$PYTHON" -m colorjax.main --config="$root/configs/release.py:${COLORJAX_VARIANT:-gpu}" --workdir="$output/run" \
     --config.data.source="packed:$packed" --config.num_seconds=$left \
     ${options[@]+"${options[@]}"}
 "$PYTHON" -m colorjax export "$output/run" -o "$output/model.safetensors"
