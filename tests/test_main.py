@@ -252,6 +252,7 @@ def start_two(*args, differing=((), ())):
     ]
 
 
+@pytest.mark.slow
 def test_two_processes_train_together_and_end_as_one_does(tmp_path):
     measured = "--config.eval_every=2"
     together = start_two(measured, f"--workdir={tmp_path / 'two'}")

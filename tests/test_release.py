@@ -14,7 +14,7 @@ from test_train import LIGHT, tiny_config
 
 from colorjax.errors import UserError
 from colorjax.models.build import build_model
-from colorjax.settings import as_dict, complete
+from colorjax.settings import Perception, as_dict, complete
 from colorjax.training import export, setup, steps, train
 from colorjax.weights import checkpoint, released, runs
 from configs import release as recipe
@@ -241,7 +241,7 @@ def test_starting_from_the_file_of_another_network_is_refused(exported, tmp_path
         train.train(tiny_config(init_from=str(exported)), tmp_path)
 
 
-@pytest.mark.parametrize("variant", recipe.VARIANTS)
+@pytest.mark.parametrize("variant", ["classify", "regress"])
 def test_the_second_stage_goes_on_with_the_run_of_the_first_and_ends_by_the_clock(variant):
     stages = [complete(recipe.get_config(f"{variant},{stage}")) for stage in recipe.STAGES]
     for settings in stages:
@@ -249,12 +249,21 @@ def test_the_second_stage_goes_on_with_the_run_of_the_first_and_ends_by_the_cloc
     one, two = (runs.flatten(as_dict(settings)) for settings in stages[:2])
     changed = {name for name in one if one[name] != two[name]}
     assert changed <= {"num_steps", "steps_before", "num_seconds", "optimizer.schedule"}
-    assert two["steps_before"] == (0 if variant == "gpu" else one["num_steps"])
+    assert two["steps_before"] == one["num_steps"]
     assert two["num_seconds"] > 0 and two["optimizer.schedule"] == "cosine"
     assert complete(recipe.get_config(variant)) == stages[0]
 
 
-@pytest.mark.parametrize("choice", ["best", "classify,third", "first"])
+@pytest.mark.parametrize("choice", ["gpu", "gpu,larger", "gpu,seen"])
+def test_a_gpu_trains_in_one_stage_until_its_time_is_up(choice):
+    settings = complete(recipe.get_config(choice))
+    setup.check_training(settings)
+    assert settings.num_seconds > 0 and settings.steps_before == 0
+    assert settings.optimizer.schedule == "cosine" and settings.data.resident
+    assert (settings.perception != Perception()) == (choice == "gpu,seen")
+
+
+@pytest.mark.parametrize("choice", ["best", "classify,third", "first", "gpu,first", "gpu,second"])
 def test_a_recipe_that_is_not_there_is_refused(choice):
     with pytest.raises(UserError, match=f"has no '{choice}', want one of classify, regress"):
         recipe.get_config(choice)
