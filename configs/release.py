@@ -35,11 +35,11 @@ def get_config(choice: str = "classify,first") -> ConfigDict:
 
     `classify`: the released model, on a CPU. `gpu`: its stage `larger` on a GPU, from a packed
     folder, which has neither `first` nor `second`. `regress`: the paper's regression under the
-    budget of `classify`, always from ImageNet's encoder. `second` goes on in
-    the folder of `first` and ends it; it refuses a first stage that has not finished. `larger` goes
-    on from the model that colorjax comes with, whose encoder sees more in larger photographs, and
-    slower, so that it does not learn the photographs by heart. `seen` does so too, and adds to the
-    loss how differently a classifier sees a result and its truth, for which it takes twice as long.
+    budget of `classify`, always from ImageNet's encoder. `second` goes on in the folder of `first`
+    and ends it; it refuses a first stage that has not finished. `larger` goes on from the model
+    that colorjax comes with, whose encoder sees more in larger photographs, and slower, so that it
+    does not learn the photographs by heart. `seen` does so too, and adds to the loss how
+    differently a classifier sees a result and its truth, for which it takes twice as long.
     """
     variant, _, stage = choice.partition(",")
     known = variant in VARIANTS and stage in ("", *STAGES)

@@ -35,7 +35,8 @@ if [ $left -lt 1 ]; then
     echo "of $limit seconds none is left to train after $SECONDS of installing, want more" >&2
     exit 2
 fi
-"$PYTHON" -m colorjax.main --config="$root/configs/release.py:${COLORJAX_VARIANT:-gpu}" --workdir="$output/run" \
+config="$root/configs/release.py:${COLORJAX_VARIANT:-gpu}"
+"$PYTHON" -m colorjax.main --config="$config" --workdir="$output/run" \
     --config.data.source="packed:$packed" --config.num_seconds=$left \
     ${options[@]+"${options[@]}"}
 "$PYTHON" -m colorjax export "$output/run" -o "$output/model.safetensors"

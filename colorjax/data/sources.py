@@ -151,10 +151,8 @@ def open_folders(place: str, max_unreadable: float = 0.1, min_chroma: float = 0.
     ]
     found = [item for chroma, item in readable if chroma >= min_chroma]
     if not found:
-        raise UserError(
-            f"folder:{place}: all {len(readable)} readable pictures are nearly gray, the most "
-            f"colourful has a chroma of {max(readable)[0]:.2g}, want at least {min_chroma:g}"
-        )
+        why = _all_gray([chroma for chroma, _ in readable])
+        raise UserError(f"folder:{place}: {why}, want at least {min_chroma:g}")
     if len(found) < len(readable):
         gray = len(readable) - len(found)
         _logger.warning("folder:%s: leaving out %d pictures, nearly gray", place, gray)
@@ -237,11 +235,10 @@ def _why_empty(opened: Source, looks: Sequence[Look], holdout: float, min_chroma
     notes, usable = opened.notes, len(opened.train) + len(opened.holdout)
     readable = [one for one in looks if not one.fault]
     if readable and not usable:
-        most = max(one.chroma for one in readable)
+        gray = _all_gray([one.chroma for one in readable])
         return (
-            f"all {len(readable)} readable pictures are nearly gray, the most colourful has a "
-            f"chroma of {most:.2g} where data.min_chroma is {min_chroma:g}: want pictures in "
-            "colour, or a lower data.min_chroma"
+            f"{gray} where data.min_chroma is {min_chroma:g}: want pictures in colour, or a lower "
+            "data.min_chroma"
         )
     kept = [one.share for one in readable if one.chroma >= min_chroma]
     share = _share_that_splits(kept, holdout)
@@ -251,6 +248,13 @@ def _why_empty(opened: Source, looks: Sequence[Look], holdout: float, min_chroma
         f"{len(opened.holdout)} fall into the hold-out of {holdout:g} and {len(opened.train)} "
         "into training, and each needs one: "
         + (f"want data.holdout={share}, or more pictures" if share else "want more pictures")
+    )
+
+
+def _all_gray(chromas: Sequence[float]) -> str:
+    return (
+        f"all {len(chromas)} readable pictures are nearly gray, the most colourful has a chroma "
+        f"of {max(chromas):.2g}"
     )
 
 
