@@ -113,6 +113,9 @@ def test_an_open_file_is_named_and_one_of_text_refused(tmp_path):
         given.as_photo(file)
     with open(path) as file, pytest.raises(UserError, match="notes.txt: .* want it .* mode 'rb'"):
         given.as_photo(file)
+    (tmp_path / "notes.txt").write_bytes(b"\xff\xd8")  # is no text in UTF-8
+    with open(path) as file, pytest.raises(UserError, match="notes.txt: .* want it .* mode 'rb'"):
+        given.as_photo(file)
     with pytest.raises(UserError, match="picture: is empty"):
         given.as_photo(io.BytesIO())
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from colorjax.coloring.folders import finding
-from colorjax.pictures import mark, photo, writing
+from colorjax.pictures import mark, metadata, photo, writing
 
 
 def touch(folder, *names):
@@ -55,10 +55,34 @@ def test_results_in_a_folder_are_known_by_their_mark_whatever_their_name(
     assert not found([tmp_path / f"renamed{suffix}"])[0].is_result
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp"])
+@pytest.mark.parametrize("long", ["xmp", "the rest"])
+def test_results_are_known_by_their_mark_however_much_their_photograph_carries(
+    tmp_path, suffix, long
+):
+    xmp = b"<rdf:RDF>" + b" " * (300_000 if long == "xmp" else 60_000) + b"</rdf:RDF>"
+    carried = metadata.Metadata(xmp=mark.marked(xmp))
+    if long == "the rest":
+        exif = Image.Exif()
+        exif[0x8769] = {0x9286: b"x" * 60_000}
+        carried = carried._replace(exif=exif.tobytes(), iptc=b"\x1c" * 60_000)
+        carried = carried._replace(
+            texts=(("Comment", "x" * (60_000 if suffix == ".jpg" else 150_000)),)
+        )
+    rgb = np.asarray(Image.effect_noise((500, 700), 80).convert("RGB"))
+    path = tmp_path / f"result{suffix}"
+    notices = writing.write_photo(path, rgb, photo.Photo(rgb, None, carried))
+    assert mark.is_marked(path) and mark.is_marked_data(path.read_bytes())
+    dropped = suffix == ".jpg" and long == "xmp"
+    assert any("of XMP" in notice for notice in notices) == dropped
+    kept = mark.marked(None) if dropped else carried.xmp
+    assert photo.read_photo(path).metadata.xmp == kept
+
+
 def test_a_mark_leaves_a_packet_as_it_is_where_it_cannot_be_added():
     xmp = b"<rdf:RDF>" + b" " * 100 + b"</rdf:RDF>"
     assert mark.marked(mark.marked(xmp)) == mark.marked(xmp) != xmp
-    for odd in (b"no packet", b"<rdf:RDF>" + b" " * 65490 + b"</rdf:RDF>"):
+    for odd in (b"no packet", b"<rdf:RDF/>"):
         assert mark.marked(odd) == odd
 
 

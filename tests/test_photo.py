@@ -251,6 +251,19 @@ def test_the_transparent_colour_of_a_16_bit_png_becomes_alpha(channels):
     assert_close(got.rgb, gray([[0, 40_000 / 257, 255]]))
 
 
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+@pytest.mark.parametrize("as_image", [False, True])
+def test_the_transparent_shade_of_a_gray_png_is_counted_in_its_own_bits(bits, as_image):
+    # Four pixels of the shade 1, four of 0.
+    row = "".join(f"{value:0{bits}b}" for value in (1, 1, 1, 1, 0, 0, 0, 0))
+    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 1, bits, 0, 0, 0, 0))
+    data += chunk(b"tRNS", struct.pack(">H", 1))
+    data += chunk(b"IDAT", zlib.compress(b"\0" + int(row, 2).to_bytes(bits, "big")))
+    data += chunk(b"IEND", b"")
+    got = photo.from_image(Image.open(io.BytesIO(data))) if as_image else photo.read_photo(data)
+    np.testing.assert_array_equal(got.alpha, [[0] * 4 + [255] * 4])
+
+
 def test_12_bit_gray_has_its_white_at_4095():
     # 0, 2048 and 4095 in 12 bits each, and 4 bits of padding.
     strip = bytes.fromhex("000800fff0")
@@ -534,6 +547,51 @@ def test_exif_xmp_and_resolution_travel_between_all_formats(format, target):
         assert written.info["dpi"] == pytest.approx((300, 300), abs=0.01)
     again = photo.read_photo(stream.getvalue())
     assert_close(again.rgb, got.rgb, 0 if target in ("png", "tif") else 16)
+
+
+@pytest.mark.parametrize("format", ["JPEG", "TIFF"])
+@pytest.mark.parametrize("target", ["jpg", "png", "tif", "webp"])
+def test_words_keep_their_letters_outside_ascii(format, target):
+    words = {0x010E: "Grüße".encode(), 0x013B: "Jörg".encode(), 0x8298: "© Müller".encode()}
+    exif = Image.Exif()
+    exif.update(words)
+    data = encode(Image.fromarray(noise(8, 8)), format, exif=exif)
+    stream = io.BytesIO()
+    writing.write_photo(stream, noise(8, 8), photo.read_photo(data), format=target)
+    for text in words.values():
+        assert text + b"\0" in stream.getvalue()
+
+
+def test_a_comment_becomes_a_description_with_all_its_letters():
+    comment = metadata.Metadata(texts=(("Comment", "Grüße aus Köln"),))
+    stream = io.BytesIO()
+    assert not writing.write_photo(
+        stream, noise(8, 8), photo.Photo(noise(8, 8), None, comment), format="tif"
+    )
+    assert "Grüße aus Köln".encode() + b"\0" in stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    "dtype, photometric",
+    [("uint16", "minisblack"), ("uint16", "miniswhite"), ("uint32", "minisblack")],
+)
+def test_an_opened_tiff_is_the_photograph_that_its_file_is(dtype, photometric):
+    most = np.iinfo(dtype).max
+    data = tiff(
+        np.array([[0, most // 4, most]], dtype),
+        photometric=photometric,
+        extratags=[(315, 2, 0, "Joe", True)],
+    )
+    want, got = photo.read_photo(data), photo.from_image(Image.open(io.BytesIO(data)))
+    np.testing.assert_array_equal(got.rgb, want.rgb)
+    assert got.metadata == want.metadata and b"Joe" in got.metadata.exif
+    assert len(got.notices) == len(want.notices)
+
+
+def test_an_opened_tiff_that_pillow_misreads_is_refused():
+    data = tiff(noise(6, 9).astype("uint16"), photometric="rgb", planarconfig="separate")
+    with pytest.raises(UserError, match="keeps its channels apart, want it interleaved"):
+        photo.from_image(Image.open(io.BytesIO(data)))
 
 
 def test_makers_notes_stay_where_they_were_and_the_old_thumbnail_goes():

@@ -117,6 +117,18 @@ def test_what_tells_of_pictures_that_are_not_there_is_dropped():
     assert xmp.settled(got, 1, (4, 3)) == got
 
 
+@pytest.mark.parametrize(
+    "filler",
+    [b" ", b"<G:a>", b"<G:a ", b"</G:a ", b' G:a="', b"<G:-a", b"<mwg-rs:Area>", b' xmlns:G="'],
+)
+def test_a_packet_of_two_million_bytes_of_nonsense_is_read_once(filler):
+    # Read again for every tag, these take hours, in which no other thread runs.
+    declared = b'xmlns:G="http://ns.google.com/photos/1.0/container/" <G:b/>'
+    packet = declared + filler * (2_000_000 // len(filler))
+    got = xmp.settled(packet, 6, (50, 100))
+    assert len(got) < len(packet) and b"<G:b" not in got
+
+
 def test_a_heic_was_turned_by_its_decoder_alone():
     image = Image.fromarray(noise(8, 16))
     image.info |= {"original_orientation": 6, "xmp": FACES % (1, b"0.3", b"0.2", b"0.1", b"0.1")}

@@ -1,5 +1,6 @@
 """What programs give as a picture: a path, bytes, an open file, an image of Pillow or an array."""
 
+import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
@@ -45,12 +46,14 @@ def _from_file(file: BinaryIO, bits: int) -> photo.Photo:
     """The photo in an open file, from its beginning if it can go there."""
     name = getattr(file, "name", None)
     name = name if isinstance(name, str) else "picture"
+    if isinstance(file, io.TextIOBase):
+        raise UserError(f"{name}: is open for reading text, want it opened in mode 'rb'")
     # What was just written to a BytesIO is meant to be read, as Pillow does it.
     if file.seekable():
         file.seek(0)
     data = file.read()
     if not isinstance(data, bytes):
-        raise UserError(f"{name}: is open for reading text, want it opened in mode 'rb'")
+        raise UserError(f"{name}: gives {type(data).__name__} when it is read, want bytes")
     return photo.read_photo(data, name=name, bits=bits)
 
 

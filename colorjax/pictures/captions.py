@@ -11,7 +11,8 @@ COMMENT = "Comment"  # what a PNG calls the text that a JPEG keeps as its commen
 _IPTC_RESOURCE = 0x0404
 _PHOTOSHOP = b"Photoshop 3.0\0"
 # Those of a PNG that hold what is kept by itself, and not words.
-_NO_TEXTS = ("XML:com.adobe.xmp", "Raw profile type ")
+_XMP = "XML:com.adobe.xmp"
+_NO_TEXTS = (_XMP, "Raw profile type ")
 _RAW_IPTC = "Raw profile type iptc"
 
 Texts = tuple[tuple[str, str], ...]
@@ -47,9 +48,14 @@ def jpeg_segment(iptc: bytes) -> bytes:
     return b"\xff\xed" + struct.pack(">H", len(body) + 2) + body
 
 
-def png_texts(iptc: bytes | None, texts: Texts) -> PngImagePlugin.PngInfo:
-    """The chunks of a PNG that hold them; IPTC as ImageMagick and ExifTool have it."""
+def png_texts(xmp: bytes | None, iptc: bytes | None, texts: Texts) -> PngImagePlugin.PngInfo:
+    """The chunks of a PNG that hold them; IPTC as ImageMagick and ExifTool have it.
+
+    XMP comes first, as a mark in it is looked for near the beginning of a file.
+    """
     chunks = PngImagePlugin.PngInfo()
+    if xmp:
+        chunks.add_itxt(_XMP, xmp.decode("utf-8", "replace"))
     for keyword, text in texts:
         chunks.add_text(keyword, text)
     if iptc:
@@ -69,7 +75,7 @@ def add_to_tiff(
     left = []
     for keyword, text in texts:
         if keyword in (COMMENT, "Description") and Tag.ImageDescription not in tags:
-            tags[Tag.ImageDescription] = text
+            tags[Tag.ImageDescription] = text.encode()  # of words Pillow takes ASCII alone
         else:
             left.append(keyword)
     return left

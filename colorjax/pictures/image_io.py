@@ -201,7 +201,7 @@ def opened(
                     f"{name}: has {image.width} x {image.height} pixels, "
                     f"want at most {MAX_SIDE} a side"
                 )
-            _refuse_misread(image, name)
+            refuse_misread(image, name)
             yield image
     except UserError:
         raise
@@ -217,7 +217,7 @@ def opened(
         raise UserError(f"{name}: cannot be read: {reason}") from error
 
 
-def _refuse_misread(image: Image.Image, name: str) -> None:
+def refuse_misread(image: Image.Image, name: str) -> None:
     """Raises for the TIFFs that Pillow decodes to something else than they hold, without a word."""
     if not isinstance(image, TiffImageFile):
         return

@@ -2,7 +2,7 @@
 
 import contextlib
 import struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from PIL import Image, TiffImagePlugin
 from PIL.ExifTags import Base as Tag
@@ -59,7 +59,7 @@ def read_metadata(image: Image.Image) -> tuple[Metadata, bytes | None, list[str]
     The image must not have been turned yet by anything but its own loading.
     """
     found = {
-        "EXIF": _exif(image),
+        "EXIF": read_exif(image),
         "XMP": image.info.get("xmp"),
         "colour profile": image.info.get("icc_profile"),
         "IPTC": captions.read_iptc(image),
@@ -89,7 +89,7 @@ def read_metadata(image: Image.Image) -> tuple[Metadata, bytes | None, list[str]
     return kept._replace(texts=captions.read_texts(image)), found["colour profile"], notices
 
 
-def _exif(image: Image.Image) -> bytes | None:
+def read_exif(image: Image.Image) -> bytes | None:
     """The EXIF block as it is in the file, or one made from the tags of a TIFF."""
     if image.format != "TIFF" and image.info.get("exif"):
         return image.info["exif"]
@@ -191,7 +191,16 @@ def has_resolution(exif: bytes | None) -> bool:
 def _described(exif: Image.Exif) -> dict:
     """The tags of an EXIF block that are right in a file of any format."""
     blocks = (Tag.ExifOffset, Tag.GPSInfo)
-    return {t: exif.get_ifd(t) if t in blocks else exif[t] for t in _DESCRIPTIVE_TAGS if t in exif}
+    found = {t: exif.get_ifd(t) if t in blocks else exif[t] for t in _DESCRIPTIVE_TAGS if t in exif}
+    return {tag: _as_in_file(value) for tag, value in found.items()}
+
+
+def _as_in_file(value: Any) -> Any:
+    """Words outside ASCII as their bytes: Pillow reads words as Latin-1, and writes ASCII."""
+    if isinstance(value, dict):
+        return {tag: _as_in_file(one) for tag, one in value.items()}
+    is_beyond = isinstance(value, str) and not value.isascii()
+    return value.encode("latin-1", "replace") if is_beyond else value
 
 
 def tiff_tags(metadata: Metadata) -> TiffImagePlugin.ImageFileDirectory_v2:

@@ -15,7 +15,7 @@ from colorjax.errors import UserError
 from colorjax.pictures import arrays, formats, image_io, scan, srgb
 from colorjax.pictures.captions import read_iptc, read_texts
 from colorjax.pictures.formats import libtiff, png_file
-from colorjax.pictures.metadata import Metadata, note_orientation, read_metadata
+from colorjax.pictures.metadata import Metadata, note_orientation, read_exif, read_metadata
 
 FORMATS = (*formats.FORMATS, "GIF")
 _JPEG_END = b"\xff\xd9"
@@ -96,9 +96,17 @@ def from_image(image: Image.Image) -> Photo:
     try:
         # Loading and turning leave their traces in an image, and it is not ours.
         note_orientation(image)
+        image_io.refuse_misread(image, name)
+        key = png_file.transparent_gray(image)
         copied = image.copy()
         copied.info |= {"iptc": read_iptc(image), "texts": read_texts(image)}
-        return _taken_apart(copied, name)
+        if key is not None:
+            copied.info["transparency"] = key
+        if image.format == "TIFF":
+            copied.info["exif"] = read_exif(image)
+        return _taken_apart(copied, image, name)
+    except UserError:
+        raise
     # As in image_io.opened, whatever is raised here is the picture's fault.
     except Exception as error:
         raise UserError(f"{name}: cannot be read: {image_io.reason_of(error)}") from error
@@ -134,18 +142,21 @@ def _read(
         elif is_deep:
             image.load()
             return _finished(scan.of_png(source, image), image, name, frames, bits)
-        return _taken_apart(image, name, frames, bits)
+        key = png_file.transparent_gray(image)
+        if key is not None:
+            image.info["transparency"] = key
+        return _taken_apart(image, image, name, frames, bits)
 
 
 def _taken_apart(
-    image: Image.Image, name: str, notices: tuple[str, ...] = (), bits: int = 8
+    image: Image.Image, origin: Image.Image, name: str, notices: tuple[str, ...] = (), bits: int = 8
 ) -> Photo:
-    """The photo that a Pillow image is."""
+    """The photo that a Pillow image is; `origin` is the same as it was opened."""
     image.load()
     if bits == 16 and (image.mode.startswith("I") or image.mode == "F"):
         return _finished(scan.of_gray(image), image, name, notices, bits)
     metadata, profile, left_out = read_metadata(image)
-    colour, alpha, scaled = srgb.split(image_io.upright(image), image)
+    colour, alpha, scaled = srgb.split(image_io.upright(image), origin)
     rgb, icc_profile, unconverted = srgb.to_srgb(colour, profile)
     notices = (*notices, *_damage(), *left_out, *scaled, *unconverted)
     return Photo(

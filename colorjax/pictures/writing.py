@@ -13,7 +13,7 @@ from PIL import Image, TiffImagePlugin, TiffTags
 from PIL.ExifTags import Base as Tag
 
 from colorjax.errors import UserError
-from colorjax.pictures import arrays, captions, image_io
+from colorjax.pictures import arrays, captions, image_io, mark
 from colorjax.pictures.formats import name_of_format, png_file
 from colorjax.pictures.metadata import Metadata, has_resolution, tiff_tags
 from colorjax.pictures.photo import Photo, from_image, with_alpha
@@ -175,7 +175,8 @@ def _fitting(kind: str, metadata: Metadata) -> tuple[Metadata, list[str]]:
                 f"a JPEG holds at most {room} bytes of {field}, so the photo's {size} are left out"
             )
             held_in[field] = None
-    metadata = metadata._replace(exif=held_in["EXIF"], xmp=held_in["XMP"], iptc=held_in["IPTC"])
+    xmp = held_in["XMP"] or mark.alone(metadata.xmp)
+    metadata = metadata._replace(exif=held_in["EXIF"], xmp=xmp, iptc=held_in["IPTC"])
     if kind == "WEBP" and metadata.iptc:
         notices.append("a WebP has no place for IPTC captions, so the photo's are left out")
         metadata = metadata._replace(iptc=None)
@@ -221,10 +222,7 @@ def _encode_by_pillow(
     elif kind == "WEBP":
         options |= {"quality": quality, "use_sharp_yuv": True, "xmp": metadata.xmp}
     else:
-        options["pnginfo"] = captions.png_texts(metadata.iptc, metadata.texts)
-        if metadata.xmp:
-            text = metadata.xmp.decode("utf-8", "replace")
-            options["pnginfo"].add_itxt("XML:com.adobe.xmp", text)
+        options["pnginfo"] = captions.png_texts(metadata.xmp, metadata.iptc, metadata.texts)
     given = {key: value for key, value in options.items() if value is not None}
     if pixels.dtype == np.uint16:
         return png_file.encode_deep(pixels, **given), ()

@@ -18,6 +18,19 @@ def is_deep(image: Image.Image) -> bool:
     return is_colour and any(str(tile.args).endswith(";16B") for tile in image.tile)
 
 
+def transparent_gray(image: Image.Image) -> int | None:
+    """The shade, of 8 bits, that is transparent in a PNG of 2 or 4 bits, not decoded yet.
+
+    Pillow brings the pixels to 8 bits, and leaves the shade as it is in the file. None where there
+    is no such shade, or the image is another.
+    """
+    if not isinstance(image, ImageFile.ImageFile) or image.format != "PNG" or not image.tile:
+        return None
+    scale = {"L;2": 85, "L;4": 17}.get(str(image.tile[0].args))
+    shade = image.info.get("transparency")
+    return scale * shade if scale and isinstance(shade, int) else None
+
+
 def read_deep(source: str | os.PathLike | bytes, image: Image.Image) -> np.ndarray:
     """The colour of a PNG for which `is_deep` was true: uint16 [height, width, 3], not turned.
 
