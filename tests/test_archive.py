@@ -110,6 +110,23 @@ def test_linked_folders_are_walked_once_and_pipes_are_left_alone(tmp_path):
     assert len(items) == 1 and items[0].path in ("x/a.jpg", "y/a.jpg")
 
 
+def test_links_that_lead_nowhere_are_told_and_cost_no_photograph(tmp_path):
+    filled(tmp_path, "a.jpg", "x/b.jpg", "z.jpg")
+    for name in ("loop", "loop.jpg", "x/loop"):
+        (tmp_path / name).symlink_to(Path(name).name)
+    items, others = walked(tmp_path)
+    reason = "cannot be looked into: Too many levels of symbolic links"
+    assert items == [
+        ("a.jpg", ""),
+        ("loop", f"loop: {reason}"),
+        ("loop.jpg", ""),  # reading it tells
+        ("x/b.jpg", ""),
+        ("x/loop", f"x/loop: {reason}"),
+        ("z.jpg", ""),
+    ]
+    assert not others
+
+
 def test_folders_are_listed_as_they_are_read(tmp_path):
     listed = []
 
@@ -284,6 +301,18 @@ def test_what_is_left_is_what_the_log_and_the_results_do_not_have(tmp_path):
     assert told[0].result == "x/there_color.jpg" and told[0].when > 0
 
 
+def test_a_folder_of_results_that_cannot_be_looked_into_fails_the_photographs_of_it_alone(tmp_path):
+    filled(tmp_path / "in", "a.jpg", "sub/b.jpg", "sub/c.jpg")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "sub").symlink_to("sub")
+    paths, told = rows_left(tmp_path / "in", tmp_path / "out", log.known([]))
+    reason = f"{tmp_path}/out/sub: cannot be looked into: Too many levels of symbolic links"
+    assert paths == ["a.jpg"]
+    assert [row[:3] for row in told] == [
+        (path, FAILED, f"{path}: {reason}") for path in ("sub/b.jpg", "sub/c.jpg")
+    ]
+
+
 def test_shards_leave_the_files_of_others_alone(tmp_path):
     filled(tmp_path / "in", *(f"{i}.jpg" for i in range(40)))
     parts = [
@@ -366,6 +395,14 @@ def test_a_part_that_is_damaged_is_named(place):
     place.put("log/1.parquet", b"nothing")
     with pytest.raises(UserError, match="log/1.parquet: is no part of an archive's log"):
         list(log.parquet(place, "log").rows())
+
+
+@pytest.mark.parametrize("name", ["file", "loop"])
+def test_a_log_that_is_no_folder_is_one_sentence(tmp_path, name):
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(UserError, match=f"/{name}: cannot be looked into: "):
+        list(log.parquet(store.local(str(tmp_path)), name).rows())
 
 
 # Workers.

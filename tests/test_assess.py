@@ -1,4 +1,5 @@
 import json
+import os
 
 import numpy as np
 import pytest
@@ -9,10 +10,12 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from colorjax import cli
 from colorjax.coloring.folders import gallery
+from colorjax.commands import model as command
 from colorjax.data import sources
 from colorjax.errors import UserError
 from colorjax.models.task import Statistics
 from colorjax.ops import color
+from colorjax.pictures import mark
 from colorjax.studies import assess
 
 MEANS = np.linspace(-98, 98, 50).reshape(1, 50, 1).repeat(2, 0)
@@ -141,3 +144,44 @@ def test_the_photos_of_a_gallery_are_spread_evenly():
     names = [f"{i:02}" for i in range(20)]
     assert gallery.chosen(reversed(names), 4) == ["00", "05", "10", "15"]
     assert gallery.chosen(names[:2], 4) == ["00", "01"]
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """A gallery that loads no network, and whose rows are white."""
+    monkeypatch.setattr(command, "painter_of", lambda options: None)
+    monkeypatch.setattr(gallery, "row", lambda *_: np.full((8, 8, 3), 255, np.uint8))
+
+
+def gallery_of(*arguments):
+    return CliRunner().invoke(cli.main, ["gallery", *map(str, arguments)])
+
+
+def test_a_gallery_whose_folder_is_a_file_is_one_sentence(undrawn, photos, tmp_path):
+    (tmp_path / "file").touch()
+    done = gallery_of(photos, "-o", tmp_path / "file")
+    assert done.exit_code == 2, done.output
+    assert f"{tmp_path}/file: cannot be made, want a folder for sheets: File exists" in done.stderr
+
+
+def test_a_gallery_lists_names_that_are_no_text(undrawn, tmp_path):
+    name = os.fsencode(tmp_path) + b"/b\xff.png"
+    Image.new("L", (8, 8)).save(tmp_path / "a.png")
+    os.rename(tmp_path / "a.png", name)
+    done = gallery_of(os.fsdecode(name), "-o", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "out" / "names.txt").read_bytes() == name + b"\n"
+
+
+def test_a_gallery_says_how_many_results_it_leaves_out(undrawn, tmp_path):
+    one = Image.new("RGB", (8, 8))
+    (tmp_path / "in").mkdir()
+    for name in "ab":
+        one.save(tmp_path / "in" / f"{name}.jpg", xmp=mark.marked(None))
+    done = gallery_of(tmp_path / "in", "-o", tmp_path / "out")
+    assert done.exit_code == 2 and not (tmp_path / "out").exists()
+    assert "no photo to draw, as 2 left out are results of colorjax themselves" in done.stderr
+    one.save(tmp_path / "in" / "c.jpg")
+    done = gallery_of(tmp_path / "in", "-o", tmp_path / "out")
+    assert done.exit_code == 0 and "2 left out, as they are results themselves" in done.stderr
+    assert (tmp_path / "out" / "names.txt").read_text() == f"{tmp_path}/in/c.jpg\n"

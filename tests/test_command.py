@@ -12,7 +12,7 @@ from networks import save_run, tiny_network
 from PIL import Image
 
 from colorjax import cli
-from colorjax.coloring.folders import compare
+from colorjax.coloring.folders import compare, naming
 from colorjax.coloring.settings import Settings
 from colorjax.commands import colorize as command
 from colorjax.pictures import mark
@@ -118,6 +118,8 @@ def test_a_home_is_found_in_every_path(model, tmp_path, monkeypatch):
         (["export", "--photo-size", f"{'9' * 5000}x1", "-o", "a.jax"], "is no size as 640x480"),
         (["a.png", "--hint", f"1,{'9' * 5000}=#ffffff"], "want X,Y=#RRGGBB"),
         (["a.png", "-o", "cat.bmp"], "cat.bmp: results are written as .jpg"),
+        (["a.png", "-o", "o.png", "--format", "jpg"], "--format jpg is another than that of"),
+        (["a.png", "-o", "o.TIFF", "--format", "webp"], "--format webp is another than that of"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_before_the_work(arguments, said, tmp_path, monkeypatch):
@@ -126,6 +128,11 @@ def test_what_cannot_be_meant_is_refused_before_the_work(arguments, said, tmp_pa
     done = invoke(*arguments)
     assert done.exit_code in (1, 2) and said in " ".join(done.stderr.split())
     assert os.listdir(tmp_path) == ["a.png"]
+
+
+@pytest.mark.parametrize("name, format", [("o.JPEG", "jpg"), ("o.tiff", "tif"), ("o", "png")])
+def test_a_format_and_a_name_that_say_the_same_are_taken(name, format):
+    command.check_output([], naming.Rules(name, format))
 
 
 @pytest.mark.parametrize("word", ["demo.jpg", "holiday", "exports"])

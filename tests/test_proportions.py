@@ -1,5 +1,7 @@
 """Long photographs: enough for the network to see, and no more work than they have pixels."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from networks import tiny_network
@@ -23,6 +25,18 @@ def test_a_long_photo_shows_the_network_as_much_of_its_short_side_as_one_of_two_
     short, long = sorted((rows, columns))
     assert (rows > columns) == tall
     assert abs(short - SHORT) <= 8 and 0.85 < long / short / ratio < 1.18
+
+
+def test_a_large_chequered_picture_costs_little_more_than_its_pixels():
+    tracemalloc.start()
+    try:
+        board = shapes.chequered(1500, 1001)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    rows, columns, _ = np.indices(board.shape)
+    assert board.dtype == np.uint8 and most < 1.1 * board.nbytes
+    np.testing.assert_array_equal(board, (rows + columns) % 2 * 255)
 
 
 def test_photos_up_to_two_to_one_have_the_shapes_that_they_always_had():

@@ -1,6 +1,7 @@
 """TIFFs of scanners and cameras: which page is the photograph, and what its samples are."""
 
 import io
+import os
 import struct
 
 import numpy as np
@@ -8,13 +9,14 @@ import pytest
 import tifffile
 from click.testing import CliRunner
 from pictures import encode, noise
+from PIL import Image
 from test_photo import exif_block, tiff
 
 from colorjax import cli
 from colorjax.coloring.folders import batch, finding, naming
 from colorjax.commands import colorize as command
 from colorjax.errors import UserError
-from colorjax.pictures import image_io, photo, scan
+from colorjax.pictures import image_io, mark, photo, scan
 from colorjax.pictures.formats import tiff_file
 
 
@@ -196,6 +198,17 @@ def test_every_page_can_be_had_by_its_number():
     assert scan.count_pages(data) == 3 and scan.count_pages(encode(pages[0])) == 0
 
 
+@pytest.fixture
+def negatives(monkeypatch):
+    """A command that loads no network, and whose results are negatives."""
+
+    def colorings(painter, photos, settings):
+        yield from ((i, None, [255 - one]) for i, one in enumerate(photos))
+
+    monkeypatch.setattr(batch, "colorings", colorings)
+    monkeypatch.setattr(command, "painter_of", lambda options: None)
+
+
 @pytest.mark.parametrize(
     ("pages", "output", "want"),
     [
@@ -204,12 +217,7 @@ def test_every_page_can_be_had_by_its_number():
         ("2", "out", ["a_page2_color.tif", "c_color.png"]),
     ],
 )
-def test_pages_are_coloured_into_files_of_their_own(pages, output, want, tmp_path, monkeypatch):
-    def colorings(painter, photos, settings):
-        yield from ((i, None, [255 - one]) for i, one in enumerate(photos))
-
-    monkeypatch.setattr(batch, "colorings", colorings)
-    monkeypatch.setattr(command, "painter_of", lambda options: None)
+def test_pages_are_coloured_into_files_of_their_own(pages, output, want, tmp_path, negatives):
     both = [noise(8, 9), noise(8, 9, seed=1)]
     (tmp_path / "a.tif").write_bytes(pages_file((both[0], 0), (both[1], 0)))
     (tmp_path / "b.tif").write_bytes(encode(noise(4, 4), "TIFF"))
@@ -224,6 +232,47 @@ def test_pages_are_coloured_into_files_of_their_own(pages, output, want, tmp_pat
             np.testing.assert_array_equal(photo.read_photo(path).rgb, 255 - both[number - 1])
     sentence = "b.tif: has 1 page, want one of them and not page 2"
     assert (sentence in result.stderr) == (pages == "2")
+
+
+def test_a_page_of_a_pipe_is_coloured_by_its_number(negatives, tmp_path):
+    both = [noise(8, 9), noise(8, 9, seed=1)]
+    data = pages_file((both[0], 0), (both[1], 0))
+    for number, page in enumerate(both, 1):
+        done = CliRunner().invoke(cli.main, ["-", "--pages", str(number)], input=data)
+        assert done.exit_code == 0, done.stderr
+        np.testing.assert_array_equal(photo.read_photo(done.stdout_bytes).rgb, 255 - page)
+    done = CliRunner().invoke(cli.main, ["-", "--pages", "3"], input=data)
+    assert done.exit_code == 1 and done.stdout_bytes == b""
+    assert "standard input: has 2 pages, want one of them and not page 3" in done.stderr
+    done = CliRunner().invoke(cli.main, ["-", "--pages", "3"], input=encode(both[0]))
+    np.testing.assert_array_equal(photo.read_photo(done.stdout_bytes).rgb, 255 - both[0])
+
+
+def test_all_pages_of_a_pipe_are_refused(negatives, tmp_path):
+    os.mkfifo(tmp_path / "pipe.tif")
+    for source in ("-", str(tmp_path / "pipe.tif")):
+        done = CliRunner().invoke(cli.main, [source, "--pages", "all"], input=b"")
+        assert done.exit_code == 2 and "--pages all wants a file" in done.stderr
+
+
+def several(kind):
+    """A file of three pages or frames."""
+    first, *others = [Image.fromarray(noise(8, 9, seed=i)) for i in range(3)]
+    return encode(first, kind, save_all=True, append_images=others)
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "PNG", "WEBP", "GIF"])
+def test_pages_and_frames_that_could_not_be_had_back_are_not_replaced(kind, negatives, tmp_path):
+    path, data = tmp_path / ("a.png" if kind == "GIF" else f"a.{kind.lower()}"), several(kind)
+    path.write_bytes(data)
+    (tmp_path / "b.png").write_bytes(encode(noise(4, 4)))
+    arguments = [str(tmp_path), "--replace", "--discard-original"]
+    done = CliRunner().invoke(cli.main, arguments)
+    assert done.exit_code == 1 and path.read_bytes() == data
+    assert f"{path}: has 3 pages or frames, of which one would be left; want it" in done.stderr
+    assert "1 photo coloured" in done.stderr and mark.is_marked(tmp_path / "b.png")
+    done = CliRunner().invoke(cli.main, arguments[:2])
+    assert done.exit_code == 0 and (tmp_path / f"{path.name}.orig").read_bytes() == data
 
 
 def test_one_name_for_several_pages_is_numbered_and_other_values_are_refused(tmp_path):

@@ -96,8 +96,9 @@ class Colorizer:
         """Makes programs ready, so that the first picture takes no longer than the next.
 
         Args:
-          sizes: (width, height) of pictures to come; of each, what counts is its proportions.
-            Those of a photograph of 3:2 and of 4:3, upright and lying, unless given.
+          sizes: (width, height) of pictures to come; of each, what counts is its proportions, and
+            roughly how large it is. Those of a small photograph of 3:2 and of 4:3, upright and
+            lying, unless given.
           settings: those of `colorize`.
 
         Raises:

@@ -73,7 +73,7 @@ Examples:
     default="first",
     show_default=True,
     metavar="all|first|N",
-    help="Which pages of a TIFF to colour, each into a file of its own.",
+    help="Which pages of a TIFF to colour, each into a file of its own; all wants a file, no pipe.",
 )
 @click.option(
     "--bits",
@@ -233,7 +233,8 @@ def plan(options: dict[str, Any]) -> Plan:
     if sum(finding.STDIN in job.targets for job in jobs) > 1:
         raise click.UsageError("Standard output holds one picture: want one page, or --output.")
     if rules.replace:
-        jobs, faults = naming.check_replaced(jobs)
+        kept = not options["discard_original"]
+        jobs, faults = naming.check_replaced(jobs, keep_original=kept)
     else:
         jobs, skipped, faults = naming.check_targets(
             jobs, overwrite=options["overwrite"], skip_existing=options["skip_existing"]
@@ -254,8 +255,10 @@ def check_output(found: Sequence, rules: Any) -> None:
 
     output, streams = rules.output, any(finding.is_stream(one.source) for one in found)
     to_stdout = output == finding.STDIN or (output is None and streams)
-    if output is not None and not to_stdout and naming.is_file(output) and len(found) > 1:
-        raise click.UsageError(f"{len(found)} photos cannot all be written to {output!r}.")
+    if output is not None and not to_stdout and naming.is_file(output):
+        check_one_file(output, rules.format, len(found))
+    if rules.pages == "all" and streams:
+        raise click.UsageError("--pages all wants a file: a pipe is read once, and not counted.")
     if rules.replace and streams:
         raise click.UsageError("--replace is for files: standard input has no place.")
     if to_stdout and rules.confidence:
@@ -267,6 +270,16 @@ def check_output(found: Sequence, rules: Any) -> None:
             "The picture would go to the terminal: send it into a file, as in "
             "colorjax - < photo.jpg > coloured.png, or name one with --output."
         )
+
+
+def check_one_file(output: str, format: str | None, photos: int) -> None:
+    """Raises click.UsageError if so many photos of this format cannot be in one file."""
+    from colorjax.pictures.writing import SUFFIXES
+
+    if photos > 1:
+        raise click.UsageError(f"{photos} photos cannot all be written to {output!r}.")
+    if format and SUFFIXES[f".{format}"] != SUFFIXES[os.path.splitext(output)[1].lower()]:
+        raise click.UsageError(f"--format {format} is another than that of {output!r}: want one.")
 
 
 def work(jobs: Sequence, options: dict[str, Any]) -> Generator:

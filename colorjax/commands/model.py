@@ -111,13 +111,22 @@ def gallery(photos: Sequence[str], output: str, count: int, side: int, **options
     from colorjax.coloring.folders import finding
     from colorjax.coloring.folders import gallery as sheets
 
-    found = [one for one in finding.find(photos, recursive=True) if one.is_photo or one.fault]
+    found = list(finding.find(photos, recursive=True))
     for one in found:
         if one.fault:
             raise UserError(one.fault)
+    good = [one.source for one in found if one.is_photo]
+    left_out = sum(one.is_result for one in found)
+    if not good:
+        raise UserError(
+            f"{', '.join(photos)}: no photo to draw, as {left_out} left out are results of "
+            "colorjax themselves; want the photos that they were made of"
+        )
     painter = painter_of(options)
-    paths = sheets.chosen([one.source for one in found], count)
+    paths = sheets.chosen(good, count)
     with stopping.raising():
         drawn = sheets.draw(painter, paths, Path(output), side)
+    if left_out:
+        say(f"{left_out} left out, as they are results themselves")
     for path in drawn:
         say(str(path))

@@ -76,33 +76,47 @@ def left(
     for item in source.items(others):
         if item.path in known.settled or not shard.holds(item.path):
             continue
-        result, fault = _named_result(source, item, named)
+        result, is_there, fault = _looked_up(source, item, named, there)
         if fault:
             tell(now(Row(item.path, FAILED, fault)))
-        elif posixpath.basename(result) not in there(posixpath.dirname(result)):
+        elif not is_there:
             yield item.path
         elif item.path not in known.done:
             tell(now(Row(item.path, SKIPPED, THERE, result=result)))
 
 
-def _named_result(
-    source: Source, item: Item, named: Callable[[PurePosixPath], str]
-) -> tuple[str, str]:
-    """Where the result of a photograph goes, or why nowhere."""
+def _looked_up(
+    source: Source,
+    item: Item,
+    named: Callable[[PurePosixPath], str],
+    there: Callable[[str], frozenset[str]],
+) -> tuple[str, bool, str]:
+    """Where the result of a photograph goes, and whether it is there; or why that is not known."""
     if item.fault:
-        return "", item.fault
+        return "", False, item.fault
     try:
-        return named(source.place(item.path)), ""
+        result = named(source.place(item.path))
     except UserError as error:
-        return "", str(error)
+        return "", False, str(error)
+    folder, name = posixpath.split(result)
+    try:
+        return result, name in there(folder), ""
+    except UserError as error:
+        return "", False, f"{item.path}: {error}"
 
 
 def _names(target: Store, folder: str) -> frozenset[str]:
-    """What is in a folder of the target: one look at it instead of one for each file."""
+    """What is in a folder of the target: one look at it instead of one for each file.
+
+    Raises UserError if it is there, and cannot be looked into.
+    """
     try:
         return frozenset(one.name for one in target.entries(folder))
     except (FileNotFoundError, NotADirectoryError):
         return frozenset()
+    except OSError as error:
+        place = posixpath.join(target.name, folder)
+        raise UserError(f"{place}: cannot be looked into: {reason_of(error)}") from error
 
 
 def check_source(source: Store, target: Store) -> None:

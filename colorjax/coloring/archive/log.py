@@ -174,6 +174,9 @@ def _parts(store: Store, folder: str) -> list[str]:
         names = [one.name for one in store.entries(folder)]
     except FileNotFoundError:
         return []
+    except OSError as error:
+        where = posixpath.join(store.name, folder)
+        raise UserError(f"{where}: cannot be looked into: {reason_of(error)}") from error
     wanted = (name for name in names if name.endswith(".parquet") and not name.startswith("."))
     return sorted(posixpath.join(folder, name) for name in wanted)
 

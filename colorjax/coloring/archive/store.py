@@ -4,10 +4,12 @@ import os
 import posixpath
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from colorjax.errors import UserError
 from colorjax.pictures import files
+from colorjax.pictures.formats import PHOTO_SUFFIXES
 from colorjax.pictures.image_io import reason_of
 
 # What pyarrow calls the file systems in which a file is there when all of it has come, or never.
@@ -85,9 +87,8 @@ def local(folder: str) -> Store:
     def entries(path: str) -> Iterator[Entry]:
         with os.scandir(at(path)) as found:
             for one in found:
-                # Pipes and sockets would be waited for.
-                if one.is_dir() or one.is_file():
-                    yield Entry(one.name, one.is_dir())
+                if (entry := _entry(one)) is not None:
+                    yield entry
 
     def read(path: str) -> bytes:
         with open(at(path), "rb") as file:
@@ -111,6 +112,21 @@ def local(folder: str) -> Store:
         remove=lambda path: os.unlink(at(path)),
         real=lambda path: os.path.realpath(at(path)),
     )
+
+
+def _entry(found: os.DirEntry) -> Entry | None:
+    """A file or folder; None for what is neither, as pipes and sockets would be waited for.
+
+    What a link leads to cannot always be asked: it may lead to itself, or into a folder that is
+    shut. Such a one is a photograph by its name, or else a folder, so that reading it, or looking
+    into it, tells what is wrong.
+    """
+    try:
+        is_folder = found.is_dir()
+        return Entry(found.name, is_folder) if is_folder or found.is_file() else None
+    except OSError:
+        suffix = PurePath(found.name).suffix.lower()
+        return Entry(found.name, suffix not in PHOTO_SUFFIXES)
 
 
 def arrow(system: Any, top: str, name: str) -> Store:

@@ -1,5 +1,6 @@
 """Sheets of photographs as a model sees them, as it colours them, and as they were."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 from colorjax.coloring.colorize import Painter, colorize
 from colorjax.coloring.folders import compare
 from colorjax.coloring.settings import Settings
+from colorjax.errors import UserError
 from colorjax.ops import color
 from colorjax.pictures import files, image_io, photo
 
@@ -35,15 +37,25 @@ def draw(painter: Painter, paths: Sequence[str], folder: Path, side: int) -> lis
     Raises:
       UserError: a photo cannot be read, or the folder cannot be written to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    made(folder)
     rows = [row(painter, path, side) for path in paths]
     sheets = []
     for start in range(0, len(rows), ROWS):
         sheets.append(folder / f"sheet_{start // ROWS + 1}.png")
         image_io.write(sheets[-1], stacked(rows[start : start + ROWS]))
     with image_io.written_aside(folder / "names.txt") as aside:
-        aside.write_text("".join(f"{path}\n" for path in paths))
+        # A name need not be text.
+        aside.write_bytes(b"".join(os.fsencode(path) + b"\n" for path in paths))
     return sheets
+
+
+def made(folder: Path) -> None:
+    """Makes a folder, unless it is there; raises UserError if it cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = image_io.reason_of(error)
+        raise UserError(f"{folder}: cannot be made, want a folder for sheets: {reason}") from error
 
 
 def row(painter: Painter, path: str, side: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from colorjax.coloring.folders.finding import STDIN, Found, is_stream
 from colorjax.errors import UserError
-from colorjax.pictures import scan, writing
+from colorjax.pictures import image_io, photo, scan, writing
 from colorjax.pictures.formats import PHOTO_SUFFIXES
 
 MARK = "_color"  # in the name of a result, unless told
@@ -79,9 +79,15 @@ def jobs_of(found: Sequence[Found], rules: Rules) -> list[Job]:
 
 
 def pages_of(source: str, pages: str) -> list[int | None]:
-    """The pages of a photo that are meant: `all` of a TIFF, the `first`, or that of a number."""
-    if pages == "first" or is_stream(source):
+    """The pages of a photo that are meant: `all` of a TIFF, the `first`, or that of a number.
+
+    A stream is read once, when it is coloured: whether it has the page of a number is told then,
+    and not `all` of it can be meant.
+    """
+    if pages == "first":
         return [None]
+    if is_stream(source):
+        return [int(pages)]
     count = scan.count_pages(source)
     if pages != "all" and count:
         return [int(pages)]
@@ -187,14 +193,40 @@ def check_targets(
     return todo, skipped, faults
 
 
-def check_replaced(jobs: Sequence[Job]) -> tuple[list[Job], list[tuple[str, str]]]:
+def check_replaced(
+    jobs: Sequence[Job], *, keep_original: bool = True
+) -> tuple[list[Job], list[tuple[str, str]]]:
     """The jobs whose results can replace their photos; sources and sentences of the others."""
     todo, faults = [], []
     for job in jobs:
-        suffix = Path(job.source).suffix
-        if suffix.lower() in writing.SUFFIXES:
-            todo.append(job)
+        if fault := _why_not_replaced(job.source, keep_original):
+            faults.append((job.source, f"{job.source}: {fault}"))
         else:
-            fault = f"{job.source}: no {suffix!r} is written, so that it cannot be replaced"
-            faults.append((job.source, fault))
+            todo.append(job)
     return todo, faults
+
+
+def _why_not_replaced(source: str, keep_original: bool) -> str:
+    suffix = Path(source).suffix
+    if suffix.lower() not in writing.SUFFIXES:
+        return f"no {suffix!r} is written, so that it cannot be replaced"
+    # A result has one, and no others are to be had once the original is gone.
+    count = 1 if keep_original else count_pictures(source)
+    if count > 1:
+        return (
+            f"has {count} pages or frames, of which one would be left; want it without "
+            "--discard-original, which keeps the file as .orig"
+        )
+    return ""
+
+
+def count_pictures(source: str) -> int:
+    """How many pages or frames a file has, thumbnails not counted; 1 for what cannot be read."""
+    if pages := scan.count_pages(source):
+        return pages
+    try:
+        with image_io.opened(source, wanted=photo.FORMATS) as image:
+            # The further pictures in a phone's JPEG are previews and depth maps of the first.
+            return 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+    except UserError:
+        return 1

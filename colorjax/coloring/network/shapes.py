@@ -49,8 +49,9 @@ def chequered(width: int, height: int) -> np.ndarray:
 
     It is bright and dark in turn, as borders of one gray would be set aside.
     """
-    gray = (np.indices((height, width, 1))[:2].sum(0) % 2 * 255).astype(np.uint8)
-    return np.repeat(gray, 3, axis=-1)
+    board = np.zeros((height, width, 3), np.uint8)
+    board[::2, 1::2] = board[1::2, ::2] = 255
+    return board
 
 
 def canvas_of(shape: tuple[int, int], size: int, model: Model) -> tuple[int, int] | None:
