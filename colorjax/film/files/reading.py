@@ -14,6 +14,8 @@ from colorjax.errors import UserError
 from colorjax.film.files import planes
 from colorjax.film.files.planes import Coding
 
+# PyAV from 19 on reads texts of any encoding; before it must be told to.
+_OPENING = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 USUAL_RATE = Fraction(25)  # of films that do not say theirs
 HDR = (16, 18)  # transfer curves, PQ and HLG, whose luma is no gray of a photo
 # Formats whose first plane is luma, as it is.
@@ -71,8 +73,7 @@ def as_file(path: str | os.PathLike) -> str:
 def opened(path: str) -> Iterator[Any]:
     """A film that is open for reading; what libav says of it becomes a sentence."""
     try:
-        # Texts of other encodings are no reason to leave a film alone.
-        container = av.open(as_file(path), metadata_errors="replace")
+        container = av.open(as_file(path), **_OPENING)
     except (av.error.FFmpegError, OSError) as error:
         raise UserError(f"{path}: cannot be read as a film: {_reason(error)}") from error
     with container:
@@ -157,9 +158,9 @@ def _film(path: str, container: Any, stream: Any, frame: Any) -> Film:
     if matrix == planes.UNSPECIFIED:
         matrix = planes.BT709 if frame.height >= planes.HD else planes.BT601
     full = planes.FULL if is_full or tags[0] == planes.FULL else planes.LIMITED
-    rate = stream.average_rate or stream.guessed_rate or USUAL_RATE
+    rate = _fraction(stream.average_rate or stream.guessed_rate or USUAL_RATE)
     seconds = container.duration / av.time_base if container.duration else 0
-    aspect = stream.sample_aspect_ratio or context.sample_aspect_ratio or Fraction(1)
+    aspect = _fraction(stream.sample_aspect_ratio or context.sample_aspect_ratio or Fraction(1))
     display = _display(frame)
     return Film(
         path,
@@ -170,13 +171,18 @@ def _film(path: str, container: Any, stream: Any, frame: Any) -> Film:
         aspect if aspect > 0 else Fraction(1),
         Coding(max(8, bits), full, matrix),
         tags,
-        stream.time_base or 1 / rate,
+        _fraction(stream.time_base or 1 / rate),
         rate,
         stream.frames or round(seconds * rate),
         display,
         round(frame.rotation / 90) % 4 if display else 0,
         _notices(path, container, stream, frame),
     )
+
+
+def _fraction(ratio: Any) -> Fraction:
+    """PyAV from 19 on has ratios of its own, which do less."""
+    return Fraction(ratio.numerator, ratio.denominator)
 
 
 def _notices(path: str, container: Any, stream: Any, frame: Any) -> tuple[str, ...]:
@@ -193,11 +199,11 @@ def _notices(path: str, container: Any, stream: Any, frame: Any) -> tuple[str, .
 
 def _display(frame: Any) -> tuple[int, ...]:
     """The matrix of a frame that is to be turned or mirrored."""
-    for data in frame.side_data:
-        if data.type.name == "DISPLAYMATRIX":
-            matrix = tuple(int(x) for x in np.frombuffer(bytes(data), "<i4"))
-            return () if matrix == (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30) else matrix
-    return ()
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return ()
+    matrix = tuple(int(x) for x in np.frombuffer(bytes(data), "<i4"))
+    return () if matrix == (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30) else matrix
 
 
 def _decoded(container: Any, stream: Any) -> Iterator[Any]:
