@@ -18,6 +18,10 @@ class UserError(Exception):
     """
 
 
+class Interrupted(UserError):
+    """A fault from without, such as a full disk: once it is mended, the same command goes on."""
+
+
 MOST_DIGITS = 18  # of a number that is given as text: more are no count of anything
 MOST_SHOWN = 80  # letters of what was given, in a sentence
 

@@ -332,6 +332,30 @@ def check(settings: Settings) -> None:
     _check_optimizer(settings.optimizer)
 
 
+def without_effect(settings: Settings) -> list[str]:
+    """A sentence for each setting that was changed, and that the others leave without effect."""
+    model, how, start = settings.model, settings.decoding, settings.init_from
+    regresses = settings.objective == "regression"
+    of_other = model.encoder != "efficientnet-lite0"
+    encoder, objective = f"model.encoder {model.encoder!r}", f"objective {settings.objective!r}"
+    method = f"decoding.method {how.method!r}"
+    no_weights = not settings.rebalance.enabled
+    wants_weights = model.encoder_weights not in ("auto", "none")
+    idle = (
+        ("model.frozen_stages", of_other and model.frozen_stages > 0, encoder),
+        ("model.train_depthwise", of_other and not model.train_depthwise, encoder),
+        ("model.encoder_weights", start and wants_weights, f"init_from {start}"),
+        ("model.residual_units", regresses and not model.residual_units, objective),
+        ("model.merge", regresses and model.merge != "concat", objective),
+        ("bins.softness", regresses and settings.bins.softness > 0, objective),
+        ("rebalance.enabled", regresses and not no_weights, objective),
+        ("decoding.vibrance", regresses and how.vibrance > 0, objective),
+        ("decoding.vibrance", how.vibrance > 0 and how.method not in decoding.MEANS, method),
+        ("decoding.rebalance", no_weights and how.rebalance < 1, "rebalance.enabled False"),
+    )
+    return [f"{name} is without effect with {cause}" for name, is_idle, cause in idle if is_idle]
+
+
 def check_seed(name: str, seed: int) -> None:
     """Raises UserError unless `seed`, the setting called `name`, is a seed of random numbers."""
     check_at_least(name, seed, 0)

@@ -55,6 +55,10 @@ def get_config(choice: str = "classify,first") -> ConfigDict:
         _see_larger(config)
     if variant == "regress":
         config.objective = "regression"
+        config.bins.softness = 0.0
+        config.rebalance.enabled = False
+        config.decoding.rebalance = 1.0
+        config.decoding.vibrance = 0.0
         config.init_from = ""  # what colorjax comes with classifies
     if stage == "seen":
         _perceive(config)

@@ -3,6 +3,7 @@ import os
 
 import numpy as np
 import pytest
+from click import UsageError
 from click.testing import CliRunner
 from networks import save_run, tiny_network
 from PIL import Image
@@ -11,6 +12,7 @@ from skimage.metrics import peak_signal_noise_ratio
 from colorjax import cli
 from colorjax.coloring.folders import gallery
 from colorjax.commands import model as command
+from colorjax.commands.measure import named
 from colorjax.data import sources
 from colorjax.errors import UserError
 from colorjax.models.task import Statistics
@@ -185,3 +187,18 @@ def test_a_gallery_says_how_many_results_it_leaves_out(undrawn, tmp_path):
     done = gallery_of(tmp_path / "in", "-o", tmp_path / "out")
     assert done.exit_code == 0 and "2 left out, as they are results themselves" in done.stderr
     assert (tmp_path / "out" / "names.txt").read_text() == f"{tmp_path}/in/c.jpg\n"
+
+
+def test_a_model_whose_path_holds_an_equals_sign_is_that_path_where_it_exists(tmp_path):
+    run = tmp_path / "learning_rate=0.001"
+    run.mkdir()
+    assert named([str(run), f"best={run}", "new=~/a"]) == {
+        str(run): str(run),
+        "best": str(run),
+        "new": os.path.expanduser("~/a"),
+    }
+
+
+def test_two_models_of_one_name_are_refused():
+    with pytest.raises(UsageError, match="the name 'a' twice"):
+        named(["a=x", "a=y"])

@@ -1,5 +1,6 @@
 """A run's folder: one run at a time, and nothing in it that would be read as something else."""
 
+import re
 import subprocess
 import sys
 import uuid
@@ -105,6 +106,34 @@ def test_what_may_change_and_what_older_versions_lack_is_no_reason_to_refuse(tmp
     del old["bins"]["joint_width"]
     more = {"num_steps": 9, "bins.softness": 5.0, "decoding.method": "mean", "batch_size": 4}
     going_on.check_same_targets(tmp_path, complete(old), tiny_config(**more))
+
+
+@pytest.mark.parametrize(
+    "name, other",
+    [
+        ("optimizer.name", "nesterov"),
+        ("optimizer.clip_norm", 5.0),
+        ("optimizer.weight_decay", 0.1),
+        ("optimizer.encoder_rate", 0.5),
+        ("accumulate", 2),
+        ("ema", 0.9),
+    ],
+)
+def test_settings_that_the_optimizer_s_state_depends_on_are_named_where_they_change(
+    tmp_path, name, other
+):
+    old = tiny_config()
+    was = runs.flatten(as_dict(old))[name]
+    reason = f"with {name} {was!r}, and its optimizer cannot go on with {other!r}: want {was!r}"
+    with pytest.raises(UserError, match=re.escape(reason)):
+        going_on.check_same_optimizer(tmp_path, old, tiny_config(**{name: other}))
+
+
+def test_an_optimizer_goes_on_at_another_rate(tmp_path):
+    more = {"optimizer.learning_rate": 0.1, "optimizer.schedule": "cosine"}
+    going_on.check_same_optimizer(tmp_path, tiny_config(), tiny_config(**more))
+    clipped = [tiny_config(**{"optimizer.clip_norm": norm}) for norm in (1.0, 5.0)]
+    going_on.check_same_optimizer(tmp_path, *clipped)
 
 
 def test_a_stage_after_another_wants_that_finished(tmp_path):

@@ -60,7 +60,8 @@ def test_a_photograph_comes_out_in_the_colours_that_it_had(coloured, name):
 
 @pytest.mark.slow
 def test_training_goes_the_way_that_it_went(tmp_path):
-    assert_allclose(losses(tmp_path), json.loads(LOSSES.read_text()), rtol=1e-5)
+    # Another version of JAX rounds otherwise, and twenty steps make 3e-5 of it.
+    assert_allclose(losses(tmp_path), json.loads(LOSSES.read_text()), rtol=1e-4)
 
 
 if __name__ == "__main__":

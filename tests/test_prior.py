@@ -76,3 +76,11 @@ def test_a_limit_beyond_the_source_changes_nothing_and_of_one_is_refused(tmp_pat
     assert opening.open_source(replace(data, max_images=100)).notes == whole.notes
     with pytest.raises(UserError, match="data.max_images is 1, want at least 2"):
         opening.open_source(replace(data, max_images=1))
+
+
+def test_the_prior_leaves_a_runs_config_as_it_is_and_keeps_its_own_settings(tmp_path):
+    runs.write_settings(tmp_path, tiny_config(space="lab"))
+    before = (tmp_path / "config.json").read_bytes()
+    prior(tiny_config(space="yuv"), tmp_path)
+    assert (tmp_path / "config.json").read_bytes() == before
+    assert runs.read_json(tmp_path / "prior.json")["settings"]["space"] == "yuv"

@@ -1,12 +1,13 @@
 import re
 
+import jax
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from test_train import tiny_config
 
 from colorjax.data import opening
-from colorjax.errors import UserError
+from colorjax.errors import Interrupted, UserError
 from colorjax.models import build
 from colorjax.settings import as_dict, changed, complete
 from colorjax.studies import claims, reproduce, sweep
@@ -143,6 +144,9 @@ def test_runs_with_other_batches_see_as_many_photographs(batch_size, num_steps):
         ({"experiments": (("a", (("spaces", "lab"),)),)}, "'spaces' for 'a', which is no setting"),
         ({"experiments": (("a", ()), ("a", ()))}, "'a' twice"),
         ({"experiments": (("../a", ()),)}, "'../a', want letters"),
+        ({"experiments": ("a", ())}, "experiments has 'a', want pairs of a name and its changes"),
+        ({"experiments": (("a", 1),)}, r"experiments has \('a', 1\), want pairs"),
+        ({"experiments": (("a", ("seed", 1)),)}, "in 'a', has 'seed', want pairs of a name and"),
         ({"decoded": ("b",)}, "decoded names 'b', which is none of the experiments"),
         ({"decodings": (("a", (("seed", 1),)),)}, "has 'seed' for 'a', want decoding.* alone"),
     ],
@@ -185,3 +189,46 @@ def test_every_claim_is_of_runs_that_the_config_has():
 def test_experiments_survive_json():
     settings = complete(reproduce_config.get_config())
     assert complete(runs.as_json(as_dict(settings))) == settings
+
+
+def test_a_reproduction_leaves_a_runs_config_as_it_is(tmp_path):
+    runs.write_settings(tmp_path, tiny_config(space="lab"))
+    runs.write_json(tmp_path / "record.json", {})
+    before = (tmp_path / "config.json").read_bytes()
+    with pytest.raises(UserError, match="holds a run, want another workdir for a reproduction"):
+        reproduce.reproduce(three_experiments(), tmp_path)
+    assert (tmp_path / "config.json").read_bytes() == before
+
+
+def test_a_passing_fault_leaves_a_run_without_a_result_and_counts_its_seconds(
+    tmp_path, monkeypatch
+):
+    def train(config, workdir):
+        raise Interrupted("photo.jpg: cannot be read")
+
+    monkeypatch.setattr(sweep, "train", train)
+    with pytest.raises(Interrupted, match="photo.jpg"):
+        reproduce.reproduce(three_experiments(), tmp_path)
+    assert not list(tmp_path.rglob("result.json"))
+    assert runs.read_json(tmp_path / "regression" / "seconds.json") > 0
+
+
+def test_outputs_smaller_than_the_picture_are_measured_at_its_size(monkeypatch):
+    settings = tiny_config()
+    task, small = build.build_task(settings, None), jax.numpy.zeros((1, 4, 4, 2, 50))
+    example = task.prepare(np.full((1, 16, 16, 3), (200, 80, 60), np.uint8))
+    monkeypatch.setattr(reproduce, "predict", lambda model, variables, gray: small)
+    ways = {reproduce.OWN: settings.decoding}
+    measured = reproduce.measure_all({}, example, model=None, task=task, ways=ways)
+    shares = measured["saturation/prediction"]
+    assert shares.shape == (1, reproduce.SATURATION_BINS) and np.sum(shares) == pytest.approx(1)
+
+
+def test_a_reproduction_without_figures_still_draws_one_photograph(tmp_path):
+    settings = tiny_config(figure_images=0)
+    model, task = build.build_model(settings), build.build_task(settings, None)
+    variables = model.init(jax.random.key(0), np.zeros((1, 16, 16, 1), np.float32))
+    items = opening.open_source(settings.data).holdout
+    reproduce.draw(settings, model, task, items, variables, tmp_path)
+    pictures = np.load(tmp_path / "pictures.npz")
+    assert pictures["prediction"].shape == (1, 16, 16, 3)

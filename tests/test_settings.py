@@ -112,3 +112,35 @@ def test_whole_numbers_and_lists_are_taken_for_numbers_and_tuples():
     )
     assert isinstance(made.model.width, float) and made.model.final_features == (8, 4)
     assert made.sweep == (("seed", (0, 1)),)
+
+
+@pytest.mark.parametrize(
+    "changes, sentence",
+    [
+        ({"decoding.vibrance": 5.0}, "decoding.vibrance is without effect with decoding.method"),
+        ({"decoding.rebalance": 0.2}, "decoding.rebalance is without effect with rebalance"),
+        ({"model.frozen_stages": 3}, "model.frozen_stages is without effect with model.encoder"),
+        ({"model.train_depthwise": False}, "model.train_depthwise is without effect with model"),
+        (
+            {"objective": "regression", "model.merge": "sum"},
+            "model.merge is without effect with objective 'regression'",
+        ),
+        (
+            {"init_from": "release", "model.encoder_weights": "a.h5"},
+            "model.encoder_weights is without effect with init_from release",
+        ),
+    ],
+)
+def test_a_setting_that_the_others_leave_without_effect_is_told(changes, sentence):
+    (told,) = settings.without_effect(changed(complete(classify.get_config()), changes))
+    assert told.startswith(sentence)
+
+
+@pytest.mark.parametrize("choice", ["classify", "classify,seen", "gpu", "regress"])
+def test_the_recipe_of_the_release_has_no_setting_without_effect(choice):
+    assert settings.without_effect(complete(release.get_config(choice))) == []
+
+
+def test_the_defaults_have_no_setting_without_effect():
+    for config in (classify, regress):
+        assert settings.without_effect(complete(config.get_config())) == []

@@ -3,7 +3,7 @@ import json
 import pytest
 from test_train import tiny_config
 
-from colorjax.errors import UserError
+from colorjax.errors import Interrupted, UserError
 from colorjax.settings import complete
 from colorjax.studies import sweep
 from colorjax.weights.runs import read_json, write_json
@@ -42,6 +42,11 @@ def test_the_papers_rates_are_a_grid_on_a_logarithmic_scale():
         ([], "sweep is empty"),
         ([("learning_rate", (1,))], "'learning_rate', which is no setting"),
         ([("batch_size", ())], "no values for 'batch_size'"),
+        ([("seed", (1,)), ("seed", (2,))], "twice in seed, seed, want each once"),
+        (["batch_size", (4, 8)], "sweep has 'batch_size', want pairs of a name and its values"),
+        ([("batch_size", 4)], r"sweep has \('batch_size', 4\), want pairs of a name and its val"),
+        ([("space", "luv")], "want pairs of a name and its values, such as"),
+        ([(4, (8,))], "want pairs"),
     ],
 )
 def test_a_grid_that_names_nothing_is_refused(grid, sentence):
@@ -101,3 +106,24 @@ def test_one_index_runs_one_of_the_grid(tmp_path):
     assert [row["status"] for row in rows] == ["unfinished", "finished"]
     with pytest.raises(UserError, match="sweep_index is 2, want 0 to 1"):
         sweep.sweep(sweep_config(SPACES, sweep_index=2), tmp_path)
+
+
+def test_a_passing_fault_ends_a_sweep_without_a_row_and_the_same_command_goes_on(
+    tmp_path, monkeypatch
+):
+    config, calls = sweep_config(("seed", (0, 1))), []
+    metrics = {"loss": 1.0, "l_reg": 1.0, "acc_u": 0.1, "acc_v": 0.1, "sat_diff": 0.5}
+
+    def train(config, workdir):
+        calls.append(workdir.name)
+        if len(calls) == 1:
+            raise Interrupted("disk full; step 3 is saved, and the same command goes on from it")
+        return metrics
+
+    monkeypatch.setattr(sweep, "train", train)
+    with pytest.raises(Interrupted, match="step 3 is saved"):
+        sweep.sweep(config, tmp_path)
+    assert not list(tmp_path.rglob("result.json"))
+    rows = sweep.sweep(config, tmp_path)
+    assert calls == ["seed=0", "seed=0", "seed=1"]
+    assert [row["status"] for row in rows] == ["finished", "finished"]

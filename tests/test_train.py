@@ -204,6 +204,12 @@ def test_changed_settings_are_told_when_a_run_goes_on(finished, caplog):
     assert len(caplog.records) == 2
 
 
+def test_that_the_best_is_chosen_among_losses_of_two_kinds_is_told(caplog):
+    config = tiny_config(bins__softness=5.0)
+    begin.warn_of_changes(config, tiny_config(), {}, {})
+    assert "the loss of the hold-out is another now, and the best checkpoint" in caplog.text
+
+
 def test_bin_means_of_the_training_set_lie_in_their_bins(finished):
     record = runs.read_record(finished[0])["bins"]
     means = np.array(record["means"])
@@ -368,6 +374,10 @@ def test_a_run_in_another_space_is_refused_before_anything_is_changed(copied):
     before = {path: path.read_bytes() for path in workdir.glob("*.json*")}
     with pytest.raises(UserError, match="was trained with space 'luv' and cannot go on with 'lab'"):
         train.train(tiny_config(num_steps=5, space="lab"), workdir)
+    with pytest.raises(UserError, match="was trained with space 'luv' and cannot go on with 'lab'"):
+        evaluate.evaluate(tiny_config(num_steps=5, space="lab"), workdir)
+    with pytest.raises(UserError, match="optimizer.clip_norm 0.0, and its optimizer cannot go on"):
+        train.train(tiny_config(num_steps=5, optimizer__clip_norm=5.0), workdir)
     with pytest.raises(UserError, match="was trained with bins.num_bins 50 and cannot go on with"):
         train.train(tiny_config(num_steps=5, bins__num_bins=40), workdir)
     assert {path: path.read_bytes() for path in workdir.glob("*.json*")} == before

@@ -12,7 +12,7 @@ import pytest
 from test_logs import tensorboard_events
 from test_train import tiny_config
 
-from colorjax.errors import UserError
+from colorjax.errors import Interrupted, UserError
 from colorjax.training import begin, logs, train
 from colorjax.training.console import progress, stop_signals
 from colorjax.training.meter import Clock, Meter
@@ -89,7 +89,7 @@ def sum_to(step):
     ],
 )
 def test_steps_before_an_error_are_saved_and_the_sentence_says_so(tmp_path, manager, error, told):
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(Interrupted) as caught:
         looped(tmp_path, manager, fails(13, error))
     assert str(caught.value) == f"{told}; step 12 is saved, and the same command goes on from it"
     assert saved(manager).step == 12 and saved(manager).state.params["total"] == sum_to(12)
@@ -132,7 +132,7 @@ def test_a_checkpoint_that_cannot_be_saved_is_told_once(tmp_path, manager, monke
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(checkpoint, "_check_space", refused)
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(Interrupted) as caught:
         looped(tmp_path, manager, fails(100, None), checkpoint_every=3)
     assert str(caught.value).count("the checkpoint of step 3 could not be saved") == 1
 
@@ -209,3 +209,23 @@ def test_a_signal_that_no_program_listens_for_stops_no_run(number):
     finally:
         signal.signal(number, before)
     assert seen == [number]
+
+
+def test_a_loss_that_diverged_is_no_fault_that_passes(tmp_path, manager, monkeypatch):
+    def skip_batch(state, batch):
+        scalars = {"loss": np.float32(np.nan), "grad_norm": np.float32(0), "skipped": 1.0}
+        return state._replace(step=state.step + 1), scalars
+
+    monkeypatch.setitem(globals(), "add_batch", skip_batch)
+    with pytest.raises(train.Diverged, match="not finite for 2 steps in a row") as caught:
+        looped(tmp_path, manager, fails(100, None), max_skipped=2)
+    assert not isinstance(caught.value, Interrupted) and "goes on" not in str(caught.value)
+
+
+def test_a_folder_that_a_full_disk_refuses_is_a_fault_that_passes(tmp_path, monkeypatch):
+    def refused(workdir):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(workdir))
+
+    monkeypatch.setattr(train.going_on, "locked", refused)
+    with pytest.raises(Interrupted, match="No space left on device"):
+        train.train(tiny_config(), tmp_path)

@@ -68,7 +68,6 @@ def measure(
 
     Every FOLDER is a table. Without --model, the model that colorjax comes with is measured.
     """
-    from os.path import expanduser
     from pathlib import Path
 
     from colorjax import extras
@@ -81,8 +80,7 @@ def measure(
         raise click.UsageError("--labels is for --recognise.")
     extras.check_installed("train", "colorjax measure")
     devices.keep_compiled_programs()
-    named = [m.split("=", 1) if "=" in m else (m, m) for m in models]
-    networks = {name: load_network(expanduser(path)) for name, path in named}
+    networks = {name: load_network(path) for name, path in named(models).items()}
     networks = networks or {"ours": load_network()}
     photos = {folder: sources.open_folders(folder, max_unreadable) for folder in folders}
     recogniser = recogniser_of(photos, **options)
@@ -96,6 +94,21 @@ def measure(
     if json_file:
         with stopping.raising():
             runs.write_json(Path(json_file), {"size": size, "folders": found})
+
+
+def named(models: Sequence[str]) -> dict[str, str]:
+    """{name: path} of what `--model` says; a path may hold "=" itself, as a sweep's folders do."""
+    from os.path import exists, expanduser
+
+    paths: dict[str, str] = {}
+    for model in models:
+        name, found, path = model.partition("=")
+        if not found or exists(expanduser(model)):
+            name = path = model
+        if name in paths:
+            raise click.UsageError(f"--model has the name {name!r} twice, want two names.")
+        paths[name] = expanduser(path)
+    return paths
 
 
 def recogniser_of(

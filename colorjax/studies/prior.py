@@ -14,7 +14,7 @@ from colorjax.models.build import build_task
 from colorjax.ops.bins import Binning
 from colorjax.ops.spaces import SPACES, Space
 from colorjax.pictures import image_io
-from colorjax.settings import complete
+from colorjax.settings import as_dict, complete
 from colorjax.training import evaluate, figures
 from colorjax.training.setup import check_training
 from colorjax.weights import runs
@@ -25,8 +25,9 @@ def prior(config: Any, workdir: Path) -> dict[str, Any]:
 
     Writes `prior.png` and `prior.json`: `counts` [G][Q] (of pixels), `centers` [G][Q][D], `prior`
     [G][Q] (frequencies, blurred by `rebalance.sigma`), `weights` [G][Q] (of the loss, at
-    `rebalance.uniform`), `clipped` and `images`. Returns what `prior.json` holds. Raises UserError
-    for settings or data that do not fit, or several processes.
+    `rebalance.uniform`), `clipped`, `images` and `settings`. A run's own files in the workdir stay
+    as they are. Returns what `prior.json` holds. Raises UserError for settings or data that do not
+    fit, or several processes.
     """
     if jax.process_count() > 1:
         raise UserError("mode=prior runs in one process")
@@ -49,9 +50,9 @@ def prior(config: Any, workdir: Path) -> dict[str, Any]:
         "centers": binning.centers.tolist(),
         "prior": blurred.tolist(),
         "weights": weights.tolist(),
+        "settings": as_dict(settings),
     }
     runs.write_json(workdir / "prior.json", result)
-    runs.write_settings(workdir, settings)
     picture = figures.plot_prior(
         binning.centers, statistics.counts, blurred, weights, colors(space, binning)
     )

@@ -6,6 +6,7 @@ to what every run leaves, `result.json` (how its training ended), `measured.json
 Only what is missing of these is made.
 """
 
+import contextlib
 import re
 import time
 from collections.abc import Sequence
@@ -19,15 +20,15 @@ import numpy as np
 from flax import linen as nn
 
 from colorjax.data import opening
-from colorjax.errors import UserError
+from colorjax.errors import Interrupted, UserError
 from colorjax.models.build import build_model, build_task, predict
-from colorjax.models.task import Example, Task, summarize
+from colorjax.models.task import Example, Task, enlarge, summarize
 from colorjax.ops import color
 from colorjax.settings import Decoding, Settings, as_dict, changed, complete
 from colorjax.studies import report, sweep
 from colorjax.studies.gather import OWN, finished, gather, read_row
 from colorjax.studies.sweep import Changes
-from colorjax.training import evaluate, parallel, steps
+from colorjax.training import evaluate, going_on, parallel, steps
 from colorjax.training.begin import warn_of_changes
 from colorjax.training.console import say
 from colorjax.weights.runs import (
@@ -52,7 +53,7 @@ def reproduce(config: Any, workdir: Path) -> list[dict[str, Any]]:
     stopped goes on and stops the whole until then. Returns a row an experiment: `run`, `settings`,
     `outcome`, `minutes`, `parameters`, and the `metrics` of its best checkpoint, empty unless it
     has finished. Raises UserError for experiments or decodings that the config does not have or
-    that name no setting.
+    that name no setting, and Interrupted for a fault that would end the other runs too.
     """
     if jax.process_count() > 1:
         raise UserError("a reproduction runs in one process")
@@ -80,12 +81,15 @@ def named_changes(settings: Settings, field: str) -> dict[str, Changes]:
     """A field ((name, ((dotted setting, value), ...)), ...) of the settings, checked."""
     if not getattr(settings, field):
         raise UserError(f"the config has no {field}, want --config=configs/reproduce.py or such")
+    example = '(("batches", (("batch_size", 8),)),)'
+    sweep.check_pairs(field, getattr(settings, field), f"its changes, such as {example}")
     known, named = flatten(as_dict(settings)), {}
     for name, changes in getattr(settings, field):
         if not re.fullmatch(r"[\w=+-][\w=+. -]*", name):  # it is to be a folder
             raise UserError(f"{field} has the name {name!r}, want letters, digits, _ = + - and .")
         if name in named:
             raise UserError(f"{field} has the name {name!r} twice")
+        sweep.check_pairs(f"{field}, in {name!r},", changes, "its value", object)
         unknown = [setting for setting, _ in changes if setting not in known]
         if unknown:
             raise UserError(f"{field} names {unknown[0]!r} for {name!r}, which is no setting")
@@ -111,18 +115,33 @@ def check_names(field: str, names: Sequence[str], experiments: dict[str, Changes
 
 
 def note_settings(settings: Settings, workdir: Path) -> None:
-    """Keeps the settings, so that the workdir is enough to go on; warns if they were others."""
-    if (workdir / "config.json").exists():
-        warn_of_changes(settings, read_settings(workdir), {}, {})
-    write_settings(workdir, settings)
+    """Keeps the settings, so that the workdir is enough to go on; warns if they were others.
+
+    Raises UserError where they would replace those of a run, InUse where one is being trained.
+    """
+    with going_on.locked(workdir):
+        if (workdir / "record.json").exists():
+            raise UserError(f"{workdir} holds a run, want another workdir for a reproduction")
+        if (workdir / "config.json").exists():
+            warn_of_changes(settings, read_settings(workdir), {}, {})
+        write_settings(workdir, settings)
 
 
 def train(settings: Settings, changes: Changes, folder: Path) -> bool:
     """One run, up to `result.json`; False if it was stopped by a signal. Counts its seconds."""
     before = read_json(folder / "seconds.json") if (folder / "seconds.json").exists() else 0.0
     started = time.perf_counter()
-    row = sweep.run_one(settings, same_images(settings, changes), folder)
-    write_json(folder / "seconds.json", before + time.perf_counter() - started)
+
+    def count() -> None:
+        write_json(folder / "seconds.json", before + time.perf_counter() - started)
+
+    try:
+        row = sweep.run_one(settings, same_images(settings, changes), folder)
+    except Interrupted:
+        with contextlib.suppress(OSError):  # the disk may be what it is about
+            count()
+        raise
+    count()
     if row is not None:
         write_json(folder / "result.json", row)
     return row is not None
@@ -184,7 +203,8 @@ def measure_all(
         for name, how in ways.items()
         for metric, value in task.measure(outputs, example, how).items()
     }
-    chroma = {"prediction": task.decode(outputs, ways[OWN]), "truth": example.chroma}
+    prediction = enlarge(task.decode(outputs, ways[OWN]), example.gray.shape[-2])
+    chroma = {"prediction": prediction, "truth": example.chroma}
     for name, x in chroma.items():
         rgb = task.colors(example.lightness, x)
         measured[f"saturation/{name}"] = saturation_shares(rgb)
@@ -211,8 +231,8 @@ def split_names(averages: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def draw(
     settings: Settings, model: nn.Module, task: Task, items: Sequence, variables: Any, folder: Path
 ) -> None:
-    """Writes `pictures.npz`, at most `figure_images` of the items."""
-    shown = opening.spread(items, settings.figure_images)
+    """Writes `pictures.npz`, at most `figure_images` of the items, and one at least."""
+    shown = opening.spread(items, max(settings.figure_images, 1))
     batch = {"rgb": evaluate.load_rgb(evaluate.squares_of(settings), shown)}
     step = parallel.compile_step(
         partial(steps.predict_step, model=model, task=task, how=settings.decoding),

@@ -1,12 +1,13 @@
 """Trains every combination of a grid of settings, each in its own folder, and compares them."""
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from colorjax.errors import UserError, check_choice
+from colorjax.errors import Interrupted, UserError, check_choice, shown
 from colorjax.pictures import image_io
 from colorjax.settings import Settings, as_dict, changed, complete
 from colorjax.studies.tables import table
@@ -27,7 +28,7 @@ def sweep(config: Any, workdir: Path) -> list[dict[str, Any]]:
     A run that has finished or failed is not repeated (delete its folder to do so), one that was
     stopped goes on. Writes `sweep.json`, `sweep.md` and `sweep.png` and returns the table's rows:
     `run`, the settings, `status` and the hold-out's metrics. Raises UserError for a grid that
-    names no setting.
+    names no setting, and Interrupted for a fault that would end the other runs too.
     """
     if jax.process_count() > 1:
         raise UserError("a sweep runs in one process: start one for each sweep_index instead")
@@ -52,13 +53,24 @@ def grid(settings: Settings) -> list[Changes]:
     known = flatten(as_dict(settings))
     if not settings.sweep:
         raise UserError('sweep is empty, want (("batch_size", (4, 6)),) or such')
+    check_pairs("sweep", settings.sweep, 'its values, such as (("batch_size", (4, 8)),)')
     for name, values in settings.sweep:
         if name not in known:
             raise UserError(f"sweep names {name!r}, which is no setting")
         if not values:
             raise UserError(f"sweep has no values for {name!r}")
     names, values = zip(*settings.sweep, strict=True)
+    if len(set(names)) < len(names):
+        raise UserError(f"sweep has a setting twice in {', '.join(names)}, want each once")
     return [dict(zip(names, choice, strict=True)) for choice in itertools.product(*values)]
+
+
+def check_pairs(field: str, pairs: Sequence[Any], want: str, kind: type = tuple) -> None:
+    """Raises UserError unless the setting `field` has pairs of a name and a `kind` alone."""
+    for pair in pairs:
+        good = isinstance(pair, tuple) and len(pair) == 2
+        if not good or not isinstance(pair[0], str) or not isinstance(pair[1], kind):
+            raise UserError(f"{field} has {shown(pair)}, want pairs of a name and {want}")
 
 
 def run_name(changes: Changes) -> str:
@@ -68,11 +80,14 @@ def run_name(changes: Changes) -> str:
 
 
 def run_one(settings: Settings, changes: Changes, workdir: Path) -> dict[str, Any] | None:
-    """Trains one run; a failure is a row that says so. None if the run was stopped by a signal."""
+    """Trains one run; a failure is a row that says so. None if the run was stopped by a signal.
+
+    Raises Interrupted, and InUse, for what is no failure of the run's own: it has no row yet.
+    """
     of_train = {"mode": "train"}  # what the run's own folder is to go on with
     try:
         metrics = train(changed(settings, of_train | changes), workdir)
-    except InUse:  # that run's own row is to come
+    except (InUse, Interrupted):  # that run's own row is to come
         raise
     except (UserError, jax.errors.JaxRuntimeError) as error:
         # A setting of another type, a loss that diverged, too little memory: others may do.

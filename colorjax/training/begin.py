@@ -20,7 +20,7 @@ from colorjax.errors import UserError
 from colorjax.models.build import build_model, build_task
 from colorjax.models.colorizer import Colorizer
 from colorjax.models.task import Task
-from colorjax.settings import Settings, as_dict, complete
+from colorjax.settings import Settings, as_dict, complete, without_effect
 from colorjax.training import evaluate, going_on, parallel, steps
 from colorjax.training.augment import augmentation_of
 from colorjax.training.console import say
@@ -39,6 +39,8 @@ from colorjax.training.steps import TrainState
 from colorjax.weights import checkpoint, devices, runs
 
 CALIBRATION_IMAGES = 16
+# What the names of settings begin with by which the hold-out's loss is another number.
+_OF_THE_LOSS = ("regression.", "bins.softness", "rebalance.", "data.load_size", "data.crop_size")
 
 
 class Run(NamedTuple):
@@ -62,6 +64,12 @@ def open_run(
     settings: Settings, workdir: Path, manager: checkpoint.Manager, clock: Clock
 ) -> tuple[Run, TrainState]:
     """Opens data and compiled functions, and the state to go on from."""
+    if settings.num_seconds and jax.process_count() > 1:
+        # Each has a clock of its own, and they would end at different steps.
+        raise UserError(f"num_seconds is {settings.num_seconds} with several processes, want 0")
+    if is_writer():
+        for sentence in without_effect(settings):
+            logging.warning("%s", sentence)
     classifier = load_classifier(settings)  # before what takes long: it may have to be fetched
     source = opening.open_source(settings.data)
     parallel.check_same("settings or photographs", json.dumps([as_dict(settings), source.notes]))
@@ -145,7 +153,9 @@ def begin(
         state, record = begin_afresh(settings, source, model, tx)
         position = {"examples": 0}
     else:
-        going_on.check_same_targets(workdir, runs.read_settings(workdir), settings)
+        before = runs.read_settings(workdir)
+        going_on.check_same_targets(workdir, before, settings)
+        going_on.check_same_optimizer(workdir, before, settings)
         like = state_shapes(settings, model, tx)
         restored, record = checkpoint.restore(manager, like), runs.read_record(workdir)
         warn_of_changes(settings, complete(restored.config), source.notes, record["data"])
@@ -219,9 +229,14 @@ def warn_of_changes(
     if not is_writer():
         return
     old, new = (runs.flatten(as_dict(one)) for one in (old_settings, settings))
-    for name in sorted(new):
-        if old[name] != new[name]:
-            logging.warning("%s was %r in this run, is %r now", name, old[name], new[name])
+    others = [name for name in sorted(new) if old[name] != new[name]]
+    for name in others:
+        logging.warning("%s was %r in this run, is %r now", name, old[name], new[name])
+    if any(name.startswith(_OF_THE_LOSS) for name in others):
+        logging.warning(
+            "the loss of the hold-out is another now, and the best checkpoint, chosen by it, may "
+            "be one from before: another workdir, with init_from, keeps them apart"
+        )
     if notes != old_notes:
         logging.warning("the photographs have changed: %s then, %s now", old_notes, notes)
 

@@ -19,6 +19,7 @@ from colorjax.models.build import build_model
 from colorjax.ops.arrays import AnyArray
 from colorjax.pictures import files
 from colorjax.settings import Settings, as_dict
+from colorjax.training import going_on
 from colorjax.weights import runs
 from colorjax.weights.released import FORMAT, check_shapes, digest, load_network
 from colorjax.weights.store import check_finite, flat
@@ -27,6 +28,15 @@ LICENCE = "Apache-2.0"
 MAX_BYTES = 25_000_000
 
 # Settings that name places of the machine that trained, and what stands in the file for them.
+# What shapes do not tell, or tell in words of arrays.
+_MEANING = (
+    "objective",
+    *going_on.TARGETS,
+    "model.encoder",
+    "model.residual_units",
+    "model.merge",
+    "model.upscaling",
+)
 _PLACES = {
     "data.source": "sample",
     "data.cache_dir": "",
@@ -54,6 +64,8 @@ def export(
     settings, record = runs.read_settings(workdir), runs.read_record(workdir)
     averaged = settings.ema > 0
     step, variables = runs.load_variables(workdir, build_model(settings), averaged=averaged)
+    for other in map(Path, mean_with):
+        _check_same_meaning(other, load_network(other).config, workdir, settings)
     mean, others = _mean(flat(variables), [Path(other) for other in mean_with])
     arrays = {name: _narrowed(workdir, name, x) for name, x in mean.items()}
     rows = [row for row in runs.read_metrics(workdir) if row["split"] == "holdout"]
@@ -81,6 +93,17 @@ def export(
     except OSError as error:
         raise UserError(f"{file}: cannot be written: {error.strerror or error}") from error
     return file
+
+
+def _check_same_meaning(path: Path, theirs: Settings, workdir: Path, ours: Settings) -> None:
+    """Raises UserError if equal arrays would be other networks, or mean other colours."""
+    told, want = (runs.flatten(as_dict(settings)) for settings in (theirs, ours))
+    for name in _MEANING:
+        if told[name] != want[name]:
+            raise UserError(
+                f"{path} has {name} {told[name]!r} and {workdir} {want[name]!r}: "
+                "there is no mean of the two"
+            )
 
 
 def _mean(variables: dict[str, Any], others: Sequence[Path]) -> tuple[dict[str, Any], list[str]]:

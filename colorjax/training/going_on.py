@@ -5,7 +5,7 @@ import fcntl
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,16 @@ from colorjax.weights import runs
 LOCK = ".lock"
 # What a network's outputs mean: with others, its numbers would be read as other colours.
 TARGETS = ("space", "bins.layout", "bins.num_bins", "bins.low", "bins.high", "bins.joint_width")
+
+# What there is a part of the training state for, or none; what of a setting decides on it.
+_STATE: dict[str, Callable[[Any], Any]] = {
+    "optimizer.name": str,
+    "optimizer.clip_norm": bool,
+    "optimizer.weight_decay": bool,
+    "optimizer.encoder_rate": lambda rate: rate != 1.0,
+    "accumulate": lambda batches: batches > 1,
+    "ema": bool,
+}
 
 _logger = logging.getLogger(__name__)
 
@@ -93,6 +103,18 @@ def check_same_targets(workdir: Path, old: Settings, new: Settings) -> None:
             raise UserError(
                 f"{workdir} was trained with {name} {before[name]!r} and cannot go on with "
                 f"{now[name]!r}: want {before[name]!r}, or another workdir"
+            )
+
+
+def check_same_optimizer(workdir: Path, old: Settings, new: Settings) -> None:
+    """Raises UserError if the state of `old`'s optimizer is of no use to that of `new`."""
+    before, now = (runs.flatten(as_dict(settings)) for settings in (old, new))
+    for name, part_of in _STATE.items():
+        if part_of(before[name]) != part_of(now[name]):
+            raise UserError(
+                f"{workdir} was trained with {name} {before[name]!r}, and its optimizer cannot go "
+                f"on with {now[name]!r}: want {before[name]!r}, or another workdir with init_from "
+                f"{workdir}"
             )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 from tqdm import tqdm
 
-from colorjax.errors import UserError
+from colorjax.errors import Interrupted, UserError
 from colorjax.pictures import image_io
 from colorjax.settings import Settings, as_dict, complete
 from colorjax.training import evaluate, figures, going_on, logs, steps
@@ -20,14 +20,18 @@ from colorjax.training.steps import TrainState
 from colorjax.weights import checkpoint, runs
 
 
+class Diverged(UserError):
+    """The loss is not finite any more: the same command would end there again."""
+
+
 def train(config: Any, workdir: Path) -> dict[str, float]:
     """Trains from scratch, or from the newest checkpoint in `workdir`, up to `num_steps`.
 
     Leaves config, record, metrics, figures and checkpoints in `workdir` and returns the hold-out's
     metrics at the last step; those of the best checkpoint where there is nothing left to train.
     Told to stop (`colorjax.stopping`), it saves and returns an empty dict. Raises UserError for
-    settings, data or a workdir that do not fit or that another run is at, and for a disk that
-    cannot be written.
+    settings, data or a workdir that do not fit or that another run is at; Interrupted for a disk
+    that cannot be written, and for what else ends the steps from without.
     """
     settings = complete(config)
     check_training(settings)
@@ -46,7 +50,7 @@ def train(config: Any, workdir: Path) -> dict[str, float]:
         say(f"{workdir} has its {done} steps already: a larger num_steps goes on")
         return evaluate.evaluate(settings, workdir)
     except OSError as error:
-        raise UserError(disk_fault(workdir, error)) from error
+        raise Interrupted(disk_fault(workdir, error)) from error
 
 
 def disk_fault(workdir: Path, error: OSError) -> str:
@@ -98,9 +102,10 @@ def loop(
                 save(run, step, state, metrics, meter, log)
                 meter.restart()
             if diverged:
-                raise UserError(diverged_sentence(run, step))
+                raise Diverged(diverged_sentence(run, step))
     except (OSError, UserError) as error:
-        raise UserError(save_after_fault(run, step, state, meter, error)) from error
+        kind = Diverged if isinstance(error, Diverged) else Interrupted
+        raise kind(save_after_fault(run, step, state, meter, error)) from error
     return metrics, step
 
 
@@ -108,7 +113,7 @@ def diverged_sentence(run: Run, step: int) -> str:
     return (
         f"the loss was not finite for {run.settings.max_skipped} steps in a row: step {step} has "
         f"the last good parameters, saved in {run.workdir}; want a lower learning rate "
-        f"({run.settings.optimizer.learning_rate}), or optimizer.clip_norm"
+        f"({run.settings.optimizer.learning_rate}), or in another workdir optimizer.clip_norm"
     )
 
 

@@ -23,7 +23,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-from colorjax.errors import UserError
+from colorjax.errors import Interrupted, UserError
 from colorjax.weights import digests, quiet_orbax
 from colorjax.weights.passing_over import SoundSteps
 
@@ -249,9 +249,9 @@ def _usable_folder(workdir: str | os.PathLike, read_only: bool) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{folder} cannot be made: {error.strerror}") from error
+        raise Interrupted(f"{folder} cannot be made: {error.strerror}") from error
     if not read_only and not os.access(folder, os.W_OK):
-        raise UserError(f"{folder} cannot be written to")
+        raise Interrupted(f"{folder} cannot be written to")
     return folder
 
 
@@ -339,7 +339,7 @@ def _write_errors_told(manager: Manager, agree: bool = True) -> Iterator[None]:
         return
     what = f"the checkpoint of step {manager.step} could not be saved in {manager.folder}"
     if error is None:
-        raise UserError(f"{what}: see what process 0 says")
+        raise Interrupted(f"{what}: see what process 0 says")
     free = shutil.disk_usage(manager.folder).free
     _remove_leftovers(manager)
     manager.orbax.reload()  # Orbax has already forgotten the steps it meant to delete
@@ -347,7 +347,7 @@ def _write_errors_told(manager: Manager, agree: bool = True) -> Iterator[None]:
     if reason is None:
         raise error
     whole = manager.orbax.latest_step()
-    raise UserError(
+    raise Interrupted(
         f"{what}: {reason} ({manager.num_bytes / 1e6:.1f} MB needed, {free / 1e6:.1f} MB free);"
         + (" there is no earlier one" if whole is None else f" that of step {whole} is whole")
     ) from error

@@ -15,7 +15,8 @@ from colorjax.film.files import planes
 from colorjax.film.files.planes import Coding
 
 # PyAV from 19 on reads texts of any encoding; before it must be told to.
-_OPENING = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+_IS_OLD = int(av.__version__.split(".")[0]) < 19
+_OPENING: dict[str, Any] = {"metadata_errors": "replace"} if _IS_OLD else {}
 USUAL_RATE = Fraction(25)  # of films that do not say theirs
 HDR = (16, 18)  # transfer curves, PQ and HLG, whose luma is no gray of a photo
 # Formats whose first plane is luma, as it is.
