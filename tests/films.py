@@ -6,6 +6,7 @@ import av
 import numpy as np
 
 NTSC = Fraction(1, 30000)
+FRAMES = Fraction(1, 25)
 
 
 def texture(height=48, width=64, seed=0, low=60, high=200):
@@ -37,7 +38,9 @@ def write(
 ):
     """Writes gray frames, uint8 [height, width] each, as a film; returns the path."""
     height, width = frames[0].shape
-    unit = {".avi": Fraction(1, 25), ".webm": Fraction(1, 1000)}.get(path.suffix, NTSC)
+    unit = {".avi": FRAMES, ".dv": FRAMES, ".vob": FRAMES, ".webm": Fraction(1, 1000)}.get(
+        path.suffix, NTSC
+    )
     gap = round(Fraction(1, 25) / unit)
     with av.open(str(path), "w", options=container_options or {}) as container:
         stream = container.add_stream(codec, rate=25)
@@ -91,9 +94,13 @@ def decoded(path):
         return list(container.decode(video=0))
 
 
-def seconds(path):
-    """When each frame is shown."""
-    return [frame.pts * frame.time_base for frame in decoded(path)]
+def seconds(path, kind="video"):
+    """When each frame is shown, or each packet of sound is heard."""
+    if kind == "video":
+        return [frame.pts * frame.time_base for frame in decoded(path)]
+    with av.open(str(path)) as container:
+        stream = container.streams.get({kind: 0})[0]
+        return [packet.pts * packet.time_base for packet in container.demux(stream) if packet.size]
 
 
 def plane(frame, index):

@@ -54,7 +54,7 @@ def test_segments_end_with_scenes_or_after_some_seconds():
 
 
 def film(rate=25):
-    return Film("a.mp4", 0, "h264", 96, 64, 1, None, (0,) * 4, None, rate, 0, (), 0, ())
+    return Film("a.mp4", 0, "h264", 96, 64, 1, None, (0,) * 4, None, rate, 0, 0, (), 0, ())
 
 
 def test_black_bars_are_those_of_a_scene_and_not_of_its_dark_frames():

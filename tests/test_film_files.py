@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ from colorjax.commands import film as command  # noqa: E402
 from colorjax.errors import UserError  # noqa: E402
 from colorjax.film import parts, planning, work  # noqa: E402
 from colorjax.film.colour import View, seen  # noqa: E402
+from colorjax.film.files import joining, reading  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -204,6 +206,97 @@ def test_a_film_that_was_cut_short_is_coloured_as_far_as_it_goes_and_that_is_tol
     assert 5 < count < 35 and f"is cut short or damaged: coloured are {count} frames" in told
 
 
+def joined(path, piece):
+    """A film whose bytes are those of another, twice."""
+    path.write_bytes(piece.read_bytes() * 2)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "sound"), [(".vob", "mpeg2video", "ac3"), (".ts", "libx264", "aac")]
+)
+@pytest.mark.parametrize("into", [".mkv", ".mp4"])
+def test_a_film_whose_time_begins_anew_goes_on_with_its_sound(
+    painter, tmp_path, suffix, codec, sound, into
+):
+    piece = films.write(tmp_path / f"piece{suffix}", panned(30, 64, 96), codec=codec, sound=sound)
+    source = joined(tmp_path / f"old{suffix}", piece)
+    assert run(painter, source, tmp_path / f"new{into}") == ()
+    shown, heard = (films.seconds(tmp_path / f"new{into}", k) for k in ("video", "audio"))
+    copied = zip(films.packets(source), films.packets(tmp_path / f"new{into}"), strict=True)
+    # In a TS each packet of AAC has a head of its own, which other files do without.
+    assert len(shown) == 60 and all(old.endswith(new) for old, new in copied)
+    assert_allclose(np.diff(np.float64(shown)), 0.04, atol=0.002)
+    first, lasts = films.seconds(piece, "audio"), np.float64(np.diff(np.float64(heard)))
+    assert 0.015 < lasts.min() and lasts.max() < 0.1
+    # The second piece's sound begins with its pictures, or when that of the first has ended.
+    late = float(heard[len(heard) - len(first)] - heard[0] - (shown[len(shown) // 2] - shown[0]))
+    assert -0.05 < late < 0.1
+
+
+def test_subtitles_and_sound_begin_anew_with_the_pictures_they_belong_to():
+    film = SimpleNamespace(rate=Fraction(25), time_base=Fraction(1, 100))
+    pictures, sound, text = (joining._Clock() for _ in range(3))
+
+    def moved(kind, clock, dts, duration=0):
+        packet = SimpleNamespace(dts=dts, pts=dts, duration=duration, time_base=Fraction(1, 1000))
+        packet.stream = SimpleNamespace(type=kind)
+        joining._move(packet, clock, pictures, film, (0, 200))
+        return packet.pts
+
+    assert [moved("video", pictures, dts) for dts in (0, 1960)] == [0, 1960]
+    assert [moved("audio", sound, dts, 20) for dts in (0, 1940, 10)] == [0, 1940, 2010]
+    assert moved("subtitle", text, 500) == 500
+    moved("video", pictures, 0)
+    assert moved("audio", sound, 30, 20) == 2030 and moved("subtitle", text, 900) == 2900
+
+
+def test_small_steps_back_are_no_new_beginning():
+    frames = [SimpleNamespace(pts=pts) for pts in (0, 40, 30, None, 160, 5, 45)]
+    found = [(pts, offset) for _, pts, offset in reading._rising(frames, 40)]
+    assert found[:5] == [(0, 0), (40, 0), (41, 0), (81, 0), (160, 0)]
+    assert found[5:] == [(161, 0), (162, 0)]
+    far = [SimpleNamespace(pts=pts) for pts in (0, 400, 5, 45)]
+    found = [(pts, offset) for _, pts, offset in reading._rising(far, 40)]
+    assert found == [(0, 0), (400, 0), (440, 435), (480, 435)]
+
+
+def of_palette(path, gray):
+    """A film of 256 grays, which its palette says."""
+    height, width = gray.shape
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("zmbv", rate=25)
+        stream.width, stream.height, stream.pix_fmt = width, height, "pal8"
+        frame = av.VideoFrame(width, height, "pal8")
+        lines = np.zeros((height, frame.planes[0].line_size), np.uint8)
+        lines[:, :width] = gray
+        palette = np.stack([np.arange(256)] * 3 + [np.full(256, 255)], axis=-1)
+        frame.planes[0].update(lines.tobytes())
+        frame.planes[1].update(palette.astype(np.uint8).tobytes())
+        frame.pts, frame.time_base = 0, Fraction(1, 25)
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def test_grays_of_a_palette_are_as_bright_as_it_says(tmp_path):
+    ramp = np.tile(np.linspace(0, 255, 64).astype(np.uint8), (48, 1))
+    (frame,) = reading.frames(reading.look(str(of_palette(tmp_path / "old.avi", ramp))))
+    assert_allclose(frame.gray, ramp, atol=1)
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.mp4"])
+def test_a_whole_film_of_variable_rate_is_not_told_to_be_cut_short(painter, tmp_path, name):
+    stamps = np.cumsum([0] + [1200 if i % 3 else 5000 for i in range(29)]).tolist()
+    source = films.write(tmp_path / name, panned(30), stamps=stamps)
+    assert run(painter, source, tmp_path / "new.mkv") == ()
+
+
+def test_a_rate_that_no_film_has_is_not_believed(tmp_path):
+    source = films.write(tmp_path / "a.dv", panned(3, 576, 720), codec="dvvideo")
+    assert reading.look(str(source)).rate == 25
+
+
 def sound_alone(path):
     with av.open(str(path), "w") as container:
         voice = container.add_stream("aac", rate=48000, layout="mono")
@@ -307,7 +400,7 @@ def test_without_its_libraries_a_film_is_told_what_to_install(model, tmp_path, m
 
 def test_a_film_s_plan_is_read_as_it_was_written(tmp_path):
     box = planning.Box(1, 5, 0, 9)
-    plan = planning.Plan((0, 5, 7), (1,), (planning.Scene(0, box),), (0, 3))
+    plan = planning.Plan((0, 5, 7), (1,), (planning.Scene(0, box),), (0, 3), (0, 9))
     parts.begin(tmp_path / "a.parts", {"crf": 3})
     parts.write_plan(tmp_path / "a.parts", plan)
     assert parts.read_plan(tmp_path / "a.parts") == plan
@@ -392,6 +485,13 @@ def test_a_name_like_a_protocol_s_is_that_of_a_file(painter, tmp_path, monkeypat
 def test_python_s_crf_has_the_command_s_range(tmp_path, crf):
     with pytest.raises(UserError, match="want a whole number from 0 to 63"):
         colorjax.colorize_film(tmp_path / "a.mp4", tmp_path / "b.mp4", crf=crf)
+
+
+def test_a_crf_above_the_codec_s_own_is_a_mistake_before_the_work(painter, tmp_path):
+    source = films.write(tmp_path / "old.mp4", panned(1))
+    with pytest.raises(UserError, match="crf is 60, want at most 51 for hevc"):
+        run(painter, source, tmp_path / "new.mp4", codec="hevc", crf=60)
+    assert os.listdir(tmp_path) == ["old.mp4"]
 
 
 def test_patterns_stand_for_films_and_photos(tmp_path):

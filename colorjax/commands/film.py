@@ -51,7 +51,8 @@ def film_options(command):
             "--crf",
             type=click.IntRange(0, 63),
             metavar="N",
-            help="Of films: less is better, and larger; of a quality near theirs unless given.",
+            help="Of films: less is better, and larger; at most 51 for hevc, 63 else; of a quality "
+            "near theirs unless given.",
         ),
         click.option(
             "--codec",

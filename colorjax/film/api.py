@@ -43,8 +43,8 @@ def colorize_film(
       decode, temperature, rebalance, saturation, seed, edges: those of `Colorizer.colorize`.
       codec: h264, hevc, prores, vp9 or av1; H.264 unless given, or what keeps the 10 bits of a film
         and can be in the target.
-      crf: of the codec, from 0 to 63, less is better; what can hardly be told from the film unless
-        given.
+      crf: of the codec, from 0 to 63, and to 51 for hevc, less is better; what can hardly be told
+        from the film unless given.
       overwrite: whether an existing target is replaced.
 
     Returns:

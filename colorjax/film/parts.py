@@ -23,7 +23,7 @@ from colorjax.pictures import files
 
 FOLDER = ".parts"  # after the name of the result
 BEGUN = "begun.json"
-FORMAT = 1  # changes with anything that would make a segment differ from the next one
+FORMAT = 2  # changes with anything that would make a segment differ from the next one
 ENDS = 1 << 20  # bytes at both ends of a film by which it is known
 
 
@@ -120,8 +120,8 @@ def read_plan(folder: Path) -> Plan | None:
     if found is None:
         return None
     scenes = tuple(Scene(start, Box(*box)) for start, box in found["scenes"])
-    stamps, flashes, segments = (tuple(found[name]) for name in ("stamps", "flashes", "segments"))
-    return Plan(stamps, flashes, scenes, segments)
+    lists = {k: tuple(found[k]) for k in ("stamps", "flashes", "segments", "offsets")}
+    return Plan(scenes=scenes, **lists)
 
 
 def write_plan(folder: Path, plan: Plan) -> None:

@@ -31,12 +31,14 @@ class Plan(NamedTuple):
       flashes: the numbers of frames that are of flashes.
       scenes: in their order; the first starts at 0.
       segments: numbers of the frames with which segments begin, and of all frames.
+      offsets: what was added to the film's own time stamps, each time that they begin.
     """
 
     stamps: tuple[int, ...]
     flashes: tuple[int, ...]
     scenes: tuple[Scene, ...]
     segments: tuple[int, ...]
+    offsets: tuple[int, ...] = (0,)
 
 
 def plan(film: Film, frames: Iterable[Frame]) -> Plan:
@@ -46,10 +48,11 @@ def plan(film: Film, frames: Iterable[Frame]) -> Plan:
       frames: all of them.
     """
     stamps: list[int] = []
+    offsets = [0]
     flashes: list[int] = []
     found: list[Scene] = []
     brightest: np.ndarray | None = None
-    seen, shown = tee(_noted(frames, stamps))
+    seen, shown = tee(_noted(frames, stamps, offsets))
     marks = scenes.marks(scenes.signature(image_io.eight_bits(gray)) for gray in seen)
     for number, (mark, gray) in enumerate(zip(marks, shown, strict=True)):
         if mark.begins:
@@ -64,7 +67,7 @@ def plan(film: Film, frames: Iterable[Frame]) -> Plan:
     found = _ended(found, brightest)
     starts = [scene.start for scene in found]
     ends = segments(starts, len(stamps), float(film.rate))
-    return Plan(tuple(stamps), tuple(flashes), tuple(found), tuple(ends))
+    return Plan(tuple(stamps), tuple(flashes), tuple(found), tuple(ends), tuple(offsets))
 
 
 def segments(starts: list[int], count: int, rate: float) -> list[int]:
@@ -81,9 +84,11 @@ def segments(starts: list[int], count: int, rate: float) -> list[int]:
     return found
 
 
-def _noted(frames: Iterable[Frame], stamps: list[int]) -> Iterator[np.ndarray]:
+def _noted(frames: Iterable[Frame], stamps: list[int], offsets: list[int]) -> Iterator[np.ndarray]:
     for frame in frames:
         stamps.append(frame.pts)
+        if frame.offset != offsets[-1]:
+            offsets.append(frame.offset)
         yield frame.gray
 
 

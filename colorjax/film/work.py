@@ -1,7 +1,7 @@
 """A film in, a coloured film out, by segments: what is finished is not done again after a stop."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ from colorjax.pictures import files
 from colorjax.weights import released
 from colorjax.weights.store import flat
 
-NEARLY = 0.9  # share of the frames that a file is said to hold, below which it was cut short
+NEARLY = 0.9  # share of what a file is said to hold, below which it was cut short
 # Says how many frames are looked through or coloured of how many (0 where that is not known).
 Progress = Callable[[str, int, int], None]
 
@@ -104,7 +104,7 @@ def _run(
         _make_segments(folder, plan, film, choice, colour.brush(painter, how.settings), progress)
         segments = [parts.segment(folder, i) for i in range(len(plan.segments) - 1)]
         with files.written_aside(target, overwrite=overwrite) as aside:
-            joining.join(aside, film, choice, segments, other.kept, plan.stamps)
+            joining.join(aside, film, choice, segments, other.kept, plan.stamps, plan.offsets)
     finally:
         parts.end(folder, unless_finished=True)
     parts.end(folder)
@@ -158,9 +158,10 @@ def _planned(folder: Path, film: Film, progress: Progress) -> Plan:
 
 
 def _told_frames(film: Film, progress: Progress) -> Iterator[Frame]:
+    expected = film.expected or round(film.seconds * film.rate)
     for number, frame in enumerate(reading.frames(film), 1):
         yield frame
-        progress("looked through", number, film.expected)
+        progress("looked through", number, expected)
 
 
 def _make_segments(
@@ -217,12 +218,8 @@ def _coloured(
 
 def _told(film: Film, plan: Plan, choice: Choice) -> Iterator[str]:
     """Sentences about what is not as it was."""
-    count = len(plan.stamps)
-    if count < NEARLY * film.expected:
-        yield (
-            f"{film.path}: is cut short or damaged: coloured are {count:,} frames of the "
-            f"{film.expected:,} that it says to hold"
-        )
+    if lack := _lack(film, plan.stamps):
+        yield f"{film.path}: is cut short or damaged: coloured are {lack}"
     if film.width % 2 or film.height % 2:
         yield (
             f"{film.path}: has {film.width} x {film.height} pixels, and its result an even number "
@@ -230,3 +227,21 @@ def _told(film: Film, plan: Plan, choice: Choice) -> Iterator[str]:
         )
     if choice.bits < film.coding.bits:
         yield f"{film.path}: has {film.coding.bits} bits a channel, and its result {choice.bits}"
+
+
+def _lack(film: Film, stamps: Sequence[int]) -> str:
+    """How much of a film is there, if it is less than the film says; else nothing.
+
+    Frames are counted only where the file says their number, as in films of variable rate that is
+    not what their rate makes of their length.
+    """
+    count = len(stamps)
+    if film.expected:
+        told = f"{count:,} frames of the {film.expected:,} that it says to hold"
+        return told if count < NEARLY * film.expected else ""
+    seconds = (stamps[-1] - stamps[0]) * film.time_base + 1 / film.rate
+    told = (
+        f"{count:,} frames, {float(seconds):,.1f} seconds of the {float(film.seconds):,.1f} that "
+        "it says to last"
+    )
+    return told if seconds < NEARLY * film.seconds else ""

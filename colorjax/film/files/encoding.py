@@ -26,6 +26,7 @@ class Encoder(NamedTuple):
       options: others.
       containers: suffixes of files that its results may be in.
       segment: what libav calls the kind of file that keeps them until then.
+      most: the greatest crf that it takes.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Encoder(NamedTuple):
     options: dict[str, str]
     containers: tuple[str, ...]
     segment: str = "nut"
+    most: int = 63
 
 
 ALL = tuple(CONTAINERS)
@@ -56,6 +58,7 @@ ENCODERS = {
         18,
         {"preset": "medium", "x265-params": "log-level=error"},
         (".mp4", ".m4v", ".mov", ".mkv"),
+        most=51,
     ),
     "prores": Encoder(
         "prores_ks", None, "yuv422p10le", None, {"profile": "3"}, (".mov", ".mkv"), "mov"
@@ -111,7 +114,8 @@ def choose(film: Film, suffix: str, codec: str | None, crf: int | None) -> Choic
     or ProRes if they are; players that know H.264 of 10 bits are few, so that others become HEVC.
 
     Raises:
-      UserError: a file of that suffix cannot hold the codec, or the codec has no crf.
+      UserError: a file of that suffix cannot hold the codec, or the codec has no crf, or
+        none as great.
     """
     suffix, bits = suffix.lower(), 8 if film.coding.bits == 8 else 10
     if codec is None:
@@ -122,6 +126,8 @@ def choose(film: Film, suffix: str, codec: str | None, crf: int | None) -> Choic
         raise UserError(f"{film.path}: {codec} cannot be in a {suffix} file, want {wanted}")
     if crf is not None and encoder.crf is None:
         raise UserError(f"crf is {crf}, but {codec} has no such scale: want none")
+    if crf is not None and crf > encoder.most:
+        raise UserError(f"crf is {crf}, want at most {encoder.most} for {codec}")
     if encoder.ten is None:
         bits = 8
     elif encoder.eight is None:

@@ -1,5 +1,6 @@
 """A film's result from its segments and all that is not pictures, nothing encoded again (PyAV)."""
 
+import dataclasses
 import heapq
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -68,6 +69,7 @@ def join(
     segments: Sequence[Path],
     kept: Sequence[int],
     stamps: Sequence[int],
+    offsets: Sequence[int] = (0,),
 ) -> None:
     """Writes a film, whose pictures come from segments and all else from the film itself.
 
@@ -75,6 +77,7 @@ def join(
       target: where to; its suffix is not looked at.
       kept: numbers of the streams that are copied.
       stamps: the time stamps of all frames, rising.
+      offsets: what was added to the film's own, each time that they begin.
     """
     with (
         reading.opened(film.path) as source,
@@ -86,7 +89,8 @@ def join(
         _describe(result, source)
         moving = [i for i in kept if source.streams[i].type != "attachment"]
         for packet in _by_time(
-            _frames(segments, film, pictures, stamps), _copies(source, moving, copies)
+            _frames(segments, film, pictures, stamps),
+            _copies(source, film, moving, copies, offsets),
         ):
             result.mux(packet)
 
@@ -161,11 +165,46 @@ def _order(path: Path) -> list[int]:
     return [ranks[pts] for pts in stamps]
 
 
-def _copies(source: Any, kept: Sequence[int], copies: dict[int, Any]) -> Iterator[Any]:
-    """The packets of other streams, up to where the file is broken."""
+@dataclasses.dataclass
+class _Clock:
+    """How far a stream of the film has got.
+
+    Attributes:
+      last: the film's own time stamp of the last packet.
+      end: of that packet, in the result.
+      piece: how often the film's time stamps have begun anew.
+      offset: what is added to them since.
+    """
+
+    last: int | None = None
+    end: int = 0
+    piece: int = 0
+    offset: int = 0
+
+
+def _copies(
+    source: Any, film: Film, kept: Sequence[int], copies: dict[int, Any], offsets: Sequence[int]
+) -> Iterator[Any]:
+    """The packets of other streams, up to where the file is broken.
+
+    Where the film's time stamps begin anew, they are moved as those of the pictures are.
+    """
     if not kept:
         return
-    packets = source.demux([source.streams[i] for i in kept])
+    # Texts are so few that only the pictures beside them tell where they belong.
+    watched = [film.stream, *kept] if len(offsets) > 1 else kept
+    clocks = {index: _Clock() for index in [film.stream, *watched]}
+    for packet in _undamaged(source.demux([source.streams[i] for i in watched])):
+        if not packet.size or packet.dts is None:
+            continue
+        index = packet.stream.index
+        _move(packet, clocks[index], clocks[film.stream], film, offsets)
+        if index in copies:
+            packet.stream = copies[index]
+            yield packet
+
+
+def _undamaged(packets: Iterator[Any]) -> Iterator[Any]:
     while True:
         try:
             packet = next(packets, None)
@@ -173,9 +212,26 @@ def _copies(source: Any, kept: Sequence[int], copies: dict[int, Any]) -> Iterato
             return
         if packet is None:
             return
-        if packet.size and packet.dts is not None:
-            packet.stream = copies[packet.stream.index]
-            yield packet
+        yield packet
+
+
+def _move(packet: Any, clock: _Clock, pictures: _Clock, film: Film, offsets: Sequence[int]) -> None:
+    """Moves a packet's time stamps to where its piece of the film is; its clock goes on."""
+    is_text, unit = packet.stream.type == "subtitle", reading.as_fraction(packet.time_base)
+    few = reading.FEW / (film.rate * unit)
+    begins = not is_text and clock.last is not None and packet.dts < clock.last - few
+    piece = pictures.piece if is_text else clock.piece
+    if begins:
+        # Sound may begin anew a little before the pictures do, or after.
+        piece = min(max(clock.piece, pictures.piece - 1), pictures.piece) + 1
+    if begins or piece != clock.piece:
+        offset = round(offsets[min(piece, len(offsets) - 1)] * film.time_base / unit)
+        clock.piece, clock.offset = piece, max(offset, clock.end - packet.dts)
+    clock.last = packet.dts
+    packet.dts += clock.offset
+    if packet.pts is not None:
+        packet.pts += clock.offset
+    clock.end = packet.dts + (0 if is_text else max(1, packet.duration or 0))
 
 
 def _by_time(*streams: Iterable[Any]) -> Iterator[Any]:

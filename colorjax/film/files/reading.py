@@ -3,7 +3,7 @@
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -18,6 +18,8 @@ from colorjax.film.files.planes import Coding
 _IS_OLD = int(av.__version__.split(".")[0]) < 19
 _OPENING: dict[str, Any] = {"metadata_errors": "replace"} if _IS_OLD else {}
 USUAL_RATE = Fraction(25)  # of films that do not say theirs
+MOST_RATE = 1000  # more frames a second are no film's: raw DV is said to have 60,000
+FEW = 5  # frames by which time stamps may go back without another film being joined on
 HDR = (16, 18)  # transfer curves, PQ and HLG, whose luma is no gray of a photo
 # Formats whose first plane is luma, as it is.
 _PLANAR = re.compile(r"(yuva?4\d\dp|yuvj4\d\dp|gray)(9|10|12|14|16)?(le)?|nv12|nv16|nv21")
@@ -37,6 +39,7 @@ class Film(NamedTuple):
       time_base: seconds, the unit of time stamps.
       rate: frames a second, at least nearly.
       expected: frames that the file is said to hold; 0 if it does not say.
+      seconds: that it is said to last; 0 if it does not say.
       display: nine numbers that turn frames upright; none where they are so.
       turns: quarters of a turn to the left that do so.
       notices: sentences for the user.
@@ -53,16 +56,24 @@ class Film(NamedTuple):
     time_base: Fraction
     rate: Fraction
     expected: int
+    seconds: Fraction
     display: tuple[int, ...]
     turns: int
     notices: tuple[str, ...]
 
 
 class Frame(NamedTuple):
-    """A frame: its time stamp, and uint8 or uint16 [height, width]."""
+    """A frame.
+
+    Attributes:
+      pts: its time stamp.
+      gray: uint8 or uint16 [height, width].
+      offset: what was added to the film's own time stamp.
+    """
 
     pts: int
     gray: np.ndarray
+    offset: int = 0
 
 
 def as_file(path: str | os.PathLike) -> str:
@@ -98,23 +109,35 @@ def frames(film: Film, skip: int = 0) -> Iterator[Frame]:
     """The frames of a film in the order of their time stamps, which rise.
 
     Frames that cannot be decoded are left out, and what comes after the end of a file that was cut
-    short.
+    short. Where the film's own time stamps begin anew, as in files that were joined byte by byte,
+    they go on from the last frame.
 
     Args:
       skip: so many frames at the beginning are decoded, which costs little, and not given.
     """
     table = planes.gray_table(film.coding)
     step = max(1, round(1 / (film.rate * film.time_base)))
-    last: int | None = None
     with opened(film.path) as container:
-        stream = container.streams[film.stream]
-        for i, frame in enumerate(_decoded(container, stream)):
-            pts = frame.pts
-            if pts is None:
-                pts = 0 if last is None else last + step
-            last = pts if last is None else max(pts, last + 1)
+        decoded = _decoded(container, container.streams[film.stream])
+        for i, (frame, pts, offset) in enumerate(_rising(decoded, step)):
             if i >= skip:
-                yield Frame(last, table[_luma(frame, film)])
+                yield Frame(pts, table[_luma(frame, film)], offset)
+
+
+def _rising(decoded: Iterable[Any], step: int) -> Iterator[tuple[Any, int, int]]:
+    """Frames with time stamps that rise, and what was added to their own."""
+    last: int | None = None
+    offset = 0
+    for frame in decoded:
+        if last is None:
+            last = frame.pts or 0
+        elif frame.pts is None:
+            last += step
+        else:
+            if frame.pts + offset < last - FEW * step:
+                offset = last + step - frame.pts
+            last = max(frame.pts + offset, last + 1)
+        yield frame, last, offset
 
 
 def _stream(path: str, container: Any) -> Any:
@@ -154,14 +177,14 @@ def _film(path: str, container: Any, stream: Any, frame: Any) -> Film:
             f"{path}: is of high dynamic range, whose grays are others: want it converted to BT.709"
         )
     bits = 8 if format.has_palette else format.components[0].bits
-    is_full = format.name.startswith(("gray", "yuvj", "mono")) or _is_rgb(format)
+    gray_only = format.name.startswith(("gray", "ya", "mono"))
+    is_full = gray_only or format.has_palette or format.name.startswith("yuvj") or _is_rgb(format)
     matrix = tags[1] if tags[1] in planes.WEIGHTS else planes.UNSPECIFIED
     if matrix == planes.UNSPECIFIED:
         matrix = planes.BT709 if frame.height >= planes.HD else planes.BT601
     full = planes.FULL if is_full or tags[0] == planes.FULL else planes.LIMITED
-    rate = _fraction(stream.average_rate or stream.guessed_rate or USUAL_RATE)
-    seconds = container.duration / av.time_base if container.duration else 0
-    aspect = _fraction(stream.sample_aspect_ratio or context.sample_aspect_ratio or Fraction(1))
+    rate = _rate(stream)
+    aspect = as_fraction(stream.sample_aspect_ratio or context.sample_aspect_ratio or Fraction(1))
     display = _display(frame)
     return Film(
         path,
@@ -172,16 +195,23 @@ def _film(path: str, container: Any, stream: Any, frame: Any) -> Film:
         aspect if aspect > 0 else Fraction(1),
         Coding(max(8, bits), full, matrix),
         tags,
-        _fraction(stream.time_base or 1 / rate),
+        as_fraction(stream.time_base or 1 / rate),
         rate,
-        stream.frames or round(seconds * rate),
+        stream.frames,
+        Fraction(container.duration or 0, av.time_base),
         display,
         round(frame.rotation / 90) % 4 if display else 0,
         _notices(path, container, stream, frame),
     )
 
 
-def _fraction(ratio: Any) -> Fraction:
+def _rate(stream: Any) -> Fraction:
+    """Frames a second, as far as they can be believed."""
+    said = [as_fraction(r) for r in (stream.average_rate, stream.guessed_rate) if r]
+    return next((rate for rate in said if 0 < rate <= MOST_RATE), USUAL_RATE)
+
+
+def as_fraction(ratio: Any) -> Fraction:
     """PyAV from 19 on has ratios of its own, which do less."""
     return Fraction(ratio.numerator, ratio.denominator)
 
