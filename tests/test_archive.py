@@ -269,7 +269,7 @@ def test_uris_that_are_none_are_one_sentence():
 # What is left.
 
 
-def rows_left(folder, target, known, shard="0/1"):
+def rows_left(folder, target, known, shard="0/1", passed_over=None):
     told, there = [], store.local(str(folder))
     opened = source.of_store(there)
     order = worker.Order(str(folder), str(target))
@@ -281,6 +281,7 @@ def rows_left(folder, target, known, shard="0/1"):
         left.parse_shard(shard),
         Counter(),
         told.append,
+        [].append if passed_over is None else passed_over.append,
     )
     return sorted(paths), sorted(told)
 
@@ -295,7 +296,9 @@ def test_what_is_left_is_what_the_log_and_the_results_do_not_have(tmp_path):
         Row("x/failed.jpg", FAILED, "x/failed.jpg: is empty"),
         Row("x/settled.jpg", SKIPPED, worker.OURS),
     ]
-    paths, told = rows_left(tmp_path / "in", tmp_path / "out", log.known(rows))
+    before = []
+    paths, told = rows_left(tmp_path / "in", tmp_path / "out", log.known(rows), passed_over=before)
+    assert sorted(before) == ["x/done.jpg", "x/settled.jpg"]
     assert paths == ["x/deleted.jpg", "x/failed.jpg", "x/new.jpg"]
     assert [row[:3] for row in told] == [("x/there.jpg", SKIPPED, left.THERE)]
     assert told[0].result == "x/there_color.jpg" and told[0].when > 0
@@ -493,6 +496,28 @@ def test_a_shard_colours_what_can_be_coloured_and_then_nothing(model, scans, tmp
     assert "0 photos coloured" in again.output and files_of(target) == files
     tried = (target / "archive_log_0_of_1.jsonl").read_text().splitlines()
     assert len(tried) == 9  # the failed ones once more
+
+
+def test_photographs_that_are_done_before_are_counted_and_told(tmp_path):
+    filled(tmp_path / "first", "a.jpg", "b.jpg")
+    filled(tmp_path / "second", "a.jpg", "b.jpg", "c.jpg")
+    filled(tmp_path / "out", "a_color.jpg", "b_color.jpg", "c_color.jpg")
+    first = run_shard(tmp_path / "first", tmp_path / "out")
+    assert "; 2 left out;" in first.output and "before" not in first.output
+    second = run_shard(tmp_path / "second", tmp_path / "out")
+    assert "0 photos coloured" in second.output
+    assert "; 2 done before; 1 left out;" in second.output
+
+
+def test_a_shard_counts_none_of_anothers_photographs_as_done_before(tmp_path):
+    names = [f"{i}.jpg" for i in range(40)]
+    filled(tmp_path / "in", *names)
+    known, counts = log.known([Row(name, SKIPPED, worker.OURS) for name in names]), []
+    for i in range(3):
+        before = []
+        assert rows_left(tmp_path / "in", tmp_path, known, f"{i}/3", before) == ([], [])
+        counts.append(len(before))
+    assert all(counts) and sum(counts) == 40
 
 
 def test_a_result_is_found_and_not_made_again(model, scans, tmp_path):

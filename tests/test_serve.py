@@ -25,6 +25,7 @@ from PIL import Image
 
 from colorjax import cli, extras
 from colorjax.coloring import colorize
+from colorjax.coloring.page import guard
 from colorjax.coloring.settings import Settings
 from colorjax.serving import app, line, server, work
 
@@ -119,6 +120,21 @@ def test_a_form_is_answered_as_the_bytes_alone(client):
     assert form.status_code == alone.status_code == 200 and form.content == alone.content
 
 
+def test_a_form_with_options_in_it_is_400_and_told_where_they_belong(client):
+    photo = {"photo": ("old.jpg", photos()["gray.jpg"])}
+    answer = client.post("/colorize", files=photo, data={"format": "png", "saturation": "0"})
+    assert answer.status_code == 400
+    assert sentence(answer) == (
+        "the form has fields besides the photo (format, saturation): options belong in the "
+        "address, as in ?format=png"
+    )
+    # One that is called as the photo is, a long one, and many.
+    for fields in ({"photo": "png"}, {"x\n" * 500: "1"}, {f"x{i}": "1" for i in range(20)}):
+        answer = client.post("/colorize", files=photo, data=fields)
+        assert answer.status_code == 400 and "fields besides the photo" in sentence(answer)
+        assert len(answer.content) < 500
+
+
 def test_hints_may_come_as_json(client):
     data = photos()["gray.jpg"]
     hints = '[{"x": 30, "y": 20, "colour": "#d04020"}]'
@@ -193,6 +209,42 @@ def test_pages_elsewhere_and_other_names_of_the_machine_are_refused(client):
     named = client.post("/colorize", content=data, headers={"Host": "evil.example"})
     own = client.post("/colorize", content=data, headers={"Origin": HOST})
     assert (foreign.status_code, named.status_code, own.status_code) == (403, 400, 200)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "[::1]", "localhost"])
+def test_who_listens_to_this_machine_alone_answers_under_its_names_alone(studio, host):
+    with TestClient(app.build(studio, host=host), base_url=HOST) as client:
+
+        def status(asked):
+            return client.get("/health", headers={"Host": asked}).status_code
+
+        for known in ("[::1]", "[::1]:8000", "127.0.0.1:8000", "localhost", "LOCALHOST:1"):
+            assert status(known) == 200, known
+        for other in ("evil.example", "[::2]:8000", "::1", "[::1", "[::1].evil.example", "", ":1"):
+            assert status(other) == 400, other
+
+
+def test_who_listens_to_other_machines_answers_under_every_name_or_those_that_are_given():
+    assert guard.known_hosts("0.0.0.0", []) == guard.known_hosts("::", []) == ["*"]
+    assert guard.known_hosts("192.0.2.1", []) == guard.known_hosts("2001:db8::1", []) == ["*"]
+    names = guard.known_hosts("2001:db8::1", ["Photos.example"])
+    assert {"[2001:db8::1]", "photos.example", "[::1]", "localhost"} <= set(names)
+    assert "*" not in names
+
+
+def test_a_defect_is_counted_and_answered_in_json_without_its_words(studio, monkeypatch):
+    def broken(*arguments):
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr(work, "answer", broken)
+    with TestClient(app.build(studio), HOST, raise_server_exceptions=False) as client:
+        answer = client.post("/colorize", content=photos()["gray.jpg"])
+        text = client.get("/metrics").text
+        assert client.get("/health").json()["queue"] == 0
+    assert answer.status_code == 500 and "a defect of its own" in sentence(answer)
+    assert "secret" not in answer.text
+    assert 'colorjax_failures_total{status="500"} 1.0' in text
+    assert "colorjax_requests_total 1.0" in text
 
 
 def test_who_finds_the_line_full_is_told_when_to_come_again(studio):

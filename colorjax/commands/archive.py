@@ -125,7 +125,9 @@ def run(options: dict[str, Any]) -> None:
 
         seen = known(log.rows(), again="" if order.skip_colour else IN_COLOUR)
         whole = left.Shard()
-        paths = left.left(source, target, seen, order.named, shard or whole, others, tell)
+        paths = left.left(
+            source, target, seen, order.named, shard or whole, others, tell, tally.pass_over
+        )
         with contextlib.closing(
             alone(order, paths) if shard else shared(order, options, paths)
         ) as work:
@@ -243,16 +245,20 @@ def progress(total: int | None) -> Any:
 
 
 class Tally:
-    """Counts rows, and keeps the first sentences of what failed."""
+    """Counts rows and what has one of before, and keeps the first sentences of what failed."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self.faults: list[str] = []
+        self.before = 0
 
     def add(self, row: Any) -> None:
         self.counts[row.status] += 1
         if row.status == FAILED and len(self.faults) < TOLD:
             self.faults.append(row.why)
+
+    def pass_over(self, path: str) -> None:
+        self.before += 1
 
     def summary(self, seconds: float, others: Counter[str], log: str) -> str:
         """What was done, in a line, and one more for each of the first faults."""
@@ -260,6 +266,10 @@ class Tally:
         line = f"{counted(done)} coloured in {seconds:.1f} s"
         if done > 1:
             line += f", {done / seconds:.2g} a second"
+        # Else another SOURCE, whose photographs have the names of one before, would do nothing
+        # without a word.
+        if self.before:
+            line += f"; {self.before} done before"
         if skipped:
             line += f"; {skipped} left out"
         line += film.left_over(others)

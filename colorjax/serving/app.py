@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from importlib.metadata import version
 from typing import Annotated, Any, NamedTuple
@@ -14,10 +14,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
 
-from colorjax.coloring.page.guard import is_foreign, known_hosts
+from colorjax.coloring.page.guard import KnownHosts, is_foreign, known_hosts
 from colorjax.coloring.page.limits import MAX_UPLOAD_BYTES, Lane, TooLate, in_time, open_lane
 from colorjax.errors import UserError, shown
 from colorjax.pictures.image_io import MAX_PIXELS
@@ -49,6 +48,7 @@ SAYS = {
     408: "The picture took too long to come.",
     411: "The request does not say how long it is.",
     413: "Too many bytes or pixels.",
+    500: "A defect of the service, which prints what it was.",
     503: "The line is full; Retry-After says when to come again.",
 }
 RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -105,6 +105,22 @@ class Service(NamedTuple):
         self.line.took(found[1])
         return _as_response(found[0])
 
+    async def count_answer(self, request: Request, following: Callable) -> Response:
+        """Has a request answered, and counts it if it is one to colour a picture."""
+        begun = time.monotonic()
+
+        def answered(status: int) -> None:
+            if request.url.path == "/colorize":
+                self.counted.answered(status, time.monotonic() - begun)
+
+        try:
+            response = await following(request)
+        except Exception:
+            answered(500)  # by `defect`, to which it goes on from here
+            raise
+        answered(response.status_code)
+        return response
+
     def _worked(self, asked: work.Asked) -> tuple[work.Answer, float]:
         """The answer, and how long the work on it took."""
 
@@ -151,7 +167,7 @@ def build(
         redoc_url=None,
     )
     # Else a page elsewhere whose name leads here could ask.
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=known_hosts(host, allow_hosts))
+    app.add_middleware(KnownHosts, names=known_hosts(host, allow_hosts))
     _add_routes(app, service)
     return app
 
@@ -177,16 +193,10 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     async def docs() -> HTMLResponse:
         return page(app.openapi())
 
-    @app.middleware("http")
-    async def count(request: Request, following):
-        begun = time.monotonic()
-        response = await following(request)
-        if request.url.path == "/colorize":
-            service.counted.answered(response.status_code, time.monotonic() - begun)
-        return response
-
+    app.middleware("http")(service.count_answer)
     for kind in (UserError, RequestValidationError, HTTPException, ClientDisconnect, TimeoutError):
         app.add_exception_handler(kind, refusal)
+    app.add_exception_handler(Exception, defect)
 
 
 async def refusal(request: Request, error: Exception) -> Response:
@@ -205,6 +215,12 @@ async def refusal(request: Request, error: Exception) -> Response:
     else:
         status, sentence = 400, "the request broke off"  # which nobody reads
     return JSONResponse({"detail": sentence}, status, headers)
+
+
+async def defect(request: Request, error: Exception) -> Response:
+    """Says no more than that there is one: its traceback is for who runs the service."""
+    sentence = "the service failed by a defect of its own, which it has printed where it runs"
+    return JSONResponse({"detail": sentence}, 500)
 
 
 def _sentence_of(error: RequestValidationError) -> str:
@@ -237,21 +253,33 @@ def _is_form(request: Request) -> bool:
 
 
 async def _body_of(request: Request, most: int) -> bytes:
-    """The bytes of the picture; raises UserError for a form without one."""
+    """The bytes of the picture; raises UserError for a form without one, or with more."""
     async with asyncio.timeout(BODY_SECONDS):
         if not _is_form(request):
             data = await request.body()
         else:
-            async with request.form(max_files=1, max_fields=8) as form:
-                files = [one for one in form.values() if isinstance(one, UploadFile)]
+            async with request.form(max_files=1, max_fields=64) as form:
+                sent = form.multi_items()
+                files = [one for _, one in sent if isinstance(one, UploadFile)]
                 if len(files) != 1:
                     raise UserError(f"the form has {len(files)} files, want one")
+                _check_no_fields([name for name, one in sent if one is not files[0]])
                 data = await files[0].read()
     if not data:
         raise UserError("the request has no picture, want its bytes as the body")
     if len(data) > most:
         raise HTTPException(413, f"the picture has {len(data)} bytes, want at most {most}")
     return data
+
+
+def _check_no_fields(names: Sequence[str]) -> None:
+    """Raises UserError if a form has fields besides the photo, which would do nothing."""
+    if names:
+        told = shown(", ".join(dict.fromkeys(names)))[1:-1]
+        raise UserError(
+            f"the form has fields besides the photo ({told}): options belong in the address, as in "
+            "?format=png"
+        )
 
 
 async def _passed_over(request: Request) -> None:

@@ -60,6 +60,7 @@ def left(
     shard: Shard,
     others: Counter[str],
     tell: Callable[[Row], None],
+    pass_over: Callable[[str], None],
 ) -> Iterator[str]:
     """The paths of the photographs that are to be coloured, as they are come upon.
 
@@ -71,17 +72,23 @@ def left(
       shard: only its photographs are looked at.
       others: is given the counts of files that are no pictures, by suffix.
       tell: is given the rows of those that need no colouring and are not in the log.
+      pass_over: is given the paths of those that the log has, and of which nothing is left to do.
     """
     there = functools.lru_cache(maxsize=8)(functools.partial(_names, target))
     for item in source.items(others):
-        if item.path in known.settled or not shard.holds(item.path):
+        if not shard.holds(item.path):
+            continue
+        if item.path in known.settled:
+            pass_over(item.path)
             continue
         result, is_there, fault = _looked_up(source, item, named, there)
         if fault:
             tell(now(Row(item.path, FAILED, fault)))
         elif not is_there:
             yield item.path
-        elif item.path not in known.done:
+        elif item.path in known.done:
+            pass_over(item.path)
+        else:
             tell(now(Row(item.path, SKIPPED, THERE, result=result)))
 
 

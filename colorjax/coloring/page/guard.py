@@ -1,5 +1,6 @@
 """Keeps gradio to the page, whose visitors may ask for what the page asks for, and no more."""
 
+import ipaddress
 import json
 import os
 import re
@@ -16,7 +17,7 @@ from starlette.responses import PlainTextResponse
 from colorjax.coloring.page.folder import remove_leftovers
 from colorjax.errors import UserError
 
-LOOPBACK = ("127.0.0.1", "localhost")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 API = "/gradio_api/"
 UPLOAD, FILE = API + "upload", API + "file="
@@ -44,6 +45,25 @@ POLICY = (
 )
 # Settings and names of files are short.
 MOST_BYTES_OF_A_CALL = 2**20
+
+
+class KnownHosts:
+    """ASGI middleware; refuses what asks for a host that is not known here.
+
+    Many a Starlette cuts the header at its first colon, of which an IPv6 address has several.
+    """
+
+    def __init__(self, app: Callable, names: Collection[str]):
+        """Wraps an application; `names` are from `known_hosts`."""
+        self.app, self.names = app, names
+
+    async def __call__(self, scope: dict[str, Any], receive: Callable, send: Callable) -> None:
+        app = self.app
+        if scope["type"] in ("http", "websocket"):
+            asked = re.sub(r":\d*$", "", Headers(scope=scope).get("host", "").lower())
+            if "*" not in self.names and asked not in self.names:
+                app = PlainTextResponse("asked for another host", 400)
+        await app(scope, receive, send)
 
 
 class Guard:
@@ -210,12 +230,22 @@ def check_names(root_path: str, allow_hosts: Sequence[str]) -> None:
 
 
 def known_hosts(host: str, allow_hosts: Sequence[str]) -> list[str]:
-    """Under which names a server that listens on `host` may be asked.
+    """Under which names, as requests spell them, a server that listens on `host` may be asked.
 
     Who listens to all without naming a host is reached under names that are not known here.
     """
-    names = [name.lower() for name in allow_hosts]
-    return [*LOOPBACK, host, *names] if host in LOOPBACK or names else ["*"]
+    if not allow_hosts and not _is_of_this_machine(host):
+        return ["*"]
+    names = (name.lower().strip("[]") for name in (*LOOPBACK, host, *allow_hosts))
+    return [f"[{name}]" if ":" in name else name for name in names]
+
+
+def _is_of_this_machine(host: str) -> bool:
+    """Whether nobody but this machine reaches who listens on `host`."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() in LOOPBACK
 
 
 def _paths_in(value: Any) -> list[Any]:

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import gradio as gr
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from colorjax.coloring.api import Colorizer
 from colorjax.coloring.page import layout
 from colorjax.coloring.page.events import Events, board
 from colorjax.coloring.page.files import HOURS
-from colorjax.coloring.page.guard import LOOPBACK, Guard, check_names, known_hosts
+from colorjax.coloring.page.guard import LOOPBACK, Guard, KnownHosts, check_names, known_hosts
 from colorjax.coloring.page.limits import MAX_UPLOAD_BYTES, UPLOADED_AT_ONCE, go_on, open_lanes
 from colorjax.coloring.page.view import View, open_studio, paint, write_examples
 from colorjax.coloring.page.wiring import wire
@@ -106,7 +105,7 @@ def running(
     blocks = build_page(colorizer, folder)
     try:
         blocks.launch(
-            server_name=host,
+            server_name=f"[{host}]" if ":" in host and host[0] != "[" else host,
             server_port=port,
             root_path=root_path,
             prevent_thread_lock=True,
@@ -145,7 +144,7 @@ def _guards(
     names = [name.lower() for name in allow_hosts]
     return [
         # Else a page elsewhere whose name leads here could read this one.
-        Middleware(TrustedHostMiddleware, allowed_hosts=known_hosts(host, allow_hosts)),
+        Middleware(KnownHosts, names=known_hosts(host, allow_hosts)),
         Middleware(
             Guard,
             folder=folder,
