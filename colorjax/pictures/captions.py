@@ -48,7 +48,7 @@ def jpeg_segment(iptc: bytes) -> bytes:
     return b"\xff\xed" + struct.pack(">H", len(body) + 2) + body
 
 
-def png_texts(xmp: bytes | None, iptc: bytes | None, texts: Texts) -> PngImagePlugin.PngInfo:
+def png_texts(iptc: bytes | None, texts: Texts, xmp: bytes | None = None) -> PngImagePlugin.PngInfo:
     """The chunks of a PNG that hold them; IPTC as ImageMagick and ExifTool have it.
 
     XMP comes first, as a mark in it is looked for near the beginning of a file.

@@ -222,7 +222,7 @@ def _encode_by_pillow(
     elif kind == "WEBP":
         options |= {"quality": quality, "use_sharp_yuv": True, "xmp": metadata.xmp}
     else:
-        options["pnginfo"] = captions.png_texts(metadata.xmp, metadata.iptc, metadata.texts)
+        options["pnginfo"] = captions.png_texts(metadata.iptc, metadata.texts, metadata.xmp)
     given = {key: value for key, value in options.items() if value is not None}
     if pixels.dtype == np.uint16:
         return png_file.encode_deep(pixels, **given), ()
