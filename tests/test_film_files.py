@@ -213,9 +213,9 @@ def joined(path, piece):
 
 
 @pytest.mark.parametrize(
-    ("suffix", "codec", "sound"), [(".vob", "mpeg2video", "ac3"), (".ts", "libx264", "aac")]
+    ("suffix", "codec", "sound", "into"),
+    [(".vob", "mpeg2video", "ac3", ".mkv"), (".ts", "libx264", "aac", ".mp4")],
 )
-@pytest.mark.parametrize("into", [".mkv", ".mp4"])
 def test_a_film_whose_time_begins_anew_goes_on_with_its_sound(
     painter, tmp_path, suffix, codec, sound, into
 ):
