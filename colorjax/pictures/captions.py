@@ -10,8 +10,8 @@ COMMENT = "Comment"  # what a PNG calls the text that a JPEG keeps as its commen
 # Of the resources that Photoshop keeps in a file, that of IPTC; and the tags of a TIFF for both.
 _IPTC_RESOURCE = 0x0404
 _PHOTOSHOP = b"Photoshop 3.0\0"
-# Those of a PNG that hold what is kept by itself, and not words.
 _XMP = "XML:com.adobe.xmp"
+# Those of a PNG that hold what is kept by itself, and not words.
 _NO_TEXTS = (_XMP, "Raw profile type ")
 _RAW_IPTC = "Raw profile type iptc"
 

@@ -130,7 +130,7 @@ def _read(
     """Reads a photo; if it is known to be cut short, what there is of it."""
     source, layout, pages = scan.chosen(source, name, page)
     with image_io.opened(scan.openable(source, layout), name, FORMATS) as image:
-        frames = _count_frames(image) if pages is None else pages
+        frames = _told_frames(image) if pages is None else pages
         note_orientation(image)
         if layout is not None:
             return _finished(
@@ -211,17 +211,22 @@ def _damage() -> tuple[str, ...]:
     return (f"is damaged ({said}); what could be read was taken",) if said else ()
 
 
-def _count_frames(image: Image.Image) -> tuple[str, ...]:
-    """A notice if there are more frames than the one that is taken."""
+def count_frames(image: Image.Image) -> int:
+    """How many frames or pages an image has; 1 where that cannot be counted."""
     # The further pictures in a phone's JPEG are previews and depth maps of the first.
     if image.format == "MPO":
-        return ()
+        return 1
     try:
-        frames = getattr(image, "n_frames", 1)
+        return getattr(image, "n_frames", 1)
     # A damaged later frame does not concern the first.
     except Exception:
         image.seek(0)
-        return ()
+        return 1
+
+
+def _told_frames(image: Image.Image) -> tuple[str, ...]:
+    """A notice if there are more frames than the one that is taken."""
+    frames = count_frames(image)
     what = "pages" if image.format == "TIFF" else "frames"
     return (f"has {frames} {what}, only the first is taken",) if frames > 1 else ()
 

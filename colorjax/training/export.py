@@ -64,9 +64,11 @@ def export(
     settings, record = runs.read_settings(workdir), runs.read_record(workdir)
     averaged = settings.ema > 0
     step, variables = runs.load_variables(workdir, build_model(settings), averaged=averaged)
-    for other in map(Path, mean_with):
-        _check_same_meaning(other, load_network(other).config, workdir, settings)
-    mean, others = _mean(flat(variables), [Path(other) for other in mean_with])
+    networks = {Path(other): load_network(other) for other in mean_with}
+    for path, network in networks.items():
+        _check_same_meaning(path, network.config, workdir, settings)
+    named = [(Path(other), networks[Path(other)].variables) for other in mean_with]
+    mean, others = _mean(flat(variables), named)
     arrays = {name: _narrowed(workdir, name, x) for name, x in mean.items()}
     rows = [row for row in runs.read_metrics(workdir) if row["split"] == "holdout"]
     # What was measured was the run's network, not the mean.
@@ -106,13 +108,15 @@ def _check_same_meaning(path: Path, theirs: Settings, workdir: Path, ours: Setti
             )
 
 
-def _mean(variables: dict[str, Any], others: Sequence[Path]) -> tuple[dict[str, Any], list[str]]:
+def _mean(
+    variables: dict[str, Any], others: Sequence[tuple[Path, dict[str, Any]]]
+) -> tuple[dict[str, Any], list[str]]:
     """The mean with the variables of other networks, and the digests of those as exported."""
     total = {name: np.asarray(x, np.float64) for name, x in variables.items()}
     wanted = {name: x.shape for name, x in total.items()}
     digests = []
-    for path in others:
-        other = {name: np.asarray(x) for name, x in flat(load_network(path).variables).items()}
+    for path, theirs in others:
+        other = {name: np.asarray(x) for name, x in flat(theirs).items()}
         check_shapes(path, {name: x.shape for name, x in other.items()}, wanted)
         digests.append(digest({name: _narrowed(path, name, x) for name, x in other.items()}))
         total = {name: x + other[name] for name, x in total.items()}

@@ -226,7 +226,6 @@ def count_pictures(source: str) -> int:
         return pages
     try:
         with image_io.opened(source, wanted=photo.FORMATS) as image:
-            # The further pictures in a phone's JPEG are previews and depth maps of the first.
-            return 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+            return photo.count_frames(image)
     except UserError:
         return 1
