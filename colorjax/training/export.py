@@ -27,7 +27,6 @@ from colorjax.weights.store import check_finite, flat
 LICENCE = "Apache-2.0"
 MAX_BYTES = 25_000_000
 
-# Settings that name places of the machine that trained, and what stands in the file for them.
 # What shapes do not tell, or tell in words of arrays.
 _MEANING = (
     "objective",
@@ -37,6 +36,7 @@ _MEANING = (
     "model.merge",
     "model.upscaling",
 )
+# Settings that name places of the machine that trained, and what stands in the file for them.
 _PLACES = {
     "data.source": "sample",
     "data.cache_dir": "",
