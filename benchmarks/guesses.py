@@ -18,7 +18,7 @@ import scipy.sparse
 import scipy.sparse.linalg
 
 from colorjax.coloring import colorize, confidence, hints
-from colorjax.coloring.network import borders, shapes, spreading, tiles
+from colorjax.coloring.network import borders, hint_propagation, shapes, tiles
 from colorjax.coloring.settings import Settings
 from colorjax.ops import color, propagation, resample
 from colorjax.pictures import photo
@@ -82,7 +82,7 @@ def spread(painter: colorize.Painter, rgb: np.ndarray, given: tuple[hints.Hint, 
     if given:
         map = hints.on_grid(given, rgb, borders.whole(rgb), tuple(shape))
         wanted = np.asarray(color.rgb_to_luv(map.colour))[..., 1:].reshape(-1, 2)
-        trust = spreading.HOLD * (map.number.ravel() > 0)
+        trust = hint_propagation.HOLD * (map.number.ravel() > 0)
         weights = matrix(np.asarray(propagation.affinities(lightness, variances=(0.5, np.inf))))
         system = scipy.sparse.diags(np.asarray(weights.sum(1)).ravel() + trust) - weights
         found = scipy.sparse.linalg.spsolve(system.tocsc(), trust[:, None] * wanted)

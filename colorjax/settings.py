@@ -113,7 +113,7 @@ class Decoding:
       temperature: of annealed and sample, > 0; may be traced, as may seed and rebalance.
       seed: of sample.
       rebalance: how much of the loss's weights stays in the scores, from 0 to 1.
-      vibrance: what `decoding.enliven` adds to the chroma of means, in its units.
+      vibrance: what `decoding.add_vibrance` adds to the chroma of means, in its units.
     """
 
     method: str = "argmax"

@@ -51,13 +51,13 @@ def raising() -> Iterator[None]:
 
 def check() -> None:
     """Raises Stopped if a signal was heard, also one whose Stopped was lost in a callback."""
-    if is_wished():
+    if is_requested():
         raise Stopped
 
 
 @contextlib.contextmanager
 def held(told: Callable[[], None]) -> Iterator[None]:
-    """Within it the first signal only calls `told`: what runs there asks `is_wished` itself."""
+    """Within it the first signal only calls `told`: what runs there asks `is_requested` itself."""
     _answer.append(lambda number: told())
     try:
         yield
@@ -65,7 +65,7 @@ def held(told: Callable[[], None]) -> Iterator[None]:
         _answer.pop()
 
 
-def is_wished() -> bool:
+def is_requested() -> bool:
     """Whether a signal was heard; also one whose Stopped was lost, as it is in callbacks."""
     return bool(_heard)
 

@@ -12,7 +12,7 @@ from pictures import encode, noise
 from PIL import Image, JpegImagePlugin
 
 import colorjax
-from colorjax.coloring import api, given
+from colorjax.coloring import api, inputs
 from colorjax.errors import UserError
 from colorjax.pictures import image_io, photo, writing
 
@@ -95,7 +95,7 @@ def test_whatever_holds_the_bytes_of_a_picture_is_taken(tmp_path):
     want = photo.read_photo(data)
     with open(tmp_path / "old.jpg", "rb") as file:
         for source in (bytearray(data), memoryview(data), written, file, io.BytesIO(data)):
-            got = given.as_photo(source)
+            got = inputs.as_photo(source)
             np.testing.assert_array_equal(got.rgb, want.rgb)
             assert got.metadata == want.metadata
 
@@ -103,35 +103,35 @@ def test_whatever_holds_the_bytes_of_a_picture_is_taken(tmp_path):
         def read(self, size=-1):
             return data
 
-    np.testing.assert_array_equal(given.as_photo(Pipe()).rgb, want.rgb)
+    np.testing.assert_array_equal(inputs.as_photo(Pipe()).rgb, want.rgb)
 
 
 def test_an_open_file_is_named_and_one_of_text_refused(tmp_path):
     path = tmp_path / "notes.txt"
     path.write_text("once upon a time")
     with open(path, "rb") as file, pytest.raises(UserError, match="notes.txt: is no JPEG"):
-        given.as_photo(file)
+        inputs.as_photo(file)
     with open(path) as file, pytest.raises(UserError, match="notes.txt: .* want it .* mode 'rb'"):
-        given.as_photo(file)
+        inputs.as_photo(file)
     (tmp_path / "notes.txt").write_bytes(b"\xff\xd8")  # is no text in UTF-8
     with open(path) as file, pytest.raises(UserError, match="notes.txt: .* want it .* mode 'rb'"):
-        given.as_photo(file)
+        inputs.as_photo(file)
     with pytest.raises(UserError, match="picture: is empty"):
-        given.as_photo(io.BytesIO())
+        inputs.as_photo(io.BytesIO())
 
 
 def test_what_is_no_picture_and_no_target_is_told_by_its_type():
     with pytest.raises(TypeError, match="picture is of type NoneType, want a path"):
-        given.as_photo(None)
+        inputs.as_photo(None)
     with pytest.raises(TypeError, match="target is of type bytes, want a path or a stream"):
         writing.write_photo(b"new.jpg", noise(2, 2), format="jpg")
 
 
 def test_gray_arrays_may_have_an_axis_of_one_channel():
     gray = noise(3, 4, 1)
-    np.testing.assert_array_equal(given.as_array(gray), np.repeat(gray, 3, -1))
+    np.testing.assert_array_equal(inputs.as_array(gray), np.repeat(gray, 3, -1))
     with pytest.raises(ValueError, match="want uint8"):
-        given.as_array(noise(3, 4, 2))
+        inputs.as_array(noise(3, 4, 2))
 
 
 @pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")

@@ -19,7 +19,7 @@ from PIL import Image
 
 from colorjax import extras
 from colorjax.cli import main
-from colorjax.coloring.archive import cluster, left, log, source, store, worker
+from colorjax.coloring.archive import cluster, log, remaining, source, store, worker
 from colorjax.coloring.archive.log import DONE, FAILED, SKIPPED, Row
 from colorjax.errors import UserError
 from colorjax.pictures import mark
@@ -47,13 +47,13 @@ def walked(folder):
 
 def test_every_photograph_is_in_one_shard_and_shards_are_of_like_size():
     paths = [f"{i // 50:02}/{i:04}.tif" for i in range(2000)]
-    counts = [sum(map(left.Shard(i, 8).holds, paths)) for i in range(8)]
+    counts = [sum(map(remaining.Shard(i, 8).holds, paths)) for i in range(8)]
     assert sum(counts) == 2000 and min(counts) > 200 and max(counts) < 300
 
 
 def test_a_shard_is_the_same_in_every_process():
     paths = "a.jpg", "b/c.png", "d.tif", "ä.png"
-    shards = [next(i for i in range(8) if left.Shard(i, 8).holds(path)) for path in paths]
+    shards = [next(i for i in range(8) if remaining.Shard(i, 8).holds(path)) for path in paths]
     assert shards == [2, 7, 4, 5]  # by their sha256, and not by Python's own hash
 
 
@@ -62,11 +62,11 @@ def test_a_shard_is_the_same_in_every_process():
 )
 def test_what_is_no_shard_is_refused(text):
     with pytest.raises(UserError, match=r"^shard is '.*', want i/n with i from 0 to n - 1"):
-        left.parse_shard(text)
+        remaining.parse_shard(text)
 
 
 def test_shards_are_counted_from_0():
-    assert left.parse_shard("0/8") == (0, 8) and left.parse_shard("7/8") == (7, 8)
+    assert remaining.parse_shard("0/8") == (0, 8) and remaining.parse_shard("7/8") == (7, 8)
 
 
 @pytest.mark.parametrize(
@@ -81,13 +81,13 @@ def test_shards_are_counted_from_0():
     ],
 )
 def test_a_result_is_named_by_its_photograph_alone(place, mark, format, wanted):
-    assert left.result_of(PurePosixPath(place), mark, format) == wanted
+    assert remaining.result_of(PurePosixPath(place), mark, format) == wanted
 
 
 def test_photographs_of_one_name_and_several_kinds_have_results_of_several_names():
     names = "a.tif a.png a.jpg a.jpeg a.heic a.tif.jpg a_color.tif".split()
     for format in (None, "jpg", "png"):
-        assert len({left.result_of(PurePosixPath(n), "_color", format) for n in names}) == 7
+        assert len({remaining.result_of(PurePosixPath(n), "_color", format) for n in names}) == 7
 
 
 # Which photographs there are.
@@ -273,12 +273,12 @@ def rows_left(folder, target, known, shard="0/1", passed_over=None):
     told, there = [], store.local(str(folder))
     opened = source.of_store(there)
     order = worker.Order(str(folder), str(target))
-    paths = left.left(
+    paths = remaining.left(
         opened,
         store.local(str(target)),
         known,
         order.named,
-        left.parse_shard(shard),
+        remaining.parse_shard(shard),
         Counter(),
         told.append,
         [].append if passed_over is None else passed_over.append,
@@ -300,7 +300,7 @@ def test_what_is_left_is_what_the_log_and_the_results_do_not_have(tmp_path):
     paths, told = rows_left(tmp_path / "in", tmp_path / "out", log.known(rows), passed_over=before)
     assert sorted(before) == ["x/done.jpg", "x/settled.jpg"]
     assert paths == ["x/deleted.jpg", "x/failed.jpg", "x/new.jpg"]
-    assert [row[:3] for row in told] == [("x/there.jpg", SKIPPED, left.THERE)]
+    assert [row[:3] for row in told] == [("x/there.jpg", SKIPPED, remaining.THERE)]
     assert told[0].result == "x/there_color.jpg" and told[0].when > 0
 
 

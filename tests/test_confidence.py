@@ -34,7 +34,7 @@ def test_rebalancing_of_the_loss_does_not_count_as_doubt():
     weights = np.array([[0.2, 3.0, 4.5]])
     learned = jnp.log(jnp.asarray(shares * weights))
     plain = decoding.confidence(jnp.log(jnp.asarray(shares)))
-    restored = decoding.unbalance(learned, weights, 1.0)
+    restored = decoding.undo_rebalancing(learned, weights, 1.0)
     assert_allclose(decoding.confidence(restored), plain, rtol=1e-4)
     assert decoding.confidence(learned) < plain - 0.1
 

@@ -36,14 +36,14 @@ def test_scores_without_the_weights_of_their_loss_are_the_frequencies_it_was_lea
 
     descend = jax.jit(lambda _, x: x - 0.5 * jax.grad(loss)(x))
     learned = jax.lax.fori_loop(0, 2000, descend, jnp.zeros((1, 3)))
-    found = jax.nn.softmax(decoding.unbalance(learned, weights, 1.0), axis=-1)
+    found = jax.nn.softmax(decoding.undo_rebalancing(learned, weights, 1.0), axis=-1)
     assert_allclose(found, frequencies, atol=1e-4)
     assert np.abs(jax.nn.softmax(learned) - frequencies).max() > 0.2
-    assert_array_equal(decoding.unbalance(learned, weights, 0.0), learned)
+    assert_array_equal(decoding.undo_rebalancing(learned, weights, 0.0), learned)
 
 
 def test_bins_that_a_loss_gave_no_weight_keep_their_finite_scores():
-    found = decoding.unbalance(jnp.ones((4, 1, 3)), np.array([[0.0, 1.0, np.e]]), 1.0)
+    found = decoding.undo_rebalancing(jnp.ones((4, 1, 3)), np.array([[0.0, 1.0, np.e]]), 1.0)
     assert_allclose(found[0], [[1, 1, 0]], atol=1e-6)
 
 
@@ -64,16 +64,16 @@ def test_annealing_goes_from_the_mode_to_the_mean_with_the_temperature(values):
 
 def test_livelier_colours_keep_their_hue_and_gain_about_as_much_chroma_each():
     chroma = np.float32([[3, 4], [-30, 40], [0, -100], [0, 0], [0.3, 0]])
-    found = decoding.enliven(chroma, 6.0)
+    found = decoding.add_vibrance(chroma, 6.0)
     gain = np.linalg.norm(found, axis=-1) - np.linalg.norm(chroma, axis=-1)
     assert_allclose(gain, [3, 60 / 11, 600 / 105, 0, 1.8 / 5.3], rtol=1e-5)
     assert_allclose(found[:, 0] * chroma[:, 1], found[:, 1] * chroma[:, 0], atol=1e-3)
-    assert_array_equal(decoding.enliven(chroma, 0.0), chroma)
+    assert_array_equal(decoding.add_vibrance(chroma, 0.0), chroma)
 
 
 def test_livelier_colours_cost_less_than_multiplied_ones_of_the_same_mean_chroma():
     means = np.random.default_rng(4).normal(0, 20, (1000, 2)).astype(np.float32)
-    lively = decoding.enliven(means, 5.0)
+    lively = decoding.add_vibrance(means, 5.0)
     lengths = [np.linalg.norm(x, axis=-1).mean() for x in (means, lively)]
     multiplied = means * lengths[1] / lengths[0]
     added = [np.square(x - means).sum(-1).mean() for x in (lively, multiplied)]
@@ -81,7 +81,7 @@ def test_livelier_colours_cost_less_than_multiplied_ones_of_the_same_mean_chroma
 
 
 def test_gray_has_a_finite_gradient_where_colours_are_made_livelier():
-    gradient = jax.grad(lambda x: jnp.sum(decoding.enliven(x, 5.0)))(jnp.zeros((3, 2)))
+    gradient = jax.grad(lambda x: jnp.sum(decoding.add_vibrance(x, 5.0)))(jnp.zeros((3, 2)))
     assert_allclose(gradient, 2.0, rtol=1e-4)
 
 

@@ -321,18 +321,18 @@ def test_what_takes_too_long_is_given_up_and_said(server, tmp_path, monkeypatch)
         for name in ("a.png", "b.png"):
             words = f"^{name}: took more than 0.2 seconds and was given up"
             with pytest.raises(UserError, match=words):
-                limits.in_time(lane, name, go_on.wait)
+                limits.run_in_time(lane, name, go_on.wait)
             # It cannot be ended from outside, and holds up nobody all the same.
-            assert limits.in_time(lane, "c.png", lambda: 1) == 1
+            assert limits.run_in_time(lane, "c.png", lambda: 1) == 1
         # Those that were given up do not pile up.
         with pytest.raises(UserError, match="^c.png: took more than"):
-            limits.in_time(lane, "c.png", go_on.wait)
+            limits.run_in_time(lane, "c.png", go_on.wait)
         with pytest.raises(UserError, match="^d.png: others' photos have taken more than 0.2 sec"):
-            limits.in_time(lane, "d.png", lambda: 1)
+            limits.run_in_time(lane, "d.png", lambda: 1)
     finally:
         go_on.set()
     wait_until(lambda: lane.slots._value == 1 and lane.given_up._value == limits.MOST_GIVEN_UP)
-    assert not lane.jobs and limits.in_time(lane, "e.png", lambda: 1) == 1
+    assert not lane.jobs and limits.run_in_time(lane, "e.png", lambda: 1) == 1
 
 
 def test_a_job_that_was_given_up_ends_at_its_next_step():
@@ -340,12 +340,12 @@ def test_a_job_that_was_given_up_ends_at_its_next_step():
 
     def work():
         while True:
-            limits.go_on()
+            limits.check_cancelled()
             steps.append(1)
             time.sleep(0.01)
 
     with pytest.raises(UserError, match="given up"):
-        limits.in_time(lane, "a.png", work)
+        limits.run_in_time(lane, "a.png", work)
     wait_until(lambda: not lane.jobs)
     assert steps and lane.slots._value == 1 and lane.given_up._value == limits.MOST_GIVEN_UP
 
@@ -354,7 +354,7 @@ def test_a_painting_that_was_given_up_ends_between_two_tiles(colorizer):
     lane, tiles = limits.open_lane("test", 1, 60), []
 
     def check():
-        limits.go_on()
+        limits.check_cancelled()
         tiles.append(1)
         if len(tiles) == 5:
             (job,) = lane.jobs
@@ -362,7 +362,7 @@ def test_a_painting_that_was_given_up_ends_between_two_tiles(colorizer):
 
     photo = picture(600, 2600)  # 12 tiles
     with pytest.raises(UserError, match="enough"):
-        limits.in_time(lane, "a.png", lambda: colorizer.between(check).colorize_arrays([photo]))
+        limits.run_in_time(lane, "a.png", lambda: colorizer.between(check).colorize_arrays([photo]))
     wait_until(lambda: not lane.jobs)
     assert len(tiles) == 5
 
@@ -373,7 +373,7 @@ def test_who_leaves_leaves_no_work_behind():
 
     def visit():
         try:
-            limits.in_time(lanes.network, "a.png", lambda: go_on.wait(30), owner="me")
+            limits.run_in_time(lanes.network, "a.png", lambda: go_on.wait(30), owner="me")
         except UserError as error:
             said.append(str(error))
 
@@ -385,7 +385,7 @@ def test_who_leaves_leaves_no_work_behind():
     lanes.leave("me")
     thread.join(10)
     assert said == ["the page was left"]
-    assert limits.in_time(lanes.network, "b.png", lambda: 1) == 1
+    assert limits.run_in_time(lanes.network, "b.png", lambda: 1) == 1
     go_on.set()
 
 
@@ -397,7 +397,7 @@ def test_what_fails_in_time_fails_as_itself():
 
     for error in (UserError("a.png: is no photo"), TimeoutError("of a disk"), KeyError("a")):
         with pytest.raises(type(error)) as raised:
-            limits.in_time(lane, "a.png", lambda error=error: fail(error))
+            limits.run_in_time(lane, "a.png", lambda error=error: fail(error))
         assert raised.value is error
 
 

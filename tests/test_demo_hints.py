@@ -20,7 +20,7 @@ from colorjax.coloring.hints import Hint
 from colorjax.coloring.page import events
 from colorjax.coloring.page import server as page_server
 from colorjax.coloring.page import view as page_view
-from colorjax.coloring.page.kept import Kept
+from colorjax.coloring.page.cache import VisitorCache
 from colorjax.coloring.settings import Settings
 from colorjax.errors import UserError
 
@@ -117,7 +117,7 @@ class Thing:
 
 
 def test_the_last_things_are_kept_few_of_an_owner_and_not_too_large_in_all():
-    kept = Kept(most_of_owner=2, most_bytes=100)
+    kept = VisitorCache(most_of_owner=2, most_bytes=100)
     made = []
 
     def get(owner, key, size=10):

@@ -15,9 +15,9 @@ from pictures import gray_steps, spread
 from PIL import Image
 
 from colorjax.coloring.hints import Hint
-from colorjax.coloring.page import lent
+from colorjax.coloring.page import references
 from colorjax.coloring.page import view as page_view
-from colorjax.coloring.page.lent import Reference
+from colorjax.coloring.page.references import Reference
 from colorjax.coloring.settings import Settings
 from colorjax.errors import UserError
 
@@ -81,8 +81,8 @@ def test_draws_have_the_references_colours_too(studio, files):
 def test_a_reference_is_looked_at_once_for_all_photos_and_settings(
     studio, files, tmp_path, monkeypatch
 ):
-    read, count = lent.read, []
-    monkeypatch.setattr(lent, "read", lambda path: count.append(path) or read(path))
+    read, count = references.read, []
+    monkeypatch.setattr(references, "read", lambda path: count.append(path) or read(path))
     for photo in (files[0], write(tmp_path / "c.png", picture())):
         for saturation in (0.5, 1.0):
             settings = Settings("argmax", saturation=saturation)
@@ -101,7 +101,10 @@ def test_what_is_kept_of_a_reference_is_counted_and_shown_small(studio, tmp_path
     other = write(tmp_path / "b.png", patches(0, (400, 600)))
     found = page_view.borrow(studio, Reference(other, "me"))
     assert studio.lent.nbytes == found.nbytes >= found.known.levels[0].nbytes > 0
-    assert max(rgb_of(found.thumbnail).shape) == lent.THUMB and spread(rgb_of(found.thumbnail)) > 5
+    assert (
+        max(rgb_of(found.thumbnail).shape) == references.THUMB
+        and spread(rgb_of(found.thumbnail)) > 5
+    )
 
 
 def test_a_reference_that_was_cleaned_up_is_asked_for_again(studio, files):

@@ -28,7 +28,7 @@ from colorjax.coloring.network.borders import whole  # noqa: E402
 from colorjax.coloring.settings import Settings  # noqa: E402
 from colorjax.commands import film as command  # noqa: E402
 from colorjax.errors import UserError  # noqa: E402
-from colorjax.film import parts, planning, work  # noqa: E402
+from colorjax.film import parts, pipeline, planning  # noqa: E402
 from colorjax.film.colour import View, seen  # noqa: E402
 from colorjax.film.files import joining, reading  # noqa: E402
 
@@ -44,7 +44,7 @@ def model(tmp_path_factory):
 
 
 def run(painter, source, target, **how):
-    return work.run(painter, str(source), str(target), work.How(**how))
+    return pipeline.run(painter, str(source), str(target), pipeline.FilmOptions(**how))
 
 
 def invoke(*arguments):
@@ -141,14 +141,14 @@ def stop_at(wanted):
 def test_a_stopped_film_goes_on_and_is_what_it_is_without_a_stop(painter, tmp_path, short_segments):
     source = films.write(tmp_path / "old.mp4", panned(20))
     run(painter, source, tmp_path / "whole.mp4")
-    target, how = str(tmp_path / "new.mp4"), work.How()
+    target, how = str(tmp_path / "new.mp4"), pipeline.FilmOptions()
     with pytest.raises(KeyboardInterrupt):
-        work.run(painter, str(source), target, how, progress=stop_at(15))
+        pipeline.run(painter, str(source), target, how, progress=stop_at(15))
     folder = parts.folder_of(target)
     assert sorted(p.name for p in folder.glob("*.nut")) == ["000000.nut", "000001.nut"]
     assert not os.path.exists(target) and not list(folder.glob(".*.part"))
     told = []
-    work.run(painter, str(source), target, how, progress=lambda *now: told.append(now))
+    pipeline.run(painter, str(source), target, how, progress=lambda *now: told.append(now))
     assert told[0] == ("coloured", 12, 20) and told[-1] == ("coloured", 20, 20)
     assert films.packets(target, "video") == films.packets(tmp_path / "whole.mp4", "video")
     assert films.seconds(target) == films.seconds(source) and not folder.exists()
@@ -158,7 +158,7 @@ def test_parts_of_other_settings_are_not_gone_on_with(painter, tmp_path, short_s
     source = films.write(tmp_path / "old.mp4", panned(14))
     target = str(tmp_path / "new.mp4")
     with pytest.raises(KeyboardInterrupt):
-        work.run(painter, str(source), target, work.How(), progress=stop_at(9))
+        pipeline.run(painter, str(source), target, pipeline.FilmOptions(), progress=stop_at(9))
     told = run(painter, source, target, settings=Settings(saturation=0.5), crf=20)
     assert told == (f"{target}.parts: was begun with another crf and saturation, and begins anew",)
     assert len(films.decoded(target)) == 14

@@ -41,7 +41,7 @@ def added(params):
     @jax.jit
     def added(outputs, classes=1.0, maps=1.0):
         share = Perception(classes=classes, maps=maps)
-        seeing = perception.perceiving(plain, params, ARGMAX, share)
+        seeing = perception.perceptual_loss(plain, params, ARGMAX, share)
         return seeing.loss(outputs, example) - plain.loss(outputs, example)
 
     return added
@@ -88,7 +88,7 @@ def test_a_step_along_its_gradient_lessens_it(added):
 def test_scores_smaller_than_the_picture_have_a_finite_gradient(params):
     scores = task.classification()
     how = Decoding(method="annealed")
-    seeing = perception.perceiving(scores, params, how, BOTH)
+    seeing = perception.perceptual_loss(scores, params, how, BOTH)
     example = scores.prepare(RGB)
     logits = jnp.zeros((2, 8, 8, 2, 50))
     loss, gradient = jax.jit(jax.value_and_grad(lambda x: seeing.loss(x, example).sum()))(logits)
@@ -98,7 +98,7 @@ def test_scores_smaller_than_the_picture_have_a_finite_gradient(params):
 
 def test_the_loss_of_the_hold_out_stays_as_it_is(params):
     plain = task.classification()
-    seeing = perception.perceiving(plain, params, Decoding(method="mean"), BOTH)
+    seeing = perception.perceptual_loss(plain, params, Decoding(method="mean"), BOTH)
     example = plain.prepare(RGB)
     logits = RNG.normal(0, 1, (2, 32, 32, 2, 50)).astype(np.float32)
     measured = seeing.measure(logits, example, ARGMAX)

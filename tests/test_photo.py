@@ -111,7 +111,7 @@ def xyz_number(x, y, z):
     return struct.pack(">3i", *(round(v * 65536) for v in (x, y, z)))
 
 
-def matrix_profile(xyz_from_linear, gamma):
+def icc_matrix_profile(xyz_from_linear, gamma):
     curve = b"curv" + struct.pack(">IIH", 0, 1, round(gamma * 256)) + bytes(2)
     columns = {
         name: b"XYZ " + bytes(4) + xyz_number(*column)
@@ -426,7 +426,7 @@ def test_a_phones_second_frame_is_passed_over_in_silence():
 @pytest.mark.parametrize("format", ["PNG", "TIFF"])
 def test_wide_gamuts_are_converted_and_the_result_carries_srgb(format, matrix, gamma):
     rgb = noise(16, 16) // 2 + 64
-    got = photo.read_photo(encode(rgb, format, icc_profile=matrix_profile(matrix, gamma)))
+    got = photo.read_photo(encode(rgb, format, icc_profile=icc_matrix_profile(matrix, gamma)))
     want = srgb_from(rgb, matrix, gamma)
     assert np.abs(want - rgb).max() > 10
     assert_close(got.rgb, want, 2)
@@ -439,7 +439,7 @@ def test_wide_gamuts_are_converted_and_the_result_carries_srgb(format, matrix, g
 
 
 def test_alpha_and_palettes_go_through_a_profile_as_well():
-    profile = matrix_profile(XYZ_FROM_ADOBE_RGB, 563 / 256)
+    profile = icc_matrix_profile(XYZ_FROM_ADOBE_RGB, 563 / 256)
     rgba = noise(8, 8, 4) // 2 + 64
     got = photo.read_photo(encode(rgba, icc_profile=profile))
     assert_close(got.rgb, srgb_from(rgba[..., :3], XYZ_FROM_ADOBE_RGB, 563 / 256), 2)
@@ -464,7 +464,7 @@ def test_a_gray_profile_sets_the_shades():
 
 def test_gray_pixels_may_have_a_colour_profile():
     ramp = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    profile = matrix_profile(XYZ_FROM_ADOBE_RGB, 1.0)
+    profile = icc_matrix_profile(XYZ_FROM_ADOBE_RGB, 1.0)
     got = photo.read_photo(encode(ramp, icc_profile=profile))
     assert_close(got.rgb, srgb_from(gray(ramp), XYZ_FROM_ADOBE_RGB, 1.0), 2)
 
@@ -489,7 +489,7 @@ def test_srgb_is_not_converted_to_itself():
     "profile",
     [
         b"not a profile at all",
-        matrix_profile(XYZ_FROM_ADOBE_RGB, 2.2)[:300],
+        icc_matrix_profile(XYZ_FROM_ADOBE_RGB, 2.2)[:300],
         odd_ink_profile(),
         gray_profile(2.2),
         ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes(),
@@ -509,7 +509,7 @@ def test_a_profile_that_cannot_be_used_is_ignored_with_a_notice(profile):
 
 def source_with_everything(format):
     options = {"exif": exif_block(), "dpi": (300, 300)}
-    options["icc_profile"] = matrix_profile(XYZ_FROM_ADOBE_RGB, 2.2)
+    options["icc_profile"] = icc_matrix_profile(XYZ_FROM_ADOBE_RGB, 2.2)
     if format == "PNG":
         options["pnginfo"] = PngImagePlugin.PngInfo()
         options["pnginfo"].add_itxt("XML:com.adobe.xmp", XMP.decode())

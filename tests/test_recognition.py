@@ -17,7 +17,7 @@ from colorjax.models.efficientnet import EfficientNetLite, layer_shapes
 from colorjax.ops import color, metrics
 from colorjax.pictures import image_io
 from colorjax.studies import assess, imagenet, recognition
-from colorjax.studies.recognition import Seen
+from colorjax.studies.recognition import Predictions
 from colorjax.weights import store
 from colorjax.weights.published import pretrained
 from colorjax.weights.published.efficientnet import PUBLISHED
@@ -33,7 +33,7 @@ FOLDERS = {
 def by_hue(rgb_u8):
     """A stub: what is redder than blue is a strawberry, all else, gray too, blue jeans."""
     means = rgb_u8.astype(np.float32).mean(axis=(1, 2))
-    return Seen(np.where(means[:, 0] > means[:, 2] + 8, RED, BLUE), means)
+    return Predictions(np.where(means[:, 0] > means[:, 2] + 8, RED, BLUE), means)
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ def test_a_square_is_the_middle_at_the_classifiers_size():
 def test_without_labels_there_is_the_distance_alone():
     rng = np.random.default_rng(0)
     features = {row: rng.normal(size=(6, 4)) for row in ("truth", "gray", "ours")}
-    seen = {row: Seen(np.zeros(6, int), x) for row, x in features.items()}
+    seen = {row: Predictions(np.zeros(6, int), x) for row, x in features.items()}
     found = recognition.summarize(seen, None)
     distance = metrics.frechet_distance(features["ours"], features["truth"])
     assert found["ours"] == {"frechet_lite0": distance}

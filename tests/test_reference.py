@@ -16,7 +16,7 @@ from PIL import Image
 import colorjax
 from colorjax import Colorizer, cli
 from colorjax.coloring import colorize, hints, reference
-from colorjax.coloring.network import carrying, shapes
+from colorjax.coloring.network import shapes, transfer
 from colorjax.coloring.settings import Settings
 from colorjax.commands.hinting import source_of
 from colorjax.errors import UserError
@@ -194,7 +194,7 @@ def test_what_is_transparent_in_a_reference_gives_no_colours(painter):
     alpha = np.full((64, 96), 255, np.uint8)
     alpha[:, 48:] = 0
     found = reference.of_photo(painter, Photo(patches(), alpha))
-    height, width = carrying.cells(*shapes.network_shape(64, 96, painter.size))
+    height, width = transfer.cells(*shapes.network_shape(64, 96, painter.size))
     there = np.asarray(found.there)[: height * width].reshape(height, width)
     assert_array_equal(there, np.repeat([[1, 0]], height, axis=0).repeat(width // 2, axis=1))
     assert np.asarray(found.there).sum() == there.sum()
@@ -279,7 +279,7 @@ def test_a_place_is_most_like_itself_and_takes_its_own_value():
     assert_allclose(np.diag(found), 1, atol=1e-5)
     assert np.abs(found).max() < 1 + 1e-5
     values = rng.normal(size=(20, 2)).astype(np.float32)
-    taken, like = correspondence.carried(found, values, np.ones(20), temperature=0.01)
+    taken, like = correspondence.transferred(found, values, np.ones(20), temperature=0.01)
     assert_allclose(taken, values, atol=1e-3)
     assert_allclose(like, 1, atol=1e-5)
 
@@ -287,6 +287,6 @@ def test_a_place_is_most_like_itself_and_takes_its_own_value():
 def test_what_is_not_there_gives_nothing_and_is_like_nothing():
     similarities = np.array([[0.9, 0.1, 0.1]], np.float32)
     values = np.array([[100.0], [2.0], [4.0]], np.float32)
-    taken, like = correspondence.carried(similarities, values, np.array([0.0, 1.0, 1.0]))
+    taken, like = correspondence.transferred(similarities, values, np.array([0.0, 1.0, 1.0]))
     assert_allclose(taken, [[3.0]], atol=1e-4)
     assert_allclose(like, [0.1], atol=1e-6)

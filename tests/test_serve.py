@@ -27,7 +27,7 @@ from colorjax import cli, extras
 from colorjax.coloring import colorize
 from colorjax.coloring.page import guard
 from colorjax.coloring.settings import Settings
-from colorjax.serving import app, line, server, work
+from colorjax.serving import app, request_queue, server, work
 
 HOST = "http://127.0.0.1"
 
@@ -301,9 +301,9 @@ def test_photos_that_wait_with_the_same_settings_are_coloured_together(monkeypat
 
 
 def test_a_line_lets_in_no_more_bytes_than_memory_is_for():
-    places = line.Line(5)
-    with places.place(line.MOST_BYTES - 10):
-        with pytest.raises(line.Full):
+    places = request_queue.Queue(5)
+    with places.place(request_queue.MOST_BYTES - 10):
+        with pytest.raises(request_queue.QueueFull):
             with places.place(11):
                 pass
         with places.place(10):

@@ -17,8 +17,8 @@ from test_photo import (
     chunk,
     exif_block,
     gray_profile,
+    icc_matrix_profile,
     icc_profile,
-    matrix_profile,
     png,
     srgb_from,
     tiff,
@@ -30,7 +30,7 @@ from colorjax.coloring.folders import batch, naming
 from colorjax.coloring.network import functions, tiles
 from colorjax.errors import UserError
 from colorjax.ops import color
-from colorjax.pictures import metadata, photo, shaper, writing
+from colorjax.pictures import matrix_profile, metadata, photo, writing
 from colorjax.pictures.formats import png_file, tiff_file, tiff_samples
 
 WHITE = 65535
@@ -179,7 +179,7 @@ def test_tables_that_disagree_are_left_to_pillow():
 
 def test_a_scans_profile_is_applied_to_all_its_bits():
     values = deep_noise(16, 16, 3) // 2 + 16384
-    profile = matrix_profile(XYZ_FROM_ADOBE_RGB, 563 / 256)
+    profile = icc_matrix_profile(XYZ_FROM_ADOBE_RGB, 563 / 256)
     for data in (
         png(values, 16, 2, chunk(b"iCCP", b"a\0\0" + zlib.compress(profile))),
         tiff(values, photometric="rgb", iccprofile=profile),
@@ -220,7 +220,9 @@ def test_a_profile_of_tables_is_applied_to_8_bits_and_that_is_told():
     assert got.notices == (sentence,)
 
 
-@pytest.mark.parametrize("profile", [b"no profile", matrix_profile(XYZ_FROM_ADOBE_RGB, 2.2)[:300]])
+@pytest.mark.parametrize(
+    "profile", [b"no profile", icc_matrix_profile(XYZ_FROM_ADOBE_RGB, 2.2)[:300]]
+)
 def test_a_profile_that_cannot_be_used_leaves_the_bits_as_they_are(profile):
     values = deep_noise(8, 8, 3)
     got = deep(tiff(values, photometric="rgb", iccprofile=profile))
@@ -246,7 +248,7 @@ def test_the_functions_of_curves_are_those_of_the_standard(kind, numbers, want):
     tag = b"para" + bytes(4) + struct.pack(">HH", kind, 0)
     tag += struct.pack(f">{len(numbers)}i", *(round(n * 65536) for n in numbers))
     np.testing.assert_allclose(
-        shaper._curve(tag), want(np.arange(65536) / 65535), rtol=1e-5, atol=1e-6
+        matrix_profile._curve(tag), want(np.arange(65536) / 65535), rtol=1e-5, atol=1e-6
     )
 
 
@@ -310,7 +312,7 @@ def test_pictures_that_are_arranged_have_8_bits_and_no_tags_of_the_photograph(
 
     monkeypatch.setattr(batch, "colorings", colorings)
     path, target = str(tmp_path / "a.tif"), str(tmp_path / "b.tif")
-    profile = matrix_profile(XYZ_FROM_ADOBE_RGB, 2.2)
+    profile = icc_matrix_profile(XYZ_FROM_ADOBE_RGB, 2.2)
     exif = [(271, 2, 5, "Maker", True)]
     tifffile.imwrite(
         path, deep_noise(8, 9, 3), photometric="rgb", iccprofile=profile, extratags=exif

@@ -59,10 +59,10 @@ def test_what_asks_for_itself_is_only_told(number):
     code = """
 stopping.unwinding()
 with stopping.held(lambda: print("told")):
-    assert not stopping.is_wished()
+    assert not stopping.is_requested()
     hear(number)
     hear(number)  # timeout(1) sends twice: one wish
-    assert stopping.is_wished()
+    assert stopping.is_requested()
 sys.exit(stopping.status())
 """
     done = ended(code, number)
@@ -92,7 +92,7 @@ thing = Thing()
 weakref.finalize(thing, hear, number)
 del thing
 with stopping.held(lambda: None):
-    print(stopping.is_wished())
+    print(stopping.is_requested())
 sys.exit(stopping.status())
 """
     done = ended(code, signal.SIGTERM)

@@ -56,7 +56,7 @@ def test_given_bin_values_are_what_decoding_returns():
 def test_vibrance_makes_means_livelier_and_nothing_else(method):
     logits = np.random.default_rng(1).normal(0, 3, (1, 4, 4, 2, 50)).astype(np.float32)
     plain, lively = (TASK.decode(logits, Decoding(method=method, vibrance=v)) for v in (0.0, 6.0))
-    want = decoding.enliven(plain, 6.0) if method in ("mean", "annealed") else plain
+    want = decoding.add_vibrance(plain, 6.0) if method in ("mean", "annealed") else plain
     assert_allclose(lively, want, rtol=1e-6)
 
 

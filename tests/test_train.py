@@ -13,7 +13,7 @@ from colorjax.data import opening
 from colorjax.errors import UserError
 from colorjax.models import build
 from colorjax.settings import as_dict, changed, complete
-from colorjax.training import begin, evaluate, setup, train
+from colorjax.training import evaluate, setup, start, train
 from colorjax.training.meter import Clock, Meter
 from colorjax.weights import checkpoint, runs, store
 from colorjax.weights.published import vgg16 as vgg16_weights
@@ -198,7 +198,7 @@ def test_the_meter_times_only_steps_and_leaves_out_skipped_ones():
 
 def test_changed_settings_are_told_when_a_run_goes_on(finished, caplog):
     config = tiny_config(optimizer__learning_rate=0.5)
-    begin.warn_of_changes(config, tiny_config(), {"train": 11}, {"train": 9})
+    start.warn_of_changes(config, tiny_config(), {"train": 11}, {"train": 9})
     assert "optimizer.learning_rate was 0.001 in this run, is 0.5 now" in caplog.text
     assert "the photographs have changed" in caplog.text
     assert len(caplog.records) == 2
@@ -206,7 +206,7 @@ def test_changed_settings_are_told_when_a_run_goes_on(finished, caplog):
 
 def test_that_the_best_is_chosen_among_losses_of_two_kinds_is_told(caplog):
     config = tiny_config(bins__softness=5.0)
-    begin.warn_of_changes(config, tiny_config(), {}, {})
+    start.warn_of_changes(config, tiny_config(), {}, {})
     assert "the loss of the hold-out is another now, and the best checkpoint" in caplog.text
 
 

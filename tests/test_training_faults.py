@@ -13,7 +13,7 @@ from test_logs import tensorboard_events
 from test_train import tiny_config
 
 from colorjax.errors import Interrupted, UserError
-from colorjax.training import begin, logs, train
+from colorjax.training import logs, train
 from colorjax.training.console import progress, stop_signals
 from colorjax.training.meter import Clock, Meter
 from colorjax.weights import checkpoint, runs
@@ -48,7 +48,7 @@ def looped(workdir, manager, batches, start=0, metered=None, total=0.0, log=None
     """Runs the loop on the state `total` after `start` steps; returns what it does."""
     config = tiny_config(**{"eval_every": 100, "num_steps": 20, **c})
     state = State(np.int32(start), {"total": np.float32(total)})
-    run = begin.Run(
+    run = start.Run(
         config,
         workdir,
         manager,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pictures import encode, noise
 from PIL import Image, ImageOps, PngImagePlugin
-from test_photo import chunk, matrix_profile, png
+from test_photo import chunk, icc_matrix_profile, png
 
 from colorjax.errors import UserError
 from colorjax.pictures import formats, image_io, photo, writing, xmp
@@ -141,7 +141,7 @@ def test_a_heic_was_turned_by_its_decoder_alone():
 def test_a_png_may_have_megabytes_of_profile_or_text(kind):
     rgb = noise(6, 6)
     long = b"x" * 2_000_000
-    profile = matrix_profile(np.eye(3) * 0.3, 2.2) + long
+    profile = icc_matrix_profile(np.eye(3) * 0.3, 2.2) + long
     data = {
         "profile": chunk(b"iCCP", b"a\0\0" + zlib.compress(profile)),
         "zTXt": chunk(b"zTXt", b"Comment\0\0" + zlib.compress(long)),

@@ -10,12 +10,12 @@ import jax
 import numpy as np
 from PIL import Image
 
+from colorjax.coloring.cancellation import checked
 from colorjax.coloring.colorize import colorize, open_painter
-from colorjax.coloring.given import ERRORS, Picture, as_array, as_photo, in_order
-from colorjax.coloring.giving_up import checked
-from colorjax.coloring.guesses import Guess
-from colorjax.coloring.network.carrying import Reference
+from colorjax.coloring.inputs import ERRORS, Picture, as_array, as_photo, in_order
+from colorjax.coloring.likely_colours import Guess
 from colorjax.coloring.network.shapes import USUAL_SIZES, chequered
+from colorjax.coloring.network.transfer import Reference
 from colorjax.coloring.prepared import Prepared
 from colorjax.coloring.reference import as_settings, of_photo
 from colorjax.coloring.settings import Settings, check_settings, own_decoding, rebalanced

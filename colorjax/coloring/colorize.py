@@ -15,10 +15,10 @@ import numpy as np
 from PIL import Image
 
 from colorjax.coloring import hints
-from colorjax.coloring.ahead import in_advance
-from colorjax.coloring.network import borders, carrying, functions, memory, tiles
+from colorjax.coloring.network import borders, functions, memory, tiles, transfer
 from colorjax.coloring.network.functions import Scores
 from colorjax.coloring.network.shapes import QUANTUM, canvas_of, network_shape
+from colorjax.coloring.prefetch import prefetched
 from colorjax.coloring.settings import Settings, check_settings
 from colorjax.errors import UserError, check_at_least
 from colorjax.pictures import image_io
@@ -28,7 +28,7 @@ from colorjax.weights.programs import Program
 from colorjax.weights.released import Network
 
 # Batches that the network sees in advance, while results are put together.
-IN_ADVANCE = 2
+PREFETCHED = 2
 
 
 class Painter(NamedTuple):
@@ -46,13 +46,13 @@ class Painter(NamedTuple):
     batch_size: int
     # Variables, uint8 [b, h, w, 3], and int32 [b, 2] if they are canvases -> Scores
     score: Program
-    # As decode, of one picture, after whose Scores come uint8 [h, w, 3] and spreading.Map
+    # As decode, of one picture, after whose Scores come uint8 [h, w, 3] and a HintMap
     hint: Program
     # Scores, temperature, rebalance, saturation, seed, method, edges -> fits [b, h, w, 6]
     decode: Program
-    features: Program  # variables, uint8 [b, h, w, 3] -> carrying.Features
-    # Levels of Features, carrying.Reference, lightness of Scores -> carrying.Carried
-    carry: Program
+    features: Program  # variables, uint8 [b, h, w, 3] -> transfer.Features
+    # Levels of Features, transfer.Reference, lightness of Scores -> transfer.Transferred
+    transfer: Program
     confidence: Program | None  # Scores -> [b, h, w] in [0, 1]; None where there are no scores
     # A pixel's outputs and own lightness, L*, rebalance -> functions.Likely; None as above
     likely: Program | None
@@ -61,7 +61,7 @@ class Painter(NamedTuple):
     color_tile: Program
 
 
-class Seen(NamedTuple):
+class Analysis(NamedTuple):
     """What the network has seen of a photo, and says of it: its colourings follow from this.
 
     Attributes:
@@ -118,8 +118,8 @@ def open_painter(
             facts=facts,
             static=("method", "edges"),
         ),
-        features=Program(partial(carrying.features, config), device, facts=facts[0]),
-        carry=Program(carrying.carry, device),
+        features=Program(partial(transfer.features, config), device, facts=facts[0]),
+        transfer=Program(transfer.transfer, device),
         confidence=Program(partial(functions.confidence, config, statistics), device, facts=facts)
         if config.objective == "classification"
         else None,
@@ -159,20 +159,20 @@ def colorize(
 
 def colorings(
     painter: Painter, photos: Sequence[np.ndarray], settings: Sequence[Settings]
-) -> Iterator[tuple[int, Seen, list[np.ndarray]]]:
+) -> Iterator[tuple[int, Analysis, list[np.ndarray]]]:
     """As `colorize`; between index and results stands what the network has seen of the photo."""
     for one in settings:
         check_settings(one, painter.network)
     boxes = [_box(photo, settings) for photo in photos]
     shapes = [network_shape(*box.size, painter.size) for box in boxes]
 
-    def looked(chosen: list[int]) -> list[tuple[Seen, list[np.ndarray] | None]]:
+    def looked(chosen: list[int]) -> list[tuple[Analysis, list[np.ndarray] | None]]:
         small = [resized(photos[i][boxes[i].inside], shapes[i]) for i in chosen]
         return _looked(painter, [boxes[i] for i in chosen], small, settings)
 
     batches = _batches([_canvas(painter, shape) for shape in shapes], painter.batch_size)
-    with ThreadPoolExecutor(IN_ADVANCE) as pool:
-        for chosen, found in in_advance(pool, batches, looked, IN_ADVANCE):
+    with ThreadPoolExecutor(PREFETCHED) as pool:
+        for chosen, found in prefetched(pool, batches, looked, PREFETCHED):
             for i, (seen, fits) in zip(chosen, found, strict=True):
                 fits = fits or fits_of(painter, seen, photos[i], settings)
                 yield (
@@ -182,7 +182,7 @@ def colorings(
                 )
 
 
-def look_at(painter: Painter, photo: np.ndarray, box: borders.Box | None = None) -> Seen:
+def analyze(painter: Painter, photo: np.ndarray, box: borders.Box | None = None) -> Analysis:
     """Runs the network on one photo: on the box, that within its borders unless given.
 
     Raises:
@@ -194,7 +194,7 @@ def look_at(painter: Painter, photo: np.ndarray, box: borders.Box | None = None)
     return seen
 
 
-def coloured(painter: Painter, seen: Seen, photo: np.ndarray, settings: Settings) -> np.ndarray:
+def render(painter: Painter, seen: Analysis, photo: np.ndarray, settings: Settings) -> np.ndarray:
     """Colours a photo from what the network has seen of it already: as `colorize` does.
 
     Settings are right, and their hints within the box that was seen.
@@ -229,7 +229,7 @@ def _looked(
     boxes: Sequence[borders.Box],
     small: Sequence[np.ndarray],
     settings: Sequence[Settings],
-) -> list[tuple[Seen, list[np.ndarray] | None]]:
+) -> list[tuple[Analysis, list[np.ndarray] | None]]:
     """What the network sees of photos that share a canvas, and the fits of each by settings.
 
     None stands for the fits where hints or a reference want each photo by itself.
@@ -243,7 +243,7 @@ def _looked(
 
     known = zip(*(apart(x) for x in scores[:3]), strict=True)
     alone = [Scores(*(x[None] for x in one)) for one in known]
-    seen = [Seen(*one) for one in zip(boxes, small, alone, strict=True)]
+    seen = [Analysis(*one) for one in zip(boxes, small, alone, strict=True)]
     if not settings or any(one.hints or one.reference for one in settings):
         return [(one, None) for one in seen]
     fits = zip(*(apart(_decoded(painter, scores, one)) for one in settings), strict=True)
@@ -302,15 +302,15 @@ def _decoded(painter: Painter, scores: Scores, settings: Settings) -> jax.Array:
 
 
 def fits_of(
-    painter: Painter, seen: Seen, rgb: np.ndarray, settings: Sequence[Settings]
+    painter: Painter, seen: Analysis, rgb: np.ndarray, settings: Sequence[Settings]
 ) -> list[np.ndarray]:
     """The fits of one photo by each of `settings`, with hints and references."""
     references = {id(one.reference): one.reference for one in settings if one.reference is not None}
     said = {id(None): seen.scores}
     if references:
-        levels = levels_of(painter, seen)
+        levels = feature_levels(painter, seen)
     for name, reference in references.items():
-        said[name] = carried_over(painter, seen, levels, reference).scores
+        said[name] = with_reference(painter, seen, levels, reference).scores
     return [
         np.asarray(
             _hinted(painter, seen, said[id(one.reference)], rgb, one)
@@ -321,21 +321,21 @@ def fits_of(
     ]
 
 
-def levels_of(painter: Painter, seen: Seen) -> tuple[jax.Array, ...]:
-    """What the encoder sees of one photo, cell by cell: the levels of `carrying.Features`."""
+def feature_levels(painter: Painter, seen: Analysis) -> tuple[jax.Array, ...]:
+    """What the encoder sees of one photo, cell by cell: the levels of `transfer.Features`."""
     return painter.features(painter.network.variables, seen.small[None]).levels
 
 
-def carried_over(
-    painter: Painter, seen: Seen, levels: tuple[jax.Array, ...], reference: carrying.Reference
-) -> Seen:
-    """What the network has seen, with what a reference says of it, by the photo's `levels_of`."""
-    carried = painter.carry(levels, reference, seen.scores.lightness)
-    return seen._replace(scores=seen.scores._replace(carried=carried))
+def with_reference(
+    painter: Painter, seen: Analysis, levels: tuple[jax.Array, ...], reference: transfer.Reference
+) -> Analysis:
+    """The analysis with the colours of a reference; `levels` are its `feature_levels`."""
+    transferred = painter.transfer(levels, reference, seen.scores.lightness)
+    return seen._replace(scores=seen.scores._replace(transferred=transferred))
 
 
 def _hinted(
-    painter: Painter, seen: Seen, scores: Scores, rgb: np.ndarray, settings: Settings
+    painter: Painter, seen: Analysis, scores: Scores, rgb: np.ndarray, settings: Settings
 ) -> jax.Array:
     """As `_decoded` of one photo, with hints."""
     # Twice the outputs' size shows the edges of small things, and is solved in an instant.

@@ -5,7 +5,7 @@ import os
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from colorjax.coloring.colorize import Painter, Seen, look_at
+from colorjax.coloring.colorize import Analysis, Painter, analyze
 from colorjax.errors import UserError
 from colorjax.pictures import image_io, mark
 from colorjax.weights.programs import Program
@@ -28,15 +28,15 @@ def of_photo(painter: Painter, rgb: np.ndarray) -> np.ndarray:
       UserError: the network predicts chroma itself, or the photo has no pixels.
     """
     check_confidence(painter)
-    return of_seen(painter, look_at(painter, rgb), rgb)
+    return of_seen(painter, analyze(painter, rgb), rgb)
 
 
-def of_seen(painter: Painter, seen: Seen, rgb: np.ndarray) -> np.ndarray:
+def of_seen(painter: Painter, analysis: Analysis, rgb: np.ndarray) -> np.ndarray:
     """How sure the network is of the colours of a photo: 0 is a guess, 255 all probability in one.
 
     Args:
       painter: from `colorize.open_painter`.
-      seen: what its network has seen of the photo.
+      analysis: what its network has seen of the photo.
       rgb: uint8 or uint16 [height, width, 3] sRGB, the photo.
 
     Returns:
@@ -45,11 +45,13 @@ def of_seen(painter: Painter, seen: Seen, rgb: np.ndarray) -> np.ndarray:
     Raises:
       UserError: the network predicts chroma itself.
     """
-    (found,) = np.asarray(check_confidence(painter)(seen.scores))
-    height, width = seen.box.size
+    (found,) = np.asarray(check_confidence(painter)(analysis.scores))
+    height, width = analysis.box.size
     steps = Image.fromarray(np.round(255 * found).astype(np.uint8))
     result = np.full(rgb.shape[:2], 255, np.uint8)
-    result[seen.box.inside] = np.asarray(steps.resize((width, height), Image.Resampling.BILINEAR))
+    result[analysis.box.inside] = np.asarray(
+        steps.resize((width, height), Image.Resampling.BILINEAR)
+    )
     return result
 
 
@@ -62,6 +64,6 @@ def write(path: str, gray: np.ndarray, *, overwrite: bool) -> tuple[str, ...]:
     info = PngImagePlugin.PngInfo()
     info.add_itxt("XML:com.adobe.xmp", (mark.marked(None) or b"").decode())
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    with image_io.written_aside(path, overwrite=overwrite) as aside:
+    with image_io.atomic_write(path, overwrite=overwrite) as aside:
         Image.fromarray(gray).save(aside, "PNG", pnginfo=info)
     return ()

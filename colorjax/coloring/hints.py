@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from colorjax.coloring.network.borders import Box
-from colorjax.coloring.network.spreading import Map
+from colorjax.coloring.network.hint_propagation import HintMap
 from colorjax.errors import UserError, shown, whole_number
 
 MOST = 10_000  # hints of a photo
@@ -104,7 +104,7 @@ def within(hints: Sequence[Hint], box: Box) -> bool:
     return all(box.left <= x < box.right and box.top <= y < box.bottom for x, y, _ in hints)
 
 
-def on_grid(hints: Sequence[Hint], rgb: np.ndarray, box: Box, shape: tuple[int, int]) -> Map:
+def on_grid(hints: Sequence[Hint], rgb: np.ndarray, box: Box, shape: tuple[int, int]) -> HintMap:
     """Hints within the box of a photo, on a grid of `shape` over the box.
 
     Args:
@@ -126,4 +126,4 @@ def on_grid(hints: Sequence[Hint], rgb: np.ndarray, box: Box, shape: tuple[int, 
         np.add.at(total, cells, values)
         return total / np.maximum(count, 1)
 
-    return Map(count, mean(values / 255), mean(here), mean(fine - 0.5))
+    return HintMap(count, mean(values / 255), mean(here), mean(fine - 0.5))

@@ -7,21 +7,21 @@ import jax
 import numpy as np
 from PIL import Image
 
-from colorjax.coloring import confidence, guesses
+from colorjax.coloring import confidence, likely_colours
 from colorjax.coloring.colorize import (
+    Analysis,
     Painter,
-    Seen,
-    carried_over,
+    analyze,
     check_pixels,
-    coloured,
+    feature_levels,
     fits_of,
-    levels_of,
-    look_at,
+    render,
+    with_reference,
 )
-from colorjax.coloring.guesses import Guess
 from colorjax.coloring.hints import Hint, check_inside, check_place, within
+from colorjax.coloring.likely_colours import Guess
 from colorjax.coloring.network import borders
-from colorjax.coloring.network.carrying import Reference
+from colorjax.coloring.network.transfer import Reference
 from colorjax.coloring.reference import as_settings
 from colorjax.coloring.settings import Settings, check_settings
 from colorjax.errors import check_at_least
@@ -41,7 +41,7 @@ class Prepared:
     def __init__(self, painter: Painter, device: jax.Device, rgb: np.ndarray):
         self.rgb = check_pixels(rgb)
         self._painter, self._device = painter, device
-        self._seen: dict[borders.Box, Seen] = {}
+        self._seen: dict[borders.Box, Analysis] = {}
         self._levels: dict[borders.Box, tuple[jax.Array, ...]] = {}
         self._inner = borders.without_borders(rgb)
         self._lock = threading.Lock()
@@ -77,7 +77,7 @@ class Prepared:
         check_inside(settings.hints, self.rgb)
         with jax.default_device(self._device):
             seen = self._lent(self._look(settings.hints), settings.reference)
-            return coloured(self._painter, seen, self.rgb, settings._replace(reference=None))
+            return render(self._painter, seen, self.rgb, settings._replace(reference=None))
 
     def confidence(self) -> np.ndarray:
         """uint8 [height, width]: as `Colorizer.confidence`.
@@ -105,7 +105,7 @@ class Prepared:
         check_inside([spot], self.rgb, "pixel")
         with jax.default_device(self._device):
             seen = self._look((spot,))
-            return guesses.of_spot(
+            return likely_colours.at_pixel(
                 self._painter, seen, self.rgb, x, y, rebalance=rebalance, count=count
             )
 
@@ -120,19 +120,19 @@ class Prepared:
                 settings = settings._replace(hints=(middle,), reference=None)
                 fits_of(self._painter, seen, self.rgb, [settings])
 
-    def _look(self, places: tuple[Hint, ...] = ()) -> Seen:
+    def _look(self, places: tuple[Hint, ...] = ()) -> Analysis:
         box = self._inner if within(places, self._inner) else borders.whole(self.rgb)
         with self._lock:
             if box not in self._seen:
-                self._seen[box] = look_at(self._painter, self.rgb, box)
+                self._seen[box] = analyze(self._painter, self.rgb, box)
             return self._seen[box]
 
-    def _lent(self, seen: Seen, reference: Reference | None) -> Seen:
+    def _lent(self, seen: Analysis, reference: Reference | None) -> Analysis:
         """What was seen, with what a reference says of it."""
         if reference is None:
             return seen
         with self._lock:
             if seen.box not in self._levels:
-                self._levels[seen.box] = levels_of(self._painter, seen)
+                self._levels[seen.box] = feature_levels(self._painter, seen)
             levels = self._levels[seen.box]
-        return carried_over(self._painter, seen, levels, reference)
+        return with_reference(self._painter, seen, levels, reference)

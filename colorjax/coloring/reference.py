@@ -9,11 +9,11 @@ import numpy as np
 from PIL import Image
 
 from colorjax.coloring.colorize import Painter, check_pixels, resized
-from colorjax.coloring.given import Picture, as_photo
 from colorjax.coloring.hints import as_hints
-from colorjax.coloring.network import borders, carrying
-from colorjax.coloring.network.carrying import Reference
+from colorjax.coloring.inputs import Picture, as_photo
+from colorjax.coloring.network import borders, transfer
 from colorjax.coloring.network.shapes import network_shape
+from colorjax.coloring.network.transfer import Reference
 from colorjax.coloring.settings import Settings
 from colorjax.errors import UserError
 from colorjax.pictures.photo import Photo
@@ -40,7 +40,7 @@ def of_photo(painter: Painter, photo: Photo, name: str = "reference") -> Referen
     box = borders.without_borders(check_pixels(photo.rgb))
     shape = network_shape(*box.size, painter.size)
     small = resized(photo.rgb[box.inside], shape)
-    grid = carrying.cells(*shape)
+    grid = transfer.cells(*shape)
     there: np.ndarray = np.ones(grid, np.float32)
     if photo.alpha is not None:
         alpha = Image.fromarray(photo.alpha[box.inside])

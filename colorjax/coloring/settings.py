@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from colorjax.coloring.hints import MOST, Hint
-from colorjax.coloring.network.carrying import Reference
+from colorjax.coloring.network.transfer import Reference
 from colorjax.errors import UserError, check_at_least, check_choice, check_share
 from colorjax.ops.decoding import METHODS
 from colorjax.settings import Decoding, check_seed

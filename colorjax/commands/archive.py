@@ -103,13 +103,13 @@ archive.params += [one for one in colorize.params if one.name in SHARED.split()]
 
 def run(options: dict[str, Any]) -> None:
     """Does what was asked for; ends the program with 1 if any file failed."""
-    from colorjax.coloring.archive import left
+    from colorjax.coloring.archive import remaining
     from colorjax.coloring.archive.log import known
     from colorjax.coloring.archive.source import open_source
     from colorjax.coloring.archive.store import open_store
     from colorjax.coloring.archive.worker import IN_COLOUR
 
-    shard = None if options["shard"] is None else left.parse_shard(options["shard"])
+    shard = None if options["shard"] is None else remaining.parse_shard(options["shard"])
     order = order_of(options)
     check(order, options)
     target = open_store(order.target)
@@ -124,8 +124,8 @@ def run(options: dict[str, Any]) -> None:
             stopping.check()
 
         seen = known(log.rows(), again="" if order.skip_colour else IN_COLOUR)
-        whole = left.Shard()
-        paths = left.left(
+        whole = remaining.Shard()
+        paths = remaining.left(
             source, target, seen, order.named, shard or whole, others, tell, tally.pass_over
         )
         with contextlib.closing(
@@ -168,7 +168,7 @@ def order_of(options: dict[str, Any]) -> Any:
 
 def check(order: Any, options: dict[str, Any]) -> None:
     """Raises UserError or click.UsageError for what cannot work, before anything is begun."""
-    from colorjax.coloring.archive import cluster, left
+    from colorjax.coloring.archive import cluster, remaining
     from colorjax.coloring.archive.source import is_manifest
     from colorjax.coloring.archive.store import open_store
 
@@ -178,12 +178,12 @@ def check(order: Any, options: dict[str, Any]) -> None:
         raise click.UsageError("Ray says which GPU a worker has: want --device gpu, or cpu.")
     target = open_store(order.target)
     if not is_manifest(order.source):
-        left.check_source(open_store(order.source), target)
+        remaining.check_source(open_store(order.source), target)
     if options["shard"] is None:
         extras.check_installed("cluster", "an archive without --shard i/n")
         if options["address"] is not None:
             cluster.check_address(options["address"])
-    left.check_target(target)
+    remaining.check_target(target)
 
 
 def open_log(options: dict[str, Any], target: Any) -> tuple[str, Any]:

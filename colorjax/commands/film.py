@@ -231,15 +231,15 @@ def check_job(job: Job, options: dict[str, Any]) -> None:
 def colour(painter: Any, job: Job, options: dict[str, Any]) -> None:
     """Colours a film, and shows how far it is."""
     from colorjax.coloring.settings import Settings
-    from colorjax.film import parts, work
+    from colorjax.film import parts, pipeline
 
     names = "decode temperature rebalance saturation seed edges".split()
-    how = work.How(
+    how = pipeline.FilmOptions(
         Settings(**{name: options[name] for name in names}), options["codec"], options["crf"]
     )
     try:
         with stopping.raising(), shown() as progress:
-            notices = work.run(
+            notices = pipeline.run(
                 painter,
                 job.source,
                 job.target,

@@ -74,7 +74,7 @@ def export(
                 raise click.UsageError("Missing argument 'RUN'.")
             path = write_model(run, output, mean_with=mean_with)
         else:
-            from colorjax.travel.export import export as write_program
+            from colorjax.interchange.export import export as write_program
 
             path = write_program(run, output, format, photo_size)
     say(f"{path}: {path.stat().st_size:,} bytes")

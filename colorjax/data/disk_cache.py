@@ -126,7 +126,7 @@ def _build(path: Path, items: Sequence[Item], size: int, fit: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _check_room(path, math.prod(shape))
-        with files.written_aside(path) as aside, open(aside, "xb") as file:
+        with files.atomic_write(path) as aside, open(aside, "xb") as file:
             header = {"descr": "|u1", "fortran_order": False, "shape": shape}
             npy.write_array_header_1_0(file, header)
             # Not through a map: there, a full disk would kill the process.

@@ -80,7 +80,7 @@ def _claim(folder: Path, index: dict) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / INDEX
     if not any(folder.glob("mosaic_*.avif")):
-        with files.written_aside(path) as aside:
+        with files.atomic_write(path) as aside:
             aside.write_text(json.dumps(index))
     elif not path.exists():
         raise UserError(f"{folder}: holds mosaics without {INDEX}, want an empty folder")
@@ -133,7 +133,7 @@ def _write_mosaics(folder: Path, paths: Sequence[Path], size: int, quality: int)
         squares = np.stack([image_io.read_square(path, size) for path in chosen])
         encoded = io.BytesIO()
         Image.fromarray(_laid_out(squares)).save(encoded, "AVIF", quality=quality, speed=7)
-        with files.written_aside(target) as aside:
+        with files.atomic_write(target) as aside:
             aside.write_bytes(encoded.getvalue())
 
     with ThreadPool(os.cpu_count() or 1) as pool:

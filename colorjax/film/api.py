@@ -56,7 +56,7 @@ def colorize_film(
     """
     source, target = os.fspath(source), os.fspath(target)
     extras.check_installed("video", f"{source}: is a film, which")
-    from colorjax.film import work
+    from colorjax.film import pipeline
     from colorjax.film.files import encoding
 
     if codec is not None:
@@ -66,5 +66,5 @@ def colorize_film(
     settings = Settings(decode, temperature, rebalance, saturation, seed, edges)
     with jax.default_device(pick_device(device)):
         painter = open_painter(load_network(model), size=size, batch_size=batch_size)
-        how = work.How(settings, codec, crf)
-        return work.run(painter, source, target, how, overwrite=overwrite)
+        how = pipeline.FilmOptions(settings, codec, crf)
+        return pipeline.run(painter, source, target, how, overwrite=overwrite)

@@ -29,7 +29,7 @@ SMOOTHNESS = 2.0
 GUIDE_BLUR, GUIDE_WIDTH = 1.0, 960
 
 
-class Brush(NamedTuple):
+class FilmPainter(NamedTuple):
     """A painter for the frames of a film, and how they are coloured."""
 
     painter: Painter  # whose tiles hold gray, and the gray that guides chroma
@@ -52,11 +52,11 @@ class View(NamedTuple):
     turns: int = 0
 
 
-def brush(painter: Painter, settings: Settings) -> Brush:
+def brush(painter: Painter, settings: Settings) -> FilmPainter:
     """Makes ready to colour a film; `settings` must be checked."""
     device = devices.default_device()
     plain = settings.edges == "bilinear"
-    return Brush(
+    return FilmPainter(
         painter._replace(color_tile=Program(color_gray_tile, device)),
         Program(partial(resample.guide_chroma, smoothness=SMOOTHNESS), device, facts=SMOOTHNESS),
         plain,
@@ -83,7 +83,7 @@ class Coloured(NamedTuple):
 
 
 def run(
-    brush: Brush,
+    brush: FilmPainter,
     frames: Iterable[np.ndarray],
     view: View,
     state: State | None,
@@ -126,14 +126,14 @@ def seen(gray: np.ndarray, view: View, size: int) -> np.ndarray:
     return np.repeat(np.asarray(small)[..., None], 3, axis=-1)
 
 
-def fitted(brush: Brush, chroma: np.ndarray, lightness: np.ndarray) -> np.ndarray:
+def fitted(brush: FilmPainter, chroma: np.ndarray, lightness: np.ndarray) -> np.ndarray:
     """Fits [h, w, 6] of chroma [h, w, 2] to the L* [h, w, 1] of a frame."""
     if brush.plain:
         return np.asarray(resample.plain_chroma(chroma))
     return np.asarray(brush.guide(chroma, lightness))
 
 
-def _scores(brush: Brush, small: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _scores(brush: FilmPainter, small: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Chroma and L* of the network's outputs for [n, h, w, 3], in batches of one size."""
     painter, (numbers, names) = brush.painter, brush.decode
     chroma, lightness = [], []
@@ -147,7 +147,9 @@ def _scores(brush: Brush, small: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(chroma), np.concatenate(lightness)
 
 
-def _painted(brush: Brush, fits: np.ndarray, gray: np.ndarray, box: borders.Box) -> np.ndarray:
+def _painted(
+    brush: FilmPainter, fits: np.ndarray, gray: np.ndarray, box: borders.Box
+) -> np.ndarray:
     """The frame in colour, [height, width, 3]; gray around the box."""
     inside = gray[box.inside]
     sigma = GUIDE_BLUR * max(1.0, max(gray.shape) / GUIDE_WIDTH)

@@ -152,7 +152,7 @@ def read_state(folder: Path, number: int) -> State:
 
 
 def write_state(folder: Path, number: int, state: State) -> None:
-    with files.written_aside(_state(folder, number)) as aside, open(aside, "wb") as file:
+    with files.atomic_write(_state(folder, number)) as aside, open(aside, "wb") as file:
         np.savez(file, **state._asdict())
 
 
@@ -189,5 +189,5 @@ def _read(path: Path) -> Any:
 
 
 def _write(path: Path, content: Any) -> None:
-    with files.written_aside(path) as aside:
+    with files.atomic_write(path) as aside:
         aside.write_text(json.dumps(content))

@@ -22,7 +22,7 @@ from colorjax.settings import Decoding, Perception
 MAPS = ("stage3", "stage5", "stage7")  # the last ones at strides of 8, 16 and 32
 
 
-def perceiving(
+def perceptual_loss(
     task: Task,
     params: Mapping[str, Any],
     how: Decoding,

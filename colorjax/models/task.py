@@ -95,7 +95,7 @@ def classification(
     def restored(logits, rebalance):
         if weights is None:
             return logits
-        return decoding.unbalance(logits, weights, 1.0 - rebalance)
+        return decoding.undo_rebalancing(logits, weights, 1.0 - rebalance)
 
     def likely(logits, rebalance):
         return decoding.distribution(restored(logits, rebalance), unbinned)
@@ -107,7 +107,7 @@ def classification(
             logits, unbinned, space, method=how.method, temperature=how.temperature, key=key
         )
         if how.method in decoding.MEANS and how.vibrance:
-            return decoding.enliven(chroma, how.vibrance)
+            return decoding.add_vibrance(chroma, how.vibrance)
         return chroma
 
     def constant(counts, example):

@@ -1,4 +1,4 @@
-"""What of one picture is like what of another, told by deep features, and values carried over.
+"""What of one picture is like what of another, told by deep features, and values transferred over.
 
 Attention between pictures, as of exemplar-based colouring (He et al., *Deep Exemplar-based
 Colorization*, 2018; Zhang et al., *Deep Exemplar-based Video Colorization*, 2019), without anything
@@ -47,7 +47,7 @@ def similarity(
     return our @ their.T / len(parts)
 
 
-def carried(
+def transferred(
     similarities: Float[AnyArray, "m n"],
     values: Float[AnyArray, "n c"],
     there: Float[AnyArray, " n"],

@@ -59,7 +59,9 @@ def decode(
     raise ValueError(f"decoding is {method!r}, want one of {METHODS}")
 
 
-def enliven(chroma: Float[AnyArray, "*batch 2"], vibrance: float) -> Float32[Array, "*batch 2"]:
+def add_vibrance(
+    chroma: Float[AnyArray, "*batch 2"], vibrance: float
+) -> Float32[Array, "*batch 2"]:
     """Gives colours about as much more chroma each, muted and vivid ones alike; hues stay.
 
     The mean of what a pixel may be is paler than photographs are. Of all that brings the mean
@@ -77,7 +79,7 @@ def enliven(chroma: Float[AnyArray, "*batch 2"], vibrance: float) -> Float32[Arr
     return chroma * (1.0 + vibrance / (length + MUTED))
 
 
-def unbalance(
+def undo_rebalancing(
     logits: Float[AnyArray, "*batch groups num_bins"],
     weights: Float[AnyArray, "groups num_bins"],
     share: float | Float[AnyArray, ""],
@@ -103,7 +105,7 @@ def confidence(logits: Float[AnyArray, "*batch groups num_bins"]) -> Float32[Arr
     """How sure scores are: 1 - their entropy, as a share of the most that it can be.
 
     1 is all probability in one bin of every group, 0 is the same for all bins. Of several groups it
-    is the mean. Scores from a rebalanced loss are to go through `unbalance` before.
+    is the mean. Scores from a rebalanced loss are to go through `undo_rebalancing` before.
 
     Args:
       logits: [..., G, Q], Q > 1, in any float type.

@@ -28,7 +28,7 @@ def evenly_spread(total: int, count: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def written_aside(path: str | os.PathLike, *, overwrite: bool = True) -> Iterator[Path]:
+def atomic_write(path: str | os.PathLike, *, overwrite: bool = True) -> Iterator[Path]:
     """Gives a path to write to in the folder of the target, and renames it when the block ends.
 
     However the block is left, by KeyboardInterrupt too, the target is the old file or the whole new

@@ -144,15 +144,15 @@ def write(path: str | os.PathLike, rgb_u8: np.ndarray) -> None:
     if path.suffix.lower() not in _WRITERS:
         raise UserError(f"{path}: pictures are written as .png, .jpg or .jpeg, not {path.suffix!r}")
     check_rgb_u8(rgb_u8)
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         Image.fromarray(rgb_u8).save(aside, **_WRITERS[path.suffix.lower()])
 
 
 @contextlib.contextmanager
-def written_aside(path: str | os.PathLike, *, overwrite: bool = True) -> Iterator[Path]:
-    """`files.written_aside`, whose OSError (no folder, permission or space) becomes a UserError."""
+def atomic_write(path: str | os.PathLike, *, overwrite: bool = True) -> Iterator[Path]:
+    """`files.atomic_write`, whose OSError (no folder, permission or space) becomes a UserError."""
     try:
-        with files.written_aside(path, overwrite=overwrite) as aside:
+        with files.atomic_write(path, overwrite=overwrite) as aside:
             yield aside
     except OSError as error:
         if isinstance(error, FileExistsError) and not overwrite:

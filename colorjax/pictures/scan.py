@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 from PIL.ExifTags import Base as Tag
 
-from colorjax.pictures import arrays, image_io, shaper, srgb
+from colorjax.pictures import arrays, image_io, matrix_profile, srgb
 from colorjax.pictures.formats import by_signature, png_file, tiff_file, tiff_samples
 from colorjax.pictures.formats.tiff_samples import Layout
 
@@ -123,10 +123,14 @@ def to_srgb(
         rgb, icc_profile, notices = srgb.to_srgb(_as_image(colour), profile)
         return arrays.pixels(rgb), icc_profile, notices
     in_gray = colour.shape[2] == 1
-    found = shaper.parse(profile) if profile else None
+    found = matrix_profile.parse(profile) if profile else None
     if found is not None and (in_gray or found.matrix is not None):
         channels = np.broadcast_to(colour, (*colour.shape[:2], len(found.curves)))
-        return np.ascontiguousarray(shaper.to_srgb(channels, found)), srgb.srgb_profile(), ()
+        return (
+            np.ascontiguousarray(matrix_profile.to_srgb(channels, found)),
+            srgb.srgb_profile(),
+            (),
+        )
     notices = ()
     if profile:
         rgb, icc_profile, notices = srgb.to_srgb(_as_image(colour), profile)

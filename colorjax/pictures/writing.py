@@ -85,7 +85,7 @@ def write_photo(
     if not isinstance(target, str | os.PathLike):
         _write_stream(target, data, name)
     else:
-        with image_io.written_aside(target, overwrite=overwrite) as aside:
+        with image_io.atomic_write(target, overwrite=overwrite) as aside:
             aside.write_bytes(data)
     return notices
 

@@ -17,13 +17,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from colorjax.coloring.page.guard import KnownHosts, is_foreign, known_hosts
-from colorjax.coloring.page.limits import MAX_UPLOAD_BYTES, Lane, TooLate, in_time, open_lane
+from colorjax.coloring.page.limits import MAX_UPLOAD_BYTES, Lane, TimedOut, open_lane, run_in_time
 from colorjax.errors import UserError, shown
 from colorjax.pictures.image_io import MAX_PIXELS
 from colorjax.serving import metrics, work
-from colorjax.serving.line import Full, Line
 from colorjax.serving.options import Options
 from colorjax.serving.page import page
+from colorjax.serving.request_queue import Queue, QueueFull
 
 SECONDS = 300.0  # after which the work on a picture is given up, its wait included
 BODY_SECONDS = 60.0  # that a body may take to come
@@ -79,7 +79,7 @@ class Service(NamedTuple):
 
     studio: work.Studio
     limits: Limits
-    line: Line
+    line: Queue
     lane: Lane
     threads: anyio.CapacityLimiter
     counted: metrics.Metrics
@@ -97,7 +97,7 @@ class Service(NamedTuple):
                 data = await _body_of(request, self.limits.bytes)
                 asked = work.Asked(data, options.format, options.quality, settings)
                 found = await anyio.to_thread.run_sync(self._worked, asked, limiter=self.threads)
-        except Full as error:
+        except QueueFull as error:
             # Who is still sending would not read the answer.
             await _passed_over(request)
             sentence = f"{self.line.most} pictures wait already: please come again later"
@@ -129,7 +129,7 @@ class Service(NamedTuple):
             made = work.answer(self.studio, asked, self.limits.pixels)
             return made, time.monotonic() - begun
 
-        return in_time(self.lane, work.NAME, act)
+        return run_in_time(self.lane, work.NAME, act)
 
 
 def build(
@@ -147,7 +147,7 @@ def build(
       host: address that it is to listen on.
       allow_hosts: names under which a proxy has it.
     """
-    line = Line(limits.queue)
+    line = Queue(limits.queue)
     # While a batch is coloured, one picture is read, and one written.
     lane = open_lane("work", studio.painter.batch_size + 2, SECONDS)
     service = Service(
@@ -206,7 +206,7 @@ async def refusal(request: Request, error: Exception) -> Response:
         status, sentence, headers = error.status_code, str(error.detail), error.headers
     elif isinstance(error, RequestValidationError):
         status, sentence = 400, _sentence_of(error)
-    elif isinstance(error, TooLate):
+    elif isinstance(error, TimedOut):
         status, sentence, headers = 503, str(error), {"Retry-After": "60"}
     elif isinstance(error, UserError):
         status, sentence = (413 if isinstance(error, work.TooLarge) else 400), str(error)

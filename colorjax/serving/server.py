@@ -51,6 +51,6 @@ def serve(app: FastAPI, opened: socket.socket, say: Callable[[str], None]) -> No
     host, port = opened.getsockname()[:2]
     host = f"[{host}]" if ":" in host else host
     with stopping.held(told):
-        if not stopping.is_wished():
+        if not stopping.is_requested():
             say(f"the service is at http://{host}:{port} until Ctrl-C")
             server.run(sockets=[opened])

@@ -38,7 +38,7 @@ SIDE = 224  # pixels, of the squares that it was trained on
 SHOWN = {"top_1": "top-1", "won_back": "won back", "frechet_lite0": "Frechet (Lite0)"}
 
 
-class Seen(NamedTuple):
+class Predictions(NamedTuple):
     """What a classifier makes of n pictures."""
 
     classes: np.ndarray  # int [n], the likeliest of 0 to 999
@@ -46,7 +46,7 @@ class Seen(NamedTuple):
 
 
 # uint8 [b, SIDE, SIDE, 3] sRGB -> what it sees
-Classifier = Callable[[np.ndarray], Seen]
+Classifier = Callable[[np.ndarray], Predictions]
 
 
 def open_classifier() -> Classifier:
@@ -68,7 +68,7 @@ def classifier_of(params: dict[str, Any], width: float = 1.0) -> Classifier:
             taps = cast(Mapping[str, jax.Array], model.apply({"params": params}, rgb_u8))
         return jnp.argmax(taps["logits"], axis=-1), taps["pooled"]
 
-    return lambda rgb_u8: Seen(*jax.device_get(see(params, rgb_u8)))
+    return lambda rgb_u8: Predictions(*jax.device_get(see(params, rgb_u8)))
 
 
 def known_classes(
@@ -149,7 +149,9 @@ def recognise(
         coloured = [square(picture) for picture in in_colours(painters, chroma, rgb_u8)]
         found.append(classifier(np.stack(coloured)))
     seen = {
-        row: Seen(*(np.stack([part[i] for part in parts]) for parts in zip(*found, strict=True)))
+        row: Predictions(
+            *(np.stack([part[i] for part in parts]) for parts in zip(*found, strict=True))
+        )
         for i, row in enumerate(rows)
     }
     return summarize(seen, labels)
@@ -186,7 +188,7 @@ def square(rgb_u8: np.ndarray, side: int = SIDE) -> np.ndarray:
 
 
 def summarize(
-    seen: dict[str, Seen], labels: Sequence[int | None] | None
+    seen: dict[str, Predictions], labels: Sequence[int | None] | None
 ) -> dict[str, dict[str, float | None]]:
     """From what was seen in each row, TRUTH and GRAY among them, to `recognise`'s numbers."""
     truth = seen[TRUTH].features

@@ -28,9 +28,9 @@ from colorjax.settings import Decoding, Settings, as_dict, changed, complete
 from colorjax.studies import report, sweep
 from colorjax.studies.gather import OWN, finished, gather, read_row
 from colorjax.studies.sweep import Changes
-from colorjax.training import evaluate, going_on, parallel, steps
-from colorjax.training.begin import warn_of_changes
+from colorjax.training import evaluate, parallel, resume, steps
 from colorjax.training.console import say
+from colorjax.training.start import warn_of_changes
 from colorjax.weights.runs import (
     as_json,
     flatten,
@@ -119,7 +119,7 @@ def note_settings(settings: Settings, workdir: Path) -> None:
 
     Raises UserError where they would replace those of a run, InUse where one is being trained.
     """
-    with going_on.locked(workdir):
+    with resume.locked(workdir):
         if (workdir / "record.json").exists():
             raise UserError(f"{workdir} holds a run, want another workdir for a reproduction")
         if (workdir / "config.json").exists():

@@ -13,7 +13,7 @@ from colorjax.settings import Settings, as_dict, changed, complete
 from colorjax.studies.tables import table
 from colorjax.training import figures
 from colorjax.training.console import say
-from colorjax.training.going_on import InUse
+from colorjax.training.resume import InUse
 from colorjax.training.train import train
 from colorjax.weights.runs import flatten, read_json, write_json, write_text
 

@@ -32,7 +32,7 @@ def stop_signals() -> Iterator[Callable[[int], bool]]:
         yield _agreed_stop
         return
     with stopping.held(lambda: say("stopping after this step; once more to stop at once")):
-        yield lambda step: stopping.is_wished()
+        yield lambda step: stopping.is_requested()
 
 
 def _agreed_stop(step: int) -> bool:

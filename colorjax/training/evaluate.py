@@ -16,7 +16,7 @@ from colorjax.models.task import Example, Statistics, Task, summarize
 from colorjax.ops import bins
 from colorjax.pictures import image_io
 from colorjax.settings import ARGMAX, Decoding, Settings, complete
-from colorjax.training import figures, going_on, parallel, steps
+from colorjax.training import figures, parallel, resume, steps
 from colorjax.training.setup import check_training
 from colorjax.weights import runs
 
@@ -127,7 +127,7 @@ def evaluate(config: Any, workdir: Path) -> dict[str, float]:
     """
     settings = complete(config)
     check_training(settings)
-    going_on.check_same_targets(workdir, runs.read_settings(workdir), settings)
+    resume.check_same_targets(workdir, runs.read_settings(workdir), settings)
     statistics = runs.read_statistics(workdir)
     model, task = build_model(settings), build_task(settings, statistics)
     step, variables = runs.load_variables(workdir, model, averaged=settings.ema > 0)

@@ -19,7 +19,7 @@ from colorjax.models.build import build_model
 from colorjax.ops.arrays import AnyArray
 from colorjax.pictures import files
 from colorjax.settings import Settings, as_dict
-from colorjax.training import going_on
+from colorjax.training import resume
 from colorjax.weights import runs
 from colorjax.weights.released import FORMAT, check_shapes, digest, load_network
 from colorjax.weights.store import check_finite, flat
@@ -30,7 +30,7 @@ MAX_BYTES = 25_000_000
 # What shapes do not tell, or tell in words of arrays.
 _MEANING = (
     "objective",
-    *going_on.TARGETS,
+    *resume.TARGETS,
     "model.encoder",
     "model.residual_units",
     "model.merge",
@@ -90,7 +90,7 @@ def export(
         )
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with files.written_aside(file) as aside:
+        with files.atomic_write(file) as aside:
             aside.write_bytes(content)
     except OSError as error:
         raise UserError(f"{file}: cannot be written: {error.strerror or error}") from error

@@ -10,12 +10,12 @@ from tqdm import tqdm
 from colorjax.errors import Interrupted, UserError
 from colorjax.pictures import image_io
 from colorjax.settings import Settings, as_dict, complete
-from colorjax.training import evaluate, figures, going_on, logs, steps
-from colorjax.training.begin import Run, open_run
+from colorjax.training import evaluate, figures, logs, resume, steps
 from colorjax.training.console import progress, say, stop_signals
 from colorjax.training.meter import Clock, Meter
 from colorjax.training.parallel import is_writer
 from colorjax.training.setup import check_training
+from colorjax.training.start import Run, open_run
 from colorjax.training.steps import TrainState
 from colorjax.weights import checkpoint, runs
 
@@ -38,13 +38,13 @@ def train(config: Any, workdir: Path) -> dict[str, float]:
     clock = Clock(settings.num_seconds, settings.optimizer.schedule)
     try:
         with (
-            going_on.locked(workdir),
+            resume.locked(workdir),
             checkpoint.closing(
                 checkpoint.open_manager(workdir, best_metric=runs.BEST_METRIC)
             ) as manager,
         ):
             done = checkpoint.newest_step(manager)
-            going_on.check_steps_before(workdir, done, settings.steps_before)
+            resume.check_steps_before(workdir, done, settings.steps_before)
             if done is None or done < settings.num_steps:
                 return go_on(settings, workdir, manager, clock)
         say(f"{workdir} has its {done} steps already: a larger num_steps goes on")

@@ -25,7 +25,7 @@ from jax.experimental import multihost_utils
 
 from colorjax.errors import Interrupted, UserError
 from colorjax.weights import digests, quiet_orbax
-from colorjax.weights.passing_over import SoundSteps
+from colorjax.weights.sound_steps import SoundSteps
 
 
 @dataclasses.dataclass

@@ -21,7 +21,7 @@ _JSON = (_TABLE, "state/_METADATA", "record/metadata", "metrics/metrics")
 def sign(step: Path) -> None:
     """Writes the digests of all files in a step's folder, once they are all there."""
     digests = {path.relative_to(step).as_posix(): file_hash(path, "sha256") for path in _all(step)}
-    with files.written_aside(step / DIGESTS) as aside:
+    with files.atomic_write(step / DIGESTS) as aside:
         aside.write_text(json.dumps(digests, indent=0))
 
 

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from jax.experimental import serialize_executable
 
-from colorjax.weights import kept
+from colorjax.weights import local_cache
 
 
 class Program:
@@ -76,7 +76,7 @@ class Program:
 
     def _made(self, kind: tuple, arguments: tuple, choices: dict[str, Any]) -> Callable:
         arguments = jax.device_put(arguments, self._device)
-        name = kept.name(self._facts, kind, _circumstances(self._device))
+        name = local_cache.name(self._facts, kind, _circumstances(self._device))
         if (found := _loaded(name, self._device)) is not None:
             return found
         compiled = self._jitted.lower(*arguments, **choices).compile()
@@ -87,12 +87,12 @@ class Program:
             jax.block_until_ready(_opened(content, self._device)(*arguments))
         except Exception:  # of whatever kind: not every device's programs can be kept
             return compiled
-        kept.write(name, content)
+        local_cache.write(name, content)
         return compiled
 
 
 def _loaded(name: str, device: jax.Device) -> Callable | None:
-    content = kept.read(name)
+    content = local_cache.read(name)
     if content is None:
         return None
     try:

@@ -15,7 +15,7 @@ import numpy as np
 from colorjax.errors import UserError
 from colorjax.models.task import Statistics
 from colorjax.settings import Settings, complete
-from colorjax.weights import devices, kept, runs
+from colorjax.weights import devices, local_cache, runs
 from colorjax.weights.store import check_finite, flat, nested, open_safetensors
 
 RELEASED = Path(__file__).parent.parent / "released" / "colorjax.safetensors"
@@ -99,8 +99,8 @@ def _described(path: Path, metadata: dict[str, str]) -> tuple[Settings, Statisti
     try:
         settings = complete(json.loads(metadata["config"]))
         statistics = runs.as_statistics(json.loads(metadata["statistics"]))
-        name = kept.name("shapes", metadata["config"], metadata["statistics"])
-        content = kept.read(name)
+        name = local_cache.name("shapes", metadata["config"], metadata["statistics"])
+        content = local_cache.read(name)
         shapes = json.loads(content) if content else _checked_shapes(settings, statistics)
     except (UserError, ValueError, KeyError, AttributeError, TypeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -108,7 +108,7 @@ def _described(path: Path, metadata: dict[str, str]) -> tuple[Settings, Statisti
             f"{path}: its config or statistics are not colorjax's ({reason})"
         ) from error
     if not content:
-        kept.write(name, json.dumps(shapes).encode())
+        local_cache.write(name, json.dumps(shapes).encode())
     return settings, statistics, {name: tuple(shape) for name, shape in shapes.items()}
 
 

@@ -92,7 +92,7 @@ def write_json(path: Path, content: Any) -> None:
 def write_text(path: Path, text: str) -> None:
     """Written aside and then renamed, so that no reader and no crash sees half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with files.written_aside(path) as aside:
+    with files.atomic_write(path) as aside:
         aside.write_text(text)
 
 

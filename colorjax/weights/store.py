@@ -88,7 +88,7 @@ def save(
     # safetensors writes an array's memory as it lies, whatever its strides.
     arrays = {name: np.ascontiguousarray(array) for name, array in flat(weights).items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    with files.written_aside(path) as aside:
+    with files.atomic_write(path) as aside:
         # Its own writer lets none but the owner read the file, and a cache may be shared.
         aside.write_bytes(to_safetensors(arrays, metadata))
 

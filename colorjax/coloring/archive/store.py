@@ -97,7 +97,7 @@ def local(folder: str) -> Store:
     def put(path: str, data: bytes) -> bool:
         os.makedirs(os.path.dirname(at(path)), exist_ok=True)
         try:
-            with files.written_aside(at(path), overwrite=False) as aside:
+            with files.atomic_write(at(path), overwrite=False) as aside:
                 aside.write_bytes(data)
         except FileExistsError:
             return False

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
-from colorjax.coloring.archive.left import result_of
 from colorjax.coloring.archive.log import DONE, FAILED, SKIPPED, Row, now
+from colorjax.coloring.archive.remaining import result_of
 from colorjax.coloring.archive.source import Source, open_source
 from colorjax.coloring.archive.store import Store, open_store
 from colorjax.errors import UserError

@@ -12,12 +12,12 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from colorjax.coloring import confidence
-from colorjax.coloring.ahead import in_advance
 from colorjax.coloring.colorize import Painter, colorings
 from colorjax.coloring.folders.compare import Arrange
 from colorjax.coloring.folders.finding import STDIN, opened
 from colorjax.coloring.folders.naming import Job
 from colorjax.coloring.network import memory
+from colorjax.coloring.prefetch import prefetched
 from colorjax.coloring.settings import Settings
 from colorjax.errors import UserError
 from colorjax.pictures import files, image_io, mark, photo, tint, writing
@@ -107,7 +107,7 @@ def run(
     if arrange is not None or reading.most_side is not None:
         reading = reading._replace(bits=8)
     with ThreadPoolExecutor(2) as readers, ThreadPoolExecutor(2) as writers:
-        for chunk in _in_groups(in_advance(readers, jobs, lambda job: _read(job, reading), AHEAD)):
+        for chunk in _in_groups(prefetched(readers, jobs, lambda job: _read(job, reading), AHEAD)):
             yield from (one for _, one in chunk if isinstance(one, Outcome))
             good = [(job, one) for job, one in chunk if isinstance(one, Photo)]
             # Memory holds no photos but those that are worked on.
@@ -221,7 +221,7 @@ def _kept(path: str) -> Iterator[None]:
     """Keeps a file under another name while the block replaces it, and after, unless it fails."""
     kept = path + KEPT
     try:
-        with files.written_aside(kept, overwrite=False) as aside:
+        with files.atomic_write(kept, overwrite=False) as aside:
             shutil.copy2(path, aside)
     except FileExistsError as error:
         raise UserError(f"{path}: {kept} is there already, from an earlier --replace") from error

@@ -43,7 +43,7 @@ def draw(painter: Painter, paths: Sequence[str], folder: Path, side: int) -> lis
     for start in range(0, len(rows), ROWS):
         sheets.append(folder / f"sheet_{start // ROWS + 1}.png")
         image_io.write(sheets[-1], stacked(rows[start : start + ROWS]))
-    with image_io.written_aside(folder / "names.txt") as aside:
+    with image_io.atomic_write(folder / "names.txt") as aside:
         # A name need not be text.
         aside.write_bytes(b"".join(os.fsencode(path) + b"\n" for path in paths))
     return sheets

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from colorjax.coloring.network import spreading
-from colorjax.coloring.network.carrying import Carried
+from colorjax.coloring.network import hint_propagation
+from colorjax.coloring.network.transfer import Transferred
 from colorjax.models.task import Statistics, Task, cell_means, enlarge
 from colorjax.ops import color, joining, resample
 from colorjax.ops.spaces import SPACES
@@ -29,7 +29,7 @@ class Scores(NamedTuple):
     space_lightness: jax.Array  # [b, h, w, 1], the same in the network's own space
     # bool [b, h, w, 1]: the rest, where there is some, means nothing.
     inside: jax.Array | None = None
-    carried: Carried | None = None  # what a reference says, where there is one
+    transferred: Transferred | None = None  # what a reference says, where there is one
 
 
 class Likely(NamedTuple):
@@ -124,8 +124,8 @@ def _chroma(
     chroma = task.decode(scores.outputs, how)
     if config.space != "luv":
         chroma = color.rgb_to_luv(task.colors(scores.space_lightness, chroma))[..., 1:]
-    if scores.carried is not None:
-        chroma += scores.carried.weight * (scores.carried.chroma - chroma)
+    if scores.transferred is not None:
+        chroma += scores.transferred.weight * (scores.transferred.chroma - chroma)
     return chroma * saturation
 
 
@@ -134,7 +134,7 @@ def hint(
     statistics: Statistics,
     scores: Scores,
     small: jax.Array,
-    map: spreading.Map,
+    map: hint_propagation.HintMap,
     *numbers: jax.Array,
     method: str,
     edges: str,
@@ -147,7 +147,7 @@ def hint(
     sure = task.confidence(scores.outputs) if task.confidence else jnp.ones(chroma.shape[:-1])
     width = map.number.shape[1]
     lightness = color.rgb_u8_to_luv(small[None])[..., :1]
-    return spreading.corrected(
+    return hint_propagation.corrected(
         enlarge(chroma, width)[0],
         enlarge(sure[..., None], width)[0],
         cell_means(lightness, width)[0],

@@ -12,15 +12,15 @@ import gradio as gr
 
 from colorjax.coloring.hints import Hint, as_hints
 from colorjax.coloring.page.layout import Page
-from colorjax.coloring.page.lent import Reference
 from colorjax.coloring.page.limits import (
     MOST_HINTS,
     MOST_PHOTOS,
     MOST_SAMPLES,
     Lane,
     Lanes,
-    in_time,
+    run_in_time,
 )
+from colorjax.coloring.page.references import Reference
 from colorjax.coloring.page.view import (
     FORMATS,
     Studio,
@@ -262,7 +262,7 @@ class Events(NamedTuple):
         return self._run(self.lanes.network, view.path, found, view.owner)
 
     def _run(self, lane: Lane, path: str, act: Callable[[], Any], owner: str) -> Any:
-        return in_time(lane, Path(path).name, act, owner)
+        return run_in_time(lane, Path(path).name, act, owner)
 
 
 def owner_of(visitor: gr.Request) -> str:

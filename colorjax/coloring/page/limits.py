@@ -18,7 +18,7 @@ MOST_HINTS = 200  # of a photo
 MOST_GIVEN_UP = 2  # jobs of a lane that may still run though nobody waits for them
 
 
-class GivenUp(Exception):
+class Cancelled(Exception):
     """Unwinds a job that nobody waits for any more."""
 
 
@@ -50,7 +50,7 @@ class Job:
     def give_up(self, why: UserError) -> None:
         """Has nobody wait for it any more, others least of all.
 
-        It ends by itself at its next `go_on`. Until then it stands among those that were given up,
+        It ends by itself at its next `check_cancelled`. Until then it stands among those that were given up,
         unless there are too many: then it keeps its slot, so that they never pile up.
         """
         self._given_up.set()
@@ -61,9 +61,9 @@ class Job:
                 self._held.release()
                 self._held = self._lane.given_up
 
-    def go_on(self) -> None:
+    def check_cancelled(self) -> None:
         if self._given_up.is_set():
-            raise GivenUp
+            raise Cancelled
 
     def _settle(self, result: Any, error: BaseException | None) -> None:
         with self._lock:
@@ -75,7 +75,7 @@ class Job:
                 self.done.set_exception(error)
 
 
-class TooLate(UserError):
+class TimedOut(UserError):
     """A job took too long, or waited too long for others; its input may be sound."""
 
 
@@ -135,14 +135,14 @@ def open_lane(name: str, width: int, seconds: float) -> Lane:
 _current = threading.local()
 
 
-def go_on() -> None:
-    """Raises GivenUp in the thread of a job that was given up; to be called every now and then."""
+def check_cancelled() -> None:
+    """Raises Cancelled in the thread of a job that was given up; to be called every now and then."""
     job = getattr(_current, "job", None)
     if job is not None:
-        job.go_on()
+        job.check_cancelled()
 
 
-def in_time(lane: Lane, name: str, act: Callable[[], Any], owner: str = "") -> Any:
+def run_in_time(lane: Lane, name: str, act: Callable[[], Any], owner: str = "") -> Any:
     """What `act` gives.
 
     Args:
@@ -152,11 +152,11 @@ def in_time(lane: Lane, name: str, act: Callable[[], Any], owner: str = "") -> A
       owner: the visitor's session; `Lanes.leave` ends its jobs.
 
     Raises:
-      TooLate: it took too long, or the slots were taken for too long.
+      TimedOut: it took too long, or the slots were taken for too long.
     """
     end = time.monotonic() + lane.seconds
     if not lane.slots.acquire(timeout=lane.seconds):
-        raise TooLate(
+        raise TimedOut(
             f"{name}: others' photos have taken more than {lane.seconds:g} seconds: "
             "please try again later"
         )
@@ -166,7 +166,7 @@ def in_time(lane: Lane, name: str, act: Callable[[], Any], owner: str = "") -> A
     wait([job.done], timeout=max(0.0, end - time.monotonic()))
     if not job.done.done():
         job.give_up(
-            TooLate(
+            TimedOut(
                 f"{name}: took more than {lane.seconds:g} seconds and was given up: "
                 "please try a smaller photo"
             )

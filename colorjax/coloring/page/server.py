@@ -15,7 +15,12 @@ from colorjax.coloring.page import layout
 from colorjax.coloring.page.events import Events, board
 from colorjax.coloring.page.files import HOURS
 from colorjax.coloring.page.guard import LOOPBACK, Guard, KnownHosts, check_names, known_hosts
-from colorjax.coloring.page.limits import MAX_UPLOAD_BYTES, UPLOADED_AT_ONCE, go_on, open_lanes
+from colorjax.coloring.page.limits import (
+    MAX_UPLOAD_BYTES,
+    UPLOADED_AT_ONCE,
+    check_cancelled,
+    open_lanes,
+)
 from colorjax.coloring.page.view import View, open_studio, paint, write_examples
 from colorjax.coloring.page.wiring import wire
 from colorjax.coloring.settings import Settings
@@ -44,7 +49,7 @@ def build_page(colorizer: Colorizer, folder: Path) -> gr.Blocks:
     examples = write_examples(folder)
     decode = colorizer.decode
     view = View(examples[0], Settings(decode))
-    studio = open_studio(colorizer.between(go_on), folder)
+    studio = open_studio(colorizer.between(check_cancelled), folder)
     pictures, words = paint(studio, view)
     with gr.Blocks(
         title="colorjax", analytics_enabled=False, delete_cache=(600, HOURS * 3600)

@@ -15,10 +15,10 @@ from PIL import Image
 from colorjax.coloring.api import Colorizer
 from colorjax.coloring.hints import check_inside
 from colorjax.coloring.network import memory
+from colorjax.coloring.page.cache import VisitorCache
 from colorjax.coloring.page.files import on_white, read, save, shrunk, stat_of
-from colorjax.coloring.page.kept import Kept
-from colorjax.coloring.page.lent import Lent, Reference, lent
-from colorjax.coloring.page.limits import go_on
+from colorjax.coloring.page.limits import check_cancelled
+from colorjax.coloring.page.references import KnownReference, Reference, lent
 from colorjax.coloring.prepared import Prepared
 from colorjax.coloring.settings import Settings
 from colorjax.errors import UserError
@@ -85,8 +85,8 @@ class Studio(NamedTuple):
 
     colorizer: Colorizer
     folder: Path
-    kept: Kept[Preview]
-    lent: Kept[Lent]
+    kept: VisitorCache[Preview]
+    lent: VisitorCache[KnownReference]
 
     def drop(self, owner: str) -> None:
         """Drops all that is kept for an owner, who has left."""
@@ -95,8 +95,8 @@ class Studio(NamedTuple):
 
 
 def open_studio(colorizer: Colorizer, folder: Path) -> Studio:
-    kept = Kept[Preview](PHOTOS_KEPT, BYTES_KEPT)
-    return Studio(colorizer, folder, kept, Kept[Lent](1, BYTES_LENT))
+    kept = VisitorCache[Preview](PHOTOS_KEPT, BYTES_KEPT)
+    return Studio(colorizer, folder, kept, VisitorCache[KnownReference](1, BYTES_LENT))
 
 
 def preview(studio: Studio, path: str, owner: str = "") -> Preview:
@@ -148,7 +148,7 @@ def chosen(studio: Studio, view: View) -> Settings:
     return view.settings._replace(reference=borrow(studio, view.reference).known)
 
 
-def borrow(studio: Studio, reference: Reference) -> Lent:
+def borrow(studio: Studio, reference: Reference) -> KnownReference:
     return lent(studio.colorizer, studio.folder, studio.lent, reference)
 
 
@@ -238,10 +238,10 @@ def full_size(studio: Studio, view: View, suffix: str = ".png") -> tuple[str, tu
       UserError: as `paint`, or the photo is too large for the format.
     """
     full = read(view.path)
-    go_on()
+    check_cancelled()
     (rgb,) = studio.colorizer.colorize_arrays([full.rgb], **chosen(studio, view)._asdict())
     # A folder of its own, as the browser is to see the name.
-    go_on()
+    check_cancelled()
     target = studio.folder / uuid.uuid4().hex / f"{Path(view.name).stem}_color{suffix}"
     target.parent.mkdir()
     try:

@@ -21,7 +21,7 @@ from colorjax.models.build import build_model, build_task
 from colorjax.models.colorizer import Colorizer
 from colorjax.models.task import Task
 from colorjax.settings import Settings, as_dict, complete, without_effect
-from colorjax.training import evaluate, going_on, parallel, steps
+from colorjax.training import evaluate, parallel, resume, steps
 from colorjax.training.augment import augmentation_of
 from colorjax.training.console import say
 from colorjax.training.meter import Clock
@@ -154,8 +154,8 @@ def begin(
         position = {"examples": 0}
     else:
         before = runs.read_settings(workdir)
-        going_on.check_same_targets(workdir, before, settings)
-        going_on.check_same_optimizer(workdir, before, settings)
+        resume.check_same_targets(workdir, before, settings)
+        resume.check_same_optimizer(workdir, before, settings)
         like = state_shapes(settings, model, tx)
         restored, record = checkpoint.restore(manager, like), runs.read_record(workdir)
         warn_of_changes(settings, complete(restored.config), source.notes, record["data"])

@@ -15,7 +15,7 @@ from colorjax.coloring.colorize import Painter
 from colorjax.coloring.settings import Settings, check_settings
 from colorjax.errors import UserError
 from colorjax.film import colour, parts, planning
-from colorjax.film.colour import Brush, View
+from colorjax.film.colour import FilmPainter, View
 from colorjax.film.files import encoding, joining, reading
 from colorjax.film.files.encoding import Choice
 from colorjax.film.files.formats import CONTAINERS
@@ -31,8 +31,8 @@ NEARLY = 0.9  # share of what a file is said to hold, below which it was cut sho
 Progress = Callable[[str, int, int], None]
 
 
-class How(NamedTuple):
-    """How a film is coloured and written.
+class FilmOptions(NamedTuple):
+    """FilmOptions a film is coloured and written.
 
     Attributes:
       settings: of the colours.
@@ -49,7 +49,7 @@ def run(
     painter: Painter,
     source: str,
     target: str,
-    how: How,
+    options: FilmOptions,
     *,
     overwrite: bool = True,
     progress: Progress = lambda what, done, total: None,
@@ -67,7 +67,7 @@ def run(
       UserError: the film cannot be read, the target cannot be written or cannot hold what it
         should, or a setting is wrong.
     """
-    check_settings(how.settings, painter.network)
+    check_settings(options.settings, painter.network)
     suffix = check_target(target)
     check_source(source, target)
     if not overwrite and os.path.lexists(target):
@@ -75,10 +75,10 @@ def run(
     if os.path.isdir(target):
         raise UserError(f"{target}: is a folder, want the name of a film")
     film = reading.look(source)
-    choice = encoding.choose(film, suffix, how.codec, how.crf)
+    choice = encoding.choose(film, suffix, options.codec, options.crf)
     try:
         with parts.alone(parts.folder_of(target)) as folder:
-            return _run(painter, film, target, folder, how, choice, overwrite, progress)
+            return _run(painter, film, target, folder, options, choice, overwrite, progress)
     except FileExistsError as error:
         raise UserError(f"{source}: {target} is there already") from error
     except (OSError, av.error.FFmpegError) as error:
@@ -91,19 +91,21 @@ def _run(
     film: Film,
     target: str,
     folder: Path,
-    how: How,
+    options: FilmOptions,
     choice: Choice,
     overwrite: bool,
     progress: Progress,
 ) -> tuple[str, ...]:
     """As `run`, with a folder of parts that no other process has."""
     try:
-        begun = parts.begin(folder, _facts(painter, film.path, how, choice))
+        begun = parts.begin(folder, _facts(painter, film.path, options, choice))
         other = joining.others(film, choice, folder)
         plan = _planned(folder, film, progress)
-        _make_segments(folder, plan, film, choice, colour.brush(painter, how.settings), progress)
+        _make_segments(
+            folder, plan, film, choice, colour.brush(painter, options.settings), progress
+        )
         segments = [parts.segment(folder, i) for i in range(len(plan.segments) - 1)]
-        with files.written_aside(target, overwrite=overwrite) as aside:
+        with files.atomic_write(target, overwrite=overwrite) as aside:
             joining.join(aside, film, choice, segments, other.kept, plan.stamps, plan.offsets)
     finally:
         parts.end(folder, unless_finished=True)
@@ -132,7 +134,7 @@ def check_target(target: str) -> str:
     return suffix
 
 
-def _facts(painter: Painter, source: str, how: How, choice: Choice) -> dict[str, Any]:
+def _facts(painter: Painter, source: str, options: FilmOptions, choice: Choice) -> dict[str, Any]:
     """All that a segment depends on, by the name that the user knows it by."""
     network = painter.network
     variables = {name: np.asarray(x) for name, x in flat(jax.device_get(network.variables)).items()}
@@ -140,7 +142,7 @@ def _facts(painter: Painter, source: str, how: How, choice: Choice) -> dict[str,
         "film": parts.identity(source),
         "model": released.digest(variables),
         "size": painter.size,
-        **{k: v for k, v in how.settings._asdict().items() if k != "hints"},
+        **{k: v for k, v in options.settings._asdict().items() if k != "hints"},
         "codec": choice.codec,
         "crf": choice.crf,
         "kind of file": choice.suffix,
@@ -165,7 +167,7 @@ def _told_frames(film: Film, progress: Progress) -> Iterator[Frame]:
 
 
 def _make_segments(
-    folder: Path, plan: Plan, film: Film, choice: Choice, brush: Brush, progress: Progress
+    folder: Path, plan: Plan, film: Film, choice: Choice, brush: FilmPainter, progress: Progress
 ) -> None:
     """Writes the segments that are not there yet."""
     first = parts.finished(folder, plan)
@@ -178,7 +180,7 @@ def _make_segments(
         start, stop = plan.segments[number : number + 2]
         last: list[State | None] = [state]
         coloured = _coloured(brush, plan, film, frames, (start, stop), last, progress)
-        with files.written_aside(parts.segment(folder, number)) as aside:
+        with files.atomic_write(parts.segment(folder, number)) as aside:
             encoding.write(aside, film, choice, coloured)
             # Before the segment has its name, as both are wanted to go on.
             assert last[0] is not None
@@ -187,7 +189,7 @@ def _make_segments(
 
 
 def _coloured(
-    brush: Brush,
+    brush: FilmPainter,
     plan: Plan,
     film: Film,
     frames: Iterator[Frame],
@@ -230,7 +232,7 @@ def _told(film: Film, plan: Plan, choice: Choice) -> Iterator[str]:
 
 
 def _lack(film: Film, stamps: Sequence[int]) -> str:
-    """How much of a film is there, if it is less than the film says; else nothing.
+    """FilmOptions much of a film is there, if it is less than the film says; else nothing.
 
     Frames are counted only where the file says their number, as in films of variable rate that is
     not what their rate makes of their length.

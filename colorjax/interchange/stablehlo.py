@@ -8,7 +8,7 @@ from jax import export
 
 from colorjax.coloring.network.shapes import QUANTUM, network_shape
 from colorjax.errors import UserError
-from colorjax.travel import program
+from colorjax.interchange import program
 from colorjax.weights.released import Network
 
 PLATFORMS = ("cpu", "cuda")

@@ -14,32 +14,32 @@ _SRGB = np.array([[28578, 25241, 9376], [14578, 46985, 3972], [912, 6361, 46799]
 _ROWS = 256  # that are converted at once
 
 
-class Shaper(NamedTuple):
+class MatrixProfile(NamedTuple):
     """Curves from a 16-bit value to linear light, and a matrix from there to linear sRGB."""
 
     curves: tuple[np.ndarray, ...]  # float32 [65536] each: one for gray, three for RGB
     matrix: np.ndarray | None  # float32 [3, 3]; None for gray
 
 
-def parse(profile: bytes) -> Shaper | None:
+def parse(profile: bytes) -> MatrixProfile | None:
     """The curves and matrix of a profile; None if it has none, has tables too, or is damaged."""
     try:
         space, pcs, tags = profile[16:20], profile[20:24], _tags(profile)
         if b"A2B0" in tags or pcs != b"XYZ ":
             return None
         if space == b"GRAY":
-            return Shaper((_curve(tags[b"kTRC"]),), None)
+            return MatrixProfile((_curve(tags[b"kTRC"]),), None)
         if space != b"RGB ":
             return None
         curves = tuple(_curve(tags[name]) for name in (b"rTRC", b"gTRC", b"bTRC"))
         columns = [struct.unpack_from(">3i", tags[c + b"XYZ"], 8) for c in (b"r", b"g", b"b")]
         matrix = np.linalg.solve(_SRGB, np.array(columns).T / 65536.0)
-        return Shaper(curves, matrix.astype(np.float32))
+        return MatrixProfile(curves, matrix.astype(np.float32))
     except (struct.error, ArithmeticError, LookupError, ValueError, np.linalg.LinAlgError):
         return None
 
 
-def to_srgb(values: np.ndarray, shaper: Shaper) -> np.ndarray:
+def to_srgb(values: np.ndarray, shaper: MatrixProfile) -> np.ndarray:
     """Converts to sRGB: uint16 [height, width, channels of the shaper] -> the same, [h, w, 3].
 
     What sRGB cannot show is clipped. Pixels of a profile that says sRGB but for rounding come back
@@ -56,7 +56,7 @@ def to_srgb(values: np.ndarray, shaper: Shaper) -> np.ndarray:
     return result
 
 
-def _converted(values: np.ndarray, shaper: Shaper) -> np.ndarray:
+def _converted(values: np.ndarray, shaper: MatrixProfile) -> np.ndarray:
     linear = np.stack([curve[values[..., i]] for i, curve in enumerate(shaper.curves)], -1)
     if shaper.matrix is not None:
         linear = linear @ shaper.matrix.T

@@ -10,7 +10,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def in_advance(
+def prefetched(
     pool: Executor, items: Iterable[Item], work: Callable[[Item], Result], count: int
 ) -> Iterator[tuple[Item, Result]]:
     """Items and what was made of each, in their order; up to `count` are worked on in advance."""

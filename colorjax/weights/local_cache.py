@@ -76,7 +76,7 @@ def write(name: str, content: bytes) -> None:
     body = zlib.compress(content, 1)
     with contextlib.suppress(OSError):
         place.mkdir(parents=True, exist_ok=True)
-        with files.written_aside(place / (name + SUFFIX)) as aside:
+        with files.atomic_write(place / (name + SUFFIX)) as aside:
             aside.write_bytes(hashlib.sha256(body).digest() + body)
         _delete_unused(place)
 

@@ -18,7 +18,7 @@ from colorjax.coloring import api, colorize
 from colorjax.coloring.network import shapes
 from colorjax.coloring.settings import Settings
 from colorjax.errors import UserError
-from colorjax.travel import export, program
+from colorjax.interchange import export, program
 
 SAMPLE = sorted(Path(colorjax.__file__).parent.joinpath("data", "sample").glob("*.jpg"))
 LIGHT = {
@@ -85,7 +85,7 @@ def by_onnx(network, photo):
     """What onnxruntime makes of a photo."""
     pytest.importorskip("onnx", reason="onnx is missing: pip install 'colorjax[onnx]'")
     onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is missing")
-    from colorjax.travel import onnx_file
+    from colorjax.interchange import onnx_file
 
     content = onnx_file.serialized(network, {})
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
@@ -125,8 +125,8 @@ def test_onnx_sides_of_the_networks_copy_are_those_of_the_api():
     onnx = pytest.importorskip("onnx")
     from onnx.reference import ReferenceEvaluator
 
-    from colorjax.travel import onnx_picture
-    from colorjax.travel.graph import argument
+    from colorjax.interchange import onnx_picture
+    from colorjax.interchange.graph import argument
 
     sides = argument("sides", np.int64)
     result = onnx_picture.network_sides(sides, 144)
@@ -203,7 +203,7 @@ def test_the_papers_own_network_can_be_written_down_for_any_size_too():
     pytest.importorskip("flatbuffers")
     from jax import export as jax_export
 
-    from colorjax.travel import stablehlo
+    from colorjax.interchange import stablehlo
 
     exported = jax_export.deserialize(bytearray(stablehlo.serialized(tiny_network())))
     assert exported.platforms == ("cpu", "cuda")

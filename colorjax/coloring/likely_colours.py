@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from colorjax.coloring.colorize import Painter, Seen
+from colorjax.coloring.colorize import Analysis, Painter
 from colorjax.errors import UserError
 from colorjax.ops import color
 
@@ -22,9 +22,9 @@ class Guess(NamedTuple):
     probability: float  # in (0, 1], with that of colours like it
 
 
-def of_spot(
+def at_pixel(
     painter: Painter,
-    seen: Seen,
+    analysis: Analysis,
     rgb: np.ndarray,
     x: int,
     y: int,
@@ -36,9 +36,9 @@ def of_spot(
 
     Args:
       painter: from `colorize.open_painter`.
-      seen: what its network has seen of the photo.
+      analysis: what its network has seen of the photo.
       rgb: uint8 or uint16 [height, width, 3], the photo.
-      x, y: a pixel within `seen.box`.
+      x, y: a pixel within `analysis.box`.
       rebalance: how far rare colours are favoured; the model's own unless given.
       count: most colours.
 
@@ -56,13 +56,13 @@ def of_spot(
         )
     if rebalance is None:
         rebalance = painter.network.config.decoding.rebalance
-    height, width = seen.scores.outputs.shape[1:3]
-    row = (y - seen.box.top) * height // seen.box.size[0]
-    column = (x - seen.box.left) * width // seen.box.size[1]
+    height, width = analysis.scores.outputs.shape[1:3]
+    row = (y - analysis.box.top) * height // analysis.box.size[0]
+    column = (x - analysis.box.left) * width // analysis.box.size[1]
     pixel = rgb[y, x] / np.float32(np.iinfo(rgb.dtype).max)
     lightness = np.clip(color.rgb_to_luv(pixel)[0], *LIGHTNESS)
     # Taken out on the host: one program serves pictures of all shapes.
-    outputs, _, own = (np.asarray(x)[0, row, column] for x in seen.scores[:3])
+    outputs, _, own = (np.asarray(x)[0, row, column] for x in analysis.scores[:3])
     found = painter.likely(outputs, own, np.float32(lightness), np.float32(rebalance))
     shares, luv, rgb_u8 = map(np.asarray, found)
     return distinct(shares, luv, rgb_u8, count)

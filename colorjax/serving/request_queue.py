@@ -10,7 +10,7 @@ MOST_BYTES = UPLOADED_AT_ONCE * MAX_UPLOAD_BYTES  # of all bodies together
 MOST_SECONDS = 120  # that anyone is told to stay away
 
 
-class Full(Exception):
+class QueueFull(Exception):
     """There is no place; `seconds` until there may be one."""
 
     def __init__(self, seconds: int):
@@ -18,7 +18,7 @@ class Full(Exception):
         self.seconds = seconds
 
 
-class Line:
+class Queue:
     """Places of requests that wait or are worked on; used by the thread of the event loop alone.
 
     Attributes:
@@ -33,11 +33,11 @@ class Line:
 
     @contextlib.contextmanager
     def place(self, size: int) -> Iterator[None]:
-        """A place for a body of so many bytes while the block runs; raises Full without waiting."""
+        """A place for a body of so many bytes while the block runs; raises QueueFull without waiting."""
         # A body that is let in at all is let in where nobody is.
         if self.length >= self.most or (self.length and self.bytes + size > MOST_BYTES):
             wait = math.ceil(self.usual * self.length)
-            raise Full(min(max(wait, 1), MOST_SECONDS))
+            raise QueueFull(min(max(wait, 1), MOST_SECONDS))
         self.length += 1
         self.bytes += size
         try:

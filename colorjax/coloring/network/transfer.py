@@ -34,7 +34,7 @@ class Reference(NamedTuple):
     there: jax.Array  # [n] in [0, 1], 0 where it is transparent, and for what is no cell
 
 
-class Carried(NamedTuple):
+class Transferred(NamedTuple):
     """What a reference says of a batch of small pictures, at the size of the outputs."""
 
     chroma: jax.Array  # [b, h, w, 2], CIELUV
@@ -69,7 +69,9 @@ def features(config: Config, variables, rgb_u8) -> Features:
     return Features(tuple(_sized(taps[name], shape) for name in names), _sized(chroma, shape))
 
 
-def carry(levels: tuple[jax.Array, ...], reference: Reference, lightness: jax.Array) -> Carried:
+def transfer(
+    levels: tuple[jax.Array, ...], reference: Reference, lightness: jax.Array
+) -> Transferred:
     """What a reference says of small pictures.
 
     Args:
@@ -77,17 +79,17 @@ def carry(levels: tuple[jax.Array, ...], reference: Reference, lightness: jax.Ar
       reference: of as many levels.
       lightness: [b, h, w, 1], whose size the result has.
     """
-    chroma, weight = jax.lax.map(partial(_carry_to_one, reference), levels)
-    return Carried(*(_sized(x, lightness.shape[1:3]) for x in (chroma, weight)))
+    chroma, weight = jax.lax.map(partial(_transfer_to_one, reference), levels)
+    return Transferred(*(_sized(x, lightness.shape[1:3]) for x in (chroma, weight)))
 
 
-def _carry_to_one(
+def _transfer_to_one(
     reference: Reference, levels: tuple[jax.Array, ...]
 ) -> tuple[jax.Array, jax.Array]:
     height, width, _ = levels[0].shape
     ours = [x.reshape(height * width, -1) for x in levels]
     similarities = correspondence.similarity(ours, reference.levels, reference.there)
-    chroma, like = correspondence.carried(similarities, reference.chroma, reference.there)
+    chroma, like = correspondence.transferred(similarities, reference.chroma, reference.there)
     return chroma.reshape(height, width, 2), weights(like.reshape(height, width, 1))
 
 

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from colorjax.errors import UserError
+from colorjax.interchange.graph import Value
 from colorjax.models import build, colorizer, efficientnet
 from colorjax.models.vgg16 import BATCH_NORM
 from colorjax.ops import decoding
 from colorjax.settings import Settings
-from colorjax.travel.graph import Value
 from colorjax.weights.released import Network
 from colorjax.weights.store import flat
 
@@ -69,7 +69,7 @@ def chroma(network: Network, gray: Value) -> Value:
         found.append(CHOICES.decoding[own.method](scores, values[i]))
     decoded = found[0] if len(found) == 1 else gray.graph("Concat", *found, axis=1)
     if own.method in decoding.MEANS and own.vibrance:
-        return _enlivened(decoded, own.vibrance)
+        return _with_vibrance(decoded, own.vibrance)
     return decoded
 
 
@@ -203,8 +203,8 @@ def _expected(scores: Value, values: np.ndarray) -> Value:
     return _conv(probabilities, values[None, None], np.zeros(values.shape[1]))
 
 
-def _enlivened(chroma: Value, vibrance: float) -> Value:
-    """As `decoding.enliven`."""
+def _with_vibrance(chroma: Value, vibrance: float) -> Value:
+    """As `decoding.add_vibrance`."""
     length = chroma.graph("ReduceL2", chroma, np.array([1]), keepdims=1)
     return chroma * (1.0 + vibrance / (length + decoding.MUTED))
 

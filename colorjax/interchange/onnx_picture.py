@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from colorjax.coloring.network import shapes
+from colorjax.interchange import onnx_network
+from colorjax.interchange.graph import Value
 from colorjax.models.colorizer import output_factor
 from colorjax.ops import color
-from colorjax.travel import onnx_network
-from colorjax.travel.graph import Value
 from colorjax.weights.released import Network
 
 # CIE 15 and IEC 61966-2-1, as in `ops.color`; least lightness that has a chroma.

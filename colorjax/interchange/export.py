@@ -34,18 +34,18 @@ def export(
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{file}: cannot be written: {error.strerror or error}") from error
-    with image_io.written_aside(file) as aside:
+    with image_io.atomic_write(file) as aside:
         aside.write_bytes(content)
     return file
 
 
 def _content(network: Network, format: str, photo_shape: tuple[int, int] | None) -> bytes:
     if format == "jax-export":
-        from colorjax.travel import stablehlo
+        from colorjax.interchange import stablehlo
 
         return stablehlo.serialized(network, photo_shape)
     from importlib.metadata import version
 
-    from colorjax.travel import onnx_file
+    from colorjax.interchange import onnx_file
 
     return onnx_file.serialized(network, {"colorjax": version("colorjax")})

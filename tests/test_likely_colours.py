@@ -8,7 +8,7 @@ from networks import rebalanced_network, save_run, tiny_network
 from numpy.testing import assert_allclose, assert_array_equal
 
 from colorjax import Colorizer
-from colorjax.coloring import colorize, confidence, guesses, prepared
+from colorjax.coloring import colorize, confidence, likely_colours, prepared
 from colorjax.coloring.folders import batch
 from colorjax.coloring.folders.naming import Job
 from colorjax.coloring.settings import Settings
@@ -54,10 +54,10 @@ def test_colours_that_look_alike_are_one_and_the_rest_come_by_their_shares():
     luv = np.array([[50, 0, 0], [50, 60, 0], [50, 5, 0], [50, 0, 60], [50, 0, -60]], float)
     rgb = np.arange(15, dtype=np.uint8).reshape(5, 3)
     shares = np.array([0.3, 0.25, 0.2, 0.2495, 0.0005])
-    found = guesses.distinct(shares, luv, rgb, 8)
+    found = likely_colours.distinct(shares, luv, rgb, 8)
     assert [one.colour for one in found] == ["#000102", "#030405", "#090a0b"]
     assert_allclose([one.probability for one in found], [0.5, 0.25, 0.2495])
-    assert guesses.distinct(shares, luv, rgb, 2) == found[:2]
+    assert likely_colours.distinct(shares, luv, rgb, 2) == found[:2]
 
 
 def test_the_likely_colours_of_a_spot_are_those_of_the_network_there(colorizer):
@@ -69,20 +69,20 @@ def test_the_likely_colours_of_a_spot_are_those_of_the_network_there(colorizer):
     for i, one in enumerate(found):
         assert abs(luv_of(one)[0] - pixel[0]) < 1.0
         for other in found[:i]:
-            assert np.hypot(*(luv_of(one) - luv_of(other))[1:]) > guesses.APART - 2
+            assert np.hypot(*(luv_of(one) - luv_of(other))[1:]) > likely_colours.APART - 2
     # The likeliest of all is what argmax takes, where none is joined with it.
     painter = colorizer._painter
-    seen = colorize.look_at(painter, rgb)
+    seen = colorize.analyze(painter, rgb)
     height, width = seen.scores.outputs.shape[1:3]
     logits = seen.scores.outputs[0, 30 * height // 64, 40 * width // 96]
     best = np.argmax(logits, -1) * 4.0 - 98
-    assert min(np.hypot(*(luv_of(one)[1:] - best)) for one in found) < guesses.APART + 2
+    assert min(np.hypot(*(luv_of(one)[1:] - best)) for one in found) < likely_colours.APART + 2
 
 
 def test_what_is_all_but_black_or_white_has_colours_that_can_be_told_apart(colorizer):
     rgb = photo()
     rgb[10, 10], rgb[20, 20] = 0, 255
-    for x, lightness in ((10, guesses.LIGHTNESS[0]), (20, guesses.LIGHTNESS[1])):
+    for x, lightness in ((10, likely_colours.LIGHTNESS[0]), (20, likely_colours.LIGHTNESS[1])):
         found = colorizer.likely(rgb, x, x)
         assert len(found) > 1
         assert all(abs(luv_of(one)[0] - lightness) < 1.0 for one in found)
@@ -139,8 +139,8 @@ def test_a_prepared_picture_is_coloured_as_ever_and_seen_once(colorizer, monkeyp
     ]
     found = [np.asarray(colorizer.colorize(rgb, **one._asdict())) for one in want]
     sure = colorizer.confidence(rgb)
-    runs, look = [], prepared.look_at
-    monkeypatch.setattr(prepared, "look_at", lambda *args: runs.append(1) or look(*args))
+    runs, look = [], prepared.analyze
+    monkeypatch.setattr(prepared, "analyze", lambda *args: runs.append(1) or look(*args))
     once = colorizer.prepare(rgb)
     for one, result in zip(want, found, strict=True):
         assert_array_equal(np.asarray(once.colorize(**one._asdict())), result)

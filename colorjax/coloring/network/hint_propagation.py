@@ -17,7 +17,7 @@ HOLD, PULL = 100.0, 1.0
 ROUNDS = 6
 
 
-class Map(NamedTuple):
+class HintMap(NamedTuple):
     """Hints on a grid over the photo; means where several fall into one cell."""
 
     number: np.ndarray  # [h, w, 1] float32, of hints
@@ -27,7 +27,7 @@ class Map(NamedTuple):
 
 
 def corrected(
-    chroma: jax.Array, confidence: jax.Array, lightness: jax.Array, map: Map, *, guided: bool
+    chroma: jax.Array, confidence: jax.Array, lightness: jax.Array, map: HintMap, *, guided: bool
 ) -> jax.Array:
     """Chroma that follows hints, made ready to be enlarged: fits [h, w, 6] as of `resample`.
 

@@ -88,7 +88,7 @@ def _lock(workdir: Path) -> Any:
 
 
 def remove_parts(workdir: Path) -> None:
-    """Removes what `pictures.files.written_aside` left behind where a process was killed."""
+    """Removes what `pictures.files.atomic_write` left behind where a process was killed."""
     for folder in (workdir, workdir / "figures", *workdir.glob("checkpoints/*")):
         for path in folder.glob(".*.part"):
             if re.fullmatch(r"\.[0-9a-f]{32}\.part", path.name):

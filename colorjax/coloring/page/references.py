@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from colorjax.coloring.api import Colorizer
-from colorjax.coloring.network import carrying, memory
+from colorjax.coloring.network import memory, transfer
+from colorjax.coloring.page.cache import VisitorCache
 from colorjax.coloring.page.files import on_white, read, save, shrunk, stat_of
-from colorjax.coloring.page.kept import Kept
-from colorjax.coloring.page.limits import go_on
+from colorjax.coloring.page.limits import check_cancelled
 
 THUMB = 160  # pixels of the longer side
 
@@ -28,10 +28,10 @@ class Reference(NamedTuple):
         return Path(self.path).name
 
 
-class Lent(NamedTuple):
+class KnownReference(NamedTuple):
     """What is kept of a reference: what photos are to know of it, and the file that shows it."""
 
-    known: carrying.Reference
+    known: transfer.Reference
     thumbnail: str
 
     @property
@@ -39,7 +39,9 @@ class Lent(NamedTuple):
         return sum(x.nbytes for x in (*self.known.levels, self.known.chroma, self.known.there))
 
 
-def lent(colorizer: Colorizer, folder: Path, kept: Kept[Lent], reference: Reference) -> Lent:
+def lent(
+    colorizer: Colorizer, folder: Path, kept: VisitorCache[KnownReference], reference: Reference
+) -> KnownReference:
     """What is kept of a reference, which is looked at once, and again if it is kept no more.
 
     Raises:
@@ -50,11 +52,11 @@ def lent(colorizer: Colorizer, folder: Path, kept: Kept[Lent], reference: Refere
     return kept.get(reference.owner, key, lambda: _look(colorizer, folder, reference))
 
 
-def _look(colorizer: Colorizer, folder: Path, reference: Reference) -> Lent:
+def _look(colorizer: Colorizer, folder: Path, reference: Reference) -> KnownReference:
     full = read(reference.path)
-    go_on()
+    check_cancelled()
     known = colorizer.prepare_reference(full, name=reference.name)
     small = shrunk(full, THUMB)
     del full
     memory.give_back()
-    return Lent(known, save(folder, on_white(small.rgb, small.alpha)))
+    return KnownReference(known, save(folder, on_white(small.rgb, small.alpha)))

@@ -14,7 +14,7 @@ class Sized(Protocol):
 T = TypeVar("T", bound=Sized)
 
 
-class Kept(Generic[T]):
+class VisitorCache(Generic[T]):
     """Things of owners, the last ones used: few of an owner, and not too large in all."""
 
     def __init__(self, most_of_owner: int, most_bytes: int):

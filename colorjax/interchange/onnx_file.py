@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from colorjax.travel import onnx_network, onnx_picture
-from colorjax.travel.graph import argument, model
+from colorjax.interchange import onnx_network, onnx_picture
+from colorjax.interchange.graph import argument, model
 from colorjax.weights.released import Network
 
 

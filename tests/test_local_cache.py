@@ -12,10 +12,10 @@ import pytest
 
 import colorjax
 from colorjax.coloring import colorize, hints
-from colorjax.coloring.network import carrying, functions, spreading
+from colorjax.coloring.network import functions, hint_propagation, transfer
 from colorjax.models import task
 from colorjax.ops import joining
-from colorjax.weights import kept, programs
+from colorjax.weights import local_cache, programs
 
 
 @pytest.fixture
@@ -74,10 +74,20 @@ def test_what_was_kept_is_not_traced_again_and_gives_the_same(folder):
 
 def test_all_code_that_makes_programs_is_among_the_sources_they_are_known_by():
     package = Path(colorjax.__file__).parent
-    found = {pattern: set(package.glob(pattern)) for pattern in kept.SOURCES.split()}
+    found = {pattern: set(package.glob(pattern)) for pattern in local_cache.SOURCES.split()}
     assert all(found.values()), found
     named = set().union(*found.values())
-    made_by = [functions, carrying, spreading, hints, colorize, programs, task, joining, kept]
+    made_by = [
+        functions,
+        hint_propagation,
+        hints,
+        colorize,
+        programs,
+        task,
+        joining,
+        local_cache,
+        transfer,
+    ]
     assert {Path(module.__file__) for module in made_by} <= named
 
 
@@ -87,7 +97,7 @@ def test_what_follows_from_something_else_is_compiled_anew(folder, monkeypatch, 
     if change == "flags":
         monkeypatch.setenv("XLA_FLAGS", os.environ.get("XLA_FLAGS", "") + " ")
     if change == "sources":
-        monkeypatch.setattr(kept, "sources", lambda: "others")
+        monkeypatch.setattr(local_cache, "sources", lambda: "others")
     precision = "float32" if change == "config" else None
     with jax.default_matmul_precision(precision):
         program, traced = opened("others" if change == "facts" else None)
@@ -101,7 +111,7 @@ def test_a_damaged_program_is_never_used_and_is_replaced(folder, damage):
     (file,) = folder.glob("*.kept")
     whole = file.read_bytes()
     if damage == "of another kind":
-        kept.write(file.stem, b"no program")
+        local_cache.write(file.stem, b"no program")
     else:
         flipped = whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:]
         file.write_bytes({"cut": whole[:-20], "flipped": flipped, "empty": b""}[damage])
@@ -116,25 +126,25 @@ def test_a_folder_that_cannot_be_written_to_is_done_without(folder, tmp_path):
     jax.config.update("jax_compilation_cache_dir", str(tmp_path / "file"))
     program, traced = opened()
     assert program(X, np.float32(2))["result"].tolist() == [0, 2, 4, 6] and traced == ["plus"]
-    assert kept.read("anything") is None
+    assert local_cache.read("anything") is None
 
 
 def test_nothing_is_kept_where_jax_is_to_keep_nothing(folder):
     jax.config.update("jax_enable_compilation_cache", False)
     try:
-        kept.write("one", b"content")
-        assert kept.read("one") is None and not list(folder.iterdir())
+        local_cache.write("one", b"content")
+        assert local_cache.read("one") is None and not list(folder.iterdir())
     finally:
         jax.config.update("jax_enable_compilation_cache", True)
 
 
 def test_what_nobody_has_read_for_months_is_deleted_and_what_was_read_is_not(folder):
     for name in ("old", "read"):
-        kept.write(name, b"content")
-        long_ago = time.time() - kept.UNUSED - 60
+        local_cache.write(name, b"content")
+        long_ago = time.time() - local_cache.UNUSED - 60
         os.utime(folder / f"{name}.kept", (long_ago, long_ago))
-    assert kept.read("read") == b"content"
-    kept.write("new", b"content")
+    assert local_cache.read("read") == b"content"
+    local_cache.write("new", b"content")
     assert sorted(path.stem for path in folder.iterdir()) == ["new", "read"]
 
 
