@@ -314,7 +314,7 @@ def test_a_download_holds_nobody_elses_photo(server, tmp_path, monkeypatch):
     assert download.result()[0].endswith("a_color.png")
 
 
-def test_what_takes_too_long_is_given_up_and_said(server, tmp_path, monkeypatch):
+def test_what_takes_too_long_is_cancelled_and_told(server, tmp_path, monkeypatch):
     lane = limits.open_lane("test", 1, 0.2)
     go_on = threading.Event()
     try:
@@ -331,11 +331,11 @@ def test_what_takes_too_long_is_given_up_and_said(server, tmp_path, monkeypatch)
             limits.run_in_time(lane, "d.png", lambda: 1)
     finally:
         go_on.set()
-    wait_until(lambda: lane.slots._value == 1 and lane.given_up._value == limits.MOST_GIVEN_UP)
+    wait_until(lambda: lane.slots._value == 1 and lane.cancelled._value == limits.MOST_CANCELLED)
     assert not lane.jobs and limits.run_in_time(lane, "e.png", lambda: 1) == 1
 
 
-def test_a_job_that_was_given_up_ends_at_its_next_step():
+def test_a_job_that_was_cancelled_ends_at_its_next_step():
     lane, steps = limits.open_lane("test", 1, 0.1), []
 
     def work():
@@ -347,10 +347,10 @@ def test_a_job_that_was_given_up_ends_at_its_next_step():
     with pytest.raises(UserError, match="given up"):
         limits.run_in_time(lane, "a.png", work)
     wait_until(lambda: not lane.jobs)
-    assert steps and lane.slots._value == 1 and lane.given_up._value == limits.MOST_GIVEN_UP
+    assert steps and lane.slots._value == 1 and lane.cancelled._value == limits.MOST_CANCELLED
 
 
-def test_a_painting_that_was_given_up_ends_between_two_tiles(colorizer):
+def test_a_painting_that_was_cancelled_ends_between_two_tiles(colorizer):
     lane, tiles = limits.open_lane("test", 1, 60), []
 
     def check():
@@ -358,7 +358,7 @@ def test_a_painting_that_was_given_up_ends_between_two_tiles(colorizer):
         tiles.append(1)
         if len(tiles) == 5:
             (job,) = lane.jobs
-            job.give_up(UserError("enough"))
+            job.cancel(UserError("enough"))
 
     photo = picture(600, 2600)  # 12 tiles
     with pytest.raises(UserError, match="enough"):

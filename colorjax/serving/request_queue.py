@@ -33,7 +33,7 @@ class Queue:
 
     @contextlib.contextmanager
     def place(self, size: int) -> Iterator[None]:
-        """A place for a body of so many bytes while the block runs; raises QueueFull without waiting."""
+        """Holds a place for a body of `size` bytes during the block; QueueFull if there is none."""
         # A body that is let in at all is let in where nobody is.
         if self.length >= self.most or (self.length and self.bytes + size > MOST_BYTES):
             wait = math.ceil(self.usual * self.length)

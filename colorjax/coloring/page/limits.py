@@ -15,7 +15,7 @@ UPLOADED_AT_ONCE = 5  # so many times that, of all files under way
 MOST_PHOTOS = 24  # of a visitor, at a time
 MOST_SAMPLES = 8
 MOST_HINTS = 200  # of a photo
-MOST_GIVEN_UP = 2  # jobs of a lane that may still run though nobody waits for them
+MOST_CANCELLED = 2  # jobs of a lane that may still run though nobody waits for them
 
 
 class Cancelled(Exception):
@@ -23,7 +23,7 @@ class Cancelled(Exception):
 
 
 class Job:
-    """One visitor's work, in a thread of its own; it holds its slot until it ends or is given up.
+    """One visitor's work, in a thread of its own; it holds its slot until it ends or is cancelled.
 
     Attributes:
       owner: the visitor's session.
@@ -34,7 +34,7 @@ class Job:
         self.owner = owner
         self.done: Future[Any] = Future()
         self._lane, self._held, self._lock = lane, lane.slots, threading.Lock()
-        self._given_up = threading.Event()
+        self._cancelled = threading.Event()
 
     def run(self, act: Callable[[], Any]) -> None:
         _current.job = self
@@ -47,22 +47,23 @@ class Job:
             with self._lock:
                 self._held.release()
 
-    def give_up(self, why: UserError) -> None:
-        """Has nobody wait for it any more, others least of all.
+    def cancel(self, why: UserError) -> None:
+        """Ends the job with the error `why`: its caller, and the jobs behind it, wait no longer.
 
-        It ends by itself at its next `check_cancelled`. Until then it stands among those that were given up,
-        unless there are too many: then it keeps its slot, so that they never pile up.
+        The thread itself stops at its next `check_cancelled`. Until then it counts as one of the
+        cancelled jobs and frees its slot. If there are too many of those, it keeps the slot, so
+        that abandoned threads cannot pile up.
         """
-        self._given_up.set()
+        self._cancelled.set()
         self._settle(None, why)
         with self._lock:
             is_left = self in self._lane.jobs and self._held is self._lane.slots
-            if is_left and self._lane.given_up.acquire(blocking=False):
+            if is_left and self._lane.cancelled.acquire(blocking=False):
                 self._held.release()
-                self._held = self._lane.given_up
+                self._held = self._lane.cancelled
 
     def check_cancelled(self) -> None:
-        if self._given_up.is_set():
+        if self._cancelled.is_set():
             raise Cancelled
 
     def _settle(self, result: Any, error: BaseException | None) -> None:
@@ -85,9 +86,9 @@ class Lane(NamedTuple):
     Attributes:
       name: of its queue.
       width: how many jobs may run at a time.
-      seconds: after which a job is given up.
+      seconds: after which a job is cancelled.
       slots: one for each job that may run at a time.
-      given_up: one for each job that may still run though it was given up.
+      cancelled: one for each job that may still run though it was given up.
       jobs: all that run.
     """
 
@@ -95,7 +96,7 @@ class Lane(NamedTuple):
     width: int
     seconds: float
     slots: threading.Semaphore
-    given_up: threading.Semaphore
+    cancelled: threading.Semaphore
     jobs: set[Job]
 
 
@@ -115,7 +116,7 @@ class Lanes(NamedTuple):
         """Gives up all that a visitor who has left still has under way."""
         for lane in self:
             for job in [one for one in tuple(lane.jobs) if one.owner == owner]:
-                job.give_up(UserError("the page was left"))
+                job.cancel(UserError("the page was left"))
 
 
 def open_lanes() -> Lanes:
@@ -128,15 +129,15 @@ def open_lanes() -> Lanes:
 
 
 def open_lane(name: str, width: int, seconds: float) -> Lane:
-    slots, given_up = threading.Semaphore(width), threading.Semaphore(MOST_GIVEN_UP)
-    return Lane(name, width, seconds, slots, given_up, set())
+    slots, cancelled = threading.Semaphore(width), threading.Semaphore(MOST_CANCELLED)
+    return Lane(name, width, seconds, slots, cancelled, set())
 
 
 _current = threading.local()
 
 
 def check_cancelled() -> None:
-    """Raises Cancelled in the thread of a job that was given up; to be called every now and then."""
+    """Raises Cancelled if the current thread's job was cancelled; long work calls it often."""
     job = getattr(_current, "job", None)
     if job is not None:
         job.check_cancelled()
@@ -165,7 +166,7 @@ def run_in_time(lane: Lane, name: str, act: Callable[[], Any], owner: str = "") 
     threading.Thread(target=job.run, args=[act], daemon=True).start()
     wait([job.done], timeout=max(0.0, end - time.monotonic()))
     if not job.done.done():
-        job.give_up(
+        job.cancel(
             TimedOut(
                 f"{name}: took more than {lane.seconds:g} seconds and was given up: "
                 "please try a smaller photo"
