@@ -12,7 +12,7 @@ import colorjax
 PACKAGE = Path(colorjax.__file__).parent
 ORDER = (
     "errors|stopping extras|ops|settings|pictures|models data|weights|training coloring|"
-    "film studies travel serving|commands|main cli"
+    "film studies interchange serving|commands|main cli"
 )
 # Folders within a folder; "." are the files beside them.
 WITHIN = {
