@@ -44,7 +44,7 @@ def test_no_scene_is_shorter_than_the_least_and_every_frame_has_its_mark():
     frames = [texture(seed=i // 4) for i in range(40)]
     found = begins(frames)
     assert len(marked(frames)) == 40
-    assert all(b - a >= scenes.LEAST for a, b in zip(found, found[1:], strict=False))
+    assert all(b - a >= scenes.MIN_SCENE_FRAMES for a, b in zip(found, found[1:], strict=False))
 
 
 def test_segments_end_with_scenes_or_after_some_seconds():
@@ -89,9 +89,9 @@ def test_averages_change_less_than_a_third_of_what_they_are_made_of():
     rng = np.random.default_rng(0)
     grays = panned(24, 64, 96)
     chromas = [rng.normal(20, 5, (16, 24, 2)).astype(np.float32) for _ in grays]
-    state, found = smoothing.begun(grays[:8], chromas[:8]), []
+    state, found = smoothing.first_state(grays[:8], chromas[:8]), []
     for gray, chroma in zip(grays[1:], chromas[1:], strict=True):
-        state = smoothing.averaged(state, gray, chroma)
+        state = smoothing.next_state(state, gray, chroma)
         found.append(smoothing.chroma_of(state, (16, 24)))
     change = np.abs(np.diff(found, axis=0)).mean()
     assert change < np.abs(np.diff(chromas, axis=0)).mean() / 3
@@ -107,7 +107,7 @@ def test_a_moving_square_leaves_no_ghost():
         gray, chroma = ground.copy(), np.zeros((height, width, 2), np.float32)
         gray[20 : 20 + side, left : left + side] = square
         chroma[20 : 20 + side, left : left + side] = [60, -40]
-        state = smoothing.averaged(state, gray, chroma)
+        state = smoothing.next_state(state, gray, chroma)
     found = smoothing.chroma_of(state, (height, width))
     inside = found[24 : 16 + side, left + 4 : left + side - 4]
     behind = found[24 : 16 + side, left - 2 * step : left - 4]
@@ -116,8 +116,10 @@ def test_a_moving_square_leaves_no_ghost():
 
 
 def test_where_no_motion_is_trusted_stands_what_the_network_says_of_the_frame_alone():
-    first = smoothing.averaged(None, texture(64, 96, 1), np.full((16, 24, 2), 50, np.float32))
-    unlike = smoothing.averaged(first, 255 - texture(64, 96, 9), np.zeros((16, 24, 2), np.float32))
+    first = smoothing.next_state(None, texture(64, 96, 1), np.full((16, 24, 2), 50, np.float32))
+    unlike = smoothing.next_state(
+        first, 255 - texture(64, 96, 9), np.zeros((16, 24, 2), np.float32)
+    )
     assert np.abs(smoothing.chroma_of(unlike, (16, 24))).mean() < 3
 
 

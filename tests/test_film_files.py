@@ -29,8 +29,8 @@ from colorjax.coloring.settings import Settings  # noqa: E402
 from colorjax.commands import film as command  # noqa: E402
 from colorjax.errors import UserError  # noqa: E402
 from colorjax.film import parts, pipeline, planning  # noqa: E402
-from colorjax.film.colour import View, seen  # noqa: E402
-from colorjax.film.files import joining, reading  # noqa: E402
+from colorjax.film.colour import View, network_input  # noqa: E402
+from colorjax.film.files import encoding, joining, reading  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +102,15 @@ def test_ten_bits_are_kept(painter, tmp_path, codec, pixels, name, wanted, resul
     assert_allclose(films.plane(new, 0), films.plane(old, 0), atol=0.8)
 
 
+@pytest.mark.parametrize(("matrix", "tags"), [(1, (1, 1)), (6, (6, 6)), (9, (9, 14))])
+def test_primaries_and_curve_that_a_film_does_not_name_are_those_of_its_matrix(
+    tmp_path, matrix, tags
+):
+    film = reading.probe(films.write(tmp_path / "old.mp4", panned(2), colorspace=matrix))
+    choice = encoding.choose(film, ".mp4", None, None)
+    assert encoding.tags(film, choice)[1:] == (matrix, *tags)
+
+
 def test_a_film_of_red_green_and_blue_becomes_one_of_luma_with_limited_range(painter, tmp_path):
     source = films.write(tmp_path / "old.mkv", [texture()] * 2, codec="ffv1", pixels="bgr0")
     run(painter, source, tmp_path / "new.mp4", settings=Settings(saturation=0.0), crf=5)
@@ -126,8 +135,8 @@ def test_every_kind_of_file_is_written_with_the_film_s_time_stamps(painter, tmp_
 
 @pytest.fixture
 def short_segments(monkeypatch):
-    monkeypatch.setattr(planning, "LEAST_SECONDS", 0.12)
-    monkeypatch.setattr(planning, "MOST_SECONDS", 0.24)
+    monkeypatch.setattr(planning, "MIN_SECONDS", 0.12)
+    monkeypatch.setattr(planning, "MAX_SECONDS", 0.24)
 
 
 def stop_at(wanted):
@@ -203,7 +212,7 @@ def test_a_film_that_was_cut_short_is_coloured_as_far_as_it_goes_and_that_is_tol
     (tmp_path / "cut.mkv").write_bytes(data[: len(data) // 2])
     (told,) = run(painter, tmp_path / "cut.mkv", tmp_path / "new.mkv")
     count = len(films.decoded(tmp_path / "new.mkv"))
-    assert 5 < count < 35 and f"is cut short or damaged: coloured are {count} frames" in told
+    assert 5 < count < 35 and f"is cut short or damaged: only {count} frames" in told
 
 
 def joined(path, piece):
@@ -253,11 +262,11 @@ def test_subtitles_and_sound_begin_anew_with_the_pictures_they_belong_to():
 
 def test_small_steps_back_are_no_new_beginning():
     frames = [SimpleNamespace(pts=pts) for pts in (0, 40, 30, None, 160, 5, 45)]
-    found = [(pts, offset) for _, pts, offset in reading._rising(frames, 40)]
+    found = [(pts, offset) for _, pts, offset in reading._monotonic(frames, 40)]
     assert found[:5] == [(0, 0), (40, 0), (41, 0), (81, 0), (160, 0)]
     assert found[5:] == [(161, 0), (162, 0)]
     far = [SimpleNamespace(pts=pts) for pts in (0, 400, 5, 45)]
-    found = [(pts, offset) for _, pts, offset in reading._rising(far, 40)]
+    found = [(pts, offset) for _, pts, offset in reading._monotonic(far, 40)]
     assert found == [(0, 0), (400, 0), (440, 435), (480, 435)]
 
 
@@ -281,7 +290,7 @@ def of_palette(path, gray):
 
 def test_grays_of_a_palette_are_as_bright_as_it_says(tmp_path):
     ramp = np.tile(np.linspace(0, 255, 64).astype(np.uint8), (48, 1))
-    (frame,) = reading.frames(reading.look(str(of_palette(tmp_path / "old.avi", ramp))))
+    (frame,) = reading.frames(reading.probe(str(of_palette(tmp_path / "old.avi", ramp))))
     assert_allclose(frame.gray, ramp, atol=1)
 
 
@@ -294,7 +303,7 @@ def test_a_whole_film_of_variable_rate_is_not_told_to_be_cut_short(painter, tmp_
 
 def test_a_rate_that_no_film_has_is_not_believed(tmp_path):
     source = films.write(tmp_path / "a.dv", panned(3, 576, 720), codec="dvvideo")
-    assert reading.look(str(source)).rate == 25
+    assert reading.probe(str(source)).rate == 25
 
 
 def sound_alone(path):
@@ -374,16 +383,13 @@ def test_the_command_leaves_results_alone_and_counts_what_failed(model, tmp_path
     [
         (["a.mp4", "--grid"], "Films have no --grid"),
         (["a.mp4", "--quality", "80"], "Films have no --quality"),
-        (["a.jpg", "--crf", "20"], "--crf is of films, of which none is named"),
+        (["a.jpg", "--crf", "20"], "--crf is for films, but no film is to be coloured"),
         (["a.mp4", "b.mp4", "-o", "c.mp4"], "2 films cannot all be written to 'c.mp4'"),
         (["a.mp4", "--reference", "b.jpg"], "Films have no --reference"),
-        (
-            ["a.jpg", "-o", "c.mp4"],
-            "'c.mp4' is the name of a film, of which none is to be coloured",
-        ),
+        (["a.jpg", "-o", "c.mp4"], "'c.mp4' is the name of a film, but no film is to be coloured"),
         (["a.jpg", "b.mp4", "-o", "c.mp4"], "A film and 'a.jpg' cannot both be written to 'c.mp4'"),
         (["a.mp4", "-o", "-"], "Films are written to files"),
-        (["a.mp4", "-o", "c.jpg"], "'c.jpg' is no name of a film"),
+        (["a.mp4", "-o", "c.jpg"], "'c.jpg' is not the name of a film"),
     ],
 )
 def test_options_that_films_do_not_have_are_refused(arguments, sentence):
@@ -411,11 +417,11 @@ def test_a_film_s_plan_is_read_as_it_was_written(tmp_path):
 
 def test_the_picture_is_seen_upright_and_as_wide_as_it_is_shown():
     upright = texture(120, 80)
-    wanted = seen(upright, View(whole(upright)), 64)
+    wanted = network_input(upright, View(whole(upright)), 64)
     assert wanted.shape[0] > wanted.shape[1]
     # Stored on its side, of half as many columns, each twice as wide.
     stored = np.rot90(upright, -1)[:, ::2]
-    found = seen(stored, View(whole(stored), 2.0, 1), 64)
+    found = network_input(stored, View(whole(stored), 2.0, 1), 64)
     assert found.shape == wanted.shape
     assert np.abs(found.astype(int) - wanted).mean() < 5
 
@@ -431,7 +437,7 @@ def test_a_folder_that_is_not_of_parts_is_left_alone(painter, tmp_path):
 
 def test_a_second_process_is_kept_off_a_film_and_harms_nothing(painter, tmp_path):
     source = films.write(tmp_path / "old.mp4", panned(1))
-    with parts.alone(parts.folder_of(tmp_path / "new.mp4")) as folder:
+    with parts.locked(parts.folder_of(tmp_path / "new.mp4")) as folder:
         parts.begin(folder, {})
         with pytest.raises(UserError, match="another process colours this film just now"):
             run(painter, source, tmp_path / "new.mp4")
@@ -498,7 +504,7 @@ def test_patterns_stand_for_films_and_photos(tmp_path):
     for name in ("a.mp4", "b.jpg", "c.MOV"):
         (tmp_path / name).touch()
     named = [str(tmp_path / "*"), str(tmp_path / "?.jpg"), "*.nothing", "-"]
-    found, others = command.parted([*named, str(tmp_path / "a.mp4")])
+    found, others = command.split_films([*named, str(tmp_path / "a.mp4")])
     assert found == [str(tmp_path / "a.mp4"), str(tmp_path / "c.MOV")]
     assert others == (str(tmp_path / "b.jpg"), *named[1:])
 
@@ -538,6 +544,6 @@ def test_a_film_that_a_signal_stops_goes_on_by_the_same_command(model, tmp_path)
     process.send_signal(signal.SIGTERM)
     _, stderr = process.communicate(timeout=300)
     assert process.returncode == 143 and "Traceback" not in stderr
-    assert f"{folder} keeps what is done of the film" in stderr
+    assert f"{folder} keeps the finished parts of the film" in stderr
     assert sorted(os.listdir(tmp_path)) == ["old.mp4", "old_color.mp4.parts"]
     assert list(folder.glob("*.nut"))

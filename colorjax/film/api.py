@@ -30,28 +30,28 @@ def colorize_film(
     crf: int | None = None,
     overwrite: bool = True,
 ) -> tuple[str, ...]:
-    """Colours a film, as the command does; wants `pip install 'colorjax[video]'`.
+    """Colours a film, as the command does; needs `pip install 'colorjax[video]'`.
 
-    The luma of the film is kept, with its time stamps, turn, shape of pixels, matrix and range of
-    colours, and its sound as it is. What is done is kept in the folder `TARGET.parts` until all is
-    there: after a stop or an error the same call goes on.
+    The result keeps the film's luma, time stamps, rotation, pixel aspect ratio, colour matrix and
+    colour range; its sound is copied without re-encoding. Finished segments stay in the folder
+    `TARGET.parts` until the film is complete, so the same call resumes after a stop or an error.
 
     Args:
-      source: path of a film.
-      target: path of the result, in .mp4, .m4v, .mov, .mkv, .webm or .avi.
-      model, size, batch_size, device: those of `Colorizer`.
-      decode, temperature, rebalance, saturation, seed, edges: those of `Colorizer.colorize`.
-      codec: h264, hevc, prores, vp9 or av1; H.264 unless given, or what keeps the 10 bits of a film
-        and can be in the target.
-      crf: of the codec, from 0 to 63, and to 51 for hevc, less is better; what can hardly be told
-        from the film unless given.
-      overwrite: whether an existing target is replaced.
+      source: path of the film.
+      target: path of the result: .mp4, .m4v, .mov, .mkv, .webm or .avi.
+      model, size, batch_size, device: as in `Colorizer`.
+      decode, temperature, rebalance, saturation, seed, edges: as in `Colorizer.colorize`.
+      codec: h264, hevc, prores, vp9 or av1. By default H.264, or a codec that the target can hold
+        and that keeps the 10 bits of a 10-bit film.
+      crf: constant rate factor of the codec, from 0 to 63 (51 for hevc); lower is better. The
+        default is nearly indistinguishable from the source.
+      overwrite: whether to replace an existing target.
 
     Returns:
-      Sentences for the user: what could not be taken or kept as it was.
+      Sentences for the user about everything that could not be read or preserved.
 
     Raises:
-      UserError: the libraries are missing, the film cannot be read, the target cannot be written or
+      UserError: a library is missing, the film cannot be read, the target cannot be written or
         cannot hold the film's sound, or a setting is wrong.
     """
     source, target = os.fspath(source), os.fspath(target)
@@ -66,5 +66,5 @@ def colorize_film(
     settings = Settings(decode, temperature, rebalance, saturation, seed, edges)
     with jax.default_device(pick_device(device)):
         painter = open_painter(load_network(model), size=size, batch_size=batch_size)
-        how = pipeline.FilmOptions(settings, codec, crf)
-        return pipeline.run(painter, source, target, how, overwrite=overwrite)
+        options = pipeline.FilmOptions(settings, codec, crf)
+        return pipeline.run(painter, source, target, options, overwrite=overwrite)

@@ -1,4 +1,4 @@
-"""From gray frames to coloured ones: the network, the averages along the motion, the photo path."""
+"""Colours gray frames: runs the network, averages its chroma along the motion, adds the luma."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
@@ -21,30 +21,31 @@ from colorjax.pictures import image_io
 from colorjax.weights import devices
 from colorjax.weights.programs import Program
 
-CHUNK = 8  # frames that are looked at together; as many begin a scene
-# Of `resample.guide_chroma`: contrast of L* that grain has, which should show in no colour.
+CHUNK = 8  # frames that go through the network together; the first ones initialise the average
+# `smoothness` of `resample.fit_guided_filter`, in L*: about the contrast of film grain, which
+# should not show in the colours.
 SMOOTHNESS = 2.0
-# Sigma of the blur of what guides chroma, in pixels of a frame so wide; wider ones have more. Films
-# have half as many pixels of chroma as of luma a side anyhow.
+# Sigma of the blur of the guide image, in pixels, for frames of up to this size; it grows with
+# larger frames. Most films store chroma at half the resolution of luma anyway.
 GUIDE_BLUR, GUIDE_WIDTH = 1.0, 960
 
 
 class FilmPainter(NamedTuple):
-    """A painter for the frames of a film, and how they are coloured."""
+    """A painter for the frames of a film, and its settings."""
 
-    painter: Painter  # whose tiles hold gray, and the gray that guides chroma
+    painter: Painter  # its color_tile is `color_gray_tile`
     guide: Program  # chroma [h, w, 2], L* [h, w, 1] -> fits [h, w, 6]
-    plain: bool  # chroma is not guided
-    decode: tuple[tuple, dict]  # numbers and names of the painter's program
+    plain: bool  # enlarge chroma bilinearly, without a guide
+    decode_arguments: tuple[tuple, dict]  # positional and keyword arguments of painter.decode
 
 
 class View(NamedTuple):
-    """How the network sees the frames of a scene.
+    """How the frames of a scene are presented to the network.
 
     Attributes:
-      box: what is coloured; the bars around stay gray.
-      aspect: width of a pixel, in heights.
-      turns: quarters of a turn to the left that set frames upright.
+      box: the part that is coloured; the bars around it stay gray.
+      aspect: pixel aspect ratio, width / height.
+      turns: number of 90-degree turns to the left that make the frames upright.
     """
 
     box: borders.Box
@@ -52,38 +53,40 @@ class View(NamedTuple):
     turns: int = 0
 
 
-def brush(painter: Painter, settings: Settings) -> FilmPainter:
-    """Makes ready to colour a film; `settings` must be checked."""
+def open_film_painter(painter: Painter, settings: Settings) -> FilmPainter:
+    """Returns a painter for a film; `settings` must have passed `check_settings`."""
     device = devices.default_device()
     plain = settings.edges == "bilinear"
     return FilmPainter(
         painter._replace(color_tile=Program(color_gray_tile, device)),
-        Program(partial(resample.guide_chroma, smoothness=SMOOTHNESS), device, facts=SMOOTHNESS),
+        Program(
+            partial(resample.fit_guided_filter, smoothness=SMOOTHNESS), device, facts=SMOOTHNESS
+        ),
         plain,
-        # Chroma comes before it is guided: what guides it here is another picture.
+        # "bilinear" makes `decode` return unguided chroma: it is guided here, after averaging.
         colorize.decoding_arguments(painter, settings._replace(edges="bilinear")),
     )
 
 
 def color_gray_tile(fits, grays, rows, columns):
-    """As `functions.color_tile`, of gray tiles [t, t, 3] whose second channel guides the chroma."""
+    """Like `functions.color_tile`, for a tile [t, s, 3] of gray, guide and an unused channel."""
     scale = jnp.float32(255 / np.iinfo(grays.dtype).max)
     lightness, guide = (color.lightness_from_gray(grays[..., i : i + 1] * scale) for i in (0, 1))
-    chroma = resample.guided_chroma(resample.sample_bilinear(fits, rows, columns), guide)
+    chroma = resample.apply_fits(resample.sample_bilinear(fits, rows, columns), guide)
     luv = color.fit_chroma(jnp.concatenate([lightness, chroma], axis=-1))
     is_deep = grays.dtype == jnp.uint16
     return (color.to_u16 if is_deep else color.to_u8)(color.luv_to_rgb(luv))
 
 
 class Coloured(NamedTuple):
-    """A frame in colour, and what is known after it."""
+    """A frame in colour, and the smoothing state after it."""
 
-    rgb: np.ndarray  # as many bits as the gray frame
+    rgb: np.ndarray  # dtype of the gray frame
     state: State
 
 
 def run(
-    brush: FilmPainter,
+    film_painter: FilmPainter,
     frames: Iterable[np.ndarray],
     view: View,
     state: State | None,
@@ -92,31 +95,37 @@ def run(
     """Colours consecutive frames of one scene.
 
     Args:
+      film_painter: from `open_film_painter`.
       frames: uint8 or uint16 [height, width].
-      view: of the scene.
-      state: after the frame before; None at the beginning of a scene.
-      flashes: of each frame whether it is of a flash, after which all is as it was.
+      view: the view of this scene.
+      state: the state after the previous frame; None at the beginning of a scene.
+      flashes: for each frame, whether it belongs to a flash. Such a frame is coloured, but does
+        not change the state.
     """
-    places = iter(flashes)
-    waiting = iter(frames)
-    while chunk := list(islice(waiting, CHUNK)):
-        small = np.stack([seen(gray, view, brush.painter.size) for gray in chunk])
-        chroma, lightness = _scores(brush, small)
+    flash_marks = iter(flashes)
+    remaining = iter(frames)
+    while chunk := list(islice(remaining, CHUNK)):
+        small = np.stack([network_input(gray, view, film_painter.painter.size) for gray in chunk])
+        chroma, lightness = _predict(film_painter, small)
         grays = list(small[..., 0])
         for i, gray in enumerate(chunk):
-            is_flash = next(places)
+            is_flash = next(flash_marks)
             if state is None:
-                new = smoothing.begun(grays, list(chroma))
+                updated = smoothing.first_state(grays, list(chroma))
             else:
-                new = smoothing.averaged(state, grays[i], chroma[i])
-            fits = fitted(brush, smoothing.chroma_of(new, chroma.shape[1:3]), lightness[i])
+                updated = smoothing.next_state(state, grays[i], chroma[i])
+            fits = chroma_fits(
+                film_painter, smoothing.chroma_of(updated, chroma.shape[1:3]), lightness[i]
+            )
             if state is None or not is_flash:
-                state = new
-            yield Coloured(_painted(brush, np.rot90(fits, -view.turns), gray, view.box), state)
+                state = updated
+            yield Coloured(
+                _render(film_painter, np.rot90(fits, -view.turns), gray, view.box), state
+            )
 
 
-def seen(gray: np.ndarray, view: View, size: int) -> np.ndarray:
-    """What the network sees of a frame, uint8 [h, w, 3], upright and without bars."""
+def network_input(gray: np.ndarray, view: View, size: int) -> np.ndarray:
+    """Returns a frame as the network's input, uint8 [h, w, 3]: upright and without bars."""
     inside = np.rot90(image_io.eight_bits(gray[view.box.inside]), view.turns)
     aspect = view.aspect if view.turns % 2 == 0 else 1 / view.aspect
     height, width = inside.shape
@@ -126,36 +135,36 @@ def seen(gray: np.ndarray, view: View, size: int) -> np.ndarray:
     return np.repeat(np.asarray(small)[..., None], 3, axis=-1)
 
 
-def fitted(brush: FilmPainter, chroma: np.ndarray, lightness: np.ndarray) -> np.ndarray:
-    """Fits [h, w, 6] of chroma [h, w, 2] to the L* [h, w, 1] of a frame."""
-    if brush.plain:
-        return np.asarray(resample.plain_chroma(chroma))
-    return np.asarray(brush.guide(chroma, lightness))
+def chroma_fits(film_painter: FilmPainter, chroma: np.ndarray, lightness: np.ndarray) -> np.ndarray:
+    """Returns the fits [h, w, 6] of chroma [h, w, 2] to the L* [h, w, 1] of a frame."""
+    if film_painter.plain:
+        return np.asarray(resample.unguided_fits(chroma))
+    return np.asarray(film_painter.guide(chroma, lightness))
 
 
-def _scores(brush: FilmPainter, small: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Chroma and L* of the network's outputs for [n, h, w, 3], in batches of one size."""
-    painter, (numbers, names) = brush.painter, brush.decode
+def _predict(film_painter: FilmPainter, small: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Runs the network on [n, h, w, 3] in padded batches; returns chroma and L* of its outputs."""
+    painter, (numbers, names) = film_painter.painter, film_painter.decode_arguments
     chroma, lightness = [], []
     for start in range(0, len(small), painter.batch_size):
-        some = small[start : start + painter.batch_size]
-        filled = np.concatenate([some, np.repeat(some[-1:], painter.batch_size - len(some), 0)])
-        scores = painter.score(painter.network.variables, filled)
+        batch = small[start : start + painter.batch_size]
+        padded = np.concatenate([batch, np.repeat(batch[-1:], painter.batch_size - len(batch), 0)])
+        scores = painter.score(painter.network.variables, padded)
         decoded = np.asarray(painter.decode(scores, *numbers, **names))
-        chroma.append(decoded[: len(some), ..., 2:4])
-        lightness.append(np.asarray(scores.lightness)[: len(some)])
+        chroma.append(decoded[: len(batch), ..., 2:4])
+        lightness.append(np.asarray(scores.lightness)[: len(batch)])
     return np.concatenate(chroma), np.concatenate(lightness)
 
 
-def _painted(
-    brush: FilmPainter, fits: np.ndarray, gray: np.ndarray, box: borders.Box
+def _render(
+    film_painter: FilmPainter, fits: np.ndarray, gray: np.ndarray, box: borders.Box
 ) -> np.ndarray:
-    """The frame in colour, [height, width, 3]; gray around the box."""
+    """Returns the frame in colour, [height, width, 3]; it stays gray around the box."""
     inside = gray[box.inside]
     sigma = GUIDE_BLUR * max(1.0, max(gray.shape) / GUIDE_WIDTH)
     guide = cv2.GaussianBlur(inside, (0, 0), sigma)
-    coloured = tiles.full_size(
-        brush.painter.color_tile, fits, np.stack([inside, guide, guide], axis=-1)
+    coloured = tiles.color_photo(
+        film_painter.painter.color_tile, fits, np.stack([inside, guide, guide], axis=-1)
     )
     if inside.shape == gray.shape:
         return coloured

@@ -1,4 +1,4 @@
-"""A film in, a coloured film out, by segments: what is finished is not done again after a stop."""
+"""Colours a film segment by segment, so that an interrupted film resumes."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -26,18 +26,19 @@ from colorjax.pictures import files
 from colorjax.weights import released
 from colorjax.weights.store import flat
 
-NEARLY = 0.9  # share of what a file is said to hold, below which it was cut short
-# Says how many frames are looked through or coloured of how many (0 where that is not known).
+# Share of the length in a file's header below which the file counts as cut short.
+COMPLETE_SHARE = 0.9
+# Called with the stage ("looked through" or "coloured"), frames done, frames in all (0 if unknown).
 Progress = Callable[[str, int, int], None]
 
 
 class FilmOptions(NamedTuple):
-    """FilmOptions a film is coloured and written.
+    """How a film is coloured and encoded.
 
     Attributes:
-      settings: of the colours.
-      codec: of `encoding.CODECS`; None leaves it to the film and the file.
-      crf: of the codec, less is better; None for its usual one.
+      settings: how the frames are coloured.
+      codec: one of `encoding.CODECS`; None to choose by the film and the container.
+      crf: constant rate factor, lower is better; None for the codec's default.
     """
 
     settings: Settings = Settings()
@@ -56,16 +57,16 @@ def run(
 ) -> tuple[str, ...]:
     """Colours a film.
 
-    Segments are written into the folder `TARGET.parts`; if the work ends before its end, by an
-    error or KeyboardInterrupt too, those that are finished stay there, and the same call goes on.
-    At the end they are joined, and the folder goes.
+    Segments are written to the folder `TARGET.parts`. If the call is interrupted, by an error or
+    KeyboardInterrupt, the finished segments stay there, and the same call resumes. At the end the
+    segments are joined and the folder is deleted.
 
     Returns:
-      Sentences for the user: what could not be taken or kept as it was.
+      Sentences for the user about everything that could not be read or preserved.
 
     Raises:
-      UserError: the film cannot be read, the target cannot be written or cannot hold what it
-        should, or a setting is wrong.
+      UserError: the film cannot be read, the target cannot be written or cannot hold the codec or
+        the sound, or a setting is wrong.
     """
     check_settings(options.settings, painter.network)
     suffix = check_target(target)
@@ -74,10 +75,10 @@ def run(
         raise UserError(f"{source}: {target} is there already")
     if os.path.isdir(target):
         raise UserError(f"{target}: is a folder, want the name of a film")
-    film = reading.look(source)
+    film = reading.probe(source)
     choice = encoding.choose(film, suffix, options.codec, options.crf)
     try:
-        with parts.alone(parts.folder_of(target)) as folder:
+        with parts.locked(parts.folder_of(target)) as folder:
             return _run(painter, film, target, folder, options, choice, overwrite, progress)
     except FileExistsError as error:
         raise UserError(f"{source}: {target} is there already") from error
@@ -96,25 +97,34 @@ def _run(
     overwrite: bool,
     progress: Progress,
 ) -> tuple[str, ...]:
-    """As `run`, with a folder of parts that no other process has."""
+    """Like `run`, with a parts folder that is locked."""
     try:
-        begun = parts.begin(folder, _facts(painter, film.path, options, choice))
-        other = joining.others(film, choice, folder)
-        plan = _planned(folder, film, progress)
+        restart = parts.begin(folder, _facts(painter, film.path, options, choice))
+        others = joining.find_other_streams(film, choice, folder)
+        plan = _read_or_make_plan(folder, film, progress)
         _make_segments(
-            folder, plan, film, choice, colour.brush(painter, options.settings), progress
+            folder,
+            plan,
+            film,
+            choice,
+            colour.open_film_painter(painter, options.settings),
+            progress,
         )
-        segments = [parts.segment(folder, i) for i in range(len(plan.segments) - 1)]
-        with files.atomic_write(target, overwrite=overwrite) as aside:
-            joining.join(aside, film, choice, segments, other.kept, plan.stamps, plan.offsets)
+        segments = [parts.segment_path(folder, i) for i in range(len(plan.segments) - 1)]
+        with files.atomic_write(target, overwrite=overwrite) as temporary:
+            joining.join(
+                temporary, film, choice, segments, others.copied, plan.stamps, plan.offsets
+            )
     finally:
-        parts.end(folder, unless_finished=True)
-    parts.end(folder)
-    return tuple(filter(None, (begun, *film.notices, *other.notices, *_told(film, plan, choice))))
+        parts.remove(folder, unless_finished=True)
+    parts.remove(folder)
+    return tuple(
+        filter(None, (restart, *film.notices, *others.notices, *_notices(film, plan, choice)))
+    )
 
 
 def check_source(source: str, target: str) -> None:
-    """Raises UserError for what is no file, or is what the target would replace."""
+    """Raises UserError if the source is not a file, or is the target itself."""
     if not os.path.exists(source):
         raise UserError(f"{source}: there is no such file")
     if not os.path.isfile(source):
@@ -124,7 +134,7 @@ def check_source(source: str, target: str) -> None:
 
 
 def check_target(target: str) -> str:
-    """The suffix of a result, in small letters; raises UserError if no such film is written."""
+    """Returns a target's suffix in lower case; raises UserError if it is not of `CONTAINERS`."""
     suffix = Path(target).suffix.lower()
     if suffix not in CONTAINERS:
         *most, last = CONTAINERS
@@ -135,7 +145,7 @@ def check_target(target: str) -> str:
 
 
 def _facts(painter: Painter, source: str, options: FilmOptions, choice: Choice) -> dict[str, Any]:
-    """All that a segment depends on, by the name that the user knows it by."""
+    """Returns everything that a segment depends on; messages show the keys to the user."""
     network = painter.network
     variables = {name: np.asarray(x) for name, x in flat(jax.device_get(network.variables)).items()}
     return {
@@ -151,15 +161,15 @@ def _facts(painter: Painter, source: str, options: FilmOptions, choice: Choice) 
     }
 
 
-def _planned(folder: Path, film: Film, progress: Progress) -> Plan:
+def _read_or_make_plan(folder: Path, film: Film, progress: Progress) -> Plan:
     if (plan := parts.read_plan(folder)) is not None:
         return plan
-    found = planning.plan(film, _told_frames(film, progress))
-    parts.write_plan(folder, found)
-    return found
+    plan = planning.plan(film, _frames_with_progress(film, progress))
+    parts.write_plan(folder, plan)
+    return plan
 
 
-def _told_frames(film: Film, progress: Progress) -> Iterator[Frame]:
+def _frames_with_progress(film: Film, progress: Progress) -> Iterator[Frame]:
     expected = film.expected or round(film.seconds * film.rate)
     for number, frame in enumerate(reading.frames(film), 1):
         yield frame
@@ -167,10 +177,15 @@ def _told_frames(film: Film, progress: Progress) -> Iterator[Frame]:
 
 
 def _make_segments(
-    folder: Path, plan: Plan, film: Film, choice: Choice, brush: FilmPainter, progress: Progress
+    folder: Path,
+    plan: Plan,
+    film: Film,
+    choice: Choice,
+    film_painter: FilmPainter,
+    progress: Progress,
 ) -> None:
-    """Writes the segments that are not there yet."""
-    first = parts.finished(folder, plan)
+    """Writes the segments that are not finished yet."""
+    first = parts.count_finished(folder, plan)
     if first == len(plan.segments) - 1:
         return
     state = parts.read_state(folder, first - 1) if first else None
@@ -179,17 +194,17 @@ def _make_segments(
     for number in range(first, len(plan.segments) - 1):
         start, stop = plan.segments[number : number + 2]
         last: list[State | None] = [state]
-        coloured = _coloured(brush, plan, film, frames, (start, stop), last, progress)
-        with files.atomic_write(parts.segment(folder, number)) as aside:
-            encoding.write(aside, film, choice, coloured)
-            # Before the segment has its name, as both are wanted to go on.
+        coloured = _colour_frames(film_painter, plan, film, frames, (start, stop), last, progress)
+        with files.atomic_write(parts.segment_path(folder, number)) as temporary:
+            encoding.write(temporary, film, choice, coloured)
+            # Before the segment is renamed into place: resuming needs both files.
             assert last[0] is not None
             parts.write_state(folder, number, last[0])
         state = last[0]
 
 
-def _coloured(
-    brush: FilmPainter,
+def _colour_frames(
+    film_painter: FilmPainter,
     plan: Plan,
     film: Film,
     frames: Iterator[Frame],
@@ -197,7 +212,15 @@ def _coloured(
     last: list[State | None],
     progress: Progress,
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Time stamps and colours of the frames of a segment; `last` holds the state after each."""
+    """Colours the frames of a segment.
+
+    Args:
+      span: indices of its first frame and of the next segment's first frame.
+      last: one element, the smoothing state, which is replaced after every frame.
+
+    Yields:
+      The time stamp and the colours, uint8 or uint16 [height, width, 3], of each frame.
+    """
     flashes = set(plan.flashes)
     number = span[0]
     for i, scene in enumerate(plan.scenes):
@@ -209,41 +232,38 @@ def _coloured(
         state = None if start == scene.start else last[0]
         grays = (frame.gray for frame in islice(frames, stop - start))
         marks = [k in flashes for k in range(start, stop)]
-        for found in colour.run(brush, grays, view, state, marks):
-            last[0] = found.state
-            yield plan.stamps[number], found.rgb
+        for result in colour.run(film_painter, grays, view, state, marks):
+            last[0] = result.state
+            yield plan.stamps[number], result.rgb
             number += 1
             progress("coloured", number, len(plan.stamps))
     if number != span[1]:
         raise UserError(f"{film.path}: has changed while it was coloured")
 
 
-def _told(film: Film, plan: Plan, choice: Choice) -> Iterator[str]:
-    """Sentences about what is not as it was."""
-    if lack := _lack(film, plan.stamps):
-        yield f"{film.path}: is cut short or damaged: coloured are {lack}"
+def _notices(film: Film, plan: Plan, choice: Choice) -> Iterator[str]:
+    """Yields sentences about differences between the film and its result."""
+    if coloured := _shortfall(film, plan.stamps):
+        yield f"{film.path}: is cut short or damaged: only {coloured} could be coloured"
     if film.width % 2 or film.height % 2:
         yield (
-            f"{film.path}: has {film.width} x {film.height} pixels, and its result an even number "
-            "of each, as encoders want: the last ones are there twice"
+            f"{film.path}: has {film.width} x {film.height} pixels; encoders need even sides, so "
+            "the result repeats the last row or column"
         )
     if choice.bits < film.coding.bits:
-        yield f"{film.path}: has {film.coding.bits} bits a channel, and its result {choice.bits}"
+        yield f"{film.path}: has {film.coding.bits} bits per channel, its result {choice.bits}"
 
 
-def _lack(film: Film, stamps: Sequence[int]) -> str:
-    """FilmOptions much of a film is there, if it is less than the film says; else nothing.
+def _shortfall(film: Film, stamps: Sequence[int]) -> str:
+    """Says how much of a film was read, if that is clearly less than its header says; else "".
 
-    Frames are counted only where the file says their number, as in films of variable rate that is
-    not what their rate makes of their length.
+    Frames are compared only if the header has their number: in films of variable rate it does not
+    follow from the rate and the duration.
     """
     count = len(stamps)
     if film.expected:
-        told = f"{count:,} frames of the {film.expected:,} that it says to hold"
-        return told if count < NEARLY * film.expected else ""
+        text = f"{count:,} frames of {film.expected:,}"
+        return text if count < COMPLETE_SHARE * film.expected else ""
     seconds = (stamps[-1] - stamps[0]) * film.time_base + 1 / film.rate
-    told = (
-        f"{count:,} frames, {float(seconds):,.1f} seconds of the {float(film.seconds):,.1f} that "
-        "it says to last"
-    )
-    return told if seconds < NEARLY * film.seconds else ""
+    text = f"{count:,} frames, {float(seconds):,.1f} seconds of {float(film.seconds):,.1f},"
+    return text if seconds < COMPLETE_SHARE * film.seconds else ""

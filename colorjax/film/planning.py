@@ -1,4 +1,4 @@
-"""What is found out before a film is coloured: its frames, its scenes, and its segments."""
+"""Plans the colouring of a film in a first pass: its frames, scenes and segments."""
 
 from collections.abc import Iterable, Iterator
 from itertools import tee
@@ -12,26 +12,27 @@ from colorjax.film import scenes
 from colorjax.film.files.reading import Film, Frame
 from colorjax.pictures import image_io
 
-# Seconds of a segment: at a scene's beginning it may end from the first on, and must at the second.
-LEAST_SECONDS, MOST_SECONDS = 2, 5
+# Length of a segment, in seconds: it ends at the first cut after the minimum, else at the maximum.
+MIN_SECONDS, MAX_SECONDS = 2, 5
 
 
 class Scene(NamedTuple):
-    """Frames that belong together, from `start` on."""
+    """Consecutive frames between two cuts."""
 
-    start: int
-    box: Box  # what of them is coloured, within black bars
+    start: int  # index of the first frame
+    box: Box  # the part that is coloured, without black bars
 
 
 class Plan(NamedTuple):
-    """A film's frames.
+    """The frames, scenes and segments of a film; its fields are the keys of the plan's file.
 
     Attributes:
       stamps: time stamps of all frames.
-      flashes: the numbers of frames that are of flashes.
-      scenes: in their order; the first starts at 0.
-      segments: numbers of the frames with which segments begin, and of all frames.
-      offsets: what was added to the film's own time stamps, each time that they begin.
+      flashes: indices of the frames that belong to flashes.
+      scenes: in order; the first starts at 0.
+      segments: index of the first frame of each segment, then the number of frames.
+      offsets: offsets added to the film's own time stamps, one for each run of increasing stamps
+        (they may start again where files were joined).
     """
 
     stamps: tuple[int, ...]
@@ -42,49 +43,56 @@ class Plan(NamedTuple):
 
 
 def plan(film: Film, frames: Iterable[Frame]) -> Plan:
-    """Looks through a film; the memory it takes is that of a few frames.
-
-    Args:
-      frames: all of them.
-    """
+    """Plans a film in one pass over all its frames, with only a few of them in memory."""
     stamps: list[int] = []
     offsets = [0]
     flashes: list[int] = []
-    found: list[Scene] = []
+    scene_list: list[Scene] = []
     brightest: np.ndarray | None = None
-    seen, shown = tee(_noted(frames, stamps, offsets))
-    marks = scenes.marks(scenes.signature(image_io.eight_bits(gray)) for gray in seen)
-    for number, (mark, gray) in enumerate(zip(marks, shown, strict=True)):
+    for_marks, grays = tee(_record_stamps(frames, stamps, offsets))
+    marks = scenes.marks(scenes.signature(image_io.eight_bits(gray)) for gray in for_marks)
+    for number, (mark, gray) in enumerate(zip(marks, grays, strict=True)):
         if mark.begins:
-            found = _ended(found, brightest)
-            found.append(Scene(number, borders.whole(gray)))
+            scene_list = _close_last(scene_list, brightest)
+            scene_list.append(Scene(number, borders.whole(gray)))
             brightest = gray
         else:
             assert brightest is not None  # the first frame begins a scene
             brightest = np.maximum(brightest, gray)
         if mark.flash:
             flashes.append(number)
-    found = _ended(found, brightest)
-    starts = [scene.start for scene in found]
-    ends = segments(starts, len(stamps), float(film.rate))
-    return Plan(tuple(stamps), tuple(flashes), tuple(found), tuple(ends), tuple(offsets))
+    scene_list = _close_last(scene_list, brightest)
+    starts = [scene.start for scene in scene_list]
+    bounds = segments(starts, len(stamps), float(film.rate))
+    return Plan(tuple(stamps), tuple(flashes), tuple(scene_list), tuple(bounds), tuple(offsets))
 
 
 def segments(starts: list[int], count: int, rate: float) -> list[int]:
-    """The first frames of segments, of scenes that start there, and `count`, of all frames."""
-    least, most = (max(1, round(seconds * rate)) for seconds in (LEAST_SECONDS, MOST_SECONDS))
-    found = [0]
+    """Divides a film into segments.
+
+    Args:
+      starts: index of the first frame of each scene.
+      count: number of frames.
+      rate: frames per second.
+
+    Returns:
+      Index of the first frame of each segment, then `count`.
+    """
+    shortest, longest = (max(1, round(seconds * rate)) for seconds in (MIN_SECONDS, MAX_SECONDS))
+    bounds = [0]
     for start in [*starts[1:], count]:
-        while start - found[-1] > most:
-            found.append(found[-1] + most)
-        if start - found[-1] >= least:
-            found.append(start)
-    if found[-1] < count:
-        found.append(count)
-    return found
+        while start - bounds[-1] > longest:
+            bounds.append(bounds[-1] + longest)
+        if start - bounds[-1] >= shortest:
+            bounds.append(start)
+    if bounds[-1] < count:
+        bounds.append(count)
+    return bounds
 
 
-def _noted(frames: Iterable[Frame], stamps: list[int], offsets: list[int]) -> Iterator[np.ndarray]:
+def _record_stamps(
+    frames: Iterable[Frame], stamps: list[int], offsets: list[int]
+) -> Iterator[np.ndarray]:
     for frame in frames:
         stamps.append(frame.pts)
         if frame.offset != offsets[-1]:
@@ -92,12 +100,15 @@ def _noted(frames: Iterable[Frame], stamps: list[int], offsets: list[int]) -> It
         yield frame.gray
 
 
-def _ended(found: list[Scene], brightest: np.ndarray | None) -> list[Scene]:
-    """Scenes of which the last has its bars: where not one of its frames is bright."""
+def _close_last(scene_list: list[Scene], brightest: np.ndarray | None) -> list[Scene]:
+    """Finds the black bars of the last scene: the margins that are dark in all its frames.
+
+    `brightest` is the pixelwise maximum of the scene's frames; None if there is no scene yet.
+    """
     if brightest is None:
-        return found
+        return scene_list
     rgb = np.repeat(image_io.eight_bits(brightest)[..., None], 3, axis=-1)
     box = borders.without_borders(rgb)
     around = [rgb[strip].mean() for strip in borders.strips(rgb, box)]
     bars = box if max(around, default=0.0) <= borders.BLACK else borders.whole(rgb)
-    return [*found[:-1], found[-1]._replace(box=bars)]
+    return [*scene_list[:-1], scene_list[-1]._replace(box=bars)]

@@ -1,7 +1,7 @@
-"""Where the scenes of a film begin: by histograms of luminance.
+"""Detects the cuts and flashes of a film by luminance histograms.
 
-Those of a frame's nine parts are compared with those of the frame before. A cut between scenes
-that look alike, which histograms do not show, does no harm: there the motion is not trusted.
+The histograms of a frame's nine parts are compared with those of the previous frame. Missing a cut
+between similar scenes does no harm: the optical flow across it is not trusted.
 """
 
 from collections.abc import Iterable, Iterator
@@ -10,62 +10,66 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-PARTS, LEVELS = 3, 16  # parts of a side; levels of gray that are counted
-SEEN = 32  # sides of a part, in pixels that are looked at
-CUT = 0.065  # mean difference of gray, of all there is, from which on a scene is another
-BACK = 0.5  # share of that within which a flash is over
-FLASH = 4  # frames that a flash may last
-LEAST = 10  # frames of a scene
+PARTS, LEVELS = 3, 16  # parts per side; histogram bins
+PART_PIXELS = 32  # side of a downscaled part, in pixels
+CUT = 0.065  # `difference` above which a new scene begins
+RETURN_SHARE = 0.5  # share of CUT below which a flash is over
+MAX_FLASH_FRAMES = 4  # longest flash, in frames
+MIN_SCENE_FRAMES = 10  # shortest scene, in frames
 
 
 class Mark(NamedTuple):
-    """What a frame is."""
+    """Whether a frame begins a scene, or belongs to a flash."""
 
-    begins: bool  # a scene
-    flash: bool = False  # and so says nothing of what the frames after it look like
+    begins: bool
+    flash: bool = False  # unlike the frames before and after it
 
 
 def signature(gray: np.ndarray) -> np.ndarray:
-    """Cumulated histograms of the parts of a frame: float32 [parts, levels].
+    """Returns the cumulative histograms of a frame's parts: float32 [PARTS**2, LEVELS - 1].
 
     Args:
       gray: uint8 [height, width].
     """
-    side = PARTS * SEEN
+    side = PARTS * PART_PIXELS
     small = cv2.resize(gray, (side, side), interpolation=cv2.INTER_AREA)
-    parts = small.reshape(PARTS, SEEN, PARTS, SEEN).transpose(0, 2, 1, 3).reshape(PARTS**2, -1)
+    parts = (
+        small.reshape(PARTS, PART_PIXELS, PARTS, PART_PIXELS)
+        .transpose(0, 2, 1, 3)
+        .reshape(PARTS**2, -1)
+    )
     steps = np.arange(1, LEVELS) * (256 // LEVELS)
     return (parts[:, None] < steps[:, None]).mean(-1, dtype=np.float32)
 
 
 def difference(first: np.ndarray, second: np.ndarray) -> float:
-    """How far gray would have to move to make one frame's histograms the other's, in [0, 1]."""
+    """Returns the mean earth mover's distance between two frames' histograms, in [0, 1]."""
     return float(np.abs(first - second).mean())
 
 
 def marks(signatures: Iterable[np.ndarray]) -> Iterator[Mark]:
-    """What each frame of a film is, some frames later.
+    """Yields the mark of each frame, up to MAX_FLASH_FRAMES frames late.
 
-    A frame that differs from the one before begins a scene, unless within FLASH frames all is as it
-    was before: then these frames are a flash.
+    A frame that differs from the previous one begins a scene, unless the picture returns to what it
+    was within MAX_FLASH_FRAMES frames: then the frames in between are a flash.
     """
     last: np.ndarray | None = None
-    odd: list[np.ndarray] = []
+    pending: list[np.ndarray] = []
     length = 0
-    for one in signatures:
+    for current in signatures:
         if last is None:
             yield Mark(True)
-            last, length = one, 1
-        elif not odd and (length < LEAST or difference(last, one) <= CUT):
+            last, length = current, 1
+        elif not pending and (length < MIN_SCENE_FRAMES or difference(last, current) <= CUT):
             yield Mark(False)
-            last, length = one, length + 1
-        elif odd and difference(last, one) <= BACK * CUT:
-            yield from [Mark(False, flash=True)] * len(odd)
+            last, length = current, length + 1
+        elif pending and difference(last, current) <= RETURN_SHARE * CUT:
+            yield from [Mark(False, flash=True)] * len(pending)
             yield Mark(False)
-            last, length, odd = one, length + len(odd) + 1, []
+            last, length, pending = current, length + len(pending) + 1, []
         else:
-            odd.append(one)
-            if len(odd) > FLASH:
-                yield from (Mark(i == 0) for i in range(len(odd)))
-                last, length, odd = one, len(odd), []
-    yield from (Mark(i == 0) for i in range(len(odd)))
+            pending.append(current)
+            if len(pending) > MAX_FLASH_FRAMES:
+                yield from (Mark(i == 0) for i in range(len(pending)))
+                last, length, pending = current, len(pending), []
+    yield from (Mark(i == 0) for i in range(len(pending)))

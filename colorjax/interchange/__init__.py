@@ -1,7 +1,7 @@
-"""A network as a program that runs where colorjax is not: gray pictures in, coloured ones out.
+"""Exports a network as a program that runs without colorjax: gray photo in, coloured photo out.
 
-`program` is that program in JAX, which `stablehlo` writes down. `graph`, `onnx_network` and
-`onnx_picture` say the same in ONNX, which `onnx_file` writes. What `colorjax` does around it is not
-in it: borders are coloured like the rest, and files, with their profiles and metadata, are the
-business of whoever calls it.
+`program` is this program in JAX, which `stablehlo` serializes. `graph`, `onnx_network` and
+`onnx_picture` build the same program as an ONNX graph, which `onnx_file` serializes. The programs
+contain nothing else that `colorjax` does: they colour borders like the rest of a photo, and the
+caller handles files with their colour profiles and metadata.
 """

@@ -1,4 +1,4 @@
-"""Writes a network as a file that runs where colorjax is not."""
+"""Writes a network to a file that runs without colorjax."""
 
 import os
 from pathlib import Path
@@ -18,14 +18,14 @@ def export(
     """Writes a network to `file`; returns its path.
 
     Args:
-      model: a run's folder or a released file; the model that colorjax comes with unless given.
-      file: where it goes; one that is there is replaced.
+      model: a run's folder or a released file; None for the model bundled with colorjax.
+      file: path of the result; an existing file is replaced.
       format: `jax-export` or `onnx`.
-      photo_shape: height and width of photographs, of jax-export alone; any unless given.
+      photo_shape: height and width of the photographs, for jax-export only; None for any size.
 
     Raises:
-      UserError: there is no such model, it cannot be written in this format, what the format needs
-        is not installed, or the file cannot be written.
+      UserError: there is no such model, the format does not support it, the format's extra is not
+        installed, or the file cannot be written.
     """
     file = Path(file)
     check_installed(format, f"--format {format}")  # extras have the formats' names
@@ -34,8 +34,8 @@ def export(
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{file}: cannot be written: {error.strerror or error}") from error
-    with image_io.atomic_write(file) as aside:
-        aside.write_bytes(content)
+    with image_io.atomic_write(file) as temporary:
+        temporary.write_bytes(content)
     return file
 
 

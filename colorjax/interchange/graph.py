@@ -1,4 +1,4 @@
-"""Writes down an ONNX graph as one writes a formula: values, and what is done to them."""
+"""Builds an ONNX graph from expressions of values and operators."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -8,12 +8,12 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-# From 18 on a picture can be made small without aliasing.
+# `Resize` has antialiasing from opset 18 on.
 OPSET, IR = 18, 8
 
 
 class Graph(NamedTuple):
-    """What has been written down so far; grows."""
+    """The nodes and constants of a graph under construction; calling it adds a node."""
 
     nodes: list[onnx.NodeProto]
     constants: list[onnx.TensorProto]
@@ -21,20 +21,20 @@ class Graph(NamedTuple):
     def __call__(
         self, op: str, *inputs: Any, dtype: type | None = None, **attributes: Any
     ) -> "Value":
-        """The value of an operation of ONNX.
+        """Adds a node of an ONNX operator and returns its output.
 
         Args:
-          op: such as "Conv".
-          *inputs: values, arrays, numbers, which are taken to be of the first value's type, or None
-            for one that is left out.
-          dtype: of the result; that of the first value unless given.
-          **attributes: of the operation.
+          op: name of the operator, for example "Conv".
+          *inputs: values, arrays, numbers (converted to the dtype of the first value), or None for
+            an omitted optional input.
+          dtype: dtype of the output; by default that of the first value.
+          **attributes: attributes of the operator.
         """
-        own = next((x.dtype for x in inputs if isinstance(x, Value)), np.float32)
-        names = [self._name(x, own) for x in inputs]
+        default_dtype = next((x.dtype for x in inputs if isinstance(x, Value)), np.float32)
+        names = [self._name(x, default_dtype) for x in inputs]
         name = f"v{len(self.nodes)}"
         self.nodes.append(helper.make_node(op, names, [name], **attributes))
-        return Value(self, name, dtype or own)
+        return Value(self, name, dtype or default_dtype)
 
     def _name(self, x: Any, dtype: type) -> str:
         if x is None:
@@ -85,7 +85,7 @@ class Value:
     __radd__, __rmul__ = __add__, __mul__
 
     def where(self, yes: Any, no: Any) -> "Value":
-        """`yes` where this is true, else `no`; one of the two is a value."""
+        """Selects `yes` where this is true, else `no`; at least one of the two is a Value."""
         dtype = next(x.dtype for x in (yes, no) if isinstance(x, Value))
         yes, no = (x if isinstance(x, Value) else np.asarray(x, dtype) for x in (yes, no))
         return self.graph("Where", self, yes, no, dtype=dtype)
@@ -96,31 +96,31 @@ class Value:
 
 
 def argument(name: str, dtype: type) -> Value:
-    """What a new graph is given."""
+    """Returns the input of a new graph."""
     return Value(Graph([], []), name, dtype)
 
 
 def model(
-    result: Value, name: str, given: Value, shapes: Sequence[Sequence], facts: dict[str, str]
+    result: Value, name: str, source: Value, shapes: Sequence[Sequence], properties: dict[str, str]
 ) -> onnx.ModelProto:
-    """The file of a graph of one uint8 argument and one uint8 result.
+    """Returns the model of a graph with one uint8 input and one uint8 output.
 
     Args:
-      result: what is computed, and was written down last.
-      name: what that is to be called.
-      given: from what.
-      shapes: of the argument and of the result, with names for sides that may be any.
-      facts: what the file is to say of itself.
+      result: the output; must be the last node of its graph.
+      name: name that the output gets.
+      source: the input.
+      shapes: shapes of the input and of the output, with names for dynamic dimensions.
+      properties: metadata of the model.
     """
     graph = result.graph
     graph.nodes[-1].output[0] = name
-    ends = [
-        helper.make_tensor_value_info(end, TensorProto.UINT8, shape)
-        for end, shape in zip((given.name, name), shapes, strict=True)
+    infos = [
+        helper.make_tensor_value_info(tensor, TensorProto.UINT8, shape)
+        for tensor, shape in zip((source.name, name), shapes, strict=True)
     ]
-    body = helper.make_graph(graph.nodes, "colorjax", ends[:1], ends[1:], graph.constants)
+    body = helper.make_graph(graph.nodes, "colorjax", infos[:1], infos[1:], graph.constants)
     versions = {"opset_imports": [helper.make_opsetid("", OPSET)], "ir_version": IR}
-    made = helper.make_model(body, producer_name="colorjax", **versions)
-    helper.set_model_props(made, facts)
-    onnx.checker.check_model(made, full_check=True)
-    return made
+    proto = helper.make_model(body, producer_name="colorjax", **versions)
+    helper.set_model_props(proto, properties)
+    onnx.checker.check_model(proto, full_check=True)
+    return proto

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0, the decoder and the decoding of its scores, as an ONNX graph.
+"""Builds EfficientNet-Lite0, the decoder and the decoding of its logits as an ONNX graph.
 
 Pictures are [1, channels, height, width] here. The parameters are those of `models.colorizer`;
 batch norms are folded into the convolutions before them.
@@ -22,16 +22,16 @@ Parameters = Mapping[str, np.ndarray]
 
 
 class Choices(NamedTuple):
-    """The settings of a network that have a graph, by name, and what is known of each."""
+    """The encoders and decoding methods that can be exported: name -> builder of the graph."""
 
     encoder: Mapping[str, Callable[[Parameters, Settings, Value], dict[str, Value]]]
-    decoding: Mapping[str, Callable[[Value, np.ndarray], Value]]  # scores, [Q, D] -> [1, D, h, w]
+    decoding: Mapping[str, Callable[[Value, np.ndarray], Value]]  # logits, [Q, D] -> [1, D, h, w]
 
 
 def check_network(config: Settings) -> None:
-    """Raises UserError for a network that has no graph here."""
+    """Raises UserError for a network that cannot be exported to ONNX."""
     model = config.model
-    wanted: list[tuple[str, Any, tuple]] = [
+    supported: list[tuple[str, Any, tuple]] = [
         ("objective", config.objective, ("classification",)),
         ("space", config.space, ("luv",)),
         ("decoding.method", config.decoding.method, tuple(CHOICES.decoding)),
@@ -41,61 +41,64 @@ def check_network(config: Settings) -> None:
         ("model.residual_units", model.residual_units, (True,)),
         ("model.skip_batch_norm", model.skip_batch_norm, (True,)),
     ]
-    for name, found, choices in wanted:
-        if found not in choices:
+    for name, value, choices in supported:
+        if value not in choices:
             raise UserError(
-                f"{name} of the model is {found!r}, want {' or '.join(map(repr, choices))} for "
+                f"{name} of the model is {value!r}, want {' or '.join(map(repr, choices))} for "
                 "ONNX; --format jax-export takes every model"
             )
 
 
 def chroma(network: Network, gray: Value) -> Value:
-    """CIELUV chroma [1, 2, h', w'] of gray [1, 1, h, w] in [0, 255], whose sides divide by 16."""
-    config, parameters = network.config, _numbers(network)
+    """Predicts CIELUV chroma [1, 2, h', w'] from gray [1, 1, h, w] in [0, 255].
+
+    Height and width of the gray must be multiples of 16.
+    """
+    config, parameters = network.config, _parameters(network)
     taps = CHOICES.encoder[config.model.encoder](parameters, config, gray)
     x = _merged(parameters, config, _maps(parameters, config, taps), gray)
     binning = build.build_binning(config.bins, config.space)
     values, weights = build.values_and_weights(config, network.statistics, binning)
-    own = config.decoding
-    temperature = own.temperature if own.method == "annealed" else 1.0
+    options = config.decoding
+    temperature = options.temperature if options.method == "annealed" else 1.0
     heads = ("uv",) if config.bins.layout == "joint" else ("u", "v")
-    found = []
+    channels = []
     for i, head in enumerate(heads):
         kernel, bias = _layer(parameters, f"{head}_logits")
         if weights is not None:
-            learned = np.log(np.where(weights[i] > 0, weights[i], 1.0))
-            bias = bias - (1.0 - own.rebalance) * learned
-        scores = _conv(x, kernel / temperature, bias / temperature)
-        found.append(CHOICES.decoding[own.method](scores, values[i]))
-    decoded = found[0] if len(found) == 1 else gray.graph("Concat", *found, axis=1)
-    if own.method in decoding.MEANS and own.vibrance:
-        return _with_vibrance(decoded, own.vibrance)
+            log_weights = np.log(np.where(weights[i] > 0, weights[i], 1.0))
+            bias = bias - (1.0 - options.rebalance) * log_weights
+        logits = _conv(x, kernel / temperature, bias / temperature)
+        channels.append(CHOICES.decoding[options.method](logits, values[i]))
+    decoded = channels[0] if len(channels) == 1 else gray.graph("Concat", *channels, axis=1)
+    if options.method in decoding.MEANS and options.vibrance:
+        return _with_vibrance(decoded, options.vibrance)
     return decoded
 
 
-def _numbers(network: Network) -> Parameters:
-    """All parameters and statistics, by their names without what group they are of."""
-    found = flat(network.variables)
-    return {name.partition("/")[2]: np.asarray(x, np.float64) for name, x in found.items()}
+def _parameters(network: Network) -> Parameters:
+    """Returns all parameters and statistics by name, without the name of their collection."""
+    variables = flat(network.variables)
+    return {name.partition("/")[2]: np.asarray(x, np.float64) for name, x in variables.items()}
 
 
 def _layer(parameters: Parameters, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Kernel and bias, zeros where the layer has none."""
+    """Returns a layer's kernel and bias; zeros if it has no bias."""
     kernel = parameters[f"{name}/kernel"]
     return kernel, parameters.get(f"{name}/bias", np.zeros(kernel.shape[-1]))
 
 
 def _norm(parameters: Parameters, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Of a batch norm, what is multiplied with and what is added."""
+    """Returns a batch norm as a scale and a shift."""
     mean, variance = (parameters[f"{name}/{part}"] for part in ("mean", "var"))
     scale = parameters[f"{name}/scale"] / np.sqrt(variance + BATCH_NORM["epsilon"])
     return scale, parameters.get(f"{name}/bias", 0.0) - mean * scale
 
 
 def _conv(x: Value, kernel: np.ndarray, bias: np.ndarray, stride: int = 1) -> Value:
-    """A convolution with kernel [n, n, in, out], zero-padded as `layers.extents` says.
+    """Convolves with a kernel [n, n, in, out], padded as in `models.layers.same_padding`.
 
-    Kernels [n, n, 1, c] of more than one pixel filter each channel by itself.
+    A kernel [n, n, 1, c] with n > 1 is a depthwise convolution.
     """
     side, before = len(kernel), (len(kernel) - stride) // 2
     pads = [before, before, side - 1 - before, side - 1 - before]
@@ -113,7 +116,7 @@ def _conv(x: Value, kernel: np.ndarray, bias: np.ndarray, stride: int = 1) -> Va
 
 
 def _efficientnet(parameters: Parameters, config: Settings, gray: Value) -> dict[str, Value]:
-    """The activations that `models.efficientnet` names."""
+    """Returns the named activations of `models.efficientnet`: stage1 to stage7."""
 
     def relu6(x):
         return x.graph("Clip", x, 0.0, 6.0)
@@ -125,12 +128,12 @@ def _efficientnet(parameters: Parameters, config: Settings, gray: Value) -> dict
     x, taps = relu6(layer("stem", rgb, 2)), {}
     for block in efficientnet.blocks(config.model.width):
         y = x
-        if block.expanded != block.depth:
+        if block.expanded_channels != block.in_channels:
             y = relu6(layer(f"{block.name}_expand", y))
         y = relu6(layer(f"{block.name}_depthwise", y, block.stride))
         y = layer(f"{block.name}_project", y)
-        x = x + y if block.stride == 1 and block.depth == block.features else y
-        if block.last:
+        x = x + y if block.stride == 1 and block.in_channels == block.out_channels else y
+        if block.is_last:
             taps[f"stage{block.stage}"] = x
     return taps
 
@@ -138,18 +141,18 @@ def _efficientnet(parameters: Parameters, config: Settings, gray: Value) -> dict
 def _maps(
     parameters: Parameters, config: Settings, taps: Mapping[str, Value]
 ) -> list[tuple[Value, int]]:
-    """The decoder's residual units: maps, and by how much each is smaller than the picture."""
+    """Returns the feature map of each residual unit, with its downscaling factor."""
     encoder = colorizer.ENCODERS[config.model.encoder]
     units = encoder.residual[: len(config.model.decoder_features)]
     maps: list[tuple[Value, int]] = []
     for i, (tap, factor) in enumerate(units, start=1):
         scale, shift = _norm(parameters, f"{tap}_norm")
-        x = taps[tap] * _column(scale) + _column(shift)
+        x = taps[tap] * _per_channel(scale) + _per_channel(shift)
         if f"{tap}_project/kernel" in parameters:
             x = _conv(x, *_layer(parameters, f"{tap}_project"))
         if maps:
-            coarser, by = maps[-1]
-            x = _enlarged(coarser, by // factor) + x
+            coarser, coarser_factor = maps[-1]
+            x = _enlarged(coarser, coarser_factor // factor) + x
         x = _normed_conv(parameters, f"unit{i}", x)
         if factor > encoder.stride:
             like = next(taps[name] for name, f in encoder.residual if f == encoder.stride)
@@ -161,7 +164,7 @@ def _maps(
 def _merged(
     parameters: Parameters, config: Settings, maps: list[tuple[Value, int]], gray: Value
 ) -> Value:
-    """The maps joined at the size of the finest, and the convolutions after that."""
+    """Concatenates the maps at the size of the finest and applies the final convolutions."""
     finest = maps[-1][1]
     joined = [_enlarged(x, factor // finest) for x, factor in maps]
     x = gray.graph("Concat", *joined, axis=1)
@@ -174,12 +177,13 @@ def _merged(
 
 
 def _normed_conv(parameters: Parameters, name: str, x: Value) -> Value:
-    """Convolution, batch norm and ReLU."""
+    """Applies convolution, batch norm and ReLU."""
     scale, shift = _norm(parameters, f"{name}_bn")
     return x.graph("Relu", _conv(x, parameters[f"{name}/kernel"] * scale, shift))
 
 
-def _column(x: np.ndarray) -> np.ndarray:
+def _per_channel(x: np.ndarray) -> np.ndarray:
+    """Reshapes a vector to broadcast over [1, channels, height, width]."""
     return x.astype(np.float32).reshape(1, -1, 1, 1)
 
 
@@ -187,32 +191,32 @@ def _enlarged(x: Value, factor: int) -> Value:
     if factor == 1:
         return x
     scales = np.array([1, 1, factor, factor], np.float32)
-    how: dict[str, Any] = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
-    return x.graph("Resize", x, None, scales, mode="nearest", **how)
+    mode: dict[str, Any] = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    return x.graph("Resize", x, None, scales, mode="nearest", **mode)
 
 
 def _cropped(x: Value, like: Value) -> Value:
-    """The upper left of `x`, of the height and width of `like`."""
+    """Crops the upper left of `x` to the height and width of `like`."""
     sides = x.graph("Shape", like, dtype=np.int64, start=2)
     axes = np.array([2, 3])
     return x.graph("Slice", x, np.zeros(2, np.int64), sides, axes)
 
 
-def _expected(scores: Value, values: np.ndarray) -> Value:
-    probabilities = scores.graph("Softmax", scores, axis=1)
+def _expected(logits: Value, values: np.ndarray) -> Value:
+    probabilities = logits.graph("Softmax", logits, axis=1)
     return _conv(probabilities, values[None, None], np.zeros(values.shape[1]))
 
 
 def _with_vibrance(chroma: Value, vibrance: float) -> Value:
-    """As `decoding.add_vibrance`."""
+    """Like `decoding.add_vibrance`."""
     length = chroma.graph("ReduceL2", chroma, np.array([1]), keepdims=1)
-    return chroma * (1.0 + vibrance / (length + decoding.MUTED))
+    return chroma * (1.0 + vibrance / (length + decoding.MUTED_CHROMA))
 
 
-def _likeliest(scores: Value, values: np.ndarray) -> Value:
-    best = scores.graph("ArgMax", scores, axis=1, keepdims=0, dtype=np.int64)
-    chosen = scores.graph("Gather", values.astype(np.float32), best, dtype=np.float32)
-    return scores.graph("Transpose", chosen, perm=[0, 3, 1, 2])
+def _likeliest(logits: Value, values: np.ndarray) -> Value:
+    best = logits.graph("ArgMax", logits, axis=1, keepdims=0, dtype=np.int64)
+    chosen = logits.graph("Gather", values.astype(np.float32), best, dtype=np.float32)
+    return logits.graph("Transpose", chosen, perm=[0, 3, 1, 2])
 
 
 CHOICES = Choices(

@@ -1,4 +1,4 @@
-"""All of the colouring as one pure function of arrays, its settings and parameters within."""
+"""The whole colouring as one pure function of arrays, with settings and parameters built in."""
 
 import functools
 
@@ -13,44 +13,44 @@ from colorjax.weights.released import Network
 
 
 def colored(network: Network, photos: AnyArray, small: AnyArray) -> Array:
-    """Photographs in colour, as `Colorizer.colorize_arrays` gives them but for borders.
+    """Colours photographs like `Colorizer.colorize_arrays`, but borders are not treated apart.
 
-    Scores are decoded as the network's config says.
+    The network's outputs are decoded according to its config.
 
     Args:
-      network: what colours.
+      network: the network.
       photos: uint8 [b, h, w, 1 or 3], sRGB.
-      small: uint8 [b, r, c, 1 or 3], the same photographs as the network is to see them; sides
-        divide by 16.
+      small: uint8 [b, r, c, 1 or 3], the same photographs downscaled for the network; r and c are
+        multiples of 16.
 
     Returns:
       uint8 [b, h, w, 3].
     """
     photos, small = (jnp.broadcast_to(x, (*x.shape[:-1], 3)) for x in (photos, small))
-    own = network.config.decoding
+    options = network.config.decoding
     scores = functions.score(network.config, network.variables, small)
-    numbers = (own.temperature, own.rebalance, 1.0)
+    numbers = (options.temperature, options.rebalance, 1.0)
     fits = functions.decode(
         network.config,
         network.statistics,
         scores,
         *(jnp.float32(x) for x in numbers),
-        jnp.uint32(own.seed),
-        method=own.method,
+        jnp.uint32(options.seed),
+        method=options.method,
         edges="guided",
     )
-    places = [_places(photos.shape[axis], fits.shape[axis]) for axis in (1, 2)]
-    return jax.vmap(lambda fit, photo: functions.color_band(fit, photo, *places))(fits, photos)
+    positions = [_positions(photos.shape[axis], fits.shape[axis]) for axis in (1, 2)]
+    return jax.vmap(lambda fit, photo: functions.color_band(fit, photo, *positions))(fits, photos)
 
 
-def _places(full: int, coarse: int) -> Array:
-    """Where the pixels of a side lie on a grid of `coarse` pixels over it: float32 [full]."""
+def _positions(full: int, coarse: int) -> Array:
+    """Returns the positions of `full` pixels on a grid of `coarse` pixels: float32 [full]."""
     scale = jnp.asarray(coarse, jnp.float32) / jnp.asarray(full, jnp.float32)
     return (jnp.arange(full) + 0.5) * scale - 0.5
 
 
-def made_small(photos: AnyArray, shape: tuple[int, int]) -> Array:
-    """uint8 [b, h, w, c] -> uint8 [b, *shape, c], bicubic and antialiased, as Pillow does it."""
+def resized(photos: AnyArray, shape: tuple[int, int]) -> Array:
+    """Downscales uint8 [b, h, w, c] to [b, *shape, c]: bicubic and antialiased, like Pillow."""
     for axis, side in ((2, shape[1]), (1, shape[0])):
         weights = _weights(photos.shape[axis], side)
         values = jnp.tensordot(photos.astype(jnp.float32), weights, (axis, 1), precision="highest")
@@ -60,7 +60,7 @@ def made_small(photos: AnyArray, shape: tuple[int, int]) -> Array:
 
 @functools.cache
 def _weights(full: int, side: int) -> np.ndarray:
-    """How much each of `full` pixels counts in each of `side`: float32 [side, full]."""
+    """Returns the weights of `full` pixels in each of `side` pixels: float32 [side, full]."""
     scale = full / side
     reach = max(scale, 1.0)
     centers = (np.arange(side)[:, None] + 0.5) * scale

@@ -1,4 +1,4 @@
-"""Films as files: `reading` gives their frames, `encoding` makes segments, `joining` the result.
+"""Film files: `reading` decodes frames, `encoding` writes segments, `joining` muxes the result.
 
-`planes` goes between a film's luma and chroma and pictures; `formats` says which files are films.
+`planes` converts pictures to and from luma and chroma; `formats` lists the suffixes of films.
 """

@@ -1,4 +1,4 @@
-"""Segments of coloured film: which encoder makes them, and how (PyAV)."""
+"""Chooses the encoder of a film and encodes segments (PyAV)."""
 
 import os
 from collections.abc import Iterable
@@ -17,32 +17,33 @@ from colorjax.film.files.reading import Film, as_file
 
 
 class Encoder(NamedTuple):
-    """One of libav's encoders, and what is told it.
+    """One of libav's encoders and its options.
 
     Attributes:
-      name: libav's.
-      eight, ten: pixel formats of 8 and of 10 bits; None where there is none.
-      crf: quality that can hardly be told from the film's own; None where there is no such scale.
-      options: others.
-      containers: suffixes of files that its results may be in.
-      segment: what libav calls the kind of file that keeps them until then.
-      most: the greatest crf that it takes.
+      name: libav's name.
+      pixels_8, pixels_10: pixel formats of 8 and 10 bits; None if there is none.
+      crf: default constant rate factor, nearly indistinguishable from the source; None if the codec
+        has no CRF.
+      options: other options.
+      containers: suffixes of the files that can hold the codec.
+      segment_format: libav's name of the container of segments.
+      max_crf: the greatest CRF that the encoder accepts.
     """
 
     name: str
-    eight: str | None
-    ten: str | None
+    pixels_8: str | None
+    pixels_10: str | None
     crf: int | None
     options: dict[str, str]
     containers: tuple[str, ...]
-    segment: str = "nut"
-    most: int = 63
+    segment_format: str = "nut"
+    max_crf: int = 63
 
 
 ALL = tuple(CONTAINERS)
 NO_WEBM = tuple(suffix for suffix in ALL if suffix != ".webm")
 ENCODERS = {
-    # What x264 calls mbtree reads memory that nothing has written: no two results are the same.
+    # x264's mbtree reads uninitialised memory, so no two results would be the same.
     "h264": Encoder(
         "libx264",
         "yuv420p",
@@ -58,7 +59,7 @@ ENCODERS = {
         18,
         {"preset": "medium", "x265-params": "log-level=error"},
         (".mp4", ".m4v", ".mov", ".mkv"),
-        most=51,
+        max_crf=51,
     ),
     "prores": Encoder(
         "prores_ks", None, "yuv422p10le", None, {"profile": "3"}, (".mov", ".mkv"), "mov"
@@ -84,58 +85,59 @@ CODECS = tuple(ENCODERS)
 
 
 class Choice(NamedTuple):
-    """How the pictures of a film are encoded."""
+    """How the frames of a film are encoded."""
 
     codec: str
     crf: int | None
     bits: int
-    suffix: str  # of the file that it is for, in small letters
+    suffix: str  # of the target, in lower case
 
     @property
     def encoder(self) -> Encoder:
         return ENCODERS[self.codec]
 
     @property
-    def pixels(self) -> str:
-        found = self.encoder.eight if self.bits == 8 else self.encoder.ten
-        assert found is not None
-        return found
+    def pixel_format(self) -> str:
+        name = self.encoder.pixels_8 if self.bits == 8 else self.encoder.pixels_10
+        assert name is not None
+        return name
 
     @property
-    def down(self) -> tuple[int, int]:
-        """How many pixels have one of chroma, up and down and sideways."""
-        return (1, 2) if "422" in self.pixels else (2, 2)
+    def subsampling(self) -> tuple[int, int]:
+        """Pixels per chroma sample, vertically and horizontally."""
+        return (1, 2) if "422" in self.pixel_format else (2, 2)
 
 
 def choose(film: Film, suffix: str, codec: str | None, crf: int | None) -> Choice:
-    """What encodes a film: as deep as the film is, up to 10 bits, unless the codec cannot.
+    """Chooses the codec, CRF and bit depth of a result.
 
-    Unless told, H.264, and VP9 or AV1 where the file cannot hold that. Films of 10 bits stay HEVC
-    or ProRes if they are; players that know H.264 of 10 bits are few, so that others become HEVC.
+    The bit depth is the film's, up to 10 bits, if the codec supports it. Without `codec`, a WebM
+    file gets VP9 (8 bits) or AV1 (10 bits), ProRes stays ProRes, and other films become H.264. A
+    10-bit film that is not H.264 becomes HEVC instead, since few players decode 10-bit H.264.
+    ProRes and HEVC are chosen only for containers that can hold them.
 
     Raises:
-      UserError: a file of that suffix cannot hold the codec, or the codec has no crf, or
-        none as great.
+      UserError: the container cannot hold the codec, the codec has no CRF, or `crf` is too great.
     """
     suffix, bits = suffix.lower(), 8 if film.coding.bits == 8 else 10
     if codec is None:
-        codec = _usual(film, suffix, bits)
+        codec = _default_codec(film, suffix, bits)
     encoder = ENCODERS[codec]
     if suffix not in encoder.containers:
         wanted = " or ".join(encoder.containers)
         raise UserError(f"{film.path}: {codec} cannot be in a {suffix} file, want {wanted}")
     if crf is not None and encoder.crf is None:
         raise UserError(f"crf is {crf}, but {codec} has no such scale: want none")
-    if crf is not None and crf > encoder.most:
-        raise UserError(f"crf is {crf}, want at most {encoder.most} for {codec}")
-    if encoder.ten is None:
+    if crf is not None and crf > encoder.max_crf:
+        raise UserError(f"crf is {crf}, want at most {encoder.max_crf} for {codec}")
+    if encoder.pixels_10 is None:
         bits = 8
-    elif encoder.eight is None:
+    elif encoder.pixels_8 is None:
         bits = 10
     return Choice(codec, encoder.crf if crf is None else crf, bits, suffix)
 
 
-def _usual(film: Film, suffix: str, bits: int) -> str:
+def _default_codec(film: Film, suffix: str, bits: int) -> str:
     if suffix == ".webm":
         return "vp9" if bits == 8 else "av1"
     if film.codec == "prores" and suffix in ENCODERS["prores"].containers:
@@ -145,30 +147,30 @@ def _usual(film: Film, suffix: str, bits: int) -> str:
     return "hevc"
 
 
-def coding(film: Film, choice: Choice) -> Coding:
-    """That of the result: the film's own, of other bits, and limited unless the film says full.
+def result_coding(film: Film, choice: Choice) -> Coding:
+    """Returns the coding of the result: the film's matrix, its range if tagged, else limited.
 
-    Players take numbers of red, green and blue as full without a word, but not those of luma.
+    Players assume full range for untagged RGB, but not for untagged luma and chroma.
     """
-    says = film.tags[0] in (planes.LIMITED, planes.FULL)
-    return film.coding._replace(bits=choice.bits, range=film.tags[0] if says else planes.LIMITED)
+    tagged = film.tags[0] in (planes.LIMITED, planes.FULL)
+    return film.coding._replace(bits=choice.bits, range=film.tags[0] if tagged else planes.LIMITED)
 
 
 def even(side: int) -> int:
-    """A side as encoders want it."""
+    """Rounds a side up to an even number, as encoders need it."""
     return side + side % 2
 
 
 def add_stream(container: Any, film: Film, choice: Choice) -> Any:
-    """A stream of pictures for a film, which is encoded there."""
+    """Adds a video stream with an encoder for a film to a container; returns the stream."""
     encoder = choice.encoder
-    os.environ.setdefault("SVT_LOG", "1")  # else AV1's tells of itself at length
+    os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 logs at length by default
     options = dict(encoder.options)
     if choice.crf is not None:
         options["crf"] = str(choice.crf)
-    stream = container.add_stream(encoder.name, rate=_limited(film.rate), options=options)
+    stream = container.add_stream(encoder.name, rate=_encodable_rate(film.rate), options=options)
     stream.width, stream.height = even(film.width), even(film.height)
-    stream.pix_fmt = choice.pixels
+    stream.pix_fmt = choice.pixel_format
     context = stream.codec_context
     context.time_base = stream.time_base = film.time_base
     context.sample_aspect_ratio = film.aspect
@@ -176,22 +178,22 @@ def add_stream(container: Any, film: Film, choice: Choice) -> Any:
         film, choice
     )
     if choice.suffix == ".avi":
-        context.max_b_frames = 0  # it has one time stamp a frame, in the order of the file
+        context.max_b_frames = 0  # AVI has no presentation time stamps to reorder frames by
         options["bf"] = "0"
         stream.options = options
     return stream
 
 
 def tags(film: Film, choice: Choice) -> tuple[int, int, int, int]:
-    """Colour range, matrix, primaries and curve, said in any case where they are not the usual."""
+    """Returns colour range, matrix, primaries and transfer curve, with defaults for unset ones."""
     _, _, primaries, curve = film.tags
-    same = planes.BT709 if film.coding.matrix == planes.BT709 else planes.BT601
-    unsaid = (0, planes.UNSPECIFIED)
+    usual_primaries, usual_curve = planes.PRIMARIES_AND_CURVE[film.coding.matrix]
+    unspecified = (0, planes.UNSPECIFIED)
     return (
-        coding(film, choice).range,
+        result_coding(film, choice).range,
         film.coding.matrix,
-        same if primaries in unsaid else primaries,
-        same if curve in unsaid else curve,
+        usual_primaries if primaries in unspecified else primaries,
+        usual_curve if curve in unspecified else curve,
     )
 
 
@@ -199,30 +201,32 @@ def write(path: Path, film: Film, choice: Choice, frames: Iterable[tuple[int, np
     """Encodes a segment.
 
     Args:
-      frames: time stamps, and uint8 or uint16 [height, width, 3] sRGB.
+      path: where it is written.
+      film: the source.
+      choice: from `choose`.
+      frames: time stamps and frames, uint8 or uint16 [height, width, 3] sRGB.
     """
-    wanted = coding(film, choice)
-    with av.open(as_file(path), "w", format=choice.encoder.segment) as container:
+    coding = result_coding(film, choice)
+    with av.open(as_file(path), "w", format=choice.encoder.segment_format) as container:
         stream = add_stream(container, film, choice)
         for pts, rgb in frames:
-            container.mux(stream.encode(as_frame(pts, rgb, film, wanted, choice)))
+            container.mux(stream.encode(as_frame(pts, rgb, film, coding, choice)))
         container.mux(stream.encode(None))
 
 
-def as_frame(pts: int, rgb: np.ndarray, film: Film, wanted: Coding, choice: Choice) -> Any:
-    """A frame for the encoder, its last row and column repeated where their number is odd."""
+def as_frame(pts: int, rgb: np.ndarray, film: Film, coding: Coding, choice: Choice) -> Any:
+    """Returns a frame for the encoder, its last row or column repeated if a side is odd."""
     height, width, _ = rgb.shape
-    # Encoders have no odd sides.
     full = np.pad(rgb, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    numbers = planes.from_rgb(full, wanted)
-    chroma = planes.subsampled(np.ascontiguousarray(numbers[..., 1:]), choice.down)
-    frame = av.VideoFrame(full.shape[1], full.shape[0], choice.pixels)
+    yuv = planes.from_rgb(full, coding)
+    chroma = planes.subsampled(np.ascontiguousarray(yuv[..., 1:]), choice.subsampling)
+    frame = av.VideoFrame(full.shape[1], full.shape[0], choice.pixel_format)
     for plane, values in zip(
-        frame.planes, (numbers[..., 0], chroma[..., 0], chroma[..., 1]), strict=True
+        frame.planes, (yuv[..., 0], chroma[..., 0], chroma[..., 1]), strict=True
     ):
-        rounded = planes.rounded(values, wanted)
-        kind = rounded.dtype
-        lines = np.zeros((plane.height, plane.line_size // kind.itemsize), kind)
+        rounded = planes.rounded(values, coding)
+        dtype = rounded.dtype
+        lines = np.zeros((plane.height, plane.line_size // dtype.itemsize), dtype)
         lines[:, : rounded.shape[1]] = rounded
         plane.update(lines.tobytes())
     frame.pts, frame.time_base = pts, film.time_base
@@ -230,6 +234,6 @@ def as_frame(pts: int, rgb: np.ndarray, film: Film, wanted: Coding, choice: Choi
     return frame
 
 
-def _limited(rate: Fraction) -> Fraction:
-    """A rate of numbers that encoders take."""
+def _encodable_rate(rate: Fraction) -> Fraction:
+    """Returns the nearest rate whose denominator encoders accept."""
     return rate.limit_denominator(65535)

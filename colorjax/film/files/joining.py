@@ -1,4 +1,4 @@
-"""A film's result from its segments and all that is not pictures, nothing encoded again (PyAV)."""
+"""Muxes segments and the film's other streams into the result, without re-encoding (PyAV)."""
 
 import dataclasses
 import heapq
@@ -17,39 +17,39 @@ from colorjax.film.files.formats import CONTAINERS
 from colorjax.film.files.reading import Film
 
 _KINDS = {"audio": "sound", "subtitle": "subtitles", "data": "data", "attachment": "attachment"}
-# Said by the file that is written, and not true of another.
+# Metadata that describes the source file itself and would be wrong in the result.
 _OWN_METADATA = ("encoder", "major_brand", "minor_version", "compatible_brands")
 
 
-class Others(NamedTuple):
-    """What there is in a film besides its pictures.
+class OtherStreams(NamedTuple):
+    """The streams of a film other than video.
 
     Attributes:
-      kept: numbers of the streams that are copied.
-      notices: sentences about those that are lost.
+      copied: indices of the streams that are copied.
+      notices: sentences about the streams that are lost.
     """
 
-    kept: tuple[int, ...]
+    copied: tuple[int, ...]
     notices: tuple[str, ...]
 
 
-def others(film: Film, choice: Choice, folder: Path) -> Others:
-    """Which other streams a file can hold, found out by trying, in a file in a folder.
+def find_other_streams(film: Film, choice: Choice, folder: Path) -> OtherStreams:
+    """Finds the other streams that the target can hold, by trial with a file in `folder`.
 
     Raises:
-      UserError: it cannot hold the sound.
+      UserError: the target cannot hold the sound.
     """
-    kept, notices = [], []
-    with reading.opened(film.path) as source:
+    copied, notices = [], []
+    with reading.open_film(film.path) as source:
         for stream in source.streams:
             if stream.type == "video":
                 continue
             kind = _KINDS.get(stream.type, "data")
             name = stream.codec_context.name if stream.codec_context else stream.type
             if stream.type == "attachment" and choice.suffix == ".mkv":
-                kept.append(stream.index)
-            elif stream.type in ("audio", "subtitle") and _holds(choice.suffix, stream, folder):
-                kept.append(stream.index)
+                copied.append(stream.index)
+            elif stream.type in ("audio", "subtitle") and _can_hold(choice.suffix, stream, folder):
+                copied.append(stream.index)
             elif stream.type == "audio":
                 raise UserError(
                     f"{film.path}: its sound ({name}) cannot be in a {choice.suffix} file, want "
@@ -59,7 +59,7 @@ def others(film: Film, choice: Choice, folder: Path) -> Others:
                 notices.append(
                     f"{film.path}: its {kind} ({name}) cannot be in a {choice.suffix} file"
                 )
-    return Others(tuple(kept), tuple(notices))
+    return OtherStreams(tuple(copied), tuple(notices))
 
 
 def join(
@@ -67,35 +67,38 @@ def join(
     film: Film,
     choice: Choice,
     segments: Sequence[Path],
-    kept: Sequence[int],
+    copied: Sequence[int],
     stamps: Sequence[int],
     offsets: Sequence[int] = (0,),
 ) -> None:
-    """Writes a film, whose pictures come from segments and all else from the film itself.
+    """Writes the result, with video from the segments and everything else from the film.
 
     Args:
-      target: where to; its suffix is not looked at.
-      kept: numbers of the streams that are copied.
-      stamps: the time stamps of all frames, rising.
-      offsets: what was added to the film's own, each time that they begin.
+      target: path of the result; its suffix does not matter.
+      film: the source.
+      choice: how the segments are encoded.
+      segments: paths of the segments.
+      copied: indices of the other streams to copy.
+      stamps: the time stamps of all frames, increasing.
+      offsets: `Plan.offsets`.
     """
     with (
-        reading.opened(film.path) as source,
+        reading.open_film(film.path) as source,
         av.open(reading.as_file(segments[0])) as first,
         av.open(reading.as_file(target), "w", format=CONTAINERS[choice.suffix]) as result,
     ):
-        pictures = _pictures(result, first.streams.video[0], film, choice)
-        copies = {index: _copied(result, source.streams[index]) for index in kept}
-        _describe(result, source)
-        moving = [i for i in kept if source.streams[i].type != "attachment"]
+        video = _add_video(result, first.streams.video[0], film, choice)
+        copies = {index: _add_copy(result, source.streams[index]) for index in copied}
+        _copy_metadata(result, source)
+        timed = [i for i in copied if source.streams[i].type != "attachment"]
         for packet in _by_time(
-            _frames(segments, film, pictures, stamps),
-            _copies(source, film, moving, copies, offsets),
+            _video_packets(segments, film, video, stamps),
+            _copied_packets(source, film, timed, copies, offsets),
         ):
             result.mux(packet)
 
 
-def _pictures(result: Any, first: Any, film: Film, choice: Choice) -> Any:
+def _add_video(result: Any, first: Any, film: Film, choice: Choice) -> Any:
     stream = result.add_stream_from_template(first, opaque=True)
     stream.time_base = film.time_base
     context = stream.codec_context
@@ -105,13 +108,13 @@ def _pictures(result: Any, first: Any, film: Film, choice: Choice) -> Any:
         encoding.tags(film, choice)
     )
     if choice.codec == "hevc" and choice.suffix != ".mkv":
-        context.codec_tag = "hvc1"  # players of Apple know no other
+        context.codec_tag = "hvc1"  # the only tag that Apple's players accept
     if film.display:
         stream.set_display_matrix(film.display)
     return stream
 
 
-def _copied(result: Any, stream: Any) -> Any:
+def _add_copy(result: Any, stream: Any) -> Any:
     if stream.type == "attachment":
         name = stream.metadata.get("filename", "attachment")
         return result.add_attachment(name, stream.mimetype or "", bytes(stream.data))
@@ -121,59 +124,61 @@ def _copied(result: Any, stream: Any) -> Any:
     return copy
 
 
-def _describe(result: Any, source: Any) -> None:
-    """Titles and chapters."""
-    told = {k: v for k, v in source.metadata.items() if k.lower() not in _OWN_METADATA}
-    result.metadata.update(told)
+def _copy_metadata(result: Any, source: Any) -> None:
+    """Copies titles and chapters."""
+    metadata = {k: v for k, v in source.metadata.items() if k.lower() not in _OWN_METADATA}
+    result.metadata.update(metadata)
     if chapters := source.chapters():
         result.set_chapters(chapters)
 
 
-def _frames(
-    segments: Sequence[Path], film: Film, pictures: Any, stamps: Sequence[int]
+def _video_packets(
+    segments: Sequence[Path], film: Film, video: Any, stamps: Sequence[int]
 ) -> Iterator[Any]:
-    """Packets of all segments, with the film's own time stamps.
+    """Yields the packets of all segments, with the film's time stamps.
 
-    Encoders put frames out of order, each segment for itself. The n-th packet is to be decoded when
-    the n-th frame is shown, earlier by as many frames as the most that a packet comes too late.
+    Encoders reorder frames within a segment. The decoding time of packet n is the time stamp of
+    frame n - delay, where delay is the most places by which any packet comes after its frame's
+    place in display order.
     """
-    usual = max(1, round(1 / (film.rate * film.time_base)))
+    frame_step = max(1, round(1 / (film.rate * film.time_base)))
     orders = [_order(path) for path in segments]
-    delay = max(place - rank for order in orders for place, rank in enumerate(order))
-    spans = [after - before for before, after in pairwise(stamps)] or [usual]
+    delay = max(index - rank for order in orders for index, rank in enumerate(order))
+    durations = [after - before for before, after in pairwise(stamps)] or [frame_step]
     first = 0
     for path, order in zip(segments, orders, strict=True):
         with av.open(reading.as_file(path)) as segment:
             packets = (p for p in segment.demux(segment.streams.video[0]) if p.size)
-            for place, (packet, rank) in enumerate(zip(packets, order, strict=True), first):
+            for index, (packet, rank) in enumerate(zip(packets, order, strict=True), first):
                 number = first + rank
-                packet.pts, packet.duration = stamps[number], spans[min(number, len(spans) - 1)]
-                early = place - delay
-                packet.dts = stamps[early] if early >= 0 else stamps[0] + early * spans[0]
+                packet.pts = stamps[number]
+                packet.duration = durations[min(number, len(durations) - 1)]
+                early = index - delay
+                packet.dts = stamps[early] if early >= 0 else stamps[0] + early * durations[0]
                 packet.time_base = film.time_base
-                packet.stream = pictures
+                packet.stream = video
                 yield packet
         first += len(order)
 
 
 def _order(path: Path) -> list[int]:
-    """Of each packet of a segment, the number of its frame among those of the segment."""
+    """Returns, for each packet of a segment, its frame's index in display order."""
     with av.open(reading.as_file(path)) as segment:
         packets = segment.demux(segment.streams.video[0])
-        stamps = [p.pts for p in packets if p.pts is not None]  # the last has none, and no data
+        stamps = [p.pts for p in packets if p.pts is not None]  # the flush packet has no pts
     ranks = {pts: rank for rank, pts in enumerate(sorted(stamps))}
     return [ranks[pts] for pts in stamps]
 
 
 @dataclasses.dataclass
 class _Clock:
-    """How far a stream of the film has got.
+    """The position in a stream of the film.
 
     Attributes:
-      last: the film's own time stamp of the last packet.
-      end: of that packet, in the result.
-      piece: how often the film's time stamps have begun anew.
-      offset: what is added to them since.
+      last: the source's time stamp of the last packet.
+      end: the end of that packet in the result.
+      piece: how many times the source's time stamps have started again.
+      offset: offset added to the source's time stamps in this piece.
     """
 
     last: int | None = None
@@ -182,19 +187,19 @@ class _Clock:
     offset: int = 0
 
 
-def _copies(
-    source: Any, film: Film, kept: Sequence[int], copies: dict[int, Any], offsets: Sequence[int]
+def _copied_packets(
+    source: Any, film: Film, copied: Sequence[int], copies: dict[int, Any], offsets: Sequence[int]
 ) -> Iterator[Any]:
-    """The packets of other streams, up to where the file is broken.
+    """Yields the packets of the other streams, up to where the file is damaged.
 
-    Where the film's time stamps begin anew, they are moved as those of the pictures are.
+    Where the film's time stamps start again, the packets are shifted like those of the video.
     """
-    if not kept:
+    if not copied:
         return
-    # Texts are so few that only the pictures beside them tell where they belong.
-    watched = [film.stream, *kept] if len(offsets) > 1 else kept
-    clocks = {index: _Clock() for index in [film.stream, *watched]}
-    for packet in _undamaged(source.demux([source.streams[i] for i in watched])):
+    # Subtitles are so sparse that only the video packets beside them show which piece they are in.
+    demuxed = [film.stream, *copied] if len(offsets) > 1 else copied
+    clocks = {index: _Clock() for index in [film.stream, *demuxed]}
+    for packet in _undamaged(source.demux([source.streams[i] for i in demuxed])):
         if not packet.size or packet.dts is None:
             continue
         index = packet.stream.index
@@ -215,15 +220,15 @@ def _undamaged(packets: Iterator[Any]) -> Iterator[Any]:
         yield packet
 
 
-def _move(packet: Any, clock: _Clock, pictures: _Clock, film: Film, offsets: Sequence[int]) -> None:
-    """Moves a packet's time stamps to where its piece of the film is; its clock goes on."""
+def _move(packet: Any, clock: _Clock, video: _Clock, film: Film, offsets: Sequence[int]) -> None:
+    """Shifts a packet's time stamps by the offset of its piece, and advances its clock."""
     is_text, unit = packet.stream.type == "subtitle", reading.as_fraction(packet.time_base)
-    few = reading.FEW / (film.rate * unit)
-    begins = not is_text and clock.last is not None and packet.dts < clock.last - few
-    piece = pictures.piece if is_text else clock.piece
+    jitter = reading.JITTER_FRAMES / (film.rate * unit)
+    begins = not is_text and clock.last is not None and packet.dts < clock.last - jitter
+    piece = video.piece if is_text else clock.piece
     if begins:
-        # Sound may begin anew a little before the pictures do, or after.
-        piece = min(max(clock.piece, pictures.piece - 1), pictures.piece) + 1
+        # Sound may start again a little before or after the video does.
+        piece = min(max(clock.piece, video.piece - 1), video.piece) + 1
     if begins or piece != clock.piece:
         offset = round(offsets[min(piece, len(offsets) - 1)] * film.time_base / unit)
         clock.piece, clock.offset = piece, max(offset, clock.end - packet.dts)
@@ -235,12 +240,12 @@ def _move(packet: Any, clock: _Clock, pictures: _Clock, film: Film, offsets: Seq
 
 
 def _by_time(*streams: Iterable[Any]) -> Iterator[Any]:
-    """Packets of several streams as they are wanted, so that none waits in memory for another."""
+    """Merges packets by decoding time, so that the muxer need not buffer any stream."""
     return heapq.merge(*streams, key=lambda packet: float(packet.dts * packet.time_base))
 
 
-def _holds(suffix: str, stream: Any, folder: Path) -> bool:
-    """Whether a kind of file can hold a stream."""
+def _can_hold(suffix: str, stream: Any, folder: Path) -> bool:
+    """Whether a container can hold a stream."""
     path = folder / f"holds{suffix}"
     try:
         with av.open(reading.as_file(path), "w", format=CONTAINERS[suffix]) as container:

@@ -1,4 +1,4 @@
-"""Films as gray frames with their time stamps, and what there is to know of a film (PyAV)."""
+"""Decodes films to gray frames with time stamps, and probes their properties (PyAV)."""
 
 import contextlib
 import os
@@ -14,34 +14,34 @@ from colorjax.errors import UserError
 from colorjax.film.files import planes
 from colorjax.film.files.planes import Coding
 
-# PyAV from 19 on reads texts of any encoding; before it must be told to.
+# PyAV before 19 fails on metadata that is not UTF-8 unless told to replace it.
 _IS_OLD = int(av.__version__.split(".")[0]) < 19
-_OPENING: dict[str, Any] = {"metadata_errors": "replace"} if _IS_OLD else {}
-USUAL_RATE = Fraction(25)  # of films that do not say theirs
-MOST_RATE = 1000  # more frames a second are no film's: raw DV is said to have 60,000
-FEW = 5  # frames by which time stamps may go back without another film being joined on
-HDR = (16, 18)  # transfer curves, PQ and HLG, whose luma is no gray of a photo
-# Formats whose first plane is luma, as it is.
+_OPEN_OPTIONS: dict[str, Any] = {"metadata_errors": "replace"} if _IS_OLD else {}
+DEFAULT_RATE = Fraction(25)  # of films whose header has no credible rate
+MAX_RATE = 1000  # frames per second above which a rate is not credible: raw DV reports 60,000
+JITTER_FRAMES = 5  # time stamps that go back by more frames than this start another joined film
+HDR = (16, 18)  # transfer curves PQ and HLG (ITU-T H.273), whose luma is not close to sRGB gray
+# Pixel formats whose first plane is luma.
 _PLANAR = re.compile(r"(yuva?4\d\dp|yuvj4\d\dp|gray)(9|10|12|14|16)?(le)?|nv12|nv16|nv21")
 
 
 class Film(NamedTuple):
-    """What there is to know of a film's pictures.
+    """Properties of a film's video stream.
 
     Attributes:
-      path: of the file.
-      stream: its number in the file.
-      codec: what libav calls it.
-      width, height: of frames as they are stored.
-      aspect: width of a pixel, in heights.
-      coding: how its numbers are grays.
-      tags: the stream's own colour range, matrix, primaries and transfer curve, as numbers.
-      time_base: seconds, the unit of time stamps.
-      rate: frames a second, at least nearly.
-      expected: frames that the file is said to hold; 0 if it does not say.
-      seconds: that it is said to last; 0 if it does not say.
-      display: nine numbers that turn frames upright; none where they are so.
-      turns: quarters of a turn to the left that do so.
+      path: path of the file.
+      stream: index of the stream in the file.
+      codec: libav's name of the codec.
+      width, height: size of the stored frames.
+      aspect: pixel aspect ratio, width / height.
+      coding: how luma encodes gray.
+      tags: the stream's codes of colour range, matrix, primaries and transfer curve.
+      time_base: unit of time stamps, in seconds.
+      rate: frames per second, possibly approximate.
+      expected: number of frames in the header; 0 if unknown.
+      seconds: duration in the header; 0 if unknown.
+      display: display matrix, nine values, that makes frames upright; empty if they are.
+      turns: number of 90-degree turns to the left that make frames upright.
       notices: sentences for the user.
     """
 
@@ -63,12 +63,12 @@ class Film(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """A frame.
+    """A decoded frame.
 
     Attributes:
       pts: its time stamp.
       gray: uint8 or uint16 [height, width].
-      offset: what was added to the film's own time stamp.
+      offset: offset added to the film's own time stamp.
     """
 
     pts: int
@@ -77,55 +77,56 @@ class Frame(NamedTuple):
 
 
 def as_file(path: str | os.PathLike) -> str:
-    """A path that libav takes for nothing else, as it would "take:1.mp4" for a protocol's."""
+    """Returns an absolute path: libav would read the relative path "take:1.mp4" as a protocol."""
     return os.path.abspath(path)
 
 
 @contextlib.contextmanager
-def opened(path: str) -> Iterator[Any]:
-    """A film that is open for reading; what libav says of it becomes a sentence."""
+def open_film(path: str) -> Iterator[Any]:
+    """Opens a film for reading; raises UserError if libav cannot."""
     try:
-        container = av.open(as_file(path), **_OPENING)
+        container = av.open(as_file(path), **_OPEN_OPTIONS)
     except (av.error.FFmpegError, OSError) as error:
         raise UserError(f"{path}: cannot be read as a film: {_reason(error)}") from error
     with container:
         yield container
 
 
-def look(path: str) -> Film:
-    """What there is to know of a film.
+def probe(path: str) -> Film:
+    """Reads the properties of a film.
 
     Raises:
-      UserError: it cannot be read, has no pictures that move, is encrypted, has no frame that can
-        be decoded, or is of high dynamic range.
+      UserError: the film cannot be read, has no video stream, is encrypted, has no frame that can
+        be decoded, or has a high dynamic range.
     """
-    with opened(path) as container:
-        stream = _stream(path, container)
-        frame = _first(path, container, stream)
-        return _film(path, container, stream, frame)
+    with open_film(path) as container:
+        stream = _video_stream(path, container)
+        frame = _first_frame(path, container, stream)
+        return _film_info(path, container, stream, frame)
 
 
 def frames(film: Film, skip: int = 0) -> Iterator[Frame]:
-    """The frames of a film in the order of their time stamps, which rise.
+    """Yields the frames of a film in order, with strictly increasing time stamps.
 
-    Frames that cannot be decoded are left out, and what comes after the end of a file that was cut
-    short. Where the film's own time stamps begin anew, as in files that were joined byte by byte,
-    they go on from the last frame.
+    Frames that cannot be decoded are skipped; the film ends where its file is truncated. Where the
+    film's own time stamps start again, as in files that were concatenated byte by byte, an offset
+    makes them continue from the last frame.
 
     Args:
-      skip: so many frames at the beginning are decoded, which costs little, and not given.
+      film: from `probe`.
+      skip: number of frames at the beginning that are decoded, which is cheap, but not yielded.
     """
     table = planes.gray_table(film.coding)
     step = max(1, round(1 / (film.rate * film.time_base)))
-    with opened(film.path) as container:
-        decoded = _decoded(container, container.streams[film.stream])
-        for i, (frame, pts, offset) in enumerate(_rising(decoded, step)):
+    with open_film(film.path) as container:
+        decoded = _decode(container, container.streams[film.stream])
+        for i, (frame, pts, offset) in enumerate(_monotonic(decoded, step)):
             if i >= skip:
                 yield Frame(pts, table[_luma(frame, film)], offset)
 
 
-def _rising(decoded: Iterable[Any], step: int) -> Iterator[tuple[Any, int, int]]:
-    """Frames with time stamps that rise, and what was added to their own."""
+def _monotonic(decoded: Iterable[Any], step: int) -> Iterator[tuple[Any, int, int]]:
+    """Yields frames with strictly increasing time stamps, and the offset added to their own."""
     last: int | None = None
     offset = 0
     for frame in decoded:
@@ -134,27 +135,27 @@ def _rising(decoded: Iterable[Any], step: int) -> Iterator[tuple[Any, int, int]]
         elif frame.pts is None:
             last += step
         else:
-            if frame.pts + offset < last - FEW * step:
+            if frame.pts + offset < last - JITTER_FRAMES * step:
                 offset = last + step - frame.pts
             last = max(frame.pts + offset, last + 1)
         yield frame, last, offset
 
 
-def _stream(path: str, container: Any) -> Any:
-    """The pictures, and not the cover of a piece of music."""
-    moving = [
+def _video_stream(path: str, container: Any) -> Any:
+    """Returns the best video stream, but no cover art."""
+    videos = [
         stream
         for stream in container.streams.video
         if not stream.disposition & av.stream.Disposition.attached_pic
     ]
-    if not moving:
-        found = "only sound" if container.streams.audio else "no pictures"
-        raise UserError(f"{path}: holds {found}, want a film")
+    if not videos:
+        content = "only sound" if container.streams.audio else "no pictures"
+        raise UserError(f"{path}: holds {content}, want a film")
     best = container.streams.best("video")
-    return best if best in moving else moving[0]
+    return best if best in videos else videos[0]
 
 
-def _first(path: str, container: Any, stream: Any) -> Any:
+def _first_frame(path: str, container: Any, stream: Any) -> Any:
     encrypted = stream.codec_context is None or stream.codec_context.codec_tag in ("encv", "drmi")
     if stream.codec_context is None:
         raise UserError(f"{path}: its pictures are of a kind that cannot be decoded")
@@ -162,19 +163,19 @@ def _first(path: str, container: Any, stream: Any) -> Any:
         encrypted = encrypted or packet.has_sidedata("encryption_info")
         if encrypted:
             raise UserError(f"{path}: is encrypted, want a film without copy protection")
-        for frame in _tried(packet.decode):
+        for frame in _try_decode(packet.decode):
             return frame
-    for frame in _tried(stream.decode):
+    for frame in _try_decode(stream.decode):
         return frame
     raise UserError(f"{path}: holds no frame that can be decoded, want at least one")
 
 
-def _film(path: str, container: Any, stream: Any, frame: Any) -> Film:
+def _film_info(path: str, container: Any, stream: Any, frame: Any) -> Film:
     context, format = stream.codec_context, frame.format
     tags = (frame.color_range, frame.colorspace, frame.color_primaries, frame.color_trc)
     if tags[3] in HDR:
         raise UserError(
-            f"{path}: is of high dynamic range, whose grays are others: want it converted to BT.709"
+            f"{path}: has a high dynamic range (PQ or HLG), want a film converted to BT.709"
         )
     bits = 8 if format.has_palette else format.components[0].bits
     gray_only = format.name.startswith(("gray", "ya", "mono"))
@@ -206,13 +207,13 @@ def _film(path: str, container: Any, stream: Any, frame: Any) -> Film:
 
 
 def _rate(stream: Any) -> Fraction:
-    """Frames a second, as far as they can be believed."""
-    said = [as_fraction(r) for r in (stream.average_rate, stream.guessed_rate) if r]
-    return next((rate for rate in said if 0 < rate <= MOST_RATE), USUAL_RATE)
+    """Returns the reported frames per second, or DEFAULT_RATE if none is credible."""
+    reported = [as_fraction(r) for r in (stream.average_rate, stream.guessed_rate) if r]
+    return next((rate for rate in reported if 0 < rate <= MAX_RATE), DEFAULT_RATE)
 
 
 def as_fraction(ratio: Any) -> Fraction:
-    """PyAV from 19 on has ratios of its own, which do less."""
+    """Converts the ratios of PyAV, which from 19 on have fewer operations, to Fraction."""
     return Fraction(ratio.numerator, ratio.denominator)
 
 
@@ -220,16 +221,16 @@ def _notices(path: str, container: Any, stream: Any, frame: Any) -> tuple[str, .
     notices = []
     others = [s for s in container.streams.video if s.index != stream.index]
     if others:
-        notices.append(f"{path}: of {len(others) + 1} streams of pictures the best is taken")
+        notices.append(f"{path}: has {len(others) + 1} video streams; only the best is coloured")
     if frame.interlaced_frame:
-        notices.append(f"{path}: is interlaced, its frames become whole pictures of both fields")
+        notices.append(f"{path}: is interlaced; the result has whole frames of both fields")
     if len(frame.format.components) in (2, 4) and not frame.format.has_palette:
         notices.append(f"{path}: its transparency is not kept")
     return tuple(notices)
 
 
 def _display(frame: Any) -> tuple[int, ...]:
-    """The matrix of a frame that is to be turned or mirrored."""
+    """Returns the display matrix of a frame; empty without one, or for the identity."""
     data = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return ()
@@ -237,22 +238,22 @@ def _display(frame: Any) -> tuple[int, ...]:
     return () if matrix == (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30) else matrix
 
 
-def _decoded(container: Any, stream: Any) -> Iterator[Any]:
+def _decode(container: Any, stream: Any) -> Iterator[Any]:
     stream.thread_type = "AUTO"
     for packet in _packets(container, stream):
-        yield from _tried(packet.decode)
-    yield from _tried(stream.decode)  # what the decoder still has of a file that was cut short
+        yield from _try_decode(packet.decode)
+    yield from _try_decode(stream.decode)  # flushes the decoder where the file is truncated
 
 
 def _packets(container: Any, stream: Any) -> Iterator[Any]:
-    """Packets up to the end, or to where the file is broken."""
+    """Yields packets up to the end, or up to where the file is damaged."""
     packets = container.demux(stream)
     with contextlib.suppress(av.error.FFmpegError, OSError):
         yield from packets
 
 
-def _tried(decode: Callable[[], list[Any]]) -> list[Any]:
-    """Decoded frames; none of a damaged packet."""
+def _try_decode(decode: Callable[[], list[Any]]) -> list[Any]:
+    """Returns decoded frames; none for a damaged packet."""
     try:
         return decode()
     except (av.error.FFmpegError, ValueError):
@@ -260,27 +261,27 @@ def _tried(decode: Callable[[], list[Any]]) -> list[Any]:
 
 
 def _luma(frame: Any, film: Film) -> np.ndarray:
-    """Numbers of luma, [height, width] of the film's bits."""
+    """Returns the luma values of a frame, [height, width] with the film's bit depth."""
     bits = film.coding.bits
     if _is_rgb(frame.format) or frame.format.has_palette:
         frame = frame.reformat(format="gbrp" if bits == 8 else f"gbrp{bits}le")
         green, blue, red = (_plane(frame, i, bits).astype(np.float32) for i in range(3))
         red_weight, blue_weight = planes.WEIGHTS[planes.BT709]
         luma = green + red_weight * (red - green) + blue_weight * (blue - green)
-        numbers = np.rint(luma).astype(np.uint8 if bits == 8 else np.uint16)
+        values = np.rint(luma).astype(np.uint8 if bits == 8 else np.uint16)
     else:
         if not _PLANAR.fullmatch(frame.format.name):
             gray_only = frame.format.name.startswith(("gray", "mono", "ya"))
             kind = "gray" if gray_only else "yuv444p"
             frame = frame.reformat(format=kind if bits == 8 else f"{kind}{bits}le")
-        numbers = _plane(frame, 0, bits)
-    if numbers.shape != (film.height, film.width):
+        values = _plane(frame, 0, bits)
+    if values.shape != (film.height, film.width):
         rows, columns = (
             np.arange(want) * have // want
-            for have, want in zip(numbers.shape, (film.height, film.width), strict=True)
+            for have, want in zip(values.shape, (film.height, film.width), strict=True)
         )
-        numbers = numbers[rows][:, columns]
-    return numbers
+        values = values[rows][:, columns]
+    return values
 
 
 def _plane(frame: Any, index: int, bits: int) -> np.ndarray:
