@@ -1,13 +1,13 @@
-"""Turns black-and-white photographs into colour, and trains and measures the networks that do so.
+"""Colours black-and-white photographs, and trains and evaluates the networks that do so.
 
     from colorjax import Colorizer
 
     Colorizer().colorize_file("old.jpg", "new.jpg")
 
-What is in `__all__` is for programs of others: `Colorizer`; `save`, which writes its pictures with
-all that the photograph's file carried; `colorize_film`, which colours a film; `UserError`, which
-tells of bad input; `load_network`, which gives the trained network itself, its config, statistics
-and variables; and `__version__`.
+`__all__` is the public interface: `Colorizer` colours photographs; `save` writes its results with
+the metadata of the original file; `colorize_film` colours a film; `UserError` is raised for invalid
+input; `load_network` returns the trained network with its config, statistics and variables;
+`__version__` is the installed version.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ __all__ = ["Colorizer", "UserError", "__version__", "colorize_film", "load_netwo
 
 
 def __getattr__(name: str) -> Any:
-    # Only when it is wanted: jax takes seconds to import, and every module passes by here.
+    # Imported lazily: jax takes seconds to import, and importing any submodule runs this file.
     if name == "Colorizer":
         from colorjax.coloring.api import Colorizer
 

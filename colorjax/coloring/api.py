@@ -10,14 +10,14 @@ import jax
 import numpy as np
 from PIL import Image
 
-from colorjax.coloring.cancellation import checked
+from colorjax.coloring.cancellation import cancellable
 from colorjax.coloring.colorize import colorize, open_painter
-from colorjax.coloring.inputs import ERRORS, Picture, as_array, as_photo, in_order
+from colorjax.coloring.inputs import ERRORS, Picture, as_array, as_photo, results_in_order
 from colorjax.coloring.likely_colours import Guess
 from colorjax.coloring.network.shapes import USUAL_SIZES, chequered
 from colorjax.coloring.network.transfer import Reference
 from colorjax.coloring.prepared import Prepared
-from colorjax.coloring.reference import as_settings, of_photo
+from colorjax.coloring.reference import as_settings, prepare_reference
 from colorjax.coloring.settings import Settings, check_settings, own_decoding, rebalanced
 from colorjax.errors import UserError, check_at_least, check_choice
 from colorjax.pictures import photo, writing
@@ -26,16 +26,17 @@ from colorjax.weights.released import load_network
 
 
 class Colorizer:
-    """A trained network, ready to colour; programs are compiled once and then used again.
+    """A trained network that colours photographs.
 
-    Other processes use them too: they are kept where jax was told to keep programs, or else in the
-    user's cache folder (or $COLORJAX_HOME), and no setting of jax is touched. There are programs
-    for each of two canvases on which the network is shown photographs of up to 2:1, and for each
-    way of decoding; `warm_up` makes them ready beforehand.
+    Its programs are compiled once and cached on disk, so that other processes can use them: in
+    jax's own cache folder if one is set, or else in the user's cache folder (or $COLORJAX_HOME). No
+    setting of jax is changed. Photographs of up to 2:1 are padded to one of two canvases. Each
+    canvas and each way of decoding has its own programs; `warm_up` compiles them in advance.
 
-    May be called from several threads. Pickled, it is its arguments: another process loads the
-    model again, and compiles its own programs. Processes must be spawned: one that is forked from a
-    process that has used JAX raises a UserError, as JAX would wait forever there.
+    A Colorizer may be used from several threads. Pickling keeps only its arguments: the other
+    process loads the model again and compiles its own programs. Processes must be spawned: in a
+    process that was forked from one that has used JAX, a UserError is raised, because JAX would
+    hang there.
     """
 
     def __init__(
@@ -49,19 +50,18 @@ class Colorizer:
         """Loads a model.
 
         Args:
-          model: folder of a training run, or a released file; the one that colorjax comes with
-            unless given.
-          size: side of the square with as many pixels as the network sees; what it was trained on
-            unless given. More shows it smaller things, and takes longer.
-          batch_size: most pictures that the network sees at once; 8 on a GPU and 1 on a CPU unless
-            given.
-          device: cpu, gpu, or gpu:1 and so on; the best there is unless given.
+          model: folder of a training run, or a released file. The default is the model that comes
+            with colorjax.
+          size: side of the square that has as many pixels as the network's input. The default is
+            the size it was trained on. A larger one shows smaller details and takes longer.
+          batch_size: most pictures in a batch. The default is 8 on a GPU and 1 on a CPU.
+          device: cpu, gpu, or gpu:1 and so on. The default is the best one available.
 
         Raises:
-          UserError: there is no such model or device, or a number is too small.
+          UserError: the model or device does not exist, or a number is too small.
         """
         refuse_forked()
-        # Another process may have another working folder.
+        # Absolute, as a process that unpickles it may have another working directory.
         model = None if model is None else os.path.abspath(os.path.expanduser(model))
         self._arguments = {"model": model, "size": size, "batch_size": batch_size, "device": device}
         self._device = pick_device(device)
@@ -76,33 +76,33 @@ class Colorizer:
 
     @property
     def decode(self) -> str | None:
-        """How scores are decoded unless told; None if the model predicts chroma itself."""
+        """The model's own `decode`; None if it predicts chroma itself."""
         own = own_decoding(self._painter.network)
         return None if own is None else own.method
 
     @property
     def temperature(self) -> float | None:
-        """The temperature of annealed and sample unless told; None as `decode`."""
+        """The model's own `temperature`; None if it predicts chroma itself."""
         own = own_decoding(self._painter.network)
         return None if own is None else own.temperature
 
     @property
     def rebalance(self) -> float | None:
-        """How far rare colours are favoured unless told; None if training was not rebalanced."""
+        """The model's own `rebalance`; None if its training was not rebalanced."""
         own = own_decoding(self._painter.network)
         return own.rebalance if own and rebalanced(self._painter.network) else None
 
     def warm_up(self, *sizes: tuple[int, int], **settings: Any) -> None:
-        """Makes programs ready, so that the first picture takes no longer than the next.
+        """Compiles programs in advance, so that the first picture takes no longer than the next.
 
         Args:
-          sizes: (width, height) of pictures to come; of each, what counts is its proportions, and
-            roughly how large it is. Those of a small photograph of 3:2 and of 4:3, upright and
-            lying, unless given.
-          settings: those of `colorize`.
+          sizes: (width, height) of the expected pictures; only the proportions and the approximate
+            size matter. The default is small photographs of 3:2 and 4:3, in landscape and portrait
+            format.
+          settings: as for `colorize`.
 
         Raises:
-          UserError: a setting is wrong, or a size is too small.
+          UserError: a setting is invalid, or a size is too small.
         """
         chosen = self._settings(**settings)
         check_settings(chosen, self._painter.network)
@@ -127,33 +127,34 @@ class Colorizer:
         """Colours one picture.
 
         Args:
-          picture: path or bytes of a file of `pictures.photo.FORMATS`, a file that is open for
-            reading bytes, a Pillow image, or uint8 [height, width] or [height, width, 1 or 3]
-            (sRGB).
-          decode: argmax, mean, annealed or sample; the model's own unless given.
-          temperature: of annealed and sample, > 0; lower is more sure of itself.
-          rebalance: from 0, likely colours, to 1, rare and vivid ones; the model's own unless
-            given.
-          saturation: by which chroma is multiplied; 0 is gray.
-          seed: of sample.
-          edges: `guided` has colour end at the edges of the photo, `bilinear` does not look.
-          hints: colours that are given, each (x, y, "#rrggbb") or a mapping of x, y and colour: at
-            a pixel of the upright picture, which what belongs together follows. Of the colour the
-            chroma is taken; lightness stays the picture's. At most 10,000.
-          reference: another picture, in colour, whose colours go to what is like it here, the more
-            the more it is alike; of an unrelated one next to nothing is taken. Hints go before it.
-            Or what `prepare_reference` has made of one.
+          picture: path or bytes of a file in one of `pictures.photo.FORMATS`, a file opened for
+            reading bytes, a Pillow image, or an sRGB array, uint8 [height, width] or
+            [height, width, 1 or 3].
+          decode: argmax, mean, annealed or sample. The default is the model's own.
+          temperature: for annealed and sample, > 0; a lower one favours likely colours more. The
+            default is the model's own.
+          rebalance: from 0, likely colours, to 1, rare and vivid ones. The default is the model's
+            own.
+          saturation: factor on chroma; 0 is gray.
+          seed: random seed for sample.
+          edges: `guided` ends colours at the edges of the photo; `bilinear` ignores edges.
+          hints: known colours, at most 10,000; each is (x, y, "#rrggbb") or a mapping with the keys
+            x, y and colour. (x, y) is a pixel of the upright picture; the colour spreads over
+            similar pixels around it. Only the chroma of a hint is used, not its lightness.
+          reference: a picture in colour, or the result of `prepare_reference`. Its colours go to
+            similar parts of this picture, the more similar, the more strongly; an unrelated
+            reference has nearly no effect. Hints take precedence over it.
 
         Returns:
-          An image of mode RGB, RGBA where the picture has transparency, of the size of the picture
-          (upright), whose luminance it keeps to within one 8-bit step. Its `info` holds EXIF, XMP,
-          resolution and an sRGB profile where the picture has them. `colorjax.save` writes them
-          too; Pillow's own `save` drops most of them.
+          An image of mode RGB, or RGBA if the picture has transparency, of the size of the upright
+          picture. It has the luminance of the picture to within one 8-bit step. Its `info` holds
+          EXIF, XMP, resolution and an sRGB profile if the picture has them. `colorjax.save` writes
+          them to the file; Pillow's own `save` drops most of them.
 
         Raises:
           UserError: the picture or the reference cannot be read, the reference is gray, or a
-            setting is wrong.
-          TypeError, ValueError: the picture is no such thing.
+            setting is invalid.
+          TypeError, ValueError: the picture is of an unsupported type or shape.
         """
         settings = self._settings(
             decode=decode,
@@ -175,24 +176,24 @@ class Colorizer:
         format: str | None = None,
         **settings: Any,
     ) -> tuple[str, ...]:
-        """Colours one picture and writes it as the command does, with all that its file carries.
+        """Colours one picture and writes it as the command does, with the metadata of its file.
 
-        A PNG or TIFF has 16 bits a channel where the picture's file has.
+        A PNG or TIFF result has 16 bits per channel if the picture's file has.
 
         Args:
           picture: as for `colorize`.
-          target: path, whose suffix says the format, or a binary stream. An existing file is
+          target: path, whose suffix selects the format, or a binary stream. An existing file is
             replaced.
-          format: a suffix such as "png", which goes before that of a path; needed for a stream.
-          settings: those of `colorize`.
+          format: a suffix such as "png", which overrides that of a path; required for a stream.
+          settings: as for `colorize`.
 
         Returns:
-          Sentences for the user: what could not be taken or kept as it was.
+          Notices for the user: what could not be read or preserved.
 
         Raises:
           UserError: the picture cannot be read, the target cannot be written, or a setting is
-            wrong.
-          TypeError, ValueError: the picture is no such thing.
+            invalid.
+          TypeError, ValueError: the picture is of an unsupported type or shape.
         """
         _, kind = writing.check_target(target, format)
         one = as_photo(picture, 16 if kind in writing.DEEP else 8)
@@ -212,9 +213,9 @@ class Colorizer:
         hints: Iterable[Any] = (),
         reference: Picture | Reference | None = None,
     ) -> list[Image.Image]:
-        """Several draws from what the network thinks likely, of the seeds from `seed` on.
+        """Draws `count` samples from the predicted distribution, with the seeds from `seed` on.
 
-        The arguments are those of `colorize`; the network is run once.
+        The other arguments are those of `colorize`. The network runs only once.
         """
         first = self._settings(
             decode="sample",
@@ -229,58 +230,58 @@ class Colorizer:
         return self._run([as_photo(picture)], settings)[0]
 
     def confidence(self, picture: Picture) -> Image.Image:
-        """How sure the network is of its colours, from 0 (black), a guess, to 255 (white).
+        """Returns how confident the network is of its colours, from 0 (black) to 255 (white).
 
-        1 - the entropy of what it thinks possible at a place, as a share of the most that it can
-        be, times 255. It does not depend on how scores are decoded. Borders, which stay gray, are
-        white. docs/model_card.md says how wrong colours are at each confidence.
+        The value at a pixel is 255 (1 - H / H_max), where H is the entropy of the predicted
+        distribution of colours; 0 is a guess. It does not depend on the decoding. Borders, which
+        stay gray, are white. docs/model_card.md gives the colour error at each confidence.
 
         Args:
           picture: as for `colorize`.
 
         Returns:
-          An image of mode L, of the size of the picture (upright).
+          An image of mode L, of the size of the upright picture.
 
         Raises:
           UserError: the picture cannot be read, or the model predicts chroma itself.
-          TypeError, ValueError: the picture is no such thing.
+          TypeError, ValueError: the picture is of an unsupported type or shape.
         """
         return Image.fromarray(self.prepare(picture).confidence())
 
     def likely(
         self, picture: Picture, x: int, y: int, *, count: int = 8, rebalance: float | None = None
     ) -> tuple[Guess, ...]:
-        """What colours the network thinks likely at one pixel, the likeliest first.
+        """Returns the colours that the network considers likely at one pixel, the likeliest first.
 
-        Any may be given back as a hint. They have the pixel's own lightness, or where that is near
-        black or white one at which colours can be told apart.
+        Each of them may be passed as a hint. They have the pixel's own lightness; if that is near
+        black or white, they have a lightness at which colours can be told apart.
 
         Args:
           picture: as for `colorize`.
-          x, y: the pixel, of the upright picture.
-          count: most colours, >= 1; those of less than one part in a thousand are left out.
+          x, y: the pixel in the upright picture.
+          count: most colours, >= 1. Colours with a probability below 0.001 are left out.
           rebalance: as for `colorize`.
 
         Returns:
-          (colour "#rrggbb", probability) each. All look different: what is nearly the same colour
-          counts as one.
+          (colour "#rrggbb", probability) pairs. Nearly equal colours are merged.
 
         Raises:
-          UserError: the picture cannot be read, the pixel is outside of it, a number is wrong, or
+          UserError: the picture cannot be read, the pixel is outside it, a number is invalid, or
             the model predicts chroma itself.
-          TypeError, ValueError: the picture is no such thing.
+          TypeError, ValueError: the picture is of an unsupported type or shape.
         """
         return self.prepare(picture).likely(x, y, count=count, rebalance=rebalance)
 
     def prepare(self, picture: Picture) -> Prepared:
-        """A picture that may be coloured again and again while the network is run once.
+        """Prepares a picture to be coloured several times while the network runs only once.
 
-        As for a slider: `prepared = colorizer.prepare(photo)`, then `prepared.colorize(...)` with
-        any settings, `prepared.confidence()` and `prepared.likely(x, y)`. An array is not copied.
+        For instance, for a slider: `prepared = colorizer.prepare(photo)`, then
+        `prepared.colorize(...)` with any settings, `prepared.confidence()` and
+        `prepared.likely(x, y)`. An array is not copied.
 
         Raises:
           UserError: the picture cannot be read.
-          TypeError, ValueError: the picture is no such thing.
+          TypeError, ValueError: the picture is of an unsupported type or shape.
         """
         refuse_forked()
         return Prepared(self._painter, self._device, as_photo(picture).rgb)
@@ -288,27 +289,28 @@ class Colorizer:
     def prepare_reference(
         self, picture: Picture | photo.Photo, *, name: str = "reference"
     ) -> Reference:
-        """A reference that is looked at once, to be given as `reference` again and again.
+        """Analyses a reference once, so that it can be passed as `reference` several times.
 
         Args:
-          picture: in colour, as for `colorize`.
+          picture: a picture in colour, as for `colorize`.
           name: what messages call it.
 
         Raises:
           UserError: the picture cannot be read, or is gray.
-          TypeError, ValueError: the picture is no such thing.
+          TypeError, ValueError: the picture is of an unsupported type or shape.
         """
         refuse_forked()
         with jax.default_device(self._device):
-            return of_photo(self._painter, as_photo(picture), name)
+            return prepare_reference(self._painter, as_photo(picture), name)
 
     def between(self, check: Callable[[], None]) -> "Colorizer":
-        """The same, which calls `check` before all that its device computes, tile by tile.
+        """Returns a copy that calls `check` before each computation on the device, tile by tile.
 
-        What `check` raises ends the work: so a program gives up what nobody waits for any more.
+        An exception that `check` raises cancels the work, for example if its result is no longer
+        needed.
         """
         other = copy.copy(self)
-        other._painter = checked(self._painter, check)
+        other._painter = cancellable(self._painter, check)
         return other
 
     def colorize_many(
@@ -319,41 +321,45 @@ class Colorizer:
         errors: str = "raise",
         **settings: Any,
     ) -> Iterator[Image.Image | UserError]:
-        """Colours many pictures, in their order; `settings` are those of `colorize`.
+        """Colours many pictures, in order.
 
         Args:
-          pictures: as for `colorize`; they are taken `at_once` at a time, and those of like
-            proportions go through the network together.
-          errors: what becomes of a picture that cannot be read. `raise` raises its UserError after
-            the results of all pictures before it, and ends; `return` gives the UserError in the
-            result's place, and goes on.
+          pictures: as for `colorize`.
+          at_once: how many pictures are read and coloured together; among them, those of similar
+            proportions share a batch.
+          errors: how a picture that cannot be read is handled. `raise` raises its UserError after
+            the results of all pictures before it; `return` returns the UserError in place of the
+            result and continues.
+          settings: as for `colorize`.
 
         Returns:
-          An iterator over as many results as pictures, each as that of `colorize`.
+          An iterator over as many results as pictures, each like that of `colorize`.
 
         Raises:
-          UserError: a setting is wrong; while iterating also where a picture cannot be read, unless
+          UserError: a setting is invalid; while iterating, also if a picture cannot be read, unless
             `errors` is `return`.
-          TypeError, ValueError: while iterating, a picture is no such thing as `colorize` takes.
+          TypeError, ValueError: while iterating, a picture is of an unsupported type or shape.
         """
         check_at_least("at_once", at_once, 1)
         check_choice("errors", errors, ERRORS)
         chosen = self._settings(**settings)
         if chosen.hints:
-            raise UserError("hints are of one picture, want `colorize` for each that has some")
+            raise UserError(
+                "hints belong to one picture, want `colorize` for each picture with hints"
+            )
         check_settings(chosen, self._painter.network)
         run = partial(self._run, settings=[chosen])
-        return in_order(iter(pictures), at_once, errors, run)
+        return results_in_order(iter(pictures), at_once, errors, run)
 
     def colorize_arrays(self, arrays: Sequence[np.ndarray], **settings: Any) -> list[np.ndarray]:
-        """numpy in, numpy out: uint8 [height, width] or [height, width, 1 or 3] each.
+        """Colours arrays, uint8 [height, width] or [height, width, 1 or 3] each.
 
-        Results are uint8 [height, width, 3]. The arrays may differ in size; `settings` are those
-        of `colorize`.
+        The results are uint8 [height, width, 3]. The arrays may differ in size; `settings` are as
+        for `colorize`.
         """
         chosen = self._settings(**settings)
-        found = self._results([as_array(a) for a in arrays], [chosen])
-        return [results[0] for results in found]
+        all_results = self._results([as_array(a) for a in arrays], [chosen])
+        return [results[0] for results in all_results]
 
     def _settings(self, **given: Any) -> Settings:
         refuse_forked()
@@ -363,10 +369,10 @@ class Colorizer:
     def _run(
         self, photos: Sequence[photo.Photo], settings: Sequence[Settings]
     ) -> list[list[Image.Image]]:
-        found = self._results([one.rgb for one in photos], settings)
+        all_results = self._results([one.rgb for one in photos], settings)
         return [
             [photo.as_image(rgb, one) for rgb in results]
-            for one, results in zip(photos, found, strict=True)
+            for one, results in zip(photos, all_results, strict=True)
         ]
 
     def _results(
@@ -374,5 +380,5 @@ class Colorizer:
     ) -> list[list[np.ndarray]]:
         refuse_forked()
         with jax.default_device(self._device):
-            found = dict(colorize(self._painter, arrays, settings))
-        return [found[i] for i in range(len(arrays))]
+            results = dict(colorize(self._painter, arrays, settings))
+        return [results[i] for i in range(len(arrays))]

@@ -1,4 +1,4 @@
-"""Work that ends in its middle, where nobody waits for it any more."""
+"""Cancellation of work whose result is no longer needed."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,10 +7,10 @@ from colorjax.coloring.colorize import Painter
 from colorjax.weights.programs import Program
 
 
-def checked(painter: Painter, check: Callable[[], None]) -> Painter:
-    """The painter, whose programs call `check` before they run; what that raises ends the work."""
+def cancellable(painter: Painter, check: Callable[[], None]) -> Painter:
+    """Returns a painter that calls `check` before each program; an exception cancels the work."""
 
-    def after(program: Callable) -> Callable:
+    def with_check(program: Callable) -> Callable:
         def run(*arguments: Any, **choices: Any) -> Any:
             check()
             return program(*arguments, **choices)
@@ -18,6 +18,6 @@ def checked(painter: Painter, check: Callable[[], None]) -> Painter:
         return run
 
     programs: dict[str, Any] = {
-        name: after(one) for name, one in painter._asdict().items() if isinstance(one, Program)
+        name: with_check(one) for name, one in painter._asdict().items() if isinstance(one, Program)
     }
     return painter._replace(**programs)

@@ -1,8 +1,8 @@
-"""Colorizes photographs of any size: one path for the command, the Python API and the page.
+"""Colours photographs of any size, for the command, the Python API and the page alike.
 
-The network sees a small copy and says what chroma belongs where; the photograph keeps its own
-lightness, pixel by pixel. Both halves are compiled programs whose shapes come from short lists, so
-that a folder of a thousand sizes compiles a handful of times.
+The network sees a small copy of a photograph and predicts its chroma; the photograph keeps its own
+lightness at every pixel. Both stages are compiled programs whose input shapes come from short
+lists, so that a folder with a thousand picture sizes needs only a handful of compilations.
 """
 
 from collections.abc import Hashable, Iterator, Sequence
@@ -27,47 +27,46 @@ from colorjax.weights import devices
 from colorjax.weights.programs import Program
 from colorjax.weights.released import Network
 
-# Batches that the network sees in advance, while results are put together.
-PREFETCHED = 2
+# Batches that the network processes ahead, while full-size results are computed.
+PREFETCH = 2
 
 
 class Painter(NamedTuple):
-    """What colours photographs: a network, and the compiled programs around it.
+    """A network and the compiled programs that colour photographs with it.
 
-    Made by `open_painter`, once for many photographs. The programs follow one another: `score` runs
-    the network on small copies, `decode` turns its scores into chroma, and `color_tile` gives that
-    chroma to the full-size photo, tile by tile. Between the last two stand "fits", [b, h, w, 6]:
-    chroma as a linear function of lightness at every pixel of the outputs, as
-    `resample.guide_chroma` makes them.
+    `open_painter` makes one for many photographs. The programs form a pipeline: `score` runs the
+    network on small copies, `decode` turns its scores into chroma, and `color_tile` applies the
+    chroma to the full-size photo, tile by tile. `decode` passes chroma on as "fits" [b, h, w, 6]:
+    at every output pixel, chroma as a linear function of lightness (`resample.fit_guided_filter`).
     """
 
     network: Network
     size: int
     batch_size: int
-    # Variables, uint8 [b, h, w, 3], and int32 [b, 2] if they are canvases -> Scores
+    # Variables, uint8 [b, h, w, 3], and int32 [b, 2] if pictures are on canvases -> Scores
     score: Program
-    # As decode, of one picture, after whose Scores come uint8 [h, w, 3] and a HintMap
+    # Like `decode`, for one picture; uint8 [h, w, 3] and a HintMap come after the Scores
     hint: Program
     # Scores, temperature, rebalance, saturation, seed, method, edges -> fits [b, h, w, 6]
     decode: Program
     features: Program  # variables, uint8 [b, h, w, 3] -> transfer.Features
     # Levels of Features, transfer.Reference, lightness of Scores -> transfer.Transferred
     transfer: Program
-    confidence: Program | None  # Scores -> [b, h, w] in [0, 1]; None where there are no scores
-    # A pixel's outputs and own lightness, L*, rebalance -> functions.Likely; None as above
+    confidence: Program | None  # Scores -> [b, h, w] in [0, 1]; None for a regression network
+    # Outputs and own lightness of a pixel, L*, rebalance -> functions.Distribution; None as above
     likely: Program | None
-    # Fits of one picture, tile of 8 or 16 bits, where its rows and columns lie on them -> the tile
-    # in colour, of as many bits.
+    # Fits of one picture, tile of 8 or 16 bits, row and column positions of the tile on the fits
+    # -> the tile in colour, with the same number of bits
     color_tile: Program
 
 
 class Analysis(NamedTuple):
-    """What the network has seen of a photo, and says of it: its colourings follow from this.
+    """The network's result for one photo, from which all its colourings are computed.
 
     Attributes:
-      box: what of the photo was looked at.
-      small: uint8 [h, w, 3], as the network had it.
-      scores: of this photo alone, as of a batch of one.
+      box: the part of the photo that the network was given.
+      small: uint8 [h, w, 3], the network's input.
+      scores: of this photo alone, as a batch of one.
     """
 
     box: borders.Box
@@ -78,19 +77,19 @@ class Analysis(NamedTuple):
 def open_painter(
     network: Network, *, size: int | None = None, batch_size: int | None = None
 ) -> Painter:
-    """Makes ready to colorize; programs are compiled when they are first wanted, and kept.
+    """Makes a painter on jax's current default device.
 
-    All of it is done by the device that is jax's default while this is called.
+    Programs are compiled at their first call, and then cached.
 
     Args:
-      network: what colours.
-      size: side of the square that has as many pixels as the network's input: the size of the
-        photographs that it was trained on unless given.
-      batch_size: most pictures that the network sees at once; 8 on a GPU and 1 on a CPU, where
-        more are no faster, unless given.
+      network: the network that predicts the colours.
+      size: side of the square that has as many pixels as the network's input. The default is the
+        size of the photographs that the network was trained on.
+      batch_size: most pictures in a batch. The default is 8 on a GPU and 1 on a CPU, where larger
+        batches are no faster.
 
     Raises:
-      UserError: size or batch_size is too small, or size too large for the memory that there is.
+      UserError: size or batch_size is too small, or size is too large for the available memory.
     """
     size = network.config.data.load_size if size is None else size
     check_at_least("size", size, QUANTUM)
@@ -133,25 +132,26 @@ def open_painter(
 def colorize(
     painter: Painter, photos: Sequence[np.ndarray], settings: Sequence[Settings]
 ) -> Iterator[tuple[int, list[np.ndarray]]]:
-    """Colours photos, each in every one of `settings`.
+    """Colours photos, each once for every element of `settings`.
 
-    Photos of like proportions go through the network together. Only one result is made at a time,
-    so that memory holds the photos and the results of one of them. The network does not see the
-    borders of a photo (`borders.without_borders`), which become gray.
+    Photos of similar proportions share a batch. The full-size results are computed one photo at a
+    time, so that memory holds the photos and the results of one of them. The network does not see
+    the borders of a photo (`borders.without_borders`), which become gray.
 
     Args:
       painter: from `open_painter`.
-      photos: uint8 or uint16 [height, width, 3] sRGB each, of any size; what colour they have is
-        not looked at, only their luminance.
+      photos: uint8 or uint16 [height, width, 3] sRGB each, of any size. Only their luminance is
+        used; any colour is ignored.
       settings: at least one.
 
     Yields:
-      The index of a photo and its results, [height, width, 3] each of as many bits as the photo,
-      in the order of `settings`; photos come in the order in which they are done. The luminance of
-      a result is the photo's, to within one step of gray at every pixel, of as many bits.
+      The index of a photo and its results, in the order of `settings`. A result is
+      [height, width, 3] with as many bits as the photo; its luminance is the photo's to within one
+      step of gray (of that bit depth) at every pixel. Photos come in the order in which they are
+      finished.
 
     Raises:
-      UserError: a setting is wrong, a hint is outside of a photo, or a photo has no pixels.
+      UserError: a setting is invalid, a hint is outside its photo, or a photo has no pixels.
     """
     for i, _, results in colorings(painter, photos, settings):
         yield i, results
@@ -160,58 +160,60 @@ def colorize(
 def colorings(
     painter: Painter, photos: Sequence[np.ndarray], settings: Sequence[Settings]
 ) -> Iterator[tuple[int, Analysis, list[np.ndarray]]]:
-    """As `colorize`; between index and results stands what the network has seen of the photo."""
+    """Like `colorize`, but yields (index, analysis, results)."""
     for one in settings:
         check_settings(one, painter.network)
-    boxes = [_box(photo, settings) for photo in photos]
+    boxes = [_colored_box(photo, settings) for photo in photos]
     shapes = [network_shape(*box.size, painter.size) for box in boxes]
 
-    def looked(chosen: list[int]) -> list[tuple[Analysis, list[np.ndarray] | None]]:
-        small = [resized(photos[i][boxes[i].inside], shapes[i]) for i in chosen]
-        return _looked(painter, [boxes[i] for i in chosen], small, settings)
+    def analyze_batch(batch: list[int]) -> list[tuple[Analysis, list[np.ndarray] | None]]:
+        small = [resized(photos[i][boxes[i].inside], shapes[i]) for i in batch]
+        return _analyze_batch(painter, [boxes[i] for i in batch], small, settings)
 
     batches = _batches([_canvas(painter, shape) for shape in shapes], painter.batch_size)
-    with ThreadPoolExecutor(PREFETCHED) as pool:
-        for chosen, found in prefetched(pool, batches, looked, PREFETCHED):
-            for i, (seen, fits) in zip(chosen, found, strict=True):
-                fits = fits or fits_of(painter, seen, photos[i], settings)
+    with ThreadPoolExecutor(PREFETCH) as pool:
+        for batch, analyses in prefetched(pool, batches, analyze_batch, PREFETCH):
+            for i, (analysis, fits) in zip(batch, analyses, strict=True):
+                fits = fits or compute_fits(painter, analysis, photos[i], settings)
                 yield (
                     i,
-                    seen,
-                    [tiles.framed(painter.color_tile, fit, photos[i], boxes[i]) for fit in fits],
+                    analysis,
+                    [tiles.color_box(painter.color_tile, fit, photos[i], boxes[i]) for fit in fits],
                 )
 
 
 def analyze(painter: Painter, photo: np.ndarray, box: borders.Box | None = None) -> Analysis:
-    """Runs the network on one photo: on the box, that within its borders unless given.
+    """Runs the network on a box of one photo; the default is the box within its borders.
 
     Raises:
       UserError: the photo has no pixels.
     """
     box = borders.without_borders(check_pixels(photo)) if box is None else box
     small = resized(photo[box.inside], network_shape(*box.size, painter.size))
-    ((seen, _),) = _looked(painter, [box], [small], ())
-    return seen
+    ((analysis, _),) = _analyze_batch(painter, [box], [small], ())
+    return analysis
 
 
-def render(painter: Painter, seen: Analysis, photo: np.ndarray, settings: Settings) -> np.ndarray:
-    """Colours a photo from what the network has seen of it already: as `colorize` does.
+def render(
+    painter: Painter, analysis: Analysis, photo: np.ndarray, settings: Settings
+) -> np.ndarray:
+    """Colours a photo from its analysis as `colorize` does, without running the network again.
 
-    Settings are right, and their hints within the box that was seen.
+    The settings must be valid, and their hints within the analysis's box.
     """
-    (fits,) = fits_of(painter, seen, photo, [settings])
-    return tiles.framed(painter.color_tile, fits, photo, seen.box)
+    (fits,) = compute_fits(painter, analysis, photo, [settings])
+    return tiles.color_box(painter.color_tile, fits, photo, analysis.box)
 
 
 def _canvas(painter: Painter, shape: tuple[int, int]) -> tuple[int, int]:
-    """The shape of what the network is given for a photo that it sees in `shape`."""
+    """Returns the shape of the network's input for a photo that is resized to `shape`."""
     return canvas_of(shape, painter.size, painter.network.config.model) or shape
 
 
 def _batches(kinds: Sequence[Hashable], most: int) -> Iterator[list[int]]:
-    """Places of like kinds, so many at most together; of each kind some, and then again.
+    """Yields batches of at most `most` indices whose kinds are equal, taking the kinds in turn.
 
-    Programs that are still to be compiled are thus wanted early, and made at the same time.
+    Programs that must still be compiled are thus needed early, and are compiled concurrently.
     """
     groups: dict[Hashable, list[int]] = {}
     for i, kind in enumerate(kinds):
@@ -224,44 +226,46 @@ def _batches(kinds: Sequence[Hashable], most: int) -> Iterator[list[int]]:
                 del groups[kind]
 
 
-def _looked(
+def _analyze_batch(
     painter: Painter,
     boxes: Sequence[borders.Box],
     small: Sequence[np.ndarray],
     settings: Sequence[Settings],
 ) -> list[tuple[Analysis, list[np.ndarray] | None]]:
-    """What the network sees of photos that share a canvas, and the fits of each by settings.
+    """Analyses photos that share a canvas, and computes the fits of each for all settings.
 
-    None stands for the fits where hints or a reference want each photo by itself.
+    The fits are None if there are no settings, or if hints or a reference require that each photo
+    is decoded by itself.
     """
-    scores, factor = scored(painter, small)
-    parts = [(slice(h // factor), slice(w // factor)) for h, w in (x.shape[:2] for x in small)]
+    scores, factor = score_batch(painter, small)
+    crops = [(slice(h // factor), slice(w // factor)) for h, w in (x.shape[:2] for x in small)]
 
-    def apart(x) -> list[np.ndarray]:
-        # On the host, where to take one of them is no program to compile.
-        return [one[part] for one, part in zip(np.asarray(x), parts, strict=False)]
+    def split(x) -> list[np.ndarray]:
+        # On the host, where indexing compiles no program.
+        return [one[crop] for one, crop in zip(np.asarray(x), crops, strict=False)]
 
-    known = zip(*(apart(x) for x in scores[:3]), strict=True)
-    alone = [Scores(*(x[None] for x in one)) for one in known]
-    seen = [Analysis(*one) for one in zip(boxes, small, alone, strict=True)]
+    fields = zip(*(split(x) for x in scores[:3]), strict=True)
+    single = [Scores(*(x[None] for x in one)) for one in fields]
+    analyses = [Analysis(*one) for one in zip(boxes, small, single, strict=True)]
     if not settings or any(one.hints or one.reference for one in settings):
-        return [(one, None) for one in seen]
-    fits = zip(*(apart(_decoded(painter, scores, one)) for one in settings), strict=True)
-    return [(one, list(of_one)) for one, of_one in zip(seen, fits, strict=False)]
+        return [(one, None) for one in analyses]
+    fits = zip(*(split(_decode(painter, scores, one)) for one in settings), strict=True)
+    return [(one, list(its_fits)) for one, its_fits in zip(analyses, fits, strict=False)]
 
 
-def scored(painter: Painter, small: Sequence[np.ndarray]) -> tuple[Scores, int]:
-    """What the network says of small pictures, and how much smaller that is than they are.
+def score_batch(painter: Painter, small: Sequence[np.ndarray]) -> tuple[Scores, int]:
+    """Runs the network on small pictures.
 
     Args:
       painter: from `open_painter`.
-      small: uint8 [h, w, 3] each, of shapes that have one canvas.
+      small: uint8 [h, w, 3] each, of shapes that share one canvas.
 
     Returns:
-      Scores of the canvases, each picture's in the upper left corner; a whole factor.
+      Scores of the canvases, each with its picture in the upper left corner; and the integer
+      factor by which the scores are smaller than the canvases.
     """
     canvas = _canvas(painter, small[0].shape[:2])
-    # Up to the next power of two, at most `batch_size`: few shapes, little work in vain.
+    # The next power of two, at most `batch_size`: few shapes to compile, little wasted work.
     count = min(painter.batch_size, 1 << (len(small) - 1).bit_length())
     pixels = np.zeros((count, *canvas, 3), np.uint8)
     sides = np.full((count, 2), canvas, np.int32)
@@ -274,8 +278,8 @@ def scored(painter: Painter, small: Sequence[np.ndarray]) -> tuple[Scores, int]:
     return scores, canvas[0] // scores.outputs.shape[1]
 
 
-def _box(photo: np.ndarray, settings: Sequence[Settings]) -> borders.Box:
-    """What of a photo is coloured: that within its borders, or all if a hint is on one."""
+def _colored_box(photo: np.ndarray, settings: Sequence[Settings]) -> borders.Box:
+    """Returns the part of a photo to colour: within its borders, or all if a hint is on one."""
     box = borders.without_borders(check_pixels(photo))
     for one in settings:
         hints.check_inside(one.hints, photo)
@@ -283,7 +287,7 @@ def _box(photo: np.ndarray, settings: Sequence[Settings]) -> borders.Box:
 
 
 def check_pixels(rgb_u8: np.ndarray) -> np.ndarray:
-    """The picture [height, width, 3]; raises UserError if it has no pixels."""
+    """Returns the picture [height, width, 3]; raises UserError if it has no pixels."""
     height, width, _ = rgb_u8.shape
     if not height or not width:
         raise UserError(f"picture: has {width} x {height} pixels, want at least 1 x 1")
@@ -291,63 +295,66 @@ def check_pixels(rgb_u8: np.ndarray) -> np.ndarray:
 
 
 def resized(rgb: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """As training pictures are made small, uint8: bicubic, antialiased."""
+    """Returns the picture in uint8 at another shape, by training's antialiased bicubic filter."""
     image = Image.fromarray(image_io.eight_bits(rgb))
     return np.asarray(image.resize(shape[::-1], Image.Resampling.BICUBIC, reducing_gap=2.0))
 
 
-def _decoded(painter: Painter, scores: Scores, settings: Settings) -> jax.Array:
+def _decode(painter: Painter, scores: Scores, settings: Settings) -> jax.Array:
     numbers, names = decoding_arguments(painter, settings)
     return painter.decode(scores, *numbers, **names)
 
 
-def fits_of(
-    painter: Painter, seen: Analysis, rgb: np.ndarray, settings: Sequence[Settings]
+def compute_fits(
+    painter: Painter, analysis: Analysis, rgb: np.ndarray, settings: Sequence[Settings]
 ) -> list[np.ndarray]:
-    """The fits of one photo by each of `settings`, with hints and references."""
+    """Returns the fits of one photo for each of `settings`, including hints and references."""
     references = {id(one.reference): one.reference for one in settings if one.reference is not None}
-    said = {id(None): seen.scores}
+    scores = {id(None): analysis.scores}
     if references:
-        levels = feature_levels(painter, seen)
-    for name, reference in references.items():
-        said[name] = with_reference(painter, seen, levels, reference).scores
+        levels = feature_levels(painter, analysis)
+    for key, reference in references.items():
+        scores[key] = with_reference(painter, analysis, levels, reference).scores
     return [
         np.asarray(
-            _hinted(painter, seen, said[id(one.reference)], rgb, one)
+            _decode_with_hints(painter, analysis, scores[id(one.reference)], rgb, one)
             if one.hints
-            else _decoded(painter, said[id(one.reference)], one)[0]
+            else _decode(painter, scores[id(one.reference)], one)[0]
         )
         for one in settings
     ]
 
 
-def feature_levels(painter: Painter, seen: Analysis) -> tuple[jax.Array, ...]:
-    """What the encoder sees of one photo, cell by cell: the levels of `transfer.Features`."""
-    return painter.features(painter.network.variables, seen.small[None]).levels
+def feature_levels(painter: Painter, analysis: Analysis) -> tuple[jax.Array, ...]:
+    """Returns the encoder's features of one photo: the levels of `transfer.Features`."""
+    return painter.features(painter.network.variables, analysis.small[None]).levels
 
 
 def with_reference(
-    painter: Painter, seen: Analysis, levels: tuple[jax.Array, ...], reference: transfer.Reference
+    painter: Painter,
+    analysis: Analysis,
+    levels: tuple[jax.Array, ...],
+    reference: transfer.Reference,
 ) -> Analysis:
-    """The analysis with the colours of a reference; `levels` are its `feature_levels`."""
-    transferred = painter.transfer(levels, reference, seen.scores.lightness)
-    return seen._replace(scores=seen.scores._replace(transferred=transferred))
+    """Returns the analysis with a reference's colours; `levels` are from `feature_levels`."""
+    transferred = painter.transfer(levels, reference, analysis.scores.lightness)
+    return analysis._replace(scores=analysis.scores._replace(transferred=transferred))
 
 
-def _hinted(
-    painter: Painter, seen: Analysis, scores: Scores, rgb: np.ndarray, settings: Settings
+def _decode_with_hints(
+    painter: Painter, analysis: Analysis, scores: Scores, rgb: np.ndarray, settings: Settings
 ) -> jax.Array:
-    """As `_decoded` of one photo, with hints."""
-    # Twice the outputs' size shows the edges of small things, and is solved in an instant.
-    (height, width), most = scores.outputs.shape[1:3], seen.small.shape
+    """Like `_decode` for one photo, with the hints of `settings`."""
+    # Twice the size of the outputs resolves the edges of small objects and is still solved fast.
+    (height, width), most = scores.outputs.shape[1:3], analysis.small.shape
     sides = min(2 * height, most[0]), min(2 * width, most[1])
-    map = hints.on_grid(settings.hints, rgb, seen.box, sides)
+    map = hints.on_grid(settings.hints, rgb, analysis.box, sides)
     numbers, names = decoding_arguments(painter, settings)
-    return painter.hint(scores, seen.small, map, *numbers, **names)
+    return painter.hint(scores, analysis.small, map, *numbers, **names)
 
 
 def decoding_arguments(painter: Painter, settings: Settings) -> tuple[tuple, dict[str, str]]:
-    """What programs are told of settings: numbers, and names."""
+    """Returns the arguments of the `decode` and `hint` programs: numbers, and keywords."""
     own = painter.network.config.decoding
     share = own.rebalance if settings.rebalance is None else settings.rebalance
     numbers = (

@@ -1,4 +1,4 @@
-"""Where the network is sure of its colours, and where it guesses: gray pictures that show it."""
+"""Confidence maps: gray pictures that show where the network is sure of its colours."""
 
 import os
 
@@ -12,7 +12,7 @@ from colorjax.weights.programs import Program
 
 
 def check_confidence(painter: Painter) -> Program:
-    """The network's program for it; raises UserError if it has none."""
+    """Returns the painter's confidence program; raises UserError if it has none."""
     if painter.confidence is None:
         raise UserError(
             "the model predicts chroma itself, which has no confidence: want a model that scores "
@@ -22,21 +22,21 @@ def check_confidence(painter: Painter) -> Program:
 
 
 def of_photo(painter: Painter, rgb: np.ndarray) -> np.ndarray:
-    """`of_seen`, where the network has not seen the photo yet.
+    """Analyses a photo and returns its confidence map, as `of_analysis` does.
 
     Raises:
       UserError: the network predicts chroma itself, or the photo has no pixels.
     """
     check_confidence(painter)
-    return of_seen(painter, analyze(painter, rgb), rgb)
+    return of_analysis(painter, analyze(painter, rgb), rgb)
 
 
-def of_seen(painter: Painter, analysis: Analysis, rgb: np.ndarray) -> np.ndarray:
-    """How sure the network is of the colours of a photo: 0 is a guess, 255 all probability in one.
+def of_analysis(painter: Painter, analysis: Analysis, rgb: np.ndarray) -> np.ndarray:
+    """Returns the confidence map of a photo: 0 is a guess, 255 all probability in one colour.
 
     Args:
       painter: from `colorize.open_painter`.
-      analysis: what its network has seen of the photo.
+      analysis: the painter's analysis of the photo.
       rgb: uint8 or uint16 [height, width, 3] sRGB, the photo.
 
     Returns:
@@ -45,9 +45,9 @@ def of_seen(painter: Painter, analysis: Analysis, rgb: np.ndarray) -> np.ndarray
     Raises:
       UserError: the network predicts chroma itself.
     """
-    (found,) = np.asarray(check_confidence(painter)(analysis.scores))
+    (shares,) = np.asarray(check_confidence(painter)(analysis.scores))
     height, width = analysis.box.size
-    steps = Image.fromarray(np.round(255 * found).astype(np.uint8))
+    steps = Image.fromarray(np.round(255 * shares).astype(np.uint8))
     result = np.full(rgb.shape[:2], 255, np.uint8)
     result[analysis.box.inside] = np.asarray(
         steps.resize((width, height), Image.Resampling.BILINEAR)
@@ -56,14 +56,14 @@ def of_seen(painter: Painter, analysis: Analysis, rgb: np.ndarray) -> np.ndarray
 
 
 def write(path: str, gray: np.ndarray, *, overwrite: bool) -> tuple[str, ...]:
-    """Writes uint8 [height, width] as a gray PNG with the mark of results; no notices.
+    """Writes uint8 [height, width] as a gray PNG with the mark of results; returns no notices.
 
     Raises:
-      UserError: the file is there and may not be replaced, or cannot be written.
+      UserError: the file exists and `overwrite` is false, or it cannot be written.
     """
     info = PngImagePlugin.PngInfo()
     info.add_itxt("XML:com.adobe.xmp", (mark.marked(None) or b"").decode())
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    with image_io.atomic_write(path, overwrite=overwrite) as aside:
-        Image.fromarray(gray).save(aside, "PNG", pnginfo=info)
+    with image_io.atomic_write(path, overwrite=overwrite) as temporary:
+        Image.fromarray(gray).save(temporary, "PNG", pnginfo=info)
     return ()

@@ -1,4 +1,4 @@
-"""What programs give as a picture: a path, bytes, an open file, an image of Pillow or an array."""
+"""Pictures from Python callers: a path, bytes, an open file, a Pillow image or an array."""
 
 import io
 import os
@@ -13,16 +13,16 @@ from colorjax.errors import UserError
 from colorjax.pictures import image_io, photo
 
 Picture = str | os.PathLike | bytes | bytearray | memoryview | BinaryIO | Image.Image | np.ndarray
-# What may become of one of many that cannot be read.
+# What `Colorizer.colorize_many` does with a picture that cannot be read.
 ERRORS = ("raise", "return")
 
 
 def as_photo(picture: Picture | photo.Photo, bits: int = 8) -> photo.Photo:
-    """The photo that a picture is, of at most so many bits; one that was read is as it is.
+    """Reads a picture with at most `bits` bits per channel; a Photo is returned unchanged.
 
     Raises:
-      UserError: it cannot be read.
-      TypeError, ValueError: it is no such thing.
+      UserError: the picture cannot be read.
+      TypeError, ValueError: the argument is not a picture.
     """
     if isinstance(picture, photo.Photo):
         return picture
@@ -43,12 +43,12 @@ def as_photo(picture: Picture | photo.Photo, bits: int = 8) -> photo.Photo:
 
 
 def _from_file(file: BinaryIO, bits: int) -> photo.Photo:
-    """The photo in an open file, from its beginning if it can go there."""
+    """Reads the photo in an open file, from the beginning if the file is seekable."""
     name = getattr(file, "name", None)
     name = name if isinstance(name, str) else "picture"
     if isinstance(file, io.TextIOBase):
         raise UserError(f"{name}: is open for reading text, want it opened in mode 'rb'")
-    # What was just written to a BytesIO is meant to be read, as Pillow does it.
+    # So that a BytesIO that was just written can be passed as it is, as to Pillow.
     if file.seekable():
         file.seek(0)
     data = file.read()
@@ -58,7 +58,7 @@ def _from_file(file: BinaryIO, bits: int) -> photo.Photo:
 
 
 def as_array(array: np.ndarray) -> np.ndarray:
-    """uint8 [height, width, 3], of uint8 [height, width] or [height, width, 1 or 3]."""
+    """Converts uint8 [height, width] or [height, width, 1 or 3] to [height, width, 3]."""
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
     if array.ndim == 2:
@@ -67,28 +67,28 @@ def as_array(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def in_order(
+def results_in_order(
     pictures: Iterator[Picture],
     at_once: int,
     errors: str,
     run: Callable[[Sequence[photo.Photo]], list[list[Image.Image]]],
 ) -> Iterator[Image.Image | UserError]:
-    """The first result of each picture, as `Colorizer.colorize_many` gives it.
+    """Yields the first result of each picture, in order, as `Colorizer.colorize_many` does.
 
     Args:
-      pictures: of any kind.
-      at_once: how many are read and run together.
+      pictures: the pictures, of any supported type.
+      at_once: how many are read and passed to `run` together.
       errors: one of ERRORS.
-      run: the results of each of some photos.
+      run: returns the list of results of each photo.
 
     Raises:
       UserError: a picture cannot be read, and `errors` is "raise".
-      TypeError, ValueError: a picture is no such thing.
+      TypeError, ValueError: an item is not a picture.
     """
-    while some := list(islice(pictures, at_once)):
+    while chunk := list(islice(pictures, at_once)):
         photos: list[photo.Photo | UserError] = []
         fault = None
-        for picture in some:
+        for picture in chunk:
             try:
                 photos.append(as_photo(picture))
             except (UserError, TypeError, ValueError) as error:
@@ -96,8 +96,8 @@ def in_order(
                     fault = error
                     break
                 photos.append(error)
-        good = iter(run([one for one in photos if isinstance(one, photo.Photo)]))
+        results = iter(run([one for one in photos if isinstance(one, photo.Photo)]))
         for one in photos:
-            yield next(good)[0] if isinstance(one, photo.Photo) else one
+            yield next(results)[0] if isinstance(one, photo.Photo) else one
         if fault is not None:
             raise fault

@@ -1,4 +1,4 @@
-"""The network's own likely colours for one spot of a photo."""
+"""The colours that the network considers likely for one pixel of a photo."""
 
 from typing import NamedTuple
 
@@ -8,18 +8,18 @@ from colorjax.coloring.colorize import Analysis, Painter
 from colorjax.errors import UserError
 from colorjax.ops import color
 
-# Nearer to black or white than this (L*), all colours look the same, and none could be chosen.
+# Range of L* in which colours are shown: closer to black or white, they cannot be told apart.
 LIGHTNESS = 25.0, 85.0
-# Least difference in chroma (CIELUV) of two colours that are told apart.
-APART = 15.0
-LEAST_SHARE = 1e-3  # of a colour that is worth naming
+# Smallest difference in chroma (CIELUV) between two colours that count as distinct.
+MIN_DISTANCE = 15.0
+MIN_PROBABILITY = 1e-3  # less likely colours are left out
 
 
 class Guess(NamedTuple):
-    """A colour that the network thinks possible."""
+    """A colour that the network considers possible."""
 
     colour: str  # "#rrggbb"
-    probability: float  # in (0, 1], with that of colours like it
+    probability: float  # in (0, 1], including that of similar colours
 
 
 def at_pixel(
@@ -32,19 +32,19 @@ def at_pixel(
     rebalance: float | None = None,
     count: int = 8,
 ) -> tuple[Guess, ...]:
-    """Likely colours of a pixel, the likeliest first.
+    """Returns the likely colours of a pixel, the likeliest first.
 
     Args:
       painter: from `colorize.open_painter`.
-      analysis: what its network has seen of the photo.
+      analysis: the painter's analysis of the photo.
       rgb: uint8 or uint16 [height, width, 3], the photo.
       x, y: a pixel within `analysis.box`.
-      rebalance: how far rare colours are favoured; the model's own unless given.
-      count: most colours.
+      rebalance: how much rare colours are favoured; the model's own value if None.
+      count: most colours to return.
 
     Returns:
-      Colours at the pixel's own lightness, brought into LIGHTNESS. Any two differ by APART at
-      least; what differs less counts as the likelier one.
+      Colours at the pixel's own lightness, clipped to LIGHTNESS. Any two differ by at least
+      MIN_DISTANCE; colours that are closer are merged into the likelier one.
 
     Raises:
       UserError: the network predicts chroma itself.
@@ -61,29 +61,31 @@ def at_pixel(
     column = (x - analysis.box.left) * width // analysis.box.size[1]
     pixel = rgb[y, x] / np.float32(np.iinfo(rgb.dtype).max)
     lightness = np.clip(color.rgb_to_luv(pixel)[0], *LIGHTNESS)
-    # Taken out on the host: one program serves pictures of all shapes.
+    # Indexed on the host, so that one program serves pictures of all shapes.
     outputs, _, own = (np.asarray(x)[0, row, column] for x in analysis.scores[:3])
-    found = painter.likely(outputs, own, np.float32(lightness), np.float32(rebalance))
-    shares, luv, rgb_u8 = map(np.asarray, found)
-    return distinct(shares, luv, rgb_u8, count)
+    distribution = painter.likely(outputs, own, np.float32(lightness), np.float32(rebalance))
+    probabilities, luv, rgb_u8 = map(np.asarray, distribution)
+    return distinct(probabilities, luv, rgb_u8, count)
 
 
-def distinct(shares: np.ndarray, luv: np.ndarray, rgb: np.ndarray, count: int) -> tuple[Guess, ...]:
-    """The likeliest of [n] colours that look different; each with the shares of those like it."""
-    taken: list[int] = []
+def distinct(
+    probabilities: np.ndarray, luv: np.ndarray, rgb: np.ndarray, count: int
+) -> tuple[Guess, ...]:
+    """Merges similar ones of n colours, adding their probabilities; returns the likeliest."""
+    chosen: list[int] = []
     total: list[float] = []
-    for i in np.argsort(-shares, kind="stable"):
-        if taken:
-            apart = np.hypot(*(luv[taken, 1:] - luv[i, 1:]).T)
-            nearest = int(np.argmin(apart))
-            if apart[nearest] < APART:
-                total[nearest] += float(shares[i])
+    for i in np.argsort(-probabilities, kind="stable"):
+        if chosen:
+            distances = np.hypot(*(luv[chosen, 1:] - luv[i, 1:]).T)
+            nearest = int(np.argmin(distances))
+            if distances[nearest] < MIN_DISTANCE:
+                total[nearest] += float(probabilities[i])
                 continue
-        taken.append(int(i))
-        total.append(float(shares[i]))
-    order = sorted(range(len(taken)), key=lambda k: -total[k])
+        chosen.append(int(i))
+        total.append(float(probabilities[i]))
+    order = sorted(range(len(chosen)), key=lambda k: -total[k])
     return tuple(
-        Guess(f"#{bytes(rgb[taken[k]]).hex()}", min(total[k], 1.0))
+        Guess(f"#{bytes(rgb[chosen[k]]).hex()}", min(total[k], 1.0))
         for k in order[:count]
-        if total[k] >= LEAST_SHARE
+        if total[k] >= MIN_PROBABILITY
     )

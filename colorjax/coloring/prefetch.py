@@ -1,4 +1,4 @@
-"""Work that is begun before its results are asked for."""
+"""Prefetching: work that starts before its results are needed."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 def prefetched(
     pool: Executor, items: Iterable[Item], work: Callable[[Item], Result], count: int
 ) -> Iterator[tuple[Item, Result]]:
-    """Items and what was made of each, in their order; up to `count` are worked on in advance."""
+    """Yields (item, work(item)) in order, with up to `count` items processed ahead in the pool."""
     pending: deque[tuple[Item, Future[Result]]] = deque()
     with ExitStack() as stack:
         stack.callback(lambda: [future.cancel() for _, future in pending])

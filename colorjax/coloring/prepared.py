@@ -1,4 +1,4 @@
-"""A picture that the network has seen already: colourings of it take no further run."""
+"""A picture that is analysed once and then coloured again and again."""
 
 import threading
 from typing import Any
@@ -13,8 +13,8 @@ from colorjax.coloring.colorize import (
     Painter,
     analyze,
     check_pixels,
+    compute_fits,
     feature_levels,
-    fits_of,
     render,
     with_reference,
 )
@@ -28,11 +28,11 @@ from colorjax.errors import check_at_least
 
 
 class Prepared:
-    """A picture and what a network says of it; made by `Colorizer.prepare`.
+    """A picture and its cached network results; made by `Colorizer.prepare`.
 
-    The network is run when its scores are first wanted, and once more where hints or a question are
-    of a border, which is not shown to it otherwise. A reference wants what its encoder sees, which
-    is kept likewise. Threads may share it.
+    The network runs when its scores are first needed. It runs once more if hints or queries lie on
+    a border, because borders are not part of its usual input. The encoder's features, which a
+    reference needs, are cached likewise. A Prepared may be used from several threads.
 
     Attributes:
       rgb: uint8 or uint16 [height, width, 3], the picture.
@@ -41,98 +41,102 @@ class Prepared:
     def __init__(self, painter: Painter, device: jax.Device, rgb: np.ndarray):
         self.rgb = check_pixels(rgb)
         self._painter, self._device = painter, device
-        self._seen: dict[borders.Box, Analysis] = {}
+        self._analyses: dict[borders.Box, Analysis] = {}
         self._levels: dict[borders.Box, tuple[jax.Array, ...]] = {}
         self._inner = borders.without_borders(rgb)
         self._lock = threading.Lock()
-        self._ready: set[tuple[str | None, str, bool]] = set()
+        self._compiled: set[tuple[str | None, str, bool]] = set()
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the picture, and of what is kept about it."""
-        kept = [
+        """Bytes of the picture and of the cached results."""
+        arrays = [
             self.rgb,
-            *(x for one in list(self._seen.values()) for x in (one.small, *one.scores[:3])),
+            *(x for one in list(self._analyses.values()) for x in (one.small, *one.scores[:3])),
             *(x for levels in list(self._levels.values()) for x in levels),
         ]
-        return sum(x.nbytes for x in kept)
+        return sum(x.nbytes for x in arrays)
 
     def colorize(self, **settings: Any) -> Image.Image:
-        """An image of mode RGB: the picture in colour, by the settings of `Colorizer.colorize`.
+        """Returns the coloured picture in mode RGB; settings are those of `Colorizer.colorize`.
 
         Raises:
-          UserError: a setting is wrong, or a hint is outside of the picture.
+          UserError: a setting is invalid, or a hint is outside the picture.
         """
         with jax.default_device(self._device):
             chosen = as_settings(self._painter, **settings)
         return Image.fromarray(self.array(chosen))
 
     def array(self, settings: Settings) -> np.ndarray:
-        """The picture in colour, [height, width, 3] of as many bits.
+        """Returns the coloured picture, [height, width, 3] with as many bits as `rgb`.
 
         Raises:
-          UserError: a setting is wrong, or a hint is outside of the picture.
+          UserError: a setting is invalid, or a hint is outside the picture.
         """
         check_settings(settings, self._painter.network)
         check_inside(settings.hints, self.rgb)
         with jax.default_device(self._device):
-            seen = self._lent(self._look(settings.hints), settings.reference)
-            return render(self._painter, seen, self.rgb, settings._replace(reference=None))
+            analysis = self._with_reference(self._analyze(settings.hints), settings.reference)
+            return render(self._painter, analysis, self.rgb, settings._replace(reference=None))
 
     def confidence(self) -> np.ndarray:
-        """uint8 [height, width]: as `Colorizer.confidence`.
+        """Returns the confidence map, uint8 [height, width], as `Colorizer.confidence` does.
 
         Raises:
           UserError: the model predicts chroma itself.
         """
         confidence.check_confidence(self._painter)
         with jax.default_device(self._device):
-            return confidence.of_seen(self._painter, self._look(), self.rgb)
+            return confidence.of_analysis(self._painter, self._analyze(), self.rgb)
 
     def likely(
         self, x: int, y: int, *, count: int = 8, rebalance: float | None = None
     ) -> tuple[Guess, ...]:
-        """As `Colorizer.likely`.
+        """Returns the likely colours of a pixel, as `Colorizer.likely` does.
 
         Raises:
-          UserError: the pixel is outside of the picture, a number is wrong, or the model predicts
+          UserError: the pixel is outside the picture, a number is invalid, or the model predicts
             chroma itself.
         """
         check_at_least("count", count, 1)
         check_settings(Settings(rebalance=rebalance), self._painter.network)
         check_place(x, y, "pixel")
-        spot = Hint(x, y, "")
-        check_inside([spot], self.rgb, "pixel")
+        pixel = Hint(x, y, "")
+        check_inside([pixel], self.rgb, "pixel")
         with jax.default_device(self._device):
-            seen = self._look((spot,))
+            analysis = self._analyze((pixel,))
             return likely_colours.at_pixel(
-                self._painter, seen, self.rgb, x, y, rebalance=rebalance, count=count
+                self._painter, analysis, self.rgb, x, y, rebalance=rebalance, count=count
             )
 
     def make_ready(self, settings: Settings) -> None:
-        """Has the program compiled, once, that colours the picture by hints and these settings."""
+        """Compiles the program that colours the picture with hints, once for each kind of settings.
+
+        The kind is given by `decode`, `edges` and whether there is a reference.
+        """
         kind = settings.decode, settings.edges, settings.reference is not None
-        if kind not in self._ready:
-            self._ready.add(kind)
+        if kind not in self._compiled:
+            self._compiled.add(kind)
             middle = Hint(self.rgb.shape[1] // 2, self.rgb.shape[0] // 2, "#808080")
             with jax.default_device(self._device):
-                seen = self._lent(self._look((middle,)), settings.reference)
+                analysis = self._with_reference(self._analyze((middle,)), settings.reference)
                 settings = settings._replace(hints=(middle,), reference=None)
-                fits_of(self._painter, seen, self.rgb, [settings])
+                compute_fits(self._painter, analysis, self.rgb, [settings])
 
-    def _look(self, places: tuple[Hint, ...] = ()) -> Analysis:
-        box = self._inner if within(places, self._inner) else borders.whole(self.rgb)
+    def _analyze(self, pixels: tuple[Hint, ...] = ()) -> Analysis:
+        """Returns the cached analysis whose box includes the pixels, making it if needed."""
+        box = self._inner if within(pixels, self._inner) else borders.whole(self.rgb)
         with self._lock:
-            if box not in self._seen:
-                self._seen[box] = analyze(self._painter, self.rgb, box)
-            return self._seen[box]
+            if box not in self._analyses:
+                self._analyses[box] = analyze(self._painter, self.rgb, box)
+            return self._analyses[box]
 
-    def _lent(self, seen: Analysis, reference: Reference | None) -> Analysis:
-        """What was seen, with what a reference says of it."""
+    def _with_reference(self, analysis: Analysis, reference: Reference | None) -> Analysis:
+        """Returns the analysis with the colours of the reference, if there is one."""
         if reference is None:
-            return seen
+            return analysis
         with self._lock:
-            if seen.box not in self._levels:
-                self._levels[seen.box] = feature_levels(self._painter, seen)
-            levels = self._levels[seen.box]
-        return with_reference(self._painter, seen, levels, reference)
+            if analysis.box not in self._levels:
+                self._levels[analysis.box] = feature_levels(self._painter, analysis)
+            levels = self._levels[analysis.box]
+        return with_reference(self._painter, analysis, levels, reference)

@@ -1,8 +1,8 @@
-"""How a photo is coloured, and what a network has to say about it."""
+"""The settings of one colouring, and their validation."""
 
 from typing import NamedTuple
 
-from colorjax.coloring.hints import MOST, Hint
+from colorjax.coloring.hints import MAX_HINTS, Hint
 from colorjax.coloring.network.transfer import Reference
 from colorjax.errors import UserError, check_at_least, check_choice, check_share
 from colorjax.ops.decoding import METHODS
@@ -10,26 +10,26 @@ from colorjax.settings import Decoding, check_seed
 from colorjax.weights.released import Network
 
 EDGES = ("guided", "bilinear")
-MOST_SATURATION = 1_000_000  # far beyond, float32 overflows, and pictures become black
+MAX_SATURATION = 1_000_000  # far above it float32 overflows, and pictures become black
 
 
 class Settings(NamedTuple):
-    """How a photo is coloured; None leaves it to the model's config.
+    """How a photo is coloured; None stands for the value in the model's config.
 
     Attributes:
       decode: how scores become chroma: argmax, mean, annealed or sample (`colorjax.ops.decoding`).
-      temperature: of annealed and sample, > 0.
-      rebalance: how much of its rebalanced training stays in the colours of a model that had such:
-        from 0, what is likely, to 1, where rare colours, which are the vivid ones, come as easily
-        as in its training.
-      saturation: by which chroma is multiplied, from 0 (gray) on.
-      seed: of sample.
-      edges: `guided`, chroma is enlarged along the edges of the photo's lightness; `bilinear`,
-        without regard to them.
-      hints: colours that are given at pixels of the photo, and which what belongs together follows;
-        on a border, they have it coloured too.
-      reference: a picture whose colours go to what is like it in the photo, from
-        `reference.of_photo`; hints go before it.
+      temperature: for annealed and sample, > 0.
+      rebalance: for a model trained with class rebalancing, how much of it the colours keep: from
+        0, where likely colours are favoured, to 1, where rare colours, which are the vivid ones,
+        are as frequent as in its training.
+      saturation: factor on chroma, >= 0; 0 is gray.
+      seed: random seed for sample.
+      edges: `guided` upsamples chroma along the edges of the photo's lightness; `bilinear` ignores
+        them.
+      hints: known colours at pixels of the photo, which spread over similar neighbouring pixels. A
+        hint on a border has the borders coloured too.
+      reference: from `reference.prepare_reference`; its colours go to similar parts of the photo.
+        Hints take precedence over it.
     """
 
     decode: str | None = None
@@ -43,18 +43,18 @@ class Settings(NamedTuple):
 
 
 def own_decoding(network: Network) -> Decoding | None:
-    """How the scores are decoded unless told; None of a network that predicts chroma itself."""
+    """Returns the model's own decoding; None for a network that predicts chroma itself."""
     return None if network.config.objective == "regression" else network.config.decoding
 
 
 def rebalanced(network: Network) -> bool:
-    """Whether rare colours weighed more in its training, so that `rebalance` means something."""
+    """Returns whether the training used class rebalancing, which `rebalance` needs."""
     config = network.config
     return config.objective == "classification" and config.rebalance.enabled
 
 
 def check_settings(settings: Settings, network: Network) -> None:
-    """Raises UserError for a setting that is none of its choices or out of its range."""
+    """Raises UserError for a setting that is not one of its choices or is out of range."""
     if settings.decode is not None:
         check_choice("decode", settings.decode, METHODS)
         if own_decoding(network) is None:
@@ -71,9 +71,9 @@ def check_settings(settings: Settings, network: Network) -> None:
                 "want none"
             )
     check_at_least("saturation", settings.saturation, 0.0)
-    if settings.saturation > MOST_SATURATION:
-        raise UserError(f"saturation is {settings.saturation}, want at most {MOST_SATURATION:,}")
+    if settings.saturation > MAX_SATURATION:
+        raise UserError(f"saturation is {settings.saturation}, want at most {MAX_SATURATION:,}")
     check_seed("seed", settings.seed)
     check_choice("edges", settings.edges, EDGES)
-    if len(settings.hints) > MOST:
-        raise UserError(f"there are {len(settings.hints):,} hints, want at most {MOST:,}")
+    if len(settings.hints) > MAX_HINTS:
+        raise UserError(f"there are {len(settings.hints):,} hints, want at most {MAX_HINTS:,}")

@@ -1,5 +1,5 @@
-"""Photographs on a disk, as many as there are.
+"""Colours any number of photographs on a disk.
 
-`finding` says which files are meant, and `naming` what their results are called; `batch` reads,
-colours and writes them. `compare` and `gallery` put several pictures on one sheet.
+`finding` finds the files to colour, and `naming` decides where their results go; `batch` reads,
+colours and writes them. `compare` and `gallery` draw several pictures on one sheet.
 """

@@ -1,4 +1,4 @@
-"""The work on many photographs: read, coloured and written, several of them at a time."""
+"""Reads, colours and writes many photographs, several of them concurrently."""
 
 import contextlib
 import functools
@@ -14,7 +14,7 @@ import numpy as np
 from colorjax.coloring import confidence
 from colorjax.coloring.colorize import Painter, colorings
 from colorjax.coloring.folders.compare import Arrange
-from colorjax.coloring.folders.finding import STDIN, opened
+from colorjax.coloring.folders.finding import STDIN, path_or_bytes
 from colorjax.coloring.folders.naming import Job
 from colorjax.coloring.network import memory
 from colorjax.coloring.prefetch import prefetched
@@ -24,60 +24,62 @@ from colorjax.pictures import files, image_io, mark, photo, tint, writing
 from colorjax.pictures.metadata import Metadata
 from colorjax.pictures.photo import Photo
 
-KEPT = ".orig"  # after the name of an original whose place its result has taken
-# Photos are read ahead, and taken together, up to so many and so many pixels.
-AHEAD, TOGETHER, TOGETHER_PIXELS = 2, 16, 32_000_000
+ORIGINAL_SUFFIX = ".orig"  # appended to the name of an original that its result replaces
+# Photos read ahead; most photos in a group, and pixels at which a group is closed.
+READ_AHEAD, GROUP_SIZE, GROUP_PIXELS = 2, 16, 32_000_000
 
 
 class Outcome(NamedTuple):
-    """What became of a photo."""
+    """The outcome of one job."""
 
     source: str
     targets: tuple[str, ...] = ()
-    fault: str = ""  # the sentence, where it failed
+    fault: str = ""  # the error message if it failed
     notices: tuple[str, ...] = ()
-    in_colour: bool = False  # the photo has colours of its own
-    left_out: bool = False  # for that reason
+    in_colour: bool = False  # the photo has colours
+    skipped: bool = False  # not coloured, because it has colours
 
 
-class Reading(NamedTuple):
+class ReadOptions(NamedTuple):
     """How photos are read.
 
     Attributes:
-      allow_truncated: take what there is of files that were cut short.
-      most_side: larger photos are made this small in pixels, and lose their transparency.
-      skip_colour: leave out photos that have colours.
-      bits: most bits a channel, 8 or 16; a photo of 16 is coloured in 8 where the format of its
-        result has no more.
-      opened: gives what is to be read of a source, and what messages call it; for those that are
-        no files of this machine.
+      allow_truncated: read the available part of truncated files.
+      max_side: photos with a longer side are reduced to this many pixels, and lose their
+        transparency.
+      skip_colour: skip photos that have colours.
+      bits: most bits per channel, 8 or 16. A 16-bit photo is coloured in 8 bits if the format of
+        its result has no more.
+      load: returns the path or content of a source, and its name in messages; for sources that are
+        not local files.
     """
 
     allow_truncated: bool = False
-    most_side: int | None = None
+    max_side: int | None = None
     skip_colour: bool = False
     bits: int = 16
-    opened: Callable[[str], tuple[str | bytes, str | None]] | None = None
+    load: Callable[[str], tuple[str | bytes, str | None]] | None = None
 
 
-class Writing(NamedTuple):
+class WriteOptions(NamedTuple):
     """How results are written.
 
     Attributes:
-      overwrite: whether files that are there are replaced.
+      overwrite: whether existing files are replaced.
       quality: of JPEG and WebP, from 1 to 100.
-      keep_original: a file that is replaced by its own result stays, with `.orig` after its name.
-      placed: writes the picture of a target with the quality, and gives notices; for targets that
-        are no files of this machine.
+      keep_original: a file that is replaced by its own result is kept, with `.orig` appended to its
+        name.
+      store: called as store(target, rgb, photo, quality), writes a result and returns notices; for
+        targets that are not local files.
     """
 
     overwrite: bool = True
     quality: int = writing.QUALITY
     keep_original: bool = True
-    placed: Callable[[str, np.ndarray, Photo, int], tuple[str, ...]] | None = None
+    store: Callable[[str, np.ndarray, Photo, int], tuple[str, ...]] | None = None
 
 
-AS_THEY_ARE, AS_USUAL = Reading(), Writing()
+DEFAULT_READ_OPTIONS, DEFAULT_WRITE_OPTIONS = ReadOptions(), WriteOptions()
 
 
 def run(
@@ -85,106 +87,115 @@ def run(
     jobs: Sequence[Job],
     settings: Sequence[Settings],
     *,
-    reading: Reading = AS_THEY_ARE,
-    how: Writing = AS_USUAL,
+    read_options: ReadOptions = DEFAULT_READ_OPTIONS,
+    write_options: WriteOptions = DEFAULT_WRITE_OPTIONS,
     arrange: Arrange | None = None,
 ) -> Generator[Outcome, None, None]:
-    """Colours photos and writes them, telling of each as soon as it is done.
+    """Colours photos and writes their results; yields an outcome as soon as a photo is done.
 
-    Reading, colouring and writing go on at the same time. What is wrong with one photo does not
-    concern the others, and a file is there whole or not at all, however the work ends.
+    Reading, colouring and writing run concurrently. An error in one photo does not affect the
+    others. Files are written atomically: an interruption leaves no partial files.
 
     Args:
       painter: from `colorize.open_painter`.
       jobs: the photos.
-      settings: of the results of each.
-      reading: how photos are read.
-      how: how results are written.
-      arrange: makes the pictures that are written of a photo and its results; they may be of
-        another size, and are written in 8 bits, without transparency and of the metadata with
-        the profile alone.
+      settings: the settings of each photo's results, in the order of `Job.targets`.
+      read_options: how photos are read.
+      write_options: how results are written.
+      arrange: makes the pictures that are written from a photo and its results. They may have
+        another size, and are written in 8 bits, without transparency, and with the colour profile
+        as their only metadata.
     """
-    if arrange is not None or reading.most_side is not None:
-        reading = reading._replace(bits=8)
+    if arrange is not None or read_options.max_side is not None:
+        read_options = read_options._replace(bits=8)
     with ThreadPoolExecutor(2) as readers, ThreadPoolExecutor(2) as writers:
-        for chunk in _in_groups(prefetched(readers, jobs, lambda job: _read(job, reading), AHEAD)):
-            yield from (one for _, one in chunk if isinstance(one, Outcome))
-            good = [(job, one) for job, one in chunk if isinstance(one, Photo)]
-            # Memory holds no photos but those that are worked on.
-            chunk.clear()
-            yield from _coloured(painter, good, settings, writers, how, arrange)
-            memory.give_back()
+        reads = prefetched(readers, jobs, lambda job: _read(job, read_options), READ_AHEAD)
+        for group in _groups(reads):
+            yield from (one for _, one in group if isinstance(one, Outcome))
+            photos = [(job, one) for job, one in group if isinstance(one, Photo)]
+            # Drops the references, so that memory holds only photos in progress.
+            group.clear()
+            yield from _color_group(painter, photos, settings, writers, write_options, arrange)
+            memory.trim()
 
 
-def _coloured(
+def _color_group(
     painter: Painter,
-    good: list[tuple[Job, Photo]],
+    photos: list[tuple[Job, Photo]],
     settings: Sequence[Settings],
     writers: ThreadPoolExecutor,
-    how: Writing,
+    write_options: WriteOptions,
     arrange: Arrange | None,
 ) -> Iterator[Outcome]:
+    """Colours the photos of a group and has them written; empties the list of photos."""
     writes: list[Future] = []
-    if any(job.confidence for job, _ in good):
+    if any(job.confidence for job, _ in photos):
         confidence.check_confidence(painter)
-    for i, seen, results in colorings(painter, [one.rgb for _, one in good], settings):
-        job, one = good[i]
+    for i, analysis, results in colorings(painter, [one.rgb for _, one in photos], settings):
+        job, one = photos[i]
         if arrange is not None:
             results = arrange(one.rgb, results)
-            # What describes the photograph's pixels is not true of theirs.
-            kept = Metadata(icc_profile=one.metadata.icc_profile)
-            one = one._replace(alpha=None, metadata=kept)
-        sure = confidence.of_seen(painter, seen, one.rgb) if job.confidence else None
-        writes.append(writers.submit(_write, job, one, results, how, sure))
-        # Memory holds the results of two photos, and no more.
+            # The other metadata describes the photograph's pixels, not those of the arrangement.
+            metadata = Metadata(icc_profile=one.metadata.icc_profile)
+            one = one._replace(alpha=None, metadata=metadata)
+        confidence_map = (
+            confidence.of_analysis(painter, analysis, one.rgb) if job.confidence else None
+        )
+        writes.append(writers.submit(_write, job, one, results, write_options, confidence_map))
+        # Limits memory to the results of two photos.
         if len(writes) > 1:
             yield writes.pop(0).result()
-    good.clear()
+    photos.clear()
     yield from (write.result() for write in writes)
 
 
-def _read(job: Job, reading: Reading) -> Photo | Outcome:
-    """The photo, or what became of it where there is none to colour."""
+def _read(job: Job, read_options: ReadOptions) -> Photo | Outcome:
+    """Reads the photo of a job; returns its outcome instead if it is skipped or cannot be read."""
     is_deep = any(writing.holds_16_bits(target, job.format) for target in job.targets)
     try:
-        source, name = (reading.opened or _opened)(job.source)
+        source, name = (read_options.load or _load)(job.source)
         one = photo.read_photo(
             source,
-            allow_truncated=reading.allow_truncated,
+            allow_truncated=read_options.allow_truncated,
             name=name,
-            bits=reading.bits if is_deep else 8,
+            bits=read_options.bits if is_deep else 8,
             page=job.page,
         )
     except UserError as error:
         return Outcome(job.source, fault=str(error))
-    if reading.skip_colour and tint.has_colours(one.rgb):
-        return Outcome(job.source, in_colour=True, left_out=True)
-    if reading.most_side is not None and max(one.rgb.shape) > reading.most_side:
-        one = one._replace(rgb=image_io.fitted(one.rgb, reading.most_side), alpha=None)
+    if read_options.skip_colour and tint.has_colours(one.rgb):
+        return Outcome(job.source, in_colour=True, skipped=True)
+    if read_options.max_side is not None and max(one.rgb.shape) > read_options.max_side:
+        one = one._replace(rgb=image_io.fitted(one.rgb, read_options.max_side), alpha=None)
     return one
 
 
-def _opened(source: str) -> tuple[str | bytes, str | None]:
-    """What is to be read, and what messages call it."""
+def _load(source: str) -> tuple[str | bytes, str | None]:
+    """Returns the path or content of a source, and its name in messages (None for a path)."""
     if source == STDIN:
         return sys.stdin.buffer.read(), "standard input"
-    content = opened(source)
+    content = path_or_bytes(source)
     return content, source if isinstance(content, bytes) else None
 
 
 def _write(
-    job: Job, one: Photo, results: Sequence[np.ndarray], how: Writing, sure: np.ndarray | None
+    job: Job,
+    one: Photo,
+    results: Sequence[np.ndarray],
+    options: WriteOptions,
+    confidence_map: np.ndarray | None,
 ) -> Outcome:
+    """Writes the results of a photo, and its confidence map if there is one."""
     notices = list(one.notices)
     metadata = one.metadata._replace(xmp=mark.marked(one.metadata.xmp))
     one = one._replace(metadata=metadata)
     writes: dict[str, Callable[[], tuple[str, ...]]] = {
-        target: functools.partial(_placed, job, target, rgb, one, how)
+        target: functools.partial(_write_result, job, target, rgb, one, options)
         for target, rgb in zip(job.targets, results, strict=True)
     }
-    if sure is not None and job.confidence is not None:
+    if confidence_map is not None and job.confidence is not None:
         writes[job.confidence] = functools.partial(
-            confidence.write, job.confidence, sure, overwrite=how.overwrite
+            confidence.write, job.confidence, confidence_map, overwrite=options.overwrite
         )
     for target, write in writes.items():
         try:
@@ -199,48 +210,50 @@ def _write(
     )
 
 
-def _placed(job: Job, target: str, rgb: np.ndarray, one: Photo, how: Writing) -> tuple[str, ...]:
-    """Writes one result; notices of what the format could not keep."""
-    if how.placed is not None:
-        return how.placed(target, rgb, one, how.quality)
+def _write_result(
+    job: Job, target: str, rgb: np.ndarray, one: Photo, options: WriteOptions
+) -> tuple[str, ...]:
+    """Writes one result; returns notices of what the format could not keep."""
+    if options.store is not None:
+        return options.store(target, rgb, one, options.quality)
     write = functools.partial(
-        writing.write_photo, rgb=rgb, photo=one, format=job.format, quality=how.quality
+        writing.write_photo, rgb=rgb, photo=one, format=job.format, quality=options.quality
     )
     if target == STDIN:
         stdout: BinaryIO = sys.stdout.buffer
         return write(stdout)
     if target == os.path.realpath(job.source):
-        with _kept(target) if how.keep_original else contextlib.nullcontext():
+        with _kept_original(target) if options.keep_original else contextlib.nullcontext():
             return write(target)
     os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
-    return write(target, overwrite=how.overwrite)
+    return write(target, overwrite=options.overwrite)
 
 
 @contextlib.contextmanager
-def _kept(path: str) -> Iterator[None]:
-    """Keeps a file under another name while the block replaces it, and after, unless it fails."""
-    kept = path + KEPT
+def _kept_original(path: str) -> Iterator[None]:
+    """Copies a file that the block replaces; if the block fails, the copy is deleted again."""
+    copy = path + ORIGINAL_SUFFIX
     try:
-        with files.atomic_write(kept, overwrite=False) as aside:
-            shutil.copy2(path, aside)
+        with files.atomic_write(copy, overwrite=False) as temporary:
+            shutil.copy2(path, temporary)
     except FileExistsError as error:
-        raise UserError(f"{path}: {kept} is there already, from an earlier --replace") from error
+        raise UserError(f"{path}: {copy} is there already, from an earlier --replace") from error
     try:
         yield
     except BaseException:
-        os.unlink(kept)
+        os.unlink(copy)
         raise
 
 
-def _in_groups(
+def _groups(
     reads: Iterator[tuple[Job, Photo | Outcome]],
 ) -> Iterator[list[tuple[Job, Photo | Outcome]]]:
-    """Groups of photos that are coloured together: many small ones, or one large one."""
+    """Yields groups of photos that are coloured together: many small ones, or one large one."""
     group, pixels = [], 0
     for job, one in reads:
         group.append((job, one))
         pixels += one.rgb.size // 3 if isinstance(one, Photo) else 0
-        if len(group) == TOGETHER or pixels >= TOGETHER_PIXELS:
+        if len(group) == GROUP_SIZE or pixels >= GROUP_PIXELS:
             yield group
             group, pixels = [], 0
     if group:

@@ -1,4 +1,4 @@
-"""Pictures that hold one photo next to another: before and after, or what the settings do."""
+"""Pictures that compare photos: before and after, or the results of several settings."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,36 +7,36 @@ from PIL import Image, ImageDraw, ImageFont
 
 from colorjax.coloring.settings import Settings
 
-GAP = 0.01  # between before and after, as a share of the longer side
-CELL = 480  # most that the longer side of a picture in a grid should be
+GAP = 0.01  # between two pictures in a row, as a share of the longer side
+MAX_CELL_SIDE = 480  # of a picture in a grid
 COLUMNS = 4
 _CAPTION, _MARGIN, _FONT_SIZE = 26, 8, 15
 
 Arrange = Callable[[np.ndarray, Sequence[np.ndarray]], list[np.ndarray]]
 
 
-def beside(photo: np.ndarray, results: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """The photo and each result side by side: uint8 [h, 2 w + gap, 3] each."""
+def side_by_side(photo: np.ndarray, results: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Puts the photo and each result side by side: uint8 [h, 2 w + gap, 3] each."""
     gap = max(1, round(GAP * max(photo.shape)))
     return [in_a_row([photo, result], gap) for result in results]
 
 
 def in_a_row(pictures: Sequence[np.ndarray], gap: int) -> np.ndarray:
-    """Pictures of one height side by side, white between them: uint8 [h, w, 3]."""
+    """Puts pictures of one height side by side with white gaps: uint8 [h, w, 3]."""
     white = np.full((pictures[0].shape[0], gap, 3), 255, np.uint8)
     first, *others = pictures
     return np.concatenate([first, *(x for other in others for x in (white, other))], axis=1)
 
 
 def grid(decodes: bool, rebalanced: bool, base: Settings) -> tuple[list[Settings], Arrange]:
-    """Settings that are worth comparing, and what draws their results on one sheet.
+    """Returns settings that are worth comparing, and a function that draws a sheet of results.
 
-    Above each stands what gives it on the command line.
+    The caption of each result is the command-line option that gives it.
 
     Args:
-      decodes: whether the network scores bins, or else predicts chroma itself.
-      rebalanced: whether it has been trained so that rare colours weigh more.
-      base: what all settings have in common.
+      decodes: whether the network scores bins; False if it predicts chroma itself.
+      rebalanced: whether its training used class rebalancing.
+      base: the settings from which the others differ by one option.
     """
     chosen = {"as set": base}
     if decodes:
@@ -66,7 +66,7 @@ def grid(decodes: bool, rebalanced: bool, base: Settings) -> tuple[list[Settings
 
 
 def sheet(pictures: Sequence[np.ndarray], captions: Sequence[str]) -> np.ndarray:
-    """Pictures of one size with captions above them: uint8 [h, w, 3]."""
+    """Draws pictures of one size in a grid, with captions above them: uint8 [h, w, 3]."""
     height, width, _ = pictures[0].shape
     columns, rows = min(COLUMNS, len(pictures)), -(-len(pictures) // COLUMNS)
     font = ImageFont.load_default(_FONT_SIZE)

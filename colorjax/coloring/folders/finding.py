@@ -1,4 +1,4 @@
-"""Which photographs are meant by names of files, folders, patterns and pipes."""
+"""Finds the photographs that names of files, folders, patterns and pipes refer to."""
 
 import glob
 import os
@@ -18,55 +18,55 @@ _STREAMS = ("/dev/", "/proc/")
 
 
 class Found(NamedTuple):
-    """A photo to colour, or a name that is none."""
+    """A photo to colour, or a file or name that is not one."""
 
     source: str  # a path, or STDIN
-    folder: Path = Path()  # below the folder that was searched, for the same place in the output
-    fault: str = ""  # the sentence, where there is nothing to read
-    is_result: bool = False  # of ours, that was come upon in a folder: not to be coloured again
-    is_other: bool = False  # a file in a folder that is no picture by its suffix
+    folder: Path = Path()  # relative to the searched folder; the same in the output folder
+    fault: str = ""  # the error message if there is nothing to read
+    is_result: bool = False  # a result of colorjax, found in a folder: not coloured again
+    is_other: bool = False  # a file in a folder whose suffix is not that of a picture
 
     @property
     def is_photo(self) -> bool:
-        """Whether it is to be coloured."""
+        """Whether the file is to be coloured."""
         return not (self.fault or self.is_result or self.is_other)
 
 
 def find(names: Sequence[str], recursive: bool = False) -> Iterator[Found]:
-    """The photos that names of files, folders and patterns stand for, each once.
+    """Yields the photos that names of files, folders and patterns refer to, each once.
 
-    Folders give their files in the order of their names, but hidden ones, and say which are no
-    pictures, by suffix, and which are results of ours, by a mark in the file; with `recursive`
-    those of all folders below too, linked ones last. A name that is no picture is told, and a
-    folder that cannot be looked into.
+    A folder yields its files in order of their names, except hidden ones. Files that are not
+    pictures (by suffix) or are results of colorjax (by a mark in the file) are yielded as such.
+    With `recursive`, the files of all subfolders are yielded too; links to folders come last. A
+    name that does not exist and a folder that cannot be read are yielded with a fault.
     """
-    seen = set()
+    sources = set()
     for name in names:
         for found in _find(name, recursive):
             key = found.source if found.source == STDIN else os.path.realpath(found.source)
-            if found.fault or key not in seen:
-                seen.add(key)
+            if found.fault or key not in sources:
+                sources.add(key)
                 yield found
 
 
 def count_others(found: Sequence[Found]) -> Counter[str]:
-    """How many files of folders are no pictures, by suffix; "no suffix" without one."""
+    """Counts the files in folders that are not pictures, by suffix or "no suffix"."""
     others = (one.source for one in found if one.is_other)
     return Counter(Path(source).suffix.lower() or "no suffix" for source in others)
 
 
 def is_stream(source: str) -> bool:
-    """Whether a source is a pipe or a device: it can be read once, and has no place of its own."""
+    """Returns whether a source is a pipe or device, which can be read once and has no folder."""
     if source == STDIN or source.startswith(_STREAMS):
         return True
     return os.path.exists(source) and not os.path.isfile(source) and not os.path.isdir(source)
 
 
-def opened(source: str) -> str | bytes:
-    """A file's path as it is, or what a pipe or a device holds, which can be read once.
+def path_or_bytes(source: str) -> str | bytes:
+    """Returns the path of a file unchanged; reads and returns the content of a pipe or device.
 
     Raises:
-      UserError: that cannot be read.
+      UserError: the pipe or device cannot be read.
     """
     if not is_stream(source):
         return source
@@ -97,11 +97,11 @@ def _find(name: str, recursive: bool) -> Iterator[Found]:
 
 
 def _search(folder: str, recursive: bool) -> Iterator[Found]:
-    """What is in a folder; links to folders come last, and none is looked into twice."""
+    """Yields the files in a folder; links to folders come last, and no folder is visited twice."""
     links, count = [folder], 0
-    walked: set[str] = set()
+    visited: set[str] = set()
     while links:
-        for found in _walk(links.pop(0), Path(folder), recursive, links, walked):
+        for found in _walk(links.pop(0), Path(folder), recursive, links, visited):
             count += not found.is_other
             yield found
     if not count:
@@ -110,36 +110,36 @@ def _search(folder: str, recursive: bool) -> Iterator[Found]:
 
 
 def _walk(
-    folder: str, top: Path, recursive: bool, links: list[str], walked: set[str]
+    folder: str, top: Path, recursive: bool, links: list[str], visited: set[str]
 ) -> Iterator[Found]:
     real = os.path.realpath(folder)
-    if real in walked:
+    if real in visited:
         return
-    walked.add(real)
+    visited.add(real)
     try:
-        with os.scandir(folder) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
+        with os.scandir(folder) as scan:
+            entries = sorted(scan, key=lambda entry: entry.name)
     except OSError as error:
         yield Found(folder, fault=f"{folder}: cannot be looked into: {error.strerror or error}")
         return
     for entry in entries:
-        # Hidden folders hold thumbnails and what was thrown away.
+        # Hidden folders hold thumbnails and deleted files.
         if entry.name.startswith("."):
             continue
         if os.path.isdir(entry.path):
             if recursive and entry.is_symlink():
                 links.append(entry.path)
             elif recursive:
-                yield from _walk(entry.path, top, recursive, links, walked)
+                yield from _walk(entry.path, top, recursive, links, visited)
         elif _is_file(entry):
-            below = Path(entry.path).parent.relative_to(top)
+            relative = Path(entry.path).parent.relative_to(top)
             is_other = Path(entry.name).suffix.lower() not in PHOTO_SUFFIXES
             is_result = not is_other and mark.is_marked(entry.path)
-            yield Found(entry.path, below, is_result=is_result, is_other=is_other)
+            yield Found(entry.path, relative, is_result=is_result, is_other=is_other)
 
 
 def _is_file(entry: os.DirEntry) -> bool:
     try:
         return entry.is_file()
-    except OSError:  # what it is will be said when it is read
+    except OSError:  # the error is reported when the file is read
         return True

@@ -1,4 +1,4 @@
-"""Where results go, and that none takes the place of anything."""
+"""Names the files of results, and checks that none replaces another file."""
 
 import os
 from collections.abc import Sequence
@@ -11,36 +11,37 @@ from colorjax.errors import UserError
 from colorjax.pictures import image_io, photo, scan, writing
 from colorjax.pictures.formats import PHOTO_SUFFIXES
 
-MARK = "_color"  # in the name of a result, unless told
+MARK = "_color"  # default mark in the name of a result
 
 
 class Job(NamedTuple):
-    """A photo, and where its results go: as many targets as settings."""
+    """A photo and the targets of its results, one for each of the settings."""
 
     source: str
     targets: tuple[str, ...]  # paths, or STDIN for the standard output
-    format: str | None  # suffix of the format, where the path does not say
-    page: int | None = None  # of a TIFF, from 1 on; None is the first, and tells of others
-    confidence: str | None = None  # where the network's confidence goes, if that is wanted
+    format: str | None  # suffix of the format; None if the path has it
+    page: int | None = None  # of a TIFF, from 1 on; None is the first, with a notice about others
+    confidence: str | None = None  # path of the confidence map, if it is wanted
 
     @property
     def files(self) -> tuple[str, ...]:
-        """All that is written."""
-        named = [target for target in self.targets if target != STDIN]
-        return (*named, *([self.confidence] if self.confidence else []))
+        """All files that are written."""
+        paths = [target for target in self.targets if target != STDIN]
+        return (*paths, *([self.confidence] if self.confidence else []))
 
 
 class Rules(NamedTuple):
     """How results are named.
 
     Attributes:
-      output: a folder, or a file (`is_file`), or STDIN; None for beside the photo.
-      format: suffix without the dot; None for the photo's own.
-      results: how many results a photo has.
-      mark: what follows the photo's name in that of a result.
-      replace: results go into the place of their photos.
-      pages: which pages of a TIFF are meant: `first`, `all`, or a number from 1 on.
-      confidence: whether the network's confidence is written too.
+      output: a folder, a file (`is_file`), or STDIN for the standard output; None for the photo's
+        own folder.
+      format: suffix without the dot; None for the photo's own format.
+      results: number of results per photo.
+      mark: follows the photo's name in the name of a result.
+      replace: results replace their photos.
+      pages: pages of a TIFF to colour: `first`, `all`, or a number from 1 on.
+      confidence: whether the confidence map is written too.
     """
 
     output: str | None = None
@@ -53,36 +54,36 @@ class Rules(NamedTuple):
 
 
 def jobs_of(found: Sequence[Found], rules: Rules) -> list[Job]:
-    """The photos with the names of their results, of which no two are the same.
+    """Returns the jobs of photos, with distinct names for all results.
 
-    A photo whose results would have the names of another's, as of the same name in another format
-    or folder, has them with a number: a_color.png and a_2_color.png.
+    If two photos would have results of the same name, such as photos of the same name in different
+    formats or folders, the later one's get a number: a_color.png and a_2_color.png.
     """
-    taken: set[str] = set()
+    used: set[str] = set()
     jobs = []
-    meant = [(one, page) for one in found for page in pages_of(one.source, rules.pages)]
-    for one, page in meant:
+    photos = [(one, page) for one in found for page in pages_of(one.source, rules.pages)]
+    for one, page in photos:
         for number in numbers(1):
             targets = target_names(one, rules, number, page)
             format = rules.format or ("png" if STDIN in targets else None)
             job = Job(one.source, targets, format, page)
             if rules.confidence:
-                (only,) = target_names(one, rules._replace(results=1), number, page)
-                path = Path(only)
+                (target,) = target_names(one, rules._replace(results=1), number, page)
+                path = Path(target)
                 job = job._replace(confidence=str(path.with_name(f"{path.stem}_confidence.png")))
-            places = {_place(file) for file in job.files}
-            if not places & taken:
+            names = {_normalized(file) for file in job.files}
+            if not names & used:
                 break
-        taken |= places
+        used |= names
         jobs.append(job)
     return jobs
 
 
 def pages_of(source: str, pages: str) -> list[int | None]:
-    """The pages of a photo that are meant: `all` of a TIFF, the `first`, or that of a number.
+    """Returns the pages of a photo to colour: `all` of a TIFF, the `first`, or a page number.
 
-    A stream is read once, when it is coloured: whether it has the page of a number is told then,
-    and not `all` of it can be meant.
+    A stream can be read only once, when it is coloured. `all` is thus not possible for a stream,
+    and a page number is checked when it is read.
     """
     if pages == "first":
         return [None]
@@ -94,7 +95,7 @@ def pages_of(source: str, pages: str) -> list[int | None]:
     return list(range(1, count + 1)) if count > 1 else [None]
 
 
-def _place(target: str) -> str:
+def _normalized(target: str) -> str:
     # On many file systems A.jpg and a.jpg are one file.
     return os.path.abspath(target).casefold()
 
@@ -102,16 +103,18 @@ def _place(target: str) -> str:
 def target_names(
     found: Found, rules: Rules, number: int = 1, page: int | None = None
 ) -> tuple[str, ...]:
-    """Where the results of a photo go.
+    """Returns the paths of a photo's results.
 
-    Beside the photo, or into the output folder in the same place below it, under the photo's name
-    with the mark and, of several, a number. A photo of a format that is not written becomes .png.
+    They are in the photo's folder, or in the same relative folder below the output folder. Their
+    name is the photo's, the mark and, if there are several results, a number. A photo in a format
+    that is not supported for writing becomes .png.
 
     Args:
       found: the photo.
       rules: how results are named.
-      number: of the photo among those of one name; the first has none in its results' names.
-      page: of the photo, which is in the names, unless a name was given for that page alone.
+      number: number among photos of the same name; it is part of the names, except for 1.
+      page: page of the photo; it is part of the names, unless `rules` name a file for this page
+        alone.
     """
     output, several = rules.output, rules.results > 1
     counts = [f"_{i + 1}" for i in range(rules.results)] if several else [""]
@@ -120,32 +123,32 @@ def target_names(
         return (STDIN,) * rules.results
     if rules.replace:
         return (os.path.realpath(found.source),)
-    of_page = "" if page is None else f"_page{page}"
+    page_mark = "" if page is None else f"_page{page}"
     if output is not None and is_file(output):
         path = Path(output)
-        stem = path.stem + (of_page if rules.pages == "all" else "")
+        stem = path.stem + (page_mark if rules.pages == "all" else "")
         return tuple(str(path.with_name(f"{stem}{n}{path.suffix}")) for n in counts)
     source = Path("stdin.png" if stream else found.source)
     suffix = written_suffix(source, rules.format)
     folder = source.parent if output is None else Path(output) / found.folder
-    stem = source.stem + of_page + ("" if number == 1 else f"_{number}")
+    stem = source.stem + page_mark + ("" if number == 1 else f"_{number}")
     return tuple(str(folder / f"{stem}{rules.mark}{n}{suffix}") for n in counts)
 
 
 def written_suffix(source: PurePath, format: str | None) -> str:
-    """The suffix of a photo's result: of the format, the photo's own, or .png for what is none."""
+    """Returns the suffix of a result: the format's, the photo's own if writable, or else .png."""
     suffix = f".{format}" if format else source.suffix
     return suffix if suffix.lower() in writing.SUFFIXES else ".png"
 
 
 def is_file(output: str) -> bool:
-    """Whether `--output` names one file, and not a folder.
+    """Returns whether `--output` names a file and not a folder.
 
-    A folder that is not there yet may have a dot in its name, but no letters alone after it, unless
-    the name ends with a slash.
+    The name of a folder that does not exist yet may contain a dot. If only one to four letters
+    follow the dot, it must end with a slash, or it is taken for a file.
 
     Raises:
-      UserError: the name is that of a file, but of none that is written.
+      UserError: it names a file of a format that is not supported for writing.
     """
     suffix = Path(output).suffix.lower()
     if os.path.isdir(output) or output.endswith(("/", os.sep)):
@@ -155,8 +158,8 @@ def is_file(output: str) -> bool:
     if suffix in PHOTO_SUFFIXES or (suffix[1:].isalpha() and len(suffix) <= 5):
         *others, last = writing.SUFFIXES
         raise UserError(
-            f"{output}: results are written as {', '.join(others)} or {last}, not {suffix!r}; of a "
-            f"folder want {output}/"
+            f"{output}: results are written as {', '.join(others)} or {last}, not {suffix!r}; for "
+            f"a folder want {output}/"
         )
     return False
 
@@ -164,29 +167,29 @@ def is_file(output: str) -> bool:
 def check_targets(
     jobs: Sequence[Job], *, overwrite: bool, skip_existing: bool
 ) -> tuple[list[Job], list[str], list[tuple[str, str]]]:
-    """Looks before the work begins whether results would take the place of something.
+    """Checks, before the work starts, whether results would replace existing files.
 
     Returns:
-      The jobs to do; the sources of those that are left out, as their results are there; sources
-      and sentences of those whose results would replace a file.
+      The jobs to run; the sources of jobs that are skipped because their results exist; and
+      (source, error message) of jobs whose results would replace a file.
     """
     todo, skipped, faults = [], [], []
     photos = {os.path.realpath(job.source) for job in jobs if not is_stream(job.source)}
     for job in jobs:
-        there = [t for t in job.files if os.path.lexists(t)]
-        own = [t for t in there if os.path.realpath(t) == os.path.realpath(job.source)]
+        existing = [t for t in job.files if os.path.lexists(t)]
+        own = [t for t in existing if os.path.realpath(t) == os.path.realpath(job.source)]
         if own and not is_stream(job.source):
             fault = f"{job.source}: would replace itself; --replace keeps the original as .orig"
             faults.append((job.source, fault))
-        elif there and skip_existing:
+        elif existing and skip_existing:
             skipped.append(job.source)
-        elif there and not overwrite:
+        elif existing and not overwrite:
             fault = (
-                f"{job.source}: {there[0]} is there already; "
+                f"{job.source}: {existing[0]} is there already; "
                 "--overwrite replaces it, --skip-existing leaves the photo out"
             )
             faults.append((job.source, fault))
-        elif others := [t for t in there if os.path.realpath(t) in photos]:
+        elif others := [t for t in existing if os.path.realpath(t) in photos]:
             faults.append((job.source, f"{job.source}: would replace the photo {others[0]}"))
         else:
             todo.append(job)
@@ -196,21 +199,22 @@ def check_targets(
 def check_replaced(
     jobs: Sequence[Job], *, keep_original: bool = True
 ) -> tuple[list[Job], list[tuple[str, str]]]:
-    """The jobs whose results can replace their photos; sources and sentences of the others."""
+    """Returns jobs whose results can replace their photos; (source, message) of the others."""
     todo, faults = [], []
     for job in jobs:
-        if fault := _why_not_replaced(job.source, keep_original):
+        if fault := _replacement_fault(job.source, keep_original):
             faults.append((job.source, f"{job.source}: {fault}"))
         else:
             todo.append(job)
     return todo, faults
 
 
-def _why_not_replaced(source: str, keep_original: bool) -> str:
+def _replacement_fault(source: str, keep_original: bool) -> str:
+    """Returns why a result cannot replace its photo, or an empty string."""
     suffix = Path(source).suffix
     if suffix.lower() not in writing.SUFFIXES:
-        return f"no {suffix!r} is written, so that it cannot be replaced"
-    # A result has one, and no others are to be had once the original is gone.
+        return f"cannot be replaced, as {suffix!r} files cannot be written"
+    # A result has only one picture; the others would be lost with the original.
     count = 1 if keep_original else count_pictures(source)
     if count > 1:
         return (
@@ -221,11 +225,11 @@ def _why_not_replaced(source: str, keep_original: bool) -> str:
 
 
 def count_pictures(source: str) -> int:
-    """How many pages or frames a file has, thumbnails not counted; 1 for what cannot be read."""
+    """Counts the pages or frames of a file, without thumbnails; 1 if it cannot be read."""
     if pages := scan.count_pages(source):
         return pages
     try:
-        with image_io.opened(source, wanted=photo.FORMATS) as image:
+        with image_io.open_image(source, wanted=photo.FORMATS) as image:
             return photo.count_frames(image)
     except UserError:
         return 1

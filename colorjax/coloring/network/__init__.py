@@ -1,6 +1,7 @@
-"""What is done to one photograph's pixels around the network, most of it compiled.
+"""The pixel processing of one photograph around the network, most of it compiled.
 
-`borders` says what of a photo is shown, `shapes` in which shape, and `memory` how large that may
-be. `functions` holds the programs from the network's scores to chroma, `spreading` those of hints
-and `carrying` those of references; `tiles` gives the chroma to the photo at its full size.
+`borders` selects the part of a photo that the network is given, `shapes` the size of the network's
+input, and `memory` limits that size. `functions` holds the programs from the network's scores to
+chroma, `hint_propagation` those for hints and `transfer` those for references; `tiles` applies the
+chroma to the full-size photo.
 """

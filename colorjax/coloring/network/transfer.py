@@ -1,4 +1,4 @@
-"""A reference's colours, given to what is like it in a photo: pure functions of arrays."""
+"""Transfers a reference's colours to similar parts of a photo: pure functions of arrays."""
 
 from functools import partial
 from typing import NamedTuple
@@ -10,48 +10,49 @@ from colorjax.ops import color, correspondence, resample
 from colorjax.ops.spaces import SPACES
 from colorjax.settings import Settings as Config
 
-# Pixels of a small picture along the sides of a cell, or more, so that there are no more cells.
-CELL, MOST_CELLS = 4, 4096
-# A reference counts by 1 / (1 + exp(-SLOPE (likeness - HALF))): with the released model, likeness
-# is about 0.2 in the mean of unrelated pictures, 0.3 to 0.4 of like scenes, and 0.6 of one place.
+# Side of a cell, in pixels of a small picture; it is doubled until there are at most MAX_CELLS.
+CELL, MAX_CELLS = 4, 4096
+# A reference has the weight 1 / (1 + exp(-SLOPE (similarity - HALF))). With the released model, the
+# mean similarity is about 0.2 for unrelated pictures, 0.3 to 0.4 for similar scenes, and 0.6 for
+# pictures of the same place.
 SLOPE, HALF = 16.0, 0.4
-# Likeness around is a mean over squares of this share of the longer side.
-AROUND = 0.4
+# Side of the squares over which similarity is averaged, as a share of the longer side.
+WINDOW = 0.4
 
 
 class Features(NamedTuple):
-    """What an encoder sees in small pictures, cell by cell."""
+    """The encoder's features of a batch of small pictures, resized to cells."""
 
     levels: tuple[jax.Array, ...]  # [b, h, w, c] each
-    chroma: jax.Array  # [b, h, w, 2], the pictures' own, CIELUV
+    chroma: jax.Array  # [b, h, w, 2], the pictures' own chroma, CIELUV
 
 
 class Reference(NamedTuple):
-    """A picture in colour, whose cells stand in one row."""
+    """The features and colours of a reference, with its n cells flattened into one axis."""
 
     levels: tuple[jax.Array, ...]  # [n, c] each
     chroma: jax.Array  # [n, 2], CIELUV
-    there: jax.Array  # [n] in [0, 1], 0 where it is transparent, and for what is no cell
+    coverage: jax.Array  # [n] in [0, 1]; 0 where the picture is transparent, and for padding
 
 
 class Transferred(NamedTuple):
-    """What a reference says of a batch of small pictures, at the size of the outputs."""
+    """Colours from a reference for a batch of small pictures, at the size of the outputs."""
 
     chroma: jax.Array  # [b, h, w, 2], CIELUV
-    weight: jax.Array  # [b, h, w, 1] in [0, 1], how much it is to count
+    weight: jax.Array  # [b, h, w, 1] in [0, 1], of this chroma against the network's
 
 
 def cells(height: int, width: int) -> tuple[int, int]:
-    """How many cells a small picture has."""
+    """Returns how many cells a small picture has along its height and width."""
     side = CELL
-    while (height // side) * (width // side) > MOST_CELLS:
+    while (height // side) * (width // side) > MAX_CELLS:
         side *= 2
     return height // side, width // side
 
 
 def features(config: Config, variables, rgb_u8) -> Features:
-    """Of small pictures uint8 [b, h, w, 3], by the network's encoder."""
-    # Loads flax, where nothing is traced in vain.
+    """Runs the network's encoder on small pictures uint8 [b, h, w, 3]."""
+    # Imported here, since they load flax, which is only needed for tracing.
     from colorjax.models.build import build_model
     from colorjax.models.colorizer import ENCODERS
 
@@ -66,21 +67,21 @@ def features(config: Config, variables, rgb_u8) -> Features:
     names = [name for name, _ in ENCODERS[config.model.encoder].residual]
     shape = cells(*rgb_u8.shape[1:3])
     chroma = color.rgb_u8_to_luv(rgb_u8)[..., 1:]
-    return Features(tuple(_sized(taps[name], shape) for name in names), _sized(chroma, shape))
+    return Features(tuple(_resized(taps[name], shape) for name in names), _resized(chroma, shape))
 
 
 def transfer(
     levels: tuple[jax.Array, ...], reference: Reference, lightness: jax.Array
 ) -> Transferred:
-    """What a reference says of small pictures.
+    """Transfers the colours of a reference to small pictures.
 
     Args:
-      levels: of their `features`.
-      reference: of as many levels.
-      lightness: [b, h, w, 1], whose size the result has.
+      levels: the levels of the pictures' `features`.
+      reference: the reference, with the same number of levels.
+      lightness: [b, h, w, 1]; the result has its height and width.
     """
     chroma, weight = jax.lax.map(partial(_transfer_to_one, reference), levels)
-    return Transferred(*(_sized(x, lightness.shape[1:3]) for x in (chroma, weight)))
+    return Transferred(*(_resized(x, lightness.shape[1:3]) for x in (chroma, weight)))
 
 
 def _transfer_to_one(
@@ -88,22 +89,22 @@ def _transfer_to_one(
 ) -> tuple[jax.Array, jax.Array]:
     height, width, _ = levels[0].shape
     ours = [x.reshape(height * width, -1) for x in levels]
-    similarities = correspondence.similarity(ours, reference.levels, reference.there)
-    chroma, like = correspondence.transferred(similarities, reference.chroma, reference.there)
-    return chroma.reshape(height, width, 2), weights(like.reshape(height, width, 1))
+    similarities = correspondence.similarity(ours, reference.levels, reference.coverage)
+    chroma, best = correspondence.transfer(similarities, reference.chroma, reference.coverage)
+    return chroma.reshape(height, width, 2), weights(best.reshape(height, width, 1))
 
 
-def weights(like: jax.Array) -> jax.Array:
-    """How much a reference is to count, from how like it is: [h, w, 1] both.
+def weights(similarity: jax.Array) -> jax.Array:
+    """Returns the weight of a reference from each cell's best similarity to it: [h, w, 1] both.
 
-    Single places are like something in any picture. Whether two pictures show the same is told by
-    all of them together, and where they do by what is around.
+    A single cell resembles something in any picture. Whether two pictures show the same kind of
+    scene follows from the mean over all cells, and where they do, from the mean of a neighbourhood.
     """
-    around = resample.box_mean(like, max(1, round(AROUND / 2 * max(like.shape))))
-    likeness = (around + jnp.mean(like)) / 2
-    return jax.nn.sigmoid(SLOPE * (likeness - HALF))
+    local = resample.box_mean(similarity, max(1, round(WINDOW / 2 * max(similarity.shape))))
+    mean = (local + jnp.mean(similarity)) / 2
+    return jax.nn.sigmoid(SLOPE * (mean - HALF))
 
 
-def _sized(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """[b, h, w, c] in float32 at another size, antialiased."""
+def _resized(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Resizes [b, h, w, c] to another height and width, antialiased, in float32."""
     return jax.image.resize(x.astype(jnp.float32), (x.shape[0], *shape, x.shape[-1]), "linear")
