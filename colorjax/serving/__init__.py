@@ -1,7 +1,7 @@
-"""The service of `colorjax serve`: bytes of a picture in, bytes of the coloured one out.
+"""The HTTP service of `colorjax serve`: it receives a picture, and returns it coloured.
 
-`app` is what is asked and answered over HTTP, `server` runs it. A request first gets a place in a
-line of so many (`line`), before its body is read; some at a time are then read, coloured and
-written (`work`). `metrics` counts them. What a caller may ask for, and from where, is limited as on
-the page (`coloring.page`).
+`app` defines the HTTP endpoints, and `server` runs them. A request first reserves a place in a
+bounded queue (`request_queue`), before its body is read. A limited number of pictures at a time are
+then decoded, coloured and encoded (`work`). `metrics` counts requests. Limits on pictures and on
+the origin of requests are those of the page (`coloring.page`).
 """

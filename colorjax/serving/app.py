@@ -1,4 +1,4 @@
-"""What is asked of the service, and how it answers: `POST /colorize` and what is around it."""
+"""The HTTP endpoints: `POST /colorize`, `/health`, `/metrics`, and the documentation page."""
 
 import asyncio
 import time
@@ -16,18 +16,18 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from colorjax.coloring.page.guard import KnownHosts, is_foreign, known_hosts
+from colorjax.coloring.page.guard import KnownHosts, is_cross_origin, known_hosts
 from colorjax.coloring.page.limits import MAX_UPLOAD_BYTES, Lane, TimedOut, open_lane, run_in_time
-from colorjax.errors import UserError, shown
+from colorjax.errors import UserError, quoted
 from colorjax.pictures.image_io import MAX_PIXELS
 from colorjax.serving import metrics, work
 from colorjax.serving.options import Options
 from colorjax.serving.page import page
 from colorjax.serving.request_queue import Queue, QueueFull
 
-SECONDS = 300.0  # after which the work on a picture is given up, its wait included
-BODY_SECONDS = 60.0  # that a body may take to come
-FORM_BYTES = 2**16  # that a form has besides the picture
+TIMEOUT = 300.0  # seconds for processing a picture, including its wait for others
+BODY_TIMEOUT = 60.0  # seconds for receiving a body
+FORM_BYTES = 2**16  # allowance for the parts of a form besides the picture
 BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -42,28 +42,28 @@ BODY: dict[str, Any] = {
         },
     }
 }
-SAYS = {
-    400: "The picture cannot be read, or an option is wrong: one sentence.",
-    403: "Asked by a page elsewhere.",
-    408: "The picture took too long to come.",
-    411: "The request does not say how long it is.",
-    413: "Too many bytes or pixels.",
-    500: "A defect of the service, which prints what it was.",
-    503: "The line is full; Retry-After says when to come again.",
+ERRORS = {
+    400: "The picture cannot be read, or an option is wrong.",
+    403: "The request comes from a page of another site.",
+    408: "Receiving the picture took too long.",
+    411: "The Content-Length header is missing.",
+    413: "The picture has too many bytes or pixels.",
+    500: "Internal error; the service prints the traceback.",
+    503: "The queue is full, or the work took too long; Retry-After says when to try again.",
 }
 RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"description": "The coloured picture.", "content": {x: {} for x in work.MEDIA.values()}},
-    **{status: {"description": what} for status, what in SAYS.items()},
+    **{status: {"description": what} for status, what in ERRORS.items()},
 }
 
 
 class Limits(NamedTuple):
-    """What is taken.
+    """What the service accepts at most.
 
     Attributes:
-      queue: most pictures that wait or are worked on.
-      bytes: most of a picture's file.
-      pixels: most of a picture.
+      queue: number of requests that wait or are processed.
+      bytes: size of a picture's file.
+      pixels: number of pixels of a picture.
     """
 
     queue: int = 32
@@ -71,92 +71,108 @@ class Limits(NamedTuple):
     pixels: int = MAX_PIXELS
 
 
-AS_ON_THE_PAGE = Limits()
+DEFAULT_LIMITS = Limits()
 
 
 class Service(NamedTuple):
-    """What answers requests."""
+    """The state of the service, and the handlers of its requests.
 
-    studio: work.Studio
+    Attributes:
+      batcher: colours pictures in batches.
+      limits: what is accepted.
+      queue: the bounded request queue.
+      lane: limits how many pictures are processed at a time, and for how long.
+      threads: one for each request in the queue.
+      counters: the metrics.
+      origins: host names whose pages may send requests, besides the request's own host.
+    """
+
+    batcher: work.Batcher
     limits: Limits
-    line: Queue
+    queue: Queue
     lane: Lane
     threads: anyio.CapacityLimiter
-    counted: metrics.Metrics
-    names: Sequence[str]  # of hosts, beside the one that is asked, whose pages may ask
+    counters: metrics.Metrics
+    origins: Sequence[str]
 
     async def colour(self, request: Request, options: Options) -> Response:
-        """The picture of a request in colour; raises what `refusal` can tell."""
-        if is_foreign(request.headers.get("origin"), request.headers.get("host", ""), self.names):
-            raise HTTPException(403, "asked by a page elsewhere")
+        """Colours the picture of a request; raises exceptions that `error_response` handles."""
+        host = request.headers.get("host", "")
+        if is_cross_origin(request.headers.get("origin"), host, self.origins):
+            raise HTTPException(403, "requests from pages of other sites are not allowed")
         length = _length_of(request, self.limits.bytes)
-        _check_once(request)
+        _check_repeated(request)
         settings = options.settings()
         try:
-            with self.line.place(length):
-                data = await _body_of(request, self.limits.bytes)
-                asked = work.Asked(data, options.format, options.quality, settings)
-                found = await anyio.to_thread.run_sync(self._worked, asked, limiter=self.threads)
+            with self.queue.reserve(length):
+                data = await _read_body(request, self.limits.bytes)
+                task = work.Task(data, options.format, options.quality, settings)
+                result, seconds = await anyio.to_thread.run_sync(
+                    self._process, task, limiter=self.threads
+                )
         except QueueFull as error:
-            # Who is still sending would not read the answer.
-            await _passed_over(request)
-            sentence = f"{self.line.most} pictures wait already: please come again later"
-            raise HTTPException(503, sentence, {"Retry-After": str(error.seconds)}) from error
-        self.line.took(found[1])
-        return _as_response(found[0])
+            # Many clients read no response before they have sent the whole body.
+            await _discard_body(request)
+            sentence = (
+                f"the queue is full with {self.queue.capacity} pictures: please try again later"
+            )
+            headers = {"Retry-After": str(error.retry_after)}
+            raise HTTPException(503, sentence, headers) from error
+        self.queue.record(seconds)
+        return _response_of(result)
 
-    async def count_answer(self, request: Request, following: Callable) -> Response:
-        """Has a request answered, and counts it if it is one to colour a picture."""
-        begun = time.monotonic()
+    async def record(self, request: Request, call_next: Callable) -> Response:
+        """Middleware that records requests to colour a picture in the metrics."""
+        start = time.monotonic()
 
-        def answered(status: int) -> None:
+        def record(status: int) -> None:
             if request.url.path == "/colorize":
-                self.counted.answered(status, time.monotonic() - begun)
+                self.counters.record(status, time.monotonic() - start)
 
         try:
-            response = await following(request)
+            response = await call_next(request)
         except Exception:
-            answered(500)  # by `defect`, to which it goes on from here
+            record(500)  # the exception goes on to `internal_error`, which answers with 500
             raise
-        answered(response.status_code)
+        record(response.status_code)
         return response
 
-    def _worked(self, asked: work.Asked) -> tuple[work.Answer, float]:
-        """The answer, and how long the work on it took."""
+    def _process(self, task: work.Task) -> tuple[work.Result, float]:
+        """Returns the result, and the seconds of processing without the wait for a slot."""
 
-        def act():
-            begun = time.monotonic()
-            made = work.answer(self.studio, asked, self.limits.pixels)
-            return made, time.monotonic() - begun
+        def process():
+            start = time.monotonic()
+            result = work.process(self.batcher, task, self.limits.pixels)
+            return result, time.monotonic() - start
 
-        return run_in_time(self.lane, work.NAME, act)
+        return run_in_time(self.lane, work.NAME, process)
 
 
 def build(
-    studio: work.Studio,
-    limits: Limits = AS_ON_THE_PAGE,
+    batcher: work.Batcher,
+    limits: Limits = DEFAULT_LIMITS,
     *,
     host: str = "127.0.0.1",
     allow_hosts: Sequence[str] = (),
 ) -> FastAPI:
-    """The service as an ASGI application.
+    """Builds the service as an ASGI application.
 
     Args:
-      studio: what colours.
-      limits: what is taken.
-      host: address that it is to listen on.
-      allow_hosts: names under which a proxy has it.
+      batcher: colours pictures.
+      limits: what is accepted.
+      host: address that the server will listen on.
+      allow_hosts: host names under which a reverse proxy serves it.
     """
-    line = Queue(limits.queue)
-    # While a batch is coloured, one picture is read, and one written.
-    lane = open_lane("work", studio.painter.batch_size + 2, SECONDS)
+    queue = Queue(limits.queue)
+    # Two more than a batch: one picture is decoded and one encoded while a batch is coloured.
+    lane = open_lane("work", batcher.painter.batch_size + 2, TIMEOUT)
     service = Service(
-        studio,
+        batcher,
         limits,
-        line,
+        queue,
         lane,
         anyio.CapacityLimiter(limits.queue),
-        metrics.Metrics(lambda: line.length),
+        metrics.Metrics(lambda: queue.length),
         [name.lower() for name in allow_hosts],
     )
     app = FastAPI(
@@ -166,8 +182,8 @@ def build(
         docs_url=None,
         redoc_url=None,
     )
-    # Else a page elsewhere whose name leads here could ask.
-    app.add_middleware(KnownHosts, names=known_hosts(host, allow_hosts))
+    # Against DNS rebinding: a page of another site whose host name resolves to this machine.
+    app.add_middleware(KnownHosts, hosts=known_hosts(host, allow_hosts))
     _add_routes(app, service)
     return app
 
@@ -175,76 +191,77 @@ def build(
 def _add_routes(app: FastAPI, service: Service) -> None:
     @app.post("/colorize", response_class=Response, responses=RESPONSES, openapi_extra=BODY)
     async def colorize(request: Request, options: Annotated[Options, Query()]) -> Response:
-        """Colours a picture: its bytes as the body, or as the file of a form."""
+        """Colours a picture, sent as the body or as the file of a form."""
         return await service.colour(request, options)
 
     @app.get("/health")
     async def health() -> dict[str, Any]:
-        """Whether pictures are taken."""
-        return {"status": "ok", "queue": service.line.length, "most": service.line.most}
+        """Says that the service is ready, with the length and capacity of its queue."""
+        return {"status": "ok", "queue": service.queue.length, "most": service.queue.capacity}
 
     @app.get("/metrics", response_class=Response)
     async def metrics_text() -> Response:
-        """Counts, as Prometheus reads them."""
-        return Response(service.counted.text(), media_type=metrics.MEDIA_TYPE)
+        """Metrics in the Prometheus text format."""
+        return Response(service.counters.text(), media_type=metrics.MEDIA_TYPE)
 
     @app.get("/", include_in_schema=False)
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
         return page(app.openapi())
 
-    app.middleware("http")(service.count_answer)
+    app.middleware("http")(service.record)
     for kind in (UserError, RequestValidationError, HTTPException, ClientDisconnect, TimeoutError):
-        app.add_exception_handler(kind, refusal)
-    app.add_exception_handler(Exception, defect)
+        app.add_exception_handler(kind, error_response)
+    app.add_exception_handler(Exception, internal_error)
 
 
-async def refusal(request: Request, error: Exception) -> Response:
-    """What was wrong, in one sentence, with the status that programs look at."""
+async def error_response(request: Request, error: Exception) -> Response:
+    """Returns the HTTP status of an error, and a JSON object with one sentence."""
     headers = None
     if isinstance(error, HTTPException):
         status, sentence, headers = error.status_code, str(error.detail), error.headers
     elif isinstance(error, RequestValidationError):
-        status, sentence = 400, _sentence_of(error)
+        status, sentence = 400, _describe(error)
     elif isinstance(error, TimedOut):
         status, sentence, headers = 503, str(error), {"Retry-After": "60"}
     elif isinstance(error, UserError):
         status, sentence = (413 if isinstance(error, work.TooLarge) else 400), str(error)
     elif isinstance(error, TimeoutError):
-        status, sentence = 408, f"the picture took more than {BODY_SECONDS:g} seconds to come"
+        status, sentence = 408, f"the picture took more than {BODY_TIMEOUT:g} seconds to arrive"
     else:
-        status, sentence = 400, "the request broke off"  # which nobody reads
+        status, sentence = 400, "the client disconnected"  # and reads no response
     return JSONResponse({"detail": sentence}, status, headers)
 
 
-async def defect(request: Request, error: Exception) -> Response:
-    """Says no more than that there is one: its traceback is for who runs the service."""
-    sentence = "the service failed by a defect of its own, which it has printed where it runs"
+async def internal_error(request: Request, error: Exception) -> Response:
+    """Hides the details of a bug from the client; the traceback is printed by the server."""
+    sentence = "internal error: the service has printed a traceback where it runs"
     return JSONResponse({"detail": sentence}, 500)
 
 
-def _sentence_of(error: RequestValidationError) -> str:
+def _describe(error: RequestValidationError) -> str:
     first = error.errors()[0]
     name = ".".join(str(part) for part in first["loc"][1:])
     if first["type"] == "extra_forbidden":
-        return f"there is no option {shown(name)}, want some of {', '.join(Options.model_fields)}"
-    return f"{name} is {shown(first.get('input'))}: {first['msg'][:1].lower()}{first['msg'][1:]}"
+        return f"there is no option {quoted(name)}, want some of {', '.join(Options.model_fields)}"
+    return f"{name} is {quoted(first.get('input'))}: {first['msg'][:1].lower()}{first['msg'][1:]}"
 
 
-def _check_once(request: Request) -> None:
-    """Raises UserError for an option that is given twice and may have only one value."""
+def _check_repeated(request: Request) -> None:
+    """Raises UserError for an option that is repeated but may have only one value."""
     for name, count in Counter(name for name, _ in request.query_params.multi_items()).items():
         if count > 1 and name != "hint":
             raise UserError(f"{name} is given {count} times, want it once")
 
 
-def _length_of(request: Request, most: int) -> int:
+def _length_of(request: Request, max_bytes: int) -> int:
+    """Returns the Content-Length; raises HTTPException if it is missing or too large."""
     length = request.headers.get("content-length", "")
     if not length.isdecimal():
-        raise HTTPException(411, "the request does not say how long it is: want Content-Length")
-    room = FORM_BYTES if _is_form(request) else 0
-    if int(length) > most + room:
-        raise HTTPException(413, f"the picture has {length} bytes, want at most {most}")
+        raise HTTPException(411, "the request has no length, want a Content-Length header")
+    allowance = FORM_BYTES if _is_form(request) else 0
+    if int(length) > max_bytes + allowance:
+        raise HTTPException(413, f"the picture has {length} bytes, want at most {max_bytes}")
     return int(length)
 
 
@@ -252,47 +269,47 @@ def _is_form(request: Request) -> bool:
     return request.headers.get("content-type", "").lower().startswith("multipart/form-data")
 
 
-async def _body_of(request: Request, most: int) -> bytes:
-    """The bytes of the picture; raises UserError for a form without one, or with more."""
-    async with asyncio.timeout(BODY_SECONDS):
+async def _read_body(request: Request, max_bytes: int) -> bytes:
+    """Returns the bytes of the picture; raises UserError unless a form has exactly one file."""
+    async with asyncio.timeout(BODY_TIMEOUT):
         if not _is_form(request):
             data = await request.body()
         else:
             async with request.form(max_files=1, max_fields=64) as form:
-                sent = form.multi_items()
-                files = [one for _, one in sent if isinstance(one, UploadFile)]
+                items = form.multi_items()
+                files = [one for _, one in items if isinstance(one, UploadFile)]
                 if len(files) != 1:
                     raise UserError(f"the form has {len(files)} files, want one")
-                _check_no_fields([name for name, one in sent if one is not files[0]])
+                _check_no_fields([name for name, one in items if one is not files[0]])
                 data = await files[0].read()
     if not data:
         raise UserError("the request has no picture, want its bytes as the body")
-    if len(data) > most:
-        raise HTTPException(413, f"the picture has {len(data)} bytes, want at most {most}")
+    if len(data) > max_bytes:
+        raise HTTPException(413, f"the picture has {len(data)} bytes, want at most {max_bytes}")
     return data
 
 
 def _check_no_fields(names: Sequence[str]) -> None:
-    """Raises UserError if a form has fields besides the photo, which would do nothing."""
+    """Raises UserError if a form has fields besides the photo, which would be ignored."""
     if names:
-        told = shown(", ".join(dict.fromkeys(names)))[1:-1]
+        fields = quoted(", ".join(dict.fromkeys(names)))[1:-1]
         raise UserError(
-            f"the form has fields besides the photo ({told}): options belong in the address, as in "
-            "?format=png"
+            f"the form has fields besides the photo ({fields}): options belong in the address, as "
+            "in ?format=png"
         )
 
 
-async def _passed_over(request: Request) -> None:
-    """Takes a body and keeps nothing of it."""
-    async with asyncio.timeout(BODY_SECONDS):
+async def _discard_body(request: Request) -> None:
+    """Receives a body without storing it."""
+    async with asyncio.timeout(BODY_TIMEOUT):
         async for _ in request.stream():
             pass
 
 
-def _as_response(found: work.Answer) -> Response:
+def _response_of(result: work.Result) -> Response:
     headers = {}
-    if found.notices:
-        # Of a header, line breaks and letters beyond ASCII are no part.
-        told = " ".join("; ".join(found.notices).split())
-        headers["X-Colorjax-Notices"] = told.encode("ascii", "backslashreplace").decode()[:2000]
-    return Response(found.data, HTTPStatus.OK, headers, found.media)
+    if result.notices:
+        # A header may contain neither line breaks nor characters beyond ASCII.
+        text = " ".join("; ".join(result.notices).split())
+        headers["X-Colorjax-Notices"] = text.encode("ascii", "backslashreplace").decode()[:2000]
+    return Response(result.data, HTTPStatus.OK, headers, result.media)

@@ -1,4 +1,4 @@
-"""What the service counts, as Prometheus reads it."""
+"""Metrics of the service, in the Prometheus text format."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,21 +11,23 @@ _BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250)
 
 
 class Metrics:
-    """Counters of one service, apart from those of the process."""
+    """The metrics of one service, in a registry of their own."""
 
-    def __init__(self, length: Callable[[], int]):
-        """`length` is asked for how many requests have a place in the line."""
+    def __init__(self, queue_length: Callable[[], int]):
+        """`queue_length` returns the current number of requests in the queue."""
         self._registry = CollectorRegistry()
         common: dict[str, Any] = {"namespace": "colorjax", "registry": self._registry}
-        self._requests = Counter("requests", "Pictures that were sent.", **common)
-        self._failures = Counter("failures", "Those without a result.", ["status"], **common)
-        what = "From the first byte of a picture's request to its answer, of those with a result."
-        self._seconds = Histogram("seconds", what, buckets=_BUCKETS, **common)
-        queue = Gauge("queue_length", "Pictures that wait or are worked on.", **common)
-        queue.set_function(length)
+        self._requests = Counter("requests", "Requests to colour a picture.", **common)
+        self._failures = Counter(
+            "failures", "Requests that returned no picture.", ["status"], **common
+        )
+        help_text = "Time from the start of a request to its answer, if that is a picture."
+        self._seconds = Histogram("seconds", help_text, buckets=_BUCKETS, **common)
+        queue = Gauge("queue_length", "Requests that wait or are processed.", **common)
+        queue.set_function(queue_length)
 
-    def answered(self, status: int, seconds: float) -> None:
-        """Counts a request to colour a picture."""
+    def record(self, status: int, seconds: float) -> None:
+        """Records a request to colour a picture: the status of its answer, and its duration."""
         self._requests.inc()
         if status == 200:
             self._seconds.observe(seconds)

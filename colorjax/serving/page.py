@@ -1,11 +1,11 @@
-"""The page of the service: what may be asked for, from its OpenAPI description, and a try of it."""
+"""The service's documentation page, made from its OpenAPI description, with a form to try it."""
 
 from html import escape
 from typing import Any
 
 from fastapi.responses import HTMLResponse
 
-from colorjax.coloring.page.guard import POLICY
+from colorjax.coloring.page.guard import CONTENT_SECURITY_POLICY
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -18,7 +18,7 @@ _PAGE = """<!doctype html>
   pre {{ background: #eee; color: #222; padding: 0.5em; overflow: auto }}
 </style>
 <h1>colorjax {version}</h1>
-<p>{summary} The whole description is <a href="openapi.json">openapi.json</a>.</p>
+<p>{summary} The full description is <a href="openapi.json">openapi.json</a>.</p>
 <form action="colorize" method="post" enctype="multipart/form-data">
   <label>A photo: <input type="file" name="photo" required></label>
   <button>Colour it</button>
@@ -30,14 +30,14 @@ _PAGE = """<!doctype html>
 
 
 def page(description: dict[str, Any]) -> HTMLResponse:
-    """A page that fetches nothing, of an OpenAPI description."""
+    """Renders an OpenAPI description as a page that loads nothing from elsewhere."""
     paths = "".join(
         _operation(f"{method.upper()} {path}", operation)
         for path, methods in description["paths"].items()
         for method, operation in methods.items()
     )
     info = {name: escape(description["info"][name]) for name in ("version", "summary")}
-    headers = {"Content-Security-Policy": POLICY}
+    headers = {"Content-Security-Policy": CONTENT_SECURITY_POLICY}
     return HTMLResponse(_PAGE.format(paths=paths, **info), headers=headers)
 
 
@@ -46,10 +46,10 @@ def _operation(name: str, operation: dict[str, Any]) -> str:
         (one["name"], _kind(one["schema"]), one["schema"].get("description", ""))
         for one in operation.get("parameters", ())
     ]
-    answers = [
+    statuses = [
         (status, "", answer["description"]) for status, answer in operation["responses"].items()
     ]
-    tables = "".join(_table(*one) for one in (("Option", rows), ("Status", answers)) if one[1])
+    tables = "".join(_table(*one) for one in (("Option", rows), ("Status", statuses)) if one[1])
     return f"<h2>{escape(name)}</h2><p>{escape(operation['description'])}</p>{tables}"
 
 
@@ -59,9 +59,9 @@ def _table(head: str, rows: list[tuple[str, str, str]]) -> str:
 
 
 def _kind(schema: dict[str, Any]) -> str:
-    """The type of an option, and what it is unless given."""
-    several = [one for one in schema.get("anyOf", [schema]) if one.get("type") != "null"]
-    kinds = [", ".join(one["enum"]) if "enum" in one else one.get("type", "") for one in several]
+    """Returns the type of an option, and its default."""
+    variants = [one for one in schema.get("anyOf", [schema]) if one.get("type") != "null"]
+    kinds = [", ".join(one["enum"]) if "enum" in one else one.get("type", "") for one in variants]
     default = schema.get("default")
-    unless = f" ({default})" if default not in (None, "", []) else ""
-    return " or ".join(kinds) + unless
+    shown = f" ({default})" if default not in (None, "", []) else ""
+    return " or ".join(kinds) + shown

@@ -1,43 +1,43 @@
-"""The line of requests: so many and so many bytes, and no more; who comes then is told when to."""
+"""A request queue bounded in requests and bytes; it rejects the rest with a Retry-After time."""
 
 import contextlib
 import math
 from collections.abc import Iterator
 
-from colorjax.coloring.page.limits import MAX_UPLOAD_BYTES, UPLOADED_AT_ONCE
+from colorjax.coloring.page.limits import MAX_UPLOAD_BYTES, MAX_UPLOADS_AT_ONCE
 
-MOST_BYTES = UPLOADED_AT_ONCE * MAX_UPLOAD_BYTES  # of all bodies together
-MOST_SECONDS = 120  # that anyone is told to stay away
+MAX_BYTES = MAX_UPLOADS_AT_ONCE * MAX_UPLOAD_BYTES  # of all bodies together
+MAX_RETRY_AFTER = 120  # seconds
 
 
 class QueueFull(Exception):
-    """There is no place; `seconds` until there may be one."""
+    """The queue has no room; `retry_after` is the estimated time until it has, in seconds."""
 
-    def __init__(self, seconds: int):
-        super().__init__(seconds)
-        self.seconds = seconds
+    def __init__(self, retry_after: int):
+        super().__init__(retry_after)
+        self.retry_after = retry_after
 
 
 class Queue:
-    """Places of requests that wait or are worked on; used by the thread of the event loop alone.
+    """Counts requests that wait or are processed; not thread-safe, for the event loop only.
 
     Attributes:
-      length: how many have a place.
-      bytes: of their bodies.
-      usual: seconds that the work on one takes, a moving mean.
+      capacity: maximum number of requests.
+      length: number of requests.
+      bytes: total size of their bodies.
+      mean_seconds: exponential moving average of the processing time of a request.
     """
 
-    def __init__(self, most: int):
-        """`most` is how many places there are."""
-        self.most, self.length, self.bytes, self.usual = most, 0, 0, 1.0
+    def __init__(self, capacity: int):
+        self.capacity, self.length, self.bytes, self.mean_seconds = capacity, 0, 0, 1.0
 
     @contextlib.contextmanager
-    def place(self, size: int) -> Iterator[None]:
-        """Holds a place for a body of `size` bytes during the block; QueueFull if there is none."""
-        # A body that is let in at all is let in where nobody is.
-        if self.length >= self.most or (self.length and self.bytes + size > MOST_BYTES):
-            wait = math.ceil(self.usual * self.length)
-            raise QueueFull(min(max(wait, 1), MOST_SECONDS))
+    def reserve(self, size: int) -> Iterator[None]:
+        """Holds a place for a body of `size` bytes during the block; raises QueueFull."""
+        # An empty queue accepts any size, because the caller has already limited it.
+        if self.length >= self.capacity or (self.length and self.bytes + size > MAX_BYTES):
+            wait = math.ceil(self.mean_seconds * self.length)
+            raise QueueFull(min(max(wait, 1), MAX_RETRY_AFTER))
         self.length += 1
         self.bytes += size
         try:
@@ -46,6 +46,6 @@ class Queue:
             self.length -= 1
             self.bytes -= size
 
-    def took(self, seconds: float) -> None:
-        """Notes how long the work on one took."""
-        self.usual += 0.1 * (seconds - self.usual)
+    def record(self, seconds: float) -> None:
+        """Updates `mean_seconds` with the processing time of one request."""
+        self.mean_seconds += 0.1 * (seconds - self.mean_seconds)

@@ -1,4 +1,4 @@
-"""Runs the service until it is told to stop; then what is under way is finished, and no more."""
+"""Runs the service until a signal; it then finishes the requests in progress and exits."""
 
 import contextlib
 import socket
@@ -10,22 +10,22 @@ from fastapi import FastAPI
 from colorjax import stopping
 from colorjax.errors import UserError
 
-WAITING = 128  # connections that the system holds until they are taken
+BACKLOG = 128  # connections that the kernel queues until they are accepted
 
 
 class Server(uvicorn.Server):
-    """uvicorn's, whose signals are heard by `stopping`."""
+    """A uvicorn server that leaves signals to `stopping`."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
 
-def listening(host: str, port: int) -> socket.socket:
-    """A socket that takes connections; raises UserError if the port is taken or the host none."""
+def listen(host: str, port: int) -> socket.socket:
+    """Opens a listening socket; raises UserError if the port is in use or the host is invalid."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=WAITING)
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise UserError(
             f"cannot listen on {host}, port {port}: {error.strerror or error}; want another --port "
@@ -33,24 +33,24 @@ def listening(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def serve(app: FastAPI, opened: socket.socket, say: Callable[[str], None]) -> None:
-    """Answers requests until a signal; those that have a place in the line are answered still.
+def serve(app: FastAPI, listener: socket.socket, say: Callable[[str], None]) -> None:
+    """Answers requests until a signal, and then those that are still in the queue.
 
     Args:
       app: from `app.build`.
-      opened: from `listening`.
-      say: is told where the service is, and that it is about to end.
+      listener: from `listen`.
+      say: prints a sentence: the address of the service, or that it is stopping.
     """
     config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
     server = Server(config)
 
-    def told():
+    def stop():
         server.should_exit = True
-        say("stopping; what is under way is finished first")
+        say("stopping; finishing the requests in progress first")
 
-    host, port = opened.getsockname()[:2]
+    host, port = listener.getsockname()[:2]
     host = f"[{host}]" if ":" in host else host
-    with stopping.held(told):
+    with stopping.deferred(stop):
         if not stopping.is_requested():
             say(f"the service is at http://{host}:{port} until Ctrl-C")
-            server.run(sockets=[opened])
+            server.run(sockets=[listener])

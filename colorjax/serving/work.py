@@ -1,4 +1,4 @@
-"""From the bytes of a picture to those of the coloured one, as the command writes it."""
+"""Processes one request's picture: decodes it, colours it in a batch, and encodes the result."""
 
 import contextlib
 import io
@@ -11,28 +11,28 @@ from PIL import Image
 
 from colorjax.coloring.colorize import Painter, colorize
 from colorjax.coloring.network.shapes import USUAL_SIZES, chequered
-from colorjax.coloring.page.limits import check_shape
+from colorjax.coloring.page.limits import check_aspect_ratio
 from colorjax.coloring.settings import Settings
 from colorjax.errors import UserError
 from colorjax.pictures import formats, mark, photo, writing
 
-NAME = "picture"  # what messages call what was sent
+NAME = "picture"  # what messages call the uploaded picture
 MEDIA = {"jpg": "image/jpeg", "png": "image/png", "tif": "image/tiff", "webp": "image/webp"}
 _SUFFIXES = {"JPEG": "jpg", "PNG": "png", "TIFF": "tif"}
 
 
 class TooLarge(UserError):
-    """A picture has more pixels than are taken."""
+    """The picture has more pixels than the service accepts."""
 
 
-class Asked(NamedTuple):
-    """What is to be made of a picture.
+class Task(NamedTuple):
+    """A picture to colour.
 
     Attributes:
       data: the bytes of its file.
-      format: one of MEDIA; the picture's own, or png where that is not written, if None.
+      format: of the result, a key of MEDIA; None selects `default_format`.
       quality: of JPEG and WebP, from 1 to 100.
-      settings: how it is coloured.
+      settings: of the colouring.
     """
 
     data: bytes
@@ -41,110 +41,113 @@ class Asked(NamedTuple):
     settings: Settings = Settings()
 
 
-class Answer(NamedTuple):
-    """The bytes of a result, their media type, and sentences on what could not be kept."""
+class Result(NamedTuple):
+    """A coloured picture: its bytes, media type, and notices about what the format lacks."""
 
     data: bytes
     media: str
     notices: tuple[str, ...]
 
 
-class _Waiting(NamedTuple):
+class _Pending(NamedTuple):
     rgb: np.ndarray
     settings: Settings
     result: Future
 
 
-class Studio:
-    """A network that colours for several threads, one batch at a time.
+class Batcher:
+    """Collects photos from several threads into batches, and colours one batch at a time.
 
-    Photos that wait with the same settings go through the network together, as many as it takes at
-    once: on a CPU that is one.
+    Photos that wait with the same settings form one batch, of at most the painter's batch size: on
+    a CPU that is one.
     """
 
     def __init__(self, painter: Painter):
         self.painter = painter
-        self._turn, self._lock = threading.Lock(), threading.Lock()
-        self._waiting: list[_Waiting] = []
+        self._network_lock, self._pending_lock = threading.Lock(), threading.Lock()
+        self._pending: list[_Pending] = []
 
     def warm_up(self) -> None:
-        """Makes the programs for usual proportions ready."""
+        """Compiles the programs for common aspect ratios."""
         for width, height in USUAL_SIZES:
-            self.colored(chequered(width, height), Settings())
+            self.run(chequered(width, height), Settings())
 
-    def colored(self, rgb: np.ndarray, settings: Settings) -> np.ndarray:
-        """A photo in colour; raises UserError as `colorize`."""
-        mine = _Waiting(rgb, settings, Future())
-        with self._lock:
-            self._waiting.append(mine)
-        with self._turn:
-            # Another's turn may have done it.
-            if not mine.result.done():
-                self._colour(self._together(mine))
-        return mine.result.result()
+    def run(self, rgb: np.ndarray, settings: Settings) -> np.ndarray:
+        """Colours a photo and returns it; raises UserError as `colorize`."""
+        own = _Pending(rgb, settings, Future())
+        with self._pending_lock:
+            self._pending.append(own)
+        with self._network_lock:
+            # Another thread's batch may have included this photo.
+            if not own.result.done():
+                self._run_batch(self._take_batch(own))
+        return own.result.result()
 
-    def _together(self, mine: _Waiting) -> list[_Waiting]:
-        """What is coloured with a photo, which comes first; hints are of one photo."""
-        with self._lock:
-            # By identity, as arrays have no truth.
-            others = [one for one in self._waiting if one is not mine]
-            alike = [one for one in others if one.settings == mine.settings]
-            chosen = [mine, *([] if mine.settings.hints else alike)][: self.painter.batch_size]
-            taken = {id(one) for one in chosen}
-            self._waiting = [one for one in self._waiting if id(one) not in taken]
-        return chosen
+    def _take_batch(self, own: _Pending) -> list[_Pending]:
+        """Removes a batch from the pending photos: `own` first, then others with its settings.
 
-    def _colour(self, chosen: list[_Waiting]) -> None:
+        A photo with hints is a batch of its own, because hints belong to one photo.
+        """
+        with self._pending_lock:
+            # Compared by identity, because == of arrays gives no single truth value.
+            others = [one for one in self._pending if one is not own]
+            same = [one for one in others if one.settings == own.settings]
+            batch = [own, *([] if own.settings.hints else same)][: self.painter.batch_size]
+            taken = {id(one) for one in batch}
+            self._pending = [one for one in self._pending if id(one) not in taken]
+        return batch
+
+    def _run_batch(self, batch: list[_Pending]) -> None:
         try:
-            photos = [one.rgb for one in chosen]
-            for i, (result,) in colorize(self.painter, photos, [chosen[0].settings]):
-                chosen[i].result.set_result(result)
-        # Whatever it is, each of those who wait is to hear of it.
+            photos = [one.rgb for one in batch]
+            for i, (result,) in colorize(self.painter, photos, [batch[0].settings]):
+                batch[i].result.set_result(result)
+        # BaseException, because every waiting thread must get a result or an error.
         except BaseException as error:
-            for one in chosen:
+            for one in batch:
                 if not one.result.done():
                     one.result.set_exception(error)
 
 
-def answer(studio: Studio, asked: Asked, most_pixels: int) -> Answer:
-    """Reads, colours and writes a picture.
+def process(batcher: Batcher, task: Task, max_pixels: int) -> Result:
+    """Decodes, colours and encodes a picture.
 
     Raises:
-      TooLarge: it has more pixels than `most_pixels`.
-      UserError: it cannot be read, coloured so, or written in this format.
+      TooLarge: the picture has more than `max_pixels` pixels.
+      UserError: the picture cannot be read, its settings are invalid, or the format cannot hold it.
     """
-    format = asked.format or own_format(asked.data)
-    _check_pixels(*_size_of(asked.data), most_pixels)
+    format = task.format or default_format(task.data)
+    _check_pixels(*_size_of(task.data), max_pixels)
     bits = 16 if writing.holds_16_bits("", format) else 8
-    one = photo.read_photo(asked.data, name=NAME, bits=bits)
+    one = photo.read_photo(task.data, name=NAME, bits=bits)
     height, width, _ = one.rgb.shape
-    _check_pixels(width, height, most_pixels)
-    check_shape(height, width, NAME)
-    rgb = studio.colored(one.rgb, asked.settings)
+    _check_pixels(width, height, max_pixels)
+    check_aspect_ratio(height, width, NAME)
+    rgb = batcher.run(one.rgb, task.settings)
     metadata = one.metadata._replace(xmp=mark.marked(one.metadata.xmp))
     file = io.BytesIO()
     notices = writing.write_photo(
-        file, rgb, one._replace(metadata=metadata), format=format, quality=asked.quality
+        file, rgb, one._replace(metadata=metadata), format=format, quality=task.quality
     )
-    return Answer(file.getvalue(), MEDIA[format], (*one.notices, *notices))
+    return Result(file.getvalue(), MEDIA[format], (*one.notices, *notices))
 
 
-def own_format(data: bytes) -> str:
-    """The format in which a picture is written unless told: its own, or else png."""
+def default_format(data: bytes) -> str:
+    """Returns a picture's own format if it can be written, otherwise png."""
     if data[8:12] == b"WEBP":
         return "webp"
-    return _SUFFIXES.get(formats.by_signature(data[:12]) or "", "png")
+    return _SUFFIXES.get(formats.detect_format(data[:12]) or "", "png")
 
 
 def _size_of(data: bytes) -> tuple[int, int]:
-    """Width and height as the file says, before anything is decoded; 0 x 0 where it cannot say."""
-    # What is wrong with it is told by what reads it.
+    """Returns width and height from the file's header, without decoding; 0 x 0 if unknown."""
+    # Errors are ignored here, because reading the photo reports them.
     with contextlib.suppress(Exception):
         with Image.open(io.BytesIO(data), formats=photo.FORMATS) as image:
             return image.size
     return 0, 0
 
 
-def _check_pixels(width: int, height: int, most: int) -> None:
-    if width * height > most:
-        raise TooLarge(f"{NAME}: has {width} x {height} pixels, want at most {most}")
+def _check_pixels(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise TooLarge(f"{NAME}: has {width} x {height} pixels, want at most {max_pixels}")

@@ -1,11 +1,11 @@
-"""The page of `colorjax demo`: photos in, before and after, other draws, a download.
+"""The web page of `colorjax demo`: upload photos, compare before and after, sample, download.
 
-What a visitor sees of a photo is one value, `View`: the photo and its settings. Every event of the
-page makes a view from what was chosen, and pictures from the view; previews are small, and only the
-download is of full size. Whatever is wrong with a photo is a sentence in the page, and nobody's
-photo holds those of others for long (`limits`).
+Everything that a visitor sees of a photo is derived from one value, `View`: the photo and its
+settings. Each event handler builds a view from the controls, and renders pictures from the view.
+Previews are small; only the download has full size. The page reports any problem with a photo in
+one sentence. Time and size limits keep one visitor's photo from blocking the others (`limits`).
 
-Nothing is asked of any other machine, by the page or for it, and no file is served or taken but
-those of the page (`guard`): uploads and results live in a private folder that goes with the
-program.
+The page makes no requests to other hosts, and neither does the server on its behalf. The server
+serves and accepts no files except those of the page (`guard`). Uploads and results are stored in a
+private folder, which is deleted when the program ends.
 """

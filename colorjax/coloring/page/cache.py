@@ -1,4 +1,4 @@
-"""What the page keeps of its visitors' photos, so that nothing is read or seen twice."""
+"""An in-memory cache of what the page computed for its visitors' photos."""
 
 import threading
 from collections import OrderedDict
@@ -15,57 +15,57 @@ T = TypeVar("T", bound=Sized)
 
 
 class VisitorCache(Generic[T]):
-    """Things of owners, the last ones used: few of an owner, and not too large in all."""
+    """A thread-safe LRU cache with a limit on items per owner and a limit on total bytes."""
 
-    def __init__(self, most_of_owner: int, most_bytes: int):
-        """Keeps nothing yet.
+    def __init__(self, max_per_owner: int, max_bytes: int):
+        """Creates an empty cache.
 
         Args:
-          most_of_owner: things of one owner.
-          most_bytes: of all things together; one is kept however large it is.
+          max_per_owner: number of items that one owner may have.
+          max_bytes: total size of all items. The most recent item is kept even if it is larger.
         """
-        self.most_of_owner, self.most_bytes = most_of_owner, most_bytes
-        self._things: OrderedDict[tuple[str, Hashable], T] = OrderedDict()
+        self.max_per_owner, self.max_bytes = max_per_owner, max_bytes
+        self._items: OrderedDict[tuple[str, Hashable], T] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, owner: str, key: Hashable, make: Callable[[], T]) -> T:
-        """The thing of that key, which is made if it is not there."""
+        """Returns the owner's item with this key; calls `make` if it is not in the cache."""
         with self._lock:
-            if (thing := self._things.get((owner, key))) is not None:
-                self._things.move_to_end((owner, key))
-                self._drop_what_is_too_much()
-                return thing
-        # Meanwhile others get theirs.
-        thing = make()
+            if (item := self._items.get((owner, key))) is not None:
+                self._items.move_to_end((owner, key))
+                self._evict()
+                return item
+        # Without the lock, so that other visitors need not wait for this item.
+        item = make()
         with self._lock:
-            self._things[owner, key] = thing
-            self._things.move_to_end((owner, key))
-            self._drop_what_is_too_much()
-        return thing
+            self._items[owner, key] = item
+            self._items.move_to_end((owner, key))
+            self._evict()
+        return item
 
     def drop(self, owner: str) -> None:
-        """Drops all that an owner has, who has left."""
+        """Removes all items of an owner, for example one who has left the page."""
         with self._lock:
-            for name in [name for name in self._things if name[0] == owner]:
-                del self._things[name]
+            for name in [name for name in self._items if name[0] == owner]:
+                del self._items[name]
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all that is kept."""
+        """Total size of all items."""
         with self._lock:
-            return sum(thing.nbytes for thing in self._things.values())
+            return sum(item.nbytes for item in self._items.values())
 
     def owners(self) -> list[str]:
-        """The owner of each thing, of the last one used last."""
+        """Returns the owner of each item, from the least to the most recently used item."""
         with self._lock:
-            return [owner for owner, _ in self._things]
+            return [owner for owner, _ in self._items]
 
-    def _drop_what_is_too_much(self) -> None:
-        """Things grow while they are used: those of all are counted at every use."""
-        last = next(reversed(self._things))
-        own = [name for name in self._things if name[0] == last[0]]
-        for name in own[: -self.most_of_owner]:
-            del self._things[name]
-        total = sum(thing.nbytes for thing in self._things.values())
-        while total > self.most_bytes and len(self._things) > 1:
-            total -= self._things.popitem(last=False)[1].nbytes
+    def _evict(self) -> None:
+        """Enforces both limits. Runs at every access, because items grow while they are used."""
+        last = next(reversed(self._items))
+        own = [name for name in self._items if name[0] == last[0]]
+        for name in own[: -self.max_per_owner]:
+            del self._items[name]
+        total = sum(item.nbytes for item in self._items.values())
+        while total > self.max_bytes and len(self._items) > 1:
+            total -= self._items.popitem(last=False)[1].nbytes

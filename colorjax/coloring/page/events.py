@@ -1,4 +1,4 @@
-"""What happens on the page, and what it reads and changes."""
+"""The page's event handlers: they read values of its parts, and return the parts that change."""
 
 import functools
 import html
@@ -13,9 +13,9 @@ import gradio as gr
 from colorjax.coloring.hints import Hint, as_hints
 from colorjax.coloring.page.layout import Page
 from colorjax.coloring.page.limits import (
-    MOST_HINTS,
-    MOST_PHOTOS,
-    MOST_SAMPLES,
+    MAX_HINTS,
+    MAX_PHOTOS,
+    MAX_SAMPLES,
     Lane,
     Lanes,
     run_in_time,
@@ -25,94 +25,103 @@ from colorjax.coloring.page.view import (
     FORMATS,
     Studio,
     View,
-    borrow,
-    doubt,
     draw_samples,
     full_size,
     likely,
-    make_ready,
+    load_preview,
+    load_reference,
     paint,
-    preview,
+    precompile,
     thumbnail,
+    uncertainty_mask,
 )
 from colorjax.coloring.settings import Settings
 from colorjax.errors import UserError
 
 
-class Taken(NamedTuple):
-    """A photo of a visitor's queue, and the file that shows it there."""
+class QueuedPhoto(NamedTuple):
+    """A photo in a visitor's queue, and the file of its thumbnail."""
 
     path: str
     thumbnail: str
 
 
 class Pick(NamedTuple):
-    """A draw that was clicked: the decoder and the seed before it, and those of the draw."""
+    """A sample that the visitor clicked.
+
+    Attributes:
+      before: decoder and seed that the controls had before the click.
+      after: decoder and seed of the sample.
+    """
 
     before: tuple[str | None, float | None]
     after: tuple[str, int]
 
 
 class Events(NamedTuple):
-    """What happens when; each method takes values of parts, and returns those that change."""
+    """The event handlers; each takes values of parts, and returns the new values by part."""
 
     page: Page
     studio: Studio
     examples: list[str]
     lanes: Lanes
 
-    def take(
-        self, files: Sequence[dict[str, Any]] | None, photos: Sequence[Taken], visitor: gr.Request
+    def add_photos(
+        self,
+        files: Sequence[dict[str, Any]] | None,
+        photos: Sequence[QueuedPhoto],
+        visitor: gr.Request,
     ) -> dict:
-        """Reads what was uploaded into the queue; the first of it is to be coloured."""
+        """Reads uploaded photos into the queue, and chooses the first of them to be shown."""
         page = self.page
-        new: list[Taken] = []
+        new: list[QueuedPhoto] = []
         faults: list[str] = []
         # A photo that is chosen again moves to the end.
         paths = list(dict.fromkeys(one["path"] for one in files or []))
         kept = [one for one in photos if one.path not in paths]
-        room = MOST_PHOTOS - len(kept)
-        # The first is shown at once, and is the last to be dropped.
+        room = MAX_PHOTOS - len(kept)
+        # The first photo is read last: it is shown at once, so the cache must not evict it.
         for path in reversed(paths[:room]):
             read = functools.partial(thumbnail, self.studio, path, owner_of(visitor))
             try:
                 file = self._run(self.lanes.reading, path, read, owner_of(visitor))
-                new.insert(0, Taken(path, file))
+                new.insert(0, QueuedPhoto(path, file))
             except UserError as error:
                 faults.insert(0, str(error))
         if paths[room:]:
             faults.append(
-                f"{Path(paths[room]).name}: has no room, nor has what comes after it; "
-                f"want at most {MOST_PHOTOS} photos at a time"
+                f"{Path(paths[room]).name}: was left out, with all photos after it, because the "
+                f"queue is full; want at most {MAX_PHOTOS} photos at a time"
             )
-        taken = [*kept, *new]
-        shown = [(one.thumbnail, Path(one.path).name) for one in taken]
+        queue = [*kept, *new]
+        shown = [(one.thumbnail, Path(one.path).name) for one in queue]
         return {
-            page.photos: taken,
-            page.queue: gr.Gallery(shown, visible=bool(taken), selected_index=None),
+            page.photos: queue,
+            page.queue: gr.Gallery(shown, visible=bool(queue), selected_index=None),
             page.upload: None,
             page.chosen: new[0].path if new else None,
-            page.message: told(faults),
+            page.message: paragraphs(faults),
         }
 
     def show(self, view: View) -> dict:
         page = self.page
-        act = functools.partial(paint, self.studio, view)
-        pictures, words = self._run(self.lanes.network, view.path, act, view.owner)
+        work = functools.partial(paint, self.studio, view)
+        pictures, words = self._run(self.lanes.network, view.path, work, view.owner)
         return {page.view: view, page.slider: pictures, page.caption: words}
 
-    def show_other(
+    def show_photo(
         self,
         path: str | None,
         view: View,
         pick: Pick | None,
-        given: dict[str, tuple[Hint, ...]],
+        saved_hints: dict[str, tuple[Hint, ...]],
         visitor: gr.Request,
         *controls,
     ) -> dict:
-        """Shows another photo, by the same reference.
+        """Shows another photo, with the same reference.
 
-        A draw that was picked, and all that was drawn, is of the last one.
+        Hides the previous photo's samples. If one of them was picked and the controls still have
+        its decoder and seed, restores those from before the pick.
         """
         if path is None:
             return {}
@@ -122,11 +131,11 @@ class Events(NamedTuple):
         decoder, *_, number, _ = page.controls
         settings = settings_of(*[decode, *between, seed, edges])
         owner = "" if path in self.examples else owner_of(visitor)
-        settings = settings._replace(hints=given.get(path, ()))
+        settings = settings._replace(hints=saved_hints.get(path, ()))
         view = View(path, settings, owner, view.reference)
         return {
             **self.show(view),
-            page.board: self._board(view),
+            page.photo_data: self._photo_data(view),
             page.gallery: gr.Gallery([], visible=False),
             page.chosen: None,
             page.pick: None,
@@ -134,60 +143,63 @@ class Events(NamedTuple):
             number: seed,
         }
 
-    def take_example(
+    def show_example(
         self,
         index: int,
         view: View,
         pick: Pick | None,
-        given: dict[str, tuple[Hint, ...]],
+        saved_hints: dict[str, tuple[Hint, ...]],
         visitor: gr.Request,
         *controls,
     ) -> dict:
-        return self.show_other(self.examples[index], view, pick, given, visitor, *controls)
+        return self.show_photo(self.examples[index], view, pick, saved_hints, visitor, *controls)
 
-    def take_queued(
-        self, event: gr.SelectData, photos: Sequence[Taken], visitor: gr.Request
+    def choose_queued(
+        self, event: gr.SelectData, photos: Sequence[QueuedPhoto], visitor: gr.Request
     ) -> dict:
-        """Reads a photo of the queue again if it is kept no more, where nobody waits for it."""
+        """Chooses a photo of the queue to be shown.
+
+        If the photo is no longer cached, it is read again here, in the reading lane, so that the
+        network lane does not wait for it.
+        """
         path, owner = photos[event.index].path, owner_of(visitor)
-        read = functools.partial(preview, self.studio, path, owner)
+        read = functools.partial(load_preview, self.studio, path, owner)
         self._run(self.lanes.reading, path, read, owner)
         return {self.page.chosen: path}
 
-    def take_reference(self, file: dict[str, Any] | None, visitor: gr.Request) -> dict:
-        """Looks at a reference that was uploaded, which `borrow` then has the photo coloured by."""
-        lending, reference, faults = self.page.lending, None, []
+    def read_reference(self, file: dict[str, Any] | None, visitor: gr.Request) -> dict:
+        """Reads and prepares an uploaded reference, which `use_reference` then uses."""
+        panel, reference, faults = self.page.reference_panel, None, []
         if file is not None:
             reference = Reference(file["path"], owner_of(visitor))
-            look = functools.partial(borrow, self.studio, reference)
+            read = functools.partial(load_reference, self.studio, reference)
             try:
-                self._run(self.lanes.reading, reference.path, look, reference.owner)
+                self._run(self.lanes.reading, reference.path, read, reference.owner)
             except UserError as error:
                 reference, faults = None, [str(error)]
-        return {lending.upload: None, lending.offered: reference, lending.message: told(faults)}
+        return {panel.upload: None, panel.ready: reference, panel.message: paragraphs(faults)}
 
-    def borrow(self, view: View, reference: Reference | None, *controls) -> dict:
-        """Colours by a reference, and shows it where it may be taken away again."""
+    def use_reference(self, view: View, reference: Reference | None, *controls) -> dict:
+        """Colours by a reference, and shows it with the button that removes it."""
         if reference is None:
             return {}
         view = with_controls(view, *controls)._replace(reference=reference)
-        shown, lending = self.show(view), self.page.lending
+        shown, panel = self.show(view), self.page.reference_panel
         return {
             **shown,
-            lending.offered: None,
-            lending.upload: gr.File(None, visible=False),
-            lending.shown: gr.Row(visible=True),
-            lending.picture: borrow(self.studio, reference).thumbnail,
-            lending.name: html.escape(reference.name),
+            panel.ready: None,
+            panel.upload: gr.File(None, visible=False),
+            panel.row: gr.Row(visible=True),
+            panel.picture: load_reference(self.studio, reference).thumbnail,
+            panel.name: html.escape(reference.name),
         }
 
-    def give_back(self, view: View, *controls) -> dict:
-        """Colours without a reference."""
-        lending = self.page.lending
+    def remove_reference(self, view: View, *controls) -> dict:
+        panel = self.page.reference_panel
         return {
             **self.show(with_controls(view, *controls)._replace(reference=None)),
-            lending.upload: gr.File(None, visible=True),
-            lending.shown: gr.Row(visible=False),
+            panel.upload: gr.File(None, visible=True),
+            panel.row: gr.Row(visible=False),
         }
 
     def change(self, view: View, *controls) -> dict:
@@ -198,159 +210,163 @@ class Events(NamedTuple):
         changed = dict(zip(self.page.controls, values, strict=True))
         return {**changed, **self.change(view, *values), self.page.pick: None}
 
-    def hint(self, text: str, view: View, given: dict[str, tuple[Hint, ...]], *controls) -> dict:
+    def hint(
+        self, text: str, view: View, saved_hints: dict[str, tuple[Hint, ...]], *controls
+    ) -> dict:
         """Colours by hints: JSON, [{"x": 120, "y": 80, "colour": "#d0a070"}, ...]."""
-        hints = hints_of(text)
+        hints = parse_hints(text)
         view = with_controls(view, *controls)
         view = view._replace(settings=view.settings._replace(hints=hints))
-        return {**self.show(view), self.page.given: {**given, view.path: hints}}
+        return {**self.show(view), self.page.saved_hints: {**saved_hints, view.path: hints}}
 
-    def ask(self, text: str, view: View, rebalance: float | None) -> dict:
-        """The network's own colours for a spot: JSON, {"x": 120, "y": 80}, and what else it has."""
-        spot = spot_of(text)
-        act = functools.partial(likely, self.studio, view, spot["x"], spot["y"], rebalance)
-        found = self._run(self.lanes.network, view.path, act, view.owner)
-        swatches = [{"colour": one.colour, "share": one.probability} for one in found]
-        return {self.page.likely: data({**spot, "swatches": swatches})}
+    def suggest(self, text: str, view: View, rebalance: float | None) -> dict:
+        """Returns likely colours for a spot: JSON, {"x": 120, "y": 80}; other keys are echoed."""
+        spot = parse_spot(text)
+        work = functools.partial(likely, self.studio, view, spot["x"], spot["y"], rebalance)
+        guesses = self._run(self.lanes.network, view.path, work, view.owner)
+        swatches = [{"colour": one.colour, "share": one.probability} for one in guesses]
+        return {self.page.likely: data_element({**spot, "swatches": swatches})}
 
-    def make_ready(self, view: View, *controls) -> dict:
-        """Whoever looks at colours for a spot takes one of them next."""
-        act = functools.partial(make_ready, self.studio, with_controls(view, *controls))
-        self._run(self.lanes.ahead, view.path, act, view.owner)
+    def precompile(self, view: View, *controls) -> dict:
+        """Compiles colouring by hints: a visitor who sees likely colours will soon pick one."""
+        work = functools.partial(precompile, self.studio, with_controls(view, *controls))
+        self._run(self.lanes.ahead, view.path, work, view.owner)
         return {}
 
     def draw(self, view: View, count: float, *controls) -> dict:
         view = with_controls(view, *controls)
-        count = min(int(count), MOST_SAMPLES)
-        act = functools.partial(draw_samples, self.studio, view, count)
-        found = self._run(self.lanes.network, view.path, act, view.owner)
+        count = min(int(count), MAX_SAMPLES)
+        work = functools.partial(draw_samples, self.studio, view, count)
+        samples = self._run(self.lanes.network, view.path, work, view.owner)
         return {
-            self.page.gallery: gr.Gallery(found, visible=True, selected_index=None),
-            self.page.drawn: view.settings.seed,
+            self.page.gallery: gr.Gallery(samples, visible=True, selected_index=None),
+            self.page.first_seed: view.settings.seed,
         }
 
-    def take_draw(
-        self, event: gr.SelectData, view: View, drawn: int, pick: Pick | None, *controls
+    def pick_sample(
+        self, event: gr.SelectData, view: View, first_seed: int, pick: Pick | None, *controls
     ) -> dict:
         decode, *between, seed, edges = controls
         before = (decode, seed)
         if pick is not None and before == pick.after:
             before = pick.before
-        pick = Pick(before, ("sample", drawn + event.index))
-        drawn_with = [pick.after[0], *between, pick.after[1], edges]
+        pick = Pick(before, ("sample", first_seed + event.index))
+        values = [pick.after[0], *between, pick.after[1], edges]
         decoder, *_, number, _ = self.page.controls
         return {
-            **self.change(view, *drawn_with),
+            **self.change(view, *values),
             self.page.pick: pick,
             decoder: pick.after[0],
             number: pick.after[1],
         }
 
-    def prepare(self, view: View, kind: str) -> dict:
+    def prepare_download(self, view: View, kind: str) -> dict:
         suffix = FORMATS.get(kind, FORMATS["PNG"])
-        act = functools.partial(full_size, self.studio, view, suffix)
-        file, notices = self._run(self.lanes.download, view.path, act, view.owner)
-        return {self.page.file: file, self.page.message: told(notices, role="status")}
+        work = functools.partial(full_size, self.studio, view, suffix)
+        file, notices = self._run(self.lanes.download, view.path, work, view.owner)
+        return {self.page.file: file, self.page.message: paragraphs(notices, role="status")}
 
     def leave(self, visitor: gr.Request) -> None:
-        """A visitor has gone: nobody waits for his photos any more."""
+        """Cancels the jobs of a visitor who has left the page, and clears their cache."""
         self.lanes.leave(owner_of(visitor))
         self.studio.drop(owner_of(visitor))
 
-    def _board(self, view: View) -> str:
-        found = functools.partial(board, self.studio, view)
-        return self._run(self.lanes.network, view.path, found, view.owner)
+    def _photo_data(self, view: View) -> str:
+        work = functools.partial(photo_data, self.studio, view)
+        return self._run(self.lanes.network, view.path, work, view.owner)
 
-    def _run(self, lane: Lane, path: str, act: Callable[[], Any], owner: str) -> Any:
-        return run_in_time(lane, Path(path).name, act, owner)
+    def _run(self, lane: Lane, path: str, work: Callable[[], Any], owner: str) -> Any:
+        return run_in_time(lane, Path(path).name, work, owner)
 
 
 def owner_of(visitor: gr.Request) -> str:
     return visitor.session_hash or ""
 
 
-def board(studio: Studio, view: View) -> str:
-    """What the page's script is to know of a photo: its size, its hints, where it is doubtful.
+def photo_data(studio: Studio, view: View) -> str:
+    """Returns what the page's script needs of a photo: its size, hints and uncertainty mask.
 
     Raises:
-      UserError: as `preview`.
+      UserError: as `load_preview`.
     """
-    found = preview(studio, view.path, view.owner)
+    preview = load_preview(studio, view.path, view.owner)
     hints = [one._asdict() for one in view.settings.hints]
-    return data(
+    return data_element(
         {
             "photo": uuid.uuid4().hex,
-            "width": found.width,
-            "height": found.height,
+            "width": preview.width,
+            "height": preview.height,
             "hints": hints,
-            "most": MOST_HINTS,
-            "doubt": doubt(studio, view),
+            "most": MAX_HINTS,
+            "doubt": uncertainty_mask(studio, view),
         }
     )
 
 
-def data(value: Any) -> str:
-    """HTML that shows nothing and holds a value, for the page's script."""
+def data_element(value: Any) -> str:
+    """Returns an invisible HTML element that contains a JSON value for the page's script."""
     return f"<data value='{html.escape(json.dumps(value))}'></data>"
 
 
-def hints_of(text: str) -> tuple[Hint, ...]:
-    """The hints of JSON that the page's script has sent; raises UserError."""
-    found = _parsed(text)
-    if not isinstance(found, list):
-        raise UserError("hints: are no list")
-    if len(found) > MOST_HINTS:
-        raise UserError(f"there are {len(found)} colours of yours, want at most {MOST_HINTS}")
-    return as_hints(found)
+def parse_hints(text: str) -> tuple[Hint, ...]:
+    """Parses the hints that the page's script has sent as JSON; raises UserError."""
+    hints = _parse_json(text)
+    if not isinstance(hints, list):
+        raise UserError(f"hints: holds {type(hints).__name__}, want a list of hints")
+    if len(hints) > MAX_HINTS:
+        raise UserError(f"the photo has {len(hints)} colours of your own, want at most {MAX_HINTS}")
+    return as_hints(hints)
 
 
-def spot_of(text: str) -> dict[str, Any]:
-    """A pixel, and what else was said with it; raises UserError."""
-    found = _parsed(text)
-    if not isinstance(found, dict) or not all(type(found.get(name)) is int for name in "xy"):
+def parse_spot(text: str) -> dict[str, Any]:
+    """Parses a JSON object with a pixel's integers x and y; raises UserError."""
+    spot = _parse_json(text)
+    if not isinstance(spot, dict) or not all(type(spot.get(name)) is int for name in "xy"):
         raise UserError("spot: want whole numbers x and y")
-    return found
+    return spot
 
 
-def _parsed(text: str) -> Any:
+def _parse_json(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError, TypeError) as error:
-        raise UserError(f"is no JSON: {error}") from error
+        raise UserError(f"is not valid JSON: {error}") from error
 
 
 def with_controls(view: View, *controls: Any) -> View:
-    """A view by what the controls say, with the hints and the reference that it has."""
+    """Returns the view with the controls' settings; its hints and reference stay."""
     return view._replace(settings=settings_of(*controls)._replace(hints=view.settings.hints))
 
 
-def told(sentences: Sequence[str], role: str = "alert") -> str:
-    """HTML of what is to be said above the photo; empty if there is nothing."""
+def paragraphs(sentences: Sequence[str], role: str = "alert") -> str:
+    """Returns sentences as HTML for a message part; empty if there are none."""
     return "".join(f'<p role="{role}">{html.escape(one)}</p>' for one in sentences)
 
 
-def in_lane(lane: Lane, message: gr.HTML, listen: Callable, act: Callable[..., dict], **settings):
-    """Has an event run `act` in the queue of a lane; what is wrong is told in the page.
+def in_lane(
+    lane: Lane, message: gr.HTML, listen: Callable, handler: Callable[..., dict], **settings
+):
+    """Registers an event handler in the queue of a lane; its errors are shown on the page.
 
     Args:
-      lane: whose jobs wait for each other.
-      message: where it is told; what it says of an event before is taken away.
-      listen: adds the event.
-      act: a method of `Events`.
-      **settings: of the event. `keeps_message` leaves what the message says.
+      lane: sets the queue, and how many of its handlers run at a time.
+      message: part that shows a UserError; the handler clears what an earlier event left there.
+      listen: registers a handler for the event.
+      handler: a method of `Events`.
+      **settings: of the event. `keeps_message` leaves the message as it is.
     """
-    quiet = {} if settings.pop("keeps_message", False) else {message: ""}
+    cleared = {} if settings.pop("keeps_message", False) else {message: ""}
 
-    @functools.wraps(act)
+    @functools.wraps(handler)
     def run(*args):
         try:
-            # An empty answer would be taken for a value.
-            return {**quiet, **act(*args)} or gr.skip()
+            # Gradio would take an empty dict for a value of the part.
+            return {**cleared, **handler(*args)} or gr.skip()
         except UserError as error:
-            return {message: told([str(error)])}
+            return {message: paragraphs([str(error)])}
 
-    more = {"api_visibility": "private"} | settings
-    return listen(run, concurrency_limit=lane.width, concurrency_id=lane.name, **more)
+    settings = {"api_visibility": "private"} | settings
+    return listen(run, concurrency_limit=lane.width, concurrency_id=lane.name, **settings)
 
 
 def settings_of(
@@ -361,7 +377,7 @@ def settings_of(
     seed: float | None,
     edges: bool,
 ) -> Settings:
-    """What the controls say."""
+    """Returns the settings that the controls' values stand for."""
     return Settings(
         decode,
         temperature,

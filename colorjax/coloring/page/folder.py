@@ -1,4 +1,4 @@
-"""The folder of the page: private, and gone with the program."""
+"""The page's private folder, which is deleted when the program ends."""
 
 import contextlib
 import os
@@ -9,20 +9,20 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def private_folder() -> Iterator[Path]:
-    """A folder that only this user can read, for all that gradio writes; gone in the end.
+    """Yields a temporary folder for all files that gradio writes; only this user can read it.
 
-    To be entered before gradio is imported. At its import gradio settles on a folder that all users
-    of a machine would share, and whose first user shuts out the others.
+    It must be entered before gradio is imported: at import, gradio chooses a folder that all users
+    of a machine would share, and the first user's permissions would lock out the others.
     """
     with tempfile.TemporaryDirectory(prefix="colorjax-", ignore_cleanup_errors=True) as name:
         folder = Path(name).resolve()
-        ours = {
+        variables = {
             "GRADIO_TEMP_DIR": str(folder),
             "GRADIO_EXAMPLES_CACHE": str(folder / "examples"),
             "GRADIO_ANALYTICS_ENABLED": "False",
         }
-        before = {variable: os.environ.get(variable) for variable in ours}
-        os.environ.update(ours)
+        before = {variable: os.environ.get(variable) for variable in variables}
+        os.environ.update(variables)
         try:
             yield folder
         finally:
@@ -33,7 +33,7 @@ def private_folder() -> Iterator[Path]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Removes what uploads that broke off have left; to be called while none is under way."""
+    """Removes the files of interrupted uploads; must not run while an upload is in progress."""
     for path in folder.glob("tmp*"):
         if path.is_file():
             path.unlink(missing_ok=True)

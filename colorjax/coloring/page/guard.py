@@ -1,4 +1,4 @@
-"""Keeps gradio to the page, whose visitors may ask for what the page asks for, and no more."""
+"""Restricts gradio's server to the requests that the page itself makes."""
 
 import ipaddress
 import json
@@ -21,9 +21,9 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 API = "/gradio_api/"
 UPLOAD, FILE = API + "upload", API + "file="
-# Of what gradio serves: the page, its parts, and what it asks for. The rest fetches from other
-# machines, or runs programs.
-PAGES = {
+# The paths of gradio that the page needs. Some of the others fetch from other hosts or run
+# programs.
+PATHS = {
     "",
     "/",
     *("/config", "/theme.css", "/favicon.ico", "/robots.txt", "/manifest.json"),
@@ -33,65 +33,67 @@ PAGES = {
         "run/predict startup-events theme.css upload upload_progress".split()
     ),
 }
-FOLDERS = (
+PREFIXES = (
     "/assets/",
     "/static/",
     "/svelte/",
     *(API + x for x in ("call/", "file=/", "heartbeat/")),
 )
-POLICY = (
+CONTENT_SECURITY_POLICY = (
     "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; "
     "frame-ancestors 'self'; form-action 'self'; object-src 'none'"
 )
-# Settings and names of files are short.
-MOST_BYTES_OF_A_CALL = 2**20
+# A call contains only settings and names of files, which are short.
+MAX_CALL_BYTES = 2**20
 
 
 class KnownHosts:
-    """ASGI middleware; refuses what asks for a host that is not known here.
+    """ASGI middleware that rejects requests whose Host header is not an allowed name.
 
-    Many a Starlette cuts the header at its first colon, of which an IPv6 address has several.
+    It replaces Starlette's TrustedHostMiddleware, which in many versions cuts the header at its
+    first colon and so cannot handle IPv6 addresses.
     """
 
-    def __init__(self, app: Callable, names: Collection[str]):
-        """Wraps an application; `names` are from `known_hosts`."""
-        self.app, self.names = app, names
+    def __init__(self, app: Callable, hosts: Collection[str]):
+        """Wraps an application; `hosts` come from `known_hosts`."""
+        self.app, self.hosts = app, hosts
 
     async def __call__(self, scope: dict[str, Any], receive: Callable, send: Callable) -> None:
         app = self.app
         if scope["type"] in ("http", "websocket"):
-            asked = re.sub(r":\d*$", "", Headers(scope=scope).get("host", "").lower())
-            if "*" not in self.names and asked not in self.names:
-                app = PlainTextResponse("asked for another host", 400)
+            host = re.sub(r":\d*$", "", Headers(scope=scope).get("host", "").lower())
+            if "*" not in self.hosts and host not in self.hosts:
+                app = PlainTextResponse("unknown host", 400)
         await app(scope, receive, send)
 
 
 class Guard:
-    """ASGI middleware; what it refuses never comes to gradio."""
+    """ASGI middleware that answers forbidden requests itself, so that gradio never sees them."""
 
     def __init__(
         self,
         app: Callable,
         folder: Path,
         uploads: Collection[str],
-        names: Collection[str],
-        most_bytes: int,
+        origins: Collection[str],
+        max_bytes: int,
     ):
         """Wraps an application.
 
         Args:
-          app: what is guarded.
-          folder: where uploads go.
-          uploads: paths of the files that visitors have uploaded; grows.
-          names: host names, beside the one that is asked, whose pages may ask.
-          most_bytes: of one request that uploads.
+          app: the application to guard.
+          folder: where uploads are stored.
+          uploads: paths of all uploaded files; gradio adds to it.
+          origins: host names whose pages may send requests, besides the request's own host.
+          max_bytes: size limit of one upload request.
         """
         self.app, self.folder, self.uploads = app, folder, uploads
-        self.names, self.most_bytes = names, most_bytes
+        self.origins, self.max_bytes = origins, max_bytes
         self.uploading = 0
-        # Of each upload: who has named it, and how often it was uploaded and not named since.
-        self.named: defaultdict[str, set[str]] = defaultdict(set)
-        self.unnamed: Counter[str] = Counter()
+        # For each upload's path: the sessions that own it, and how many uploads of it no session
+        # has claimed yet.
+        self.owners: defaultdict[str, set[str]] = defaultdict(set)
+        self.unclaimed: Counter[str] = Counter()
 
     async def __call__(self, scope: dict[str, Any], receive: Callable, send: Callable) -> None:
         if scope["type"] != "http":
@@ -100,67 +102,67 @@ class Guard:
 
         async def send_with_policy(message):
             if message["type"] == "http.response.start":
-                policy = (b"content-security-policy", POLICY.encode())
+                policy = (b"content-security-policy", CONTENT_SECURITY_POLICY.encode())
                 message = {**message, "headers": [*message["headers"], policy]}
             await send(message)
 
         headers, path = Headers(scope=scope), _path_of(scope)
         app = self.app
-        if not is_of_the_page(path) or self._is_an_upload(path):
+        if not is_page_path(path) or self._is_upload(path):
             app = PlainTextResponse("not part of this page", 403)
-        elif is_foreign(headers.get("origin"), headers.get("host", ""), self.names):
-            app = PlainTextResponse("asked by a page elsewhere", 403)
+        elif is_cross_origin(headers.get("origin"), headers.get("host", ""), self.origins):
+            app = PlainTextResponse("requests from pages of other sites are not allowed", 403)
         elif scope["method"] == "POST":
             app = self._upload if path == UPLOAD else self._call
         await app(scope, receive, send_with_policy)
 
     async def _upload(self, scope: dict[str, Any], receive: Callable, send: Callable) -> None:
         length = Headers(scope=scope).get("content-length", "")
-        if not length.isdecimal() or int(length) > self.most_bytes:
-            text = f"an upload says how long it is, and has at most {self.most_bytes} bytes"
+        if not length.isdecimal() or int(length) > self.max_bytes:
+            text = f"an upload needs a Content-Length header of at most {self.max_bytes} bytes"
             await PlainTextResponse(text, 413)(scope, receive, send)
             return
         self.uploading += 1
         answer = b""
 
-        async def send_and_see(message):
+        async def send_and_record(message):
             nonlocal answer
             if message["type"] == "http.response.body":
                 answer += message.get("body", b"")
-            # Before the visitor hears of it, who names it next.
+            # Before the visitor receives the path and claims the upload by naming it.
             if message["type"] == "http.response.body" and not message.get("more_body"):
-                self.unnamed.update(_uploaded(answer))
+                self.unclaimed.update(_uploaded_paths(answer))
             await send(message)
 
         try:
-            await self.app(scope, receive, send_and_see)
+            await self.app(scope, receive, send_and_record)
         except ClientDisconnect:
-            pass  # Nobody is left to be told.
+            pass  # There is no client left to answer.
         finally:
             self.uploading -= 1
             if not self.uploading:
                 remove_leftovers(self.folder)
 
     async def _call(self, scope: dict[str, Any], receive: Callable, send: Callable) -> None:
-        body = await _whole(receive, MOST_BYTES_OF_A_CALL)
+        body = await _read_body(receive, MAX_CALL_BYTES)
         if body is None:
-            refusal = PlainTextResponse(f"more than {MOST_BYTES_OF_A_CALL} bytes", 413)
-        elif not self._names_own_uploads_alone(body):
-            refusal = PlainTextResponse("names a file that was not uploaded here by you", 403)
+            refusal = PlainTextResponse(f"more than {MAX_CALL_BYTES} bytes", 413)
+        elif not self._names_only_own_uploads(body):
+            refusal = PlainTextResponse("names a file that you have not uploaded here", 403)
         else:
-            await self.app(scope, _again(body, receive), send)
+            await self.app(scope, _replay(body, receive), send)
             return
         await refusal(scope, receive, send)
 
-    def _is_an_upload(self, path: str) -> bool:
-        """Uploads are for the program alone: nobody is served another's, nor his own."""
+    def _is_upload(self, path: str) -> bool:
+        """Whether a path serves an upload. Uploads are served to nobody, not even their owner."""
         file = path.removeprefix(FILE)
         return file != path and os.path.realpath(file) in self.uploads
 
-    def _names_own_uploads_alone(self, body: bytes) -> bool:
-        """Whether JSON, or nothing, has no file in it but the session's uploads.
+    def _names_only_own_uploads(self, body: bytes) -> bool:
+        """Whether a body is empty, or JSON that names no files but the session's own uploads.
 
-        Gradio would take those of others, and fetch addresses.
+        Gradio itself would accept other visitors' uploads, and would fetch URLs.
         """
         if not body:
             return True
@@ -169,79 +171,84 @@ class Guard:
         except (ValueError, RecursionError):
             return False
         if isinstance(call, dict):
-            # Of what was clicked on; no file is taken from there.
+            # event_data describes what was clicked; gradio reads no files from it.
             call = {key: value for key, value in call.items() if key != "event_data"}
         paths = _paths_in(call)
         if not all(isinstance(path, str) and path in self.uploads for path in paths):
             return False
         session = call.get("session_hash") if isinstance(call, dict) else None
-        return all([self._claims(path, session) for path in dict.fromkeys(paths)])
+        return all([self._claim(path, session) for path in dict.fromkeys(paths)])
 
-    def _claims(self, path: str, session: Any) -> bool:
-        """Whether an upload is a session's: whose it is, who names it first after it has come.
+    def _claim(self, path: str, session: Any) -> bool:
+        """Makes a session an owner of an upload if it may be one; returns whether it is one.
 
-        The page does so at once. What several visitors have uploaded has one path, and as many
-        sessions may name it.
+        An upload belongs to the session that names it first, which the page does immediately after
+        the upload. If several visitors upload the same file, all uploads have the same path, and as
+        many sessions may claim it.
         """
-        if isinstance(session, str) and session in self.named[path]:
+        if isinstance(session, str) and session in self.owners[path]:
             return True
-        if not self.unnamed[path]:
+        if not self.unclaimed[path]:
             return False
-        self.unnamed[path] -= 1
+        self.unclaimed[path] -= 1
         if isinstance(session, str):
-            self.named[path].add(session)
+            self.owners[path].add(session)
         return True
 
 
 def _path_of(scope: dict[str, Any]) -> str:
-    """The path that is asked for, without the one under which a proxy has the page."""
+    """Returns the requested path without the prefix under which a proxy serves the page."""
     path, root = scope["path"], urlsplit(scope.get("root_path", "")).path.rstrip("/")
     return path[len(root) :] if root and f"{path}/".startswith(f"{root}/") else path
 
 
-def is_of_the_page(path: str) -> bool:
-    """Whether a path is one that the page asks for."""
-    return path in PAGES or path.removesuffix("/") in PAGES or path.startswith(FOLDERS)
+def is_page_path(path: str) -> bool:
+    """Whether the page itself requests this path."""
+    return path in PATHS or path.removesuffix("/") in PATHS or path.startswith(PREFIXES)
 
 
-def is_foreign(origin: str | None, host: str, names: Collection[str]) -> bool:
-    """Whether a request comes from a page elsewhere; what is no browser names no origin."""
+def is_cross_origin(origin: str | None, host: str, allowed: Collection[str]) -> bool:
+    """Whether a request comes from a page of another host that is not in `allowed`.
+
+    Clients other than browsers send no Origin header, and are never cross-origin.
+    """
     if origin is None:
         return False
     try:
         parts = urlsplit(origin)
-        return parts.netloc.lower() != host.lower() and parts.hostname not in names
+        return parts.netloc.lower() != host.lower() and parts.hostname not in allowed
     except ValueError:
         return True
 
 
-def check_names(root_path: str, allow_hosts: Sequence[str]) -> None:
-    """Raises UserError for a path or host names that no proxy could have the page under."""
+def check_proxy_options(root_path: str, allow_hosts: Sequence[str]) -> None:
+    """Raises UserError for a malformed root path or host name of a reverse proxy."""
     if root_path and not re.fullmatch(r"(https?://[^/\s?#]+)?(/[^\s?#]*)?", root_path):
         raise UserError(
-            f"--root-path is {root_path!r}; want a path as /photos, or an address as "
+            f"--root-path is {root_path!r}; want a path such as /photos or a URL such as "
             "https://example.org/photos"
         )
     for name in allow_hosts:
         if not re.fullmatch(r"[A-Za-z0-9.-]+", name):
             raise UserError(
-                f"--allow-host is {name!r}; want the name of a host, as photos.example.org"
+                f"--allow-host is {name!r}; want a host name such as photos.example.org"
             )
 
 
 def known_hosts(host: str, allow_hosts: Sequence[str]) -> list[str]:
-    """Under which names, as requests spell them, a server that listens on `host` may be asked.
+    """Returns the names that a Host header may have for a server that listens on `host`.
 
-    Who listens to all without naming a host is reached under names that are not known here.
+    A server that listens on a public address without `allow_hosts` can be reached under names that
+    it cannot know, so it accepts all: ["*"].
     """
-    if not allow_hosts and not _is_of_this_machine(host):
+    if not allow_hosts and not _is_loopback(host):
         return ["*"]
     names = (name.lower().strip("[]") for name in (*LOOPBACK, host, *allow_hosts))
     return [f"[{name}]" if ":" in name else name for name in names]
 
 
-def _is_of_this_machine(host: str) -> bool:
-    """Whether nobody but this machine reaches who listens on `host`."""
+def _is_loopback(host: str) -> bool:
+    """Whether a server that listens on `host` can be reached from this machine only."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
@@ -249,44 +256,44 @@ def _is_of_this_machine(host: str) -> bool:
 
 
 def _paths_in(value: Any) -> list[Any]:
-    """The paths of all files in a JSON value."""
-    found, left = [], [value]
-    while left:
-        one = left.pop()
+    """Returns the paths of all files in a JSON value."""
+    found, remaining = [], [value]
+    while remaining:
+        one = remaining.pop()
         if isinstance(one, dict):
             found += [one["path"]] if "path" in one else []
-            left += one.values()
+            remaining += one.values()
         elif isinstance(one, list):
-            left += one
+            remaining += one
     return found
 
 
-def _uploaded(answer: bytes) -> list[str]:
-    """The paths that gradio has answered an upload with; none where it has refused it."""
+def _uploaded_paths(answer: bytes) -> list[str]:
+    """Returns the paths in gradio's answer to an upload; empty if gradio rejected the upload."""
     try:
-        found = json.loads(answer)
+        paths = json.loads(answer)
     except ValueError:
         return []
-    return [path for path in found if isinstance(path, str)] if isinstance(found, list) else []
+    return [path for path in paths if isinstance(path, str)] if isinstance(paths, list) else []
 
 
-async def _whole(receive: Callable, most: int) -> bytes | None:
-    """The body of a request; None if it is longer than that."""
+async def _read_body(receive: Callable, max_bytes: int) -> bytes | None:
+    """Returns the body of a request, or None if it is longer than `max_bytes`."""
     body = b""
     while True:
         message = await receive()
         body += message.get("body", b"")
-        if len(body) > most:
+        if len(body) > max_bytes:
             return None
         if not message.get("more_body"):
             return body
 
 
-def _again(body: bytes, receive: Callable) -> Callable:
-    """Gives a body that was taken already, and then what comes after it."""
+def _replay(body: bytes, receive: Callable) -> Callable:
+    """Returns a `receive` that yields a body read earlier, and then what follows it."""
     messages = [{"type": "http.request", "body": body, "more_body": False}]
 
-    async def once_more():
+    async def receive_again():
         return messages.pop() if messages else await receive()
 
-    return once_more
+    return receive_again

@@ -1,15 +1,15 @@
-// Colours that a visitor gives: dots on the photo, what may be chosen for each, and a list.
-// The script has the list; every change of it is sent to the program as a whole.
+// Hints: colours that a visitor sets as dots on the photo, with suggestions for each, and a list.
+// This script holds the list; after every change, it sends the whole list to the server.
 () => {
-  const STEP = 0.01; // by which an arrow key moves a dot, as a share of the photo
-  const STILL = 5; // pixels that a click may move
+  const STEP = 0.01; // distance an arrow key moves a dot, as a fraction of the photo's side
+  const STILL = 5; // pixels by which the pointer may move during a click
   const find = (what) => document.querySelector(what);
   let photo = { photo: null, width: 1, height: 1, most: 0, hints: [], doubt: null };
-  let hints = []; // {x, y, colour}; no colour yet where none was chosen
-  let earlier = []; // lists that can be gone back to
-  let chosen = -1; // which of them is worked on
-  let asked = 0; // questions so far; answers to earlier ones come too late
-  let swatches = null; // of the chosen one; null until they are there
+  let hints = []; // {x, y, colour}; colour is null until one is chosen
+  let earlier = []; // previous lists, for undo
+  let chosen = -1; // index of the hint being edited, or -1
+  let asked = 0; // number of the last request for suggestions; answers to earlier ones are ignored
+  let swatches = null; // suggestions for the chosen hint; null until they arrive
   let sent = "[]";
 
   const bounded = (value, size) => Math.min(size - 1, Math.max(0, value));
@@ -18,7 +18,7 @@
     if (part.textContent !== words) part.textContent = words;
   };
 
-  // Gives gradio's unseen field a value, as if it had been typed.
+  // Sets the value of a hidden gradio field as if it had been typed.
   const type = (field, value) => {
     const input = find(`${field} textarea, ${field} input`);
     input.value = JSON.stringify(value);
@@ -38,7 +38,7 @@
     type("#spot-sent", { x, y, asked: ++asked });
   };
 
-  // A new list; what it was can be gone back to.
+  // Replaces the list; the old one is kept for undo.
   const change = (list, index) => {
     earlier.push(coloured());
     hints = list;
@@ -48,7 +48,7 @@
   };
 
   const choose = (index) => {
-    // A spot without a colour is nothing to keep.
+    // Removes other hints that have no colour yet.
     const kept = hints[index];
     hints = hints.filter((one) => one.colour || one === kept);
     const now = hints.indexOf(kept);
@@ -104,7 +104,7 @@
     done: () => choose(-1),
   };
 
-  // --- what is seen ---
+  // --- rendering ---
 
   const layer = () => {
     const result = find("#result");
@@ -115,7 +115,7 @@
       found.innerHTML = '<div class="doubt" hidden></div>';
       result.append(found);
       result.addEventListener("pointerdown", pressed);
-      // A finger's click never comes, as gradio takes it for a pinch.
+      // A tap never fires a click event, because gradio treats it as a pinch.
       result.addEventListener("pointerup", released);
       const move = new MutationObserver(place);
       const image = result.querySelector("img");
@@ -127,7 +127,7 @@
     return found;
   };
 
-  // Over the photo, which may be narrower than its frame, and enlarged.
+  // Places the layer over the photo, which may be zoomed, or narrower than its frame.
   const place = () => {
     const image = find("#result img");
     if (!image) return;
@@ -208,9 +208,9 @@
     find("#hint-list").replaceChildren(...list);
     find("#hint-list").hidden = !list.length;
     const words = hints[chosen]
-      ? "Which colour was this spot? What belongs to it follows."
+      ? "Which colour was this spot? Similar areas around it follow."
       : full
-      ? `That is all the photo can have: ${photo.most} colours.`
+      ? `A photo can have at most ${photo.most} colours of your own.`
       : list.length
         ? "Drag a dot to move it, click it to change it, or click another spot."
         : "Do you know a colour? Click that spot in the photo, and choose it.";
@@ -232,7 +232,7 @@
     veil.style.webkitMaskImage = mask;
   };
 
-  // --- what is done ---
+  // --- input ---
 
   const spotAt = ({ clientX, clientY }) => {
     const { left, top, width, height } = layer().getBoundingClientRect();
@@ -242,11 +242,11 @@
     ];
   };
 
-  let down = null; // where a press began, and on which dot
+  let down = null; // where a press began, and whether the pointer has moved a dot since
 
   const pressed = (event) => {
     const dot = event.target.closest?.(".dot");
-    // A second finger enlarges the photo.
+    // A second finger zooms the photo.
     down = event.isPrimary ? { x: event.clientX, y: event.clientY, moved: false } : null;
     if (!dot || !down) return;
     event.preventDefault();

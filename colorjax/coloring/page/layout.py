@@ -1,4 +1,4 @@
-"""What stands where on the page, and its words."""
+"""The parts of the page, their order, and the visible text."""
 
 import json
 from importlib import resources
@@ -9,7 +9,7 @@ import gradio as gr
 
 from colorjax.coloring.api import Colorizer
 from colorjax.coloring.page.files import HOURS
-from colorjax.coloring.page.limits import MOST_PHOTOS, MOST_SAMPLES
+from colorjax.coloring.page.limits import MAX_PHOTOS, MAX_SAMPLES
 from colorjax.coloring.page.view import FORMATS
 
 DECODERS = [
@@ -38,23 +38,23 @@ its transparency too, a JPEG is the smaller file.
 **Your photo stays on the machine that runs this page**, where no other visitor can see it. It is
 deleted after {HOURS} hours, or when the program ends.
 """
-LENDING = """
-<p>Have you a colour photo of the same place or thing, or of its like? What looks alike in yours
-takes over its colours; your own dots go first.</p>
+REFERENCE = """
+<p>Do you have a colour photo of the same or a similar place or thing? Whatever looks alike in your
+photo takes over its colours. Your own dots take precedence.</p>
 """
 HINTING = """
 <section id="hinting" aria-label="Your own colours">
 <div class="line">
 <p id="hint-words" role="status"></p>
 <div class="tools">
-<button type="button" data-do="add" title="In the middle, to be moved">Add a dot</button>
+<button type="button" data-do="add" title="Starts in the middle of the photo">Add a dot</button>
 <button type="button" data-do="undo">Undo</button>
 <button type="button" data-do="clear">Clear</button>
 </div>
 </div>
 <div id="spot" hidden>
 <span id="spot-words"></span>
-<div id="swatches" role="group" aria-label="What the network thinks likely"></div>
+<div id="swatches" role="group" aria-label="Likely colours"></div>
 <label class="any">Any other <input id="any" type="color" value="#b08060"></label>
 <button type="button" data-do="remove">Remove</button>
 <button type="button" data-do="done">Done</button>
@@ -62,19 +62,19 @@ HINTING = """
 <div id="hint-list" role="group" aria-label="Your colours" hidden></div>
 <label class="doubt-choice"><input id="doubt-shown" type="checkbox">
 Show where the network guesses</label>
-<p id="doubt-words" hidden>Where the photo is hatched, the network does not know the colour: the
-stronger, the more it guesses, and the more a colour of yours helps.</p>
+<p id="doubt-words" hidden>Where the photo is hatched, the network is unsure of the colour. The
+stronger the hatching, the less sure it is, and the more a colour of your own helps.</p>
 </section>
 """
 
 
-class Lending(NamedTuple):
-    """Where a visitor gives another photo, whose colours his take over."""
+class ReferencePanel(NamedTuple):
+    """The parts for a reference: another photo whose colours the visitor's photo takes over."""
 
     upload: gr.File
-    offered: gr.State  # what was looked at, and is to be used next
-    message: gr.HTML  # on a phone, that of the page is far above
-    shown: gr.Row  # in place of `upload` while one is used
+    ready: gr.State  # a prepared reference, to be used next
+    message: gr.HTML  # separate, because on a phone the page's message is far above
+    row: gr.Row  # replaces `upload` while a reference is used
     picture: gr.Image
     name: gr.HTML
     remove: gr.Button
@@ -84,18 +84,18 @@ class Page(NamedTuple):
     """The parts of the page that events read or change."""
 
     view: gr.State
-    photos: gr.State  # of the visitor's queue
-    chosen: gr.State  # the path of a photo that was read, and is to be coloured
-    pick: gr.State  # the draw that was clicked last, if any
-    given: gr.State  # hints of the visitor's photos, by their paths
+    photos: gr.State  # the visitor's queue
+    chosen: gr.State  # path of a photo that was read, and is to be shown next
+    pick: gr.State  # the sample that was clicked last, if any
+    saved_hints: gr.State  # the visitor's hints, by path of the photo
     upload: gr.File
     message: gr.HTML
     queue: gr.Gallery
     slider: gr.ImageSlider
-    board: gr.HTML  # what the script is told of a photo
-    likely: gr.HTML  # and of a spot of it
-    hints_sent: gr.Textbox  # what it asks for
-    spot_sent: gr.Textbox
+    photo_data: gr.HTML  # input of the script: data of the photo
+    likely: gr.HTML  # input of the script: likely colours for a spot
+    hints_sent: gr.Textbox  # output of the script
+    spot_sent: gr.Textbox  # output of the script
     caption: gr.HTML
     format: gr.Radio
     download: gr.Button
@@ -103,15 +103,15 @@ class Page(NamedTuple):
     examples: gr.Dataset
     controls: tuple  # in the order of `Settings`
     reset: gr.Button
-    lending: Lending
-    how_many: gr.Slider
+    reference_panel: ReferencePanel
+    sample_count: gr.Slider
     draw: gr.Button
     gallery: gr.Gallery
-    drawn: gr.State  # the seed of the first picture of the gallery
+    first_seed: gr.State  # of the gallery's first sample
 
 
 def script(examples: list[str]) -> str:
-    """The scripts of the page; the first names the examples to those who cannot see them."""
+    """Returns the page's scripts; the first one labels the examples for screen readers."""
     names = json.dumps([Path(path).stem.replace("_", " ") for path in examples])
     folder = resources.files("colorjax.coloring.page")
     page, hints = (folder.joinpath(name).read_text() for name in ("page.js", "hints.js"))
@@ -146,28 +146,28 @@ def below(words: str) -> tuple[gr.HTML, gr.Radio, gr.Button, gr.DownloadButton]:
     return caption, kind, download, gr.DownloadButton(visible=False)
 
 
-def hinting(told: str) -> tuple[gr.HTML, gr.HTML, gr.Textbox, gr.Textbox]:
-    """Where a visitor gives colours: the script does what is seen, and the parts are its wires."""
+def hinting(photo_data: str) -> tuple[gr.HTML, gr.HTML, gr.Textbox, gr.Textbox]:
+    """Adds the controls for hints, and the hidden parts through which their script communicates."""
     gr.HTML(HINTING, elem_id="hinting-frame", padding=False)
-    board = gr.HTML(told, elem_id="board", elem_classes="wire", padding=False)
+    photo = gr.HTML(photo_data, elem_id="board", elem_classes="wire", padding=False)
     likely = gr.HTML("", elem_id="likely", elem_classes="wire", padding=False)
     hints = gr.Textbox("[]", visible="hidden", elem_id="hints-sent")
     spot = gr.Textbox("", visible="hidden", elem_id="spot-sent")
-    return board, likely, hints, spot
+    return photo, likely, hints, spot
 
 
 def chooser() -> tuple[gr.File, gr.HTML, gr.Gallery]:
-    # Of any kind, as what is no photo is told in a sentence of ours.
+    # Any file may be uploaded, because the page itself reports files that are not photos.
     upload = gr.File(
         file_count="multiple", file_types=None, label="Your photos", height=130, elem_id="upload"
     )
     message = gr.HTML(padding=False, elem_id="message", elem_classes="message")
-    queue = _pictures("queue", f"Your photos, at most {MOST_PHOTOS}", columns=5)
+    queue = _clickable_gallery("queue", f"Your photos, at most {MAX_PHOTOS}", columns=5)
     return upload, message, queue
 
 
-def _pictures(elem_id: str, label: str, columns: int) -> gr.Gallery:
-    """Pictures to click on; unseen until there are some."""
+def _clickable_gallery(elem_id: str, label: str, columns: int) -> gr.Gallery:
+    """Adds a gallery of pictures to click; it is hidden while it is empty."""
     return gr.Gallery(
         visible=False,
         columns=columns,
@@ -194,45 +194,45 @@ def examples(paths: list[str]) -> gr.Dataset:
 
 
 def controls(colorizer: Colorizer) -> tuple[tuple, gr.Button]:
-    """Controls in the order of `Settings`, and a button that undoes what was done to them.
+    """Adds the controls, in the order of `Settings`, and a button that resets them.
 
-    A network that has nothing to decode has fewer.
+    Controls that have no effect with this network are hidden.
     """
-    choice = colorizer.decode is not None
+    has_decoder = colorizer.decode is not None
     with gr.Accordion("How it is coloured", open=False, elem_id="settings"):
         decoder = gr.Radio(
             DECODERS,
             value=colorizer.decode,
             label="Which colour is taken",
-            visible=choice,
+            visible=has_decoder,
             elem_id="decoder",
-            info="Where the network wavers. Most likely is vivid, and may be patchy; Average is "
-            "calm and pale; One draw takes any, by its chance.",
+            info="Where the network is unsure. Most likely is vivid but may be patchy; Average is "
+            "calm but pale; One draw picks a colour at random, by its probability.",
         )
-        rare = _rare_colours(colorizer.rebalance)
-        saturation = _strength()
-        daring = _daring(colorizer.temperature or 1.0, visible=choice)
+        rebalance = _rebalance(colorizer.rebalance)
+        saturation = _saturation()
+        temperature = _temperature(colorizer.temperature or 1.0, visible=has_decoder)
         seed = gr.Number(
             0,
             minimum=0,
             maximum=2**31 - 1,
             precision=0,
             label="Number of the draw (seed)",
-            visible=choice,
-            info="The same number always gives the same colours. Several draws begin with it.",
+            visible=has_decoder,
+            info="The same number always gives the same colours. More draws count up from it.",
         )
         edges = gr.Checkbox(
             True,
             label="Keep colours inside outlines",
-            info="Lets colour end where the photo has an edge.",
+            info="Colours end at the edges in the photo.",
         )
         reset = gr.Button("Reset", size="sm", elem_id="reset")
-    return (decoder, daring, rare, saturation, seed, edges), reset
+    return (decoder, temperature, rebalance, saturation, seed, edges), reset
 
 
-def lending() -> Lending:
+def reference_panel() -> ReferencePanel:
     with gr.Accordion("Colours from another photo", open=False, elem_id="lending"):
-        gr.HTML(LENDING, elem_id="lending-words", padding=False)
+        gr.HTML(REFERENCE, elem_id="lending-words", padding=False)
         upload = gr.File(
             file_count="single",
             file_types=None,
@@ -241,7 +241,7 @@ def lending() -> Lending:
             elem_id="reference-upload",
         )
         message = gr.HTML(padding=False, elem_id="reference-message", elem_classes="message")
-        with gr.Row(visible=False, elem_id="reference") as shown:
+        with gr.Row(visible=False, elem_id="reference") as row:
             picture = gr.Image(
                 show_label=False,
                 container=False,
@@ -252,10 +252,10 @@ def lending() -> Lending:
             )
             name = gr.HTML(padding=False, elem_id="reference-name")
             remove = gr.Button("✕", size="sm", min_width=0, elem_id="reference-remove")
-    return Lending(upload, gr.State(None), message, shown, picture, name, remove)
+    return ReferencePanel(upload, gr.State(None), message, row, picture, name, remove)
 
 
-def _rare_colours(rebalance: float | None) -> gr.components.Component:
+def _rebalance(rebalance: float | None) -> gr.components.Component:
     if rebalance is None:
         return gr.Number(None, visible=False)
     return gr.Slider(
@@ -266,7 +266,7 @@ def _rare_colours(rebalance: float | None) -> gr.components.Component:
         label="Rare colours (rebalance)",
         buttons=[],
         elem_id="rare",
-        info="0 keeps to what is usual, 1 is vivid and errs more often.",
+        info="0 keeps to common colours; 1 is more vivid, and wrong more often.",
     )
 
 
@@ -274,19 +274,19 @@ def samples(visible: bool) -> tuple[gr.Slider, gr.Button, gr.Gallery, gr.State]:
     with gr.Column(visible=visible, elem_id="samples"):
         gr.Markdown(
             "### Other draws\n"
-            "Each picture is one draw from the network's guesses, patch by patch: one thing may "
-            "come out in several colours. Click a draw to see it above."
+            "Each picture is one random draw from the network's guesses, patch by patch, so one "
+            "thing may get several colours. Click a draw to see it above."
         )
         with gr.Row(elem_id="drawing"):
             count = gr.Slider(
-                2, MOST_SAMPLES, 4, step=1, label="How many", buttons=[], elem_id="count"
+                2, MAX_SAMPLES, 4, step=1, label="How many", buttons=[], elem_id="count"
             )
             draw = gr.Button(DRAW, elem_id="draw")
-        gallery = _pictures("gallery", "Draws", columns=4)
+        gallery = _clickable_gallery("gallery", "Draws", columns=4)
     return count, draw, gallery, gr.State(0)
 
 
-def _strength() -> gr.Slider:
+def _saturation() -> gr.Slider:
     return gr.Slider(
         0.0,
         2.0,
@@ -294,11 +294,11 @@ def _strength() -> gr.Slider:
         step=0.05,
         label="Strength",
         buttons=[],
-        info="0 is gray, 1 as the network has it.",
+        info="0 is gray, 1 is what the network predicts.",
     )
 
 
-def _daring(temperature: float, visible: bool) -> gr.Slider:
+def _temperature(temperature: float, visible: bool) -> gr.Slider:
     return gr.Slider(
         0.05,
         1.5,
@@ -307,5 +307,5 @@ def _daring(temperature: float, visible: bool) -> gr.Slider:
         label="Daring (temperature)",
         visible=visible,
         buttons=[],
-        info="Of In between and of draws: low keeps to likely colours, high tries others.",
+        info="For In between and for draws: low keeps to likely colours, high tries others.",
     )

@@ -1,4 +1,4 @@
-"""What one visitor may ask for, so that the others are served too."""
+"""Limits on what one visitor may use, so that the page stays responsive for the others."""
 
 import threading
 import time
@@ -8,59 +8,61 @@ from typing import Any, NamedTuple
 
 from colorjax.errors import UserError
 
-# Of the longer side to the shorter. A panorama has 10, a strip of film 25.
-MOST_RATIO = 50
-MAX_UPLOAD_BYTES = 200 * 2**20  # of a file
-UPLOADED_AT_ONCE = 5  # so many times that, of all files under way
-MOST_PHOTOS = 24  # of a visitor, at a time
-MOST_SAMPLES = 8
-MOST_HINTS = 200  # of a photo
-MOST_CANCELLED = 2  # jobs of a lane that may still run though nobody waits for them
+# Longer side divided by shorter side. A panorama has 10, a strip of film 25.
+MAX_ASPECT_RATIO = 50
+MAX_UPLOAD_BYTES = 200 * 2**20  # of one file
+# Size limit of a multi-file upload, and of all bodies in the service's queue, in MAX_UPLOAD_BYTES.
+MAX_UPLOADS_AT_ONCE = 5
+MAX_PHOTOS = 24  # in a visitor's queue
+MAX_SAMPLES = 8
+MAX_HINTS = 200  # of one photo
+MAX_CANCELLED = 2  # cancelled jobs of a lane whose threads may still run
 
 
 class Cancelled(Exception):
-    """Unwinds a job that nobody waits for any more."""
+    """Unwinds the thread of a cancelled job."""
 
 
 class Job:
-    """One visitor's work, in a thread of its own; it holds its slot until it ends or is cancelled.
+    """One visitor's work, in its own thread; it holds a slot until it ends or is cancelled.
 
     Attributes:
       owner: the visitor's session.
-      done: its result, or why there is none.
+      done: a future for its result or error.
     """
 
     def __init__(self, lane: "Lane", owner: str):
         self.owner = owner
         self.done: Future[Any] = Future()
-        self._lane, self._held, self._lock = lane, lane.slots, threading.Lock()
+        self._lane, self._slot, self._lock = lane, lane.slots, threading.Lock()
         self._cancelled = threading.Event()
 
-    def run(self, act: Callable[[], Any]) -> None:
+    def run(self, work: Callable[[], Any]) -> None:
+        """Runs `work` in the current thread and settles `done`."""
         _current.job = self
         try:
-            self._settle(act(), None)
+            self._settle(work(), None)
         except BaseException as error:
             self._settle(None, error)
         finally:
             self._lane.jobs.discard(self)
             with self._lock:
-                self._held.release()
+                self._slot.release()
 
-    def cancel(self, why: UserError) -> None:
-        """Ends the job with the error `why`: its caller, and the jobs behind it, wait no longer.
+    def cancel(self, error: UserError) -> None:
+        """Ends the job with `error`: its caller and the jobs behind it stop waiting.
 
         The thread itself stops at its next `check_cancelled`. Until then it counts as one of the
         cancelled jobs and frees its slot. If there are too many of those, it keeps the slot, so
         that abandoned threads cannot pile up.
         """
         self._cancelled.set()
-        self._settle(None, why)
+        self._settle(None, error)
         with self._lock:
-            is_left = self in self._lane.jobs and self._held is self._lane.slots
-            if is_left and self._lane.cancelled.acquire(blocking=False):
-                self._held.release()
-                self._held = self._lane.cancelled
+            holds_slot = self in self._lane.jobs and self._slot is self._lane.slots
+            if holds_slot and self._lane.cancelled.acquire(blocking=False):
+                self._slot.release()
+                self._slot = self._lane.cancelled
 
     def check_cancelled(self) -> None:
         if self._cancelled.is_set():
@@ -77,19 +79,19 @@ class Job:
 
 
 class TimedOut(UserError):
-    """A job took too long, or waited too long for others; its input may be sound."""
+    """A job ran too long, or waited too long for a slot; its input may be valid."""
 
 
 class Lane(NamedTuple):
-    """A kind of work that has a queue of its own.
+    """One kind of work, with its own queue, concurrency limit and timeout.
 
     Attributes:
-      name: of its queue.
-      width: how many jobs may run at a time.
-      seconds: after which a job is cancelled.
-      slots: one for each job that may run at a time.
-      cancelled: one for each job that may still run though it was given up.
-      jobs: all that run.
+      name: identifies its queue in gradio.
+      width: number of jobs that may run at a time.
+      seconds: timeout of a job, waiting included.
+      slots: semaphore with one permit for each job that may run.
+      cancelled: semaphore with one permit for each cancelled job whose thread may still run.
+      jobs: all jobs whose threads run.
     """
 
     name: str
@@ -101,10 +103,13 @@ class Lane(NamedTuple):
 
 
 class Lanes(NamedTuple):
-    """Reading a file, running the network on what the page shows, and making a download.
+    """Separate lanes, so that quick work does not wait for slow work of other visitors.
 
-    They do not wait for each other: the colours of one visitor's photo wait for no download. What
-    will soon be wanted is compiled ahead, where nobody waits either.
+    Attributes:
+      reading: reads and analyses uploaded files.
+      network: runs the network for what the page shows.
+      download: colours photos at full size.
+      ahead: compiles programs that will soon be needed.
     """
 
     reading: Lane
@@ -113,7 +118,7 @@ class Lanes(NamedTuple):
     ahead: Lane
 
     def leave(self, owner: str) -> None:
-        """Gives up all that a visitor who has left still has under way."""
+        """Cancels all jobs of a visitor who has left the page."""
         for lane in self:
             for job in [one for one in tuple(lane.jobs) if one.owner == owner]:
                 job.cancel(UserError("the page was left"))
@@ -129,7 +134,7 @@ def open_lanes() -> Lanes:
 
 
 def open_lane(name: str, width: int, seconds: float) -> Lane:
-    slots, cancelled = threading.Semaphore(width), threading.Semaphore(MOST_CANCELLED)
+    slots, cancelled = threading.Semaphore(width), threading.Semaphore(MAX_CANCELLED)
     return Lane(name, width, seconds, slots, cancelled, set())
 
 
@@ -143,19 +148,19 @@ def check_cancelled() -> None:
         job.check_cancelled()
 
 
-def run_in_time(lane: Lane, name: str, act: Callable[[], Any], owner: str = "") -> Any:
-    """What `act` gives.
+def run_in_time(lane: Lane, name: str, work: Callable[[], Any], owner: str = "") -> Any:
+    """Runs `work` in its own thread and returns its result; cancels it after the lane's timeout.
 
     Args:
-      lane: whose slot is taken, and whose limit holds; time in wait of a slot counts.
+      lane: supplies the slot and the timeout. Time spent waiting for a slot counts.
       name: of the photo, for messages.
-      act: what to do, in a thread of its own.
-      owner: the visitor's session; `Lanes.leave` ends its jobs.
+      work: the function to run.
+      owner: the visitor's session; `Lanes.leave` cancels the session's jobs.
 
     Raises:
-      TimedOut: it took too long, or the slots were taken for too long.
+      TimedOut: the work took too long, or no slot became free in time.
     """
-    end = time.monotonic() + lane.seconds
+    deadline = time.monotonic() + lane.seconds
     if not lane.slots.acquire(timeout=lane.seconds):
         raise TimedOut(
             f"{name}: others' photos have taken more than {lane.seconds:g} seconds: "
@@ -163,8 +168,8 @@ def run_in_time(lane: Lane, name: str, act: Callable[[], Any], owner: str = "") 
         )
     job = Job(lane, owner)
     lane.jobs.add(job)
-    threading.Thread(target=job.run, args=[act], daemon=True).start()
-    wait([job.done], timeout=max(0.0, end - time.monotonic()))
+    threading.Thread(target=job.run, args=[work], daemon=True).start()
+    wait([job.done], timeout=max(0.0, deadline - time.monotonic()))
     if not job.done.done():
         job.cancel(
             TimedOut(
@@ -175,11 +180,11 @@ def run_in_time(lane: Lane, name: str, act: Callable[[], Any], owner: str = "") 
     return job.done.result()
 
 
-def check_shape(height: int, width: int, name: str) -> None:
-    """Raises UserError for a photo of extreme proportions, which costs far more than its pixels."""
+def check_aspect_ratio(height: int, width: int, name: str) -> None:
+    """Raises UserError for an extreme aspect ratio: it costs far more than its pixel count."""
     ratio = max(height, width) / min(height, width)
-    if ratio > MOST_RATIO:
+    if ratio > MAX_ASPECT_RATIO:
         raise UserError(
             f"{name}: has {width} x {height} pixels, one side {ratio:.0f} times as long as the "
-            f"other; want at most {MOST_RATIO} times"
+            f"other; want at most {MAX_ASPECT_RATIO} times"
         )

@@ -1,5 +1,5 @@
-// What gradio's own parts leave out: names for those who do not see, keys, and pasting.
-// `names` are those of the examples.
+// Adds what gradio's parts lack: labels for screen readers, keyboard control, and pasting.
+// `names` are the labels of the examples.
 (names) => {
   const STEP = 0.05;
   const KINDS = "image/*,.tif,.tiff,.bmp,.webp,.gif";
@@ -14,7 +14,7 @@
     if (part && part.getAttribute(name) !== value) part.setAttribute(name, value);
   };
 
-  // Gradio has the same words for all that files are dropped on.
+  // Gradio shows the same text in all drop zones.
   const reword = () => {
     const upload = find("#reference-upload [data-testid=upload-text]");
     const walker = upload && document.createTreeWalker(upload, NodeFilter.SHOW_TEXT);
@@ -26,7 +26,7 @@
   };
 
   const line = () => find("#result [data-testid=slider]");
-  // The picture that the line is drawn over, and what share of its width is left of the line.
+  // The picture under the line, and the fraction of its width that is left of the line.
   const frame = () => find("#result img").getBoundingClientRect();
   const share = () => parseFloat(find("#result img.fixed").style.clipPath.split(" ").at(-1)) / 100;
 
@@ -45,7 +45,7 @@
   };
 
   const keyed = (event) => {
-    // A screen has whole pixels, whose errors are not to add up.
+    // Positions are rounded to pixels; rounding to a step keeps the errors from adding up.
     const now = STEP * Math.round(share() / STEP);
     const to = {
       ArrowLeft: now - STEP,
@@ -60,7 +60,7 @@
     move(Math.min(1, Math.max(0, to)));
   };
 
-  // Gradio says "queue: 1/2" of the first that waits; one is served before it.
+  // Gradio shows "queue: 1/2" for the first event that waits, while one is being processed.
   const count = () => {
     all("#result [data-testid=status-tracker] *").forEach(({ childNodes }) =>
       childNodes.forEach((node) => {
@@ -85,7 +85,7 @@
       set(button, "aria-label", names[i]);
       set(button.querySelector("img"), "alt", names[i]);
     });
-    // Drops of any kind are answered in words; the chooser begins with pictures.
+    // Filters the file dialog only: other files may be dropped, and are rejected with a message.
     all(":is(#upload, #reference-upload) input[type=file]").forEach((input) =>
       set(input, "accept", KINDS),
     );

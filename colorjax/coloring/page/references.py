@@ -1,4 +1,4 @@
-"""References of visitors: photos in colour whose colours theirs take over."""
+"""Visitors' references: colour photos whose colours are transferred to other photos."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -6,10 +6,10 @@ from typing import NamedTuple
 from colorjax.coloring.api import Colorizer
 from colorjax.coloring.network import memory, transfer
 from colorjax.coloring.page.cache import VisitorCache
-from colorjax.coloring.page.files import on_white, read, save, shrunk, stat_of
+from colorjax.coloring.page.files import on_white, read, save, shrink, stat
 from colorjax.coloring.page.limits import check_cancelled
 
-THUMB = 160  # pixels of the longer side
+THUMBNAIL_SIDE = 160  # pixels of the longer side
 
 
 class Reference(NamedTuple):
@@ -28,35 +28,36 @@ class Reference(NamedTuple):
         return Path(self.path).name
 
 
-class KnownReference(NamedTuple):
-    """What is kept of a reference: what photos are to know of it, and the file that shows it."""
+class CachedReference(NamedTuple):
+    """A cache entry: a reference's features and chroma, and the file of its thumbnail."""
 
-    known: transfer.Reference
+    prepared: transfer.Reference
     thumbnail: str
 
     @property
     def nbytes(self) -> int:
-        return sum(x.nbytes for x in (*self.known.levels, self.known.chroma, self.known.there))
+        levels, chroma, weight = self.prepared
+        return sum(x.nbytes for x in (*levels, chroma, weight))
 
 
-def lent(
-    colorizer: Colorizer, folder: Path, kept: VisitorCache[KnownReference], reference: Reference
-) -> KnownReference:
-    """What is kept of a reference, which is looked at once, and again if it is kept no more.
+def cached_reference(
+    colorizer: Colorizer, folder: Path, cache: VisitorCache[CachedReference], reference: Reference
+) -> CachedReference:
+    """Returns a reference's cache entry; reads and prepares the reference if there is none.
 
     Raises:
-      UserError: it is gone, cannot be read, is gray, or has extreme proportions.
+      UserError: the file was deleted, cannot be read, is gray, or has an extreme aspect ratio.
     """
-    state = stat_of(reference.path)
-    key = reference.path, state.st_size, state.st_mtime_ns
-    return kept.get(reference.owner, key, lambda: _look(colorizer, folder, reference))
+    status = stat(reference.path)
+    key = reference.path, status.st_size, status.st_mtime_ns
+    return cache.get(reference.owner, key, lambda: _prepare(colorizer, folder, reference))
 
 
-def _look(colorizer: Colorizer, folder: Path, reference: Reference) -> KnownReference:
+def _prepare(colorizer: Colorizer, folder: Path, reference: Reference) -> CachedReference:
     full = read(reference.path)
     check_cancelled()
-    known = colorizer.prepare_reference(full, name=reference.name)
-    small = shrunk(full, THUMB)
+    prepared = colorizer.prepare_reference(full, name=reference.name)
+    small = shrink(full, THUMBNAIL_SIDE)
     del full
-    memory.give_back()
-    return KnownReference(known, save(folder, on_white(small.rgb, small.alpha)))
+    memory.trim()
+    return CachedReference(prepared, save(folder, on_white(small.rgb, small.alpha)))

@@ -1,4 +1,4 @@
-"""Puts the page together and serves it, to this machine alone unless told."""
+"""Builds the page and serves it, by default to this machine only."""
 
 import contextlib
 import threading
@@ -12,12 +12,18 @@ from starlette.middleware import Middleware
 
 from colorjax.coloring.api import Colorizer
 from colorjax.coloring.page import layout
-from colorjax.coloring.page.events import Events, board
+from colorjax.coloring.page.events import Events, photo_data
 from colorjax.coloring.page.files import HOURS
-from colorjax.coloring.page.guard import LOOPBACK, Guard, KnownHosts, check_names, known_hosts
+from colorjax.coloring.page.guard import (
+    LOOPBACK,
+    Guard,
+    KnownHosts,
+    check_proxy_options,
+    known_hosts,
+)
 from colorjax.coloring.page.limits import (
     MAX_UPLOAD_BYTES,
-    UPLOADED_AT_ONCE,
+    MAX_UPLOADS_AT_ONCE,
     check_cancelled,
     open_lanes,
 )
@@ -26,12 +32,13 @@ from colorjax.coloring.page.wiring import wire
 from colorjax.coloring.settings import Settings
 from colorjax.errors import UserError
 
-WAITING = 100  # visitors in the queue, more are told to come back
-# Seconds between gradio's looks for work, and for news of work, of which the page has none.
-IDLE = 0.05, 1.0
+MAX_QUEUED = 100  # events in gradio's queue; further ones are rejected
+# Seconds between two polls by gradio for queued events, and for progress updates. The page has no
+# progress updates.
+POLL_SECONDS = 0.05, 1.0
 
-# In place of gradio's own words.
-WORDS = gr.I18n(
+# Replaces gradio's own texts.
+TRANSLATIONS = gr.I18n(
     en={
         "upload_text.drop_file": "Drop or paste photos here",
         "upload_text.click_to_upload": "Choose some",
@@ -40,11 +47,11 @@ WORDS = gr.I18n(
 
 
 def build_page(colorizer: Colorizer, folder: Path) -> gr.Blocks:
-    """The page, opened with an example that is coloured already.
+    """Builds the page, which initially shows a coloured example.
 
     Args:
-      colorizer: what colours.
-      folder: where its files go; see `private_folder`.
+      colorizer: colours the photos.
+      folder: for the page's files; see `private_folder`.
     """
     examples = write_examples(folder)
     decode = colorizer.decode
@@ -55,31 +62,31 @@ def build_page(colorizer: Colorizer, folder: Path) -> gr.Blocks:
         title="colorjax", analytics_enabled=False, delete_cache=(600, HOURS * 3600)
     ) as blocks:
         gr.Markdown(layout.HEADER, elem_id="header")
-        # The first column is the right one, and on a phone comes before the picture.
+        # The first column is shown on the right; on a phone, it comes before the picture.
         with gr.Row(elem_id="desk"):
             with gr.Column(scale=4, min_width=300):
                 chooser = layout.chooser()
                 dataset = layout.examples(examples)
                 settings = layout.controls(colorizer)
-                lending = layout.lending()
+                reference = layout.reference_panel()
             with gr.Column(scale=7, min_width=320):
                 slider = layout.slider(pictures)
-                hinting = layout.hinting(board(studio, view))
+                hinting = layout.hinting(photo_data(studio, view))
                 below = layout.below(words)
                 samples = layout.samples(visible=decode is not None)
                 gr.Markdown(layout.ABOUT, elem_id="about")
         blocks.load(None, None, None, js=layout.script(examples))
         states = gr.State(view), gr.State([]), gr.State(None), gr.State(None), gr.State({})
         page = layout.Page(
-            *(*states, *chooser, slider, *hinting, *below, dataset, *settings, lending, *samples)
+            *(*states, *chooser, slider, *hinting, *below, dataset, *settings, reference, *samples)
         )
         events = Events(page, studio, examples, open_lanes())
         wire(events)
         blocks.unload(events.leave)
-    # Nobody goes around the queue.
-    blocks.queue(max_size=WAITING, default_concurrency_limit=1, api_open=False)
-    # It looks for work a thousand times a second, and for news of it a hundred times.
-    blocks._queue.sleep_when_free, blocks._queue.progress_update_sleep_when_free = IDLE
+    # `api_open=False`: no direct calls that bypass the queue.
+    blocks.queue(max_size=MAX_QUEUED, default_concurrency_limit=1, api_open=False)
+    # By default, it polls a thousand times a second for events and a hundred times for progress.
+    blocks._queue.sleep_when_free, blocks._queue.progress_update_sleep_when_free = POLL_SECONDS
     return blocks
 
 
@@ -93,20 +100,21 @@ def running(
     root_path: str = "",
     allow_hosts: Sequence[str] = (),
 ) -> Iterator[gr.Blocks]:
-    """Runs the page while the block does.
+    """Serves the page while the `with` block runs.
 
     Args:
-      colorizer: what colours.
-      folder: where all files go; see `private_folder`.
-      host: address to listen on; 0.0.0.0 lets other machines in.
-      port: likewise.
-      root_path: where a proxy has the page: a path that begins with /, or a whole address.
-      allow_hosts: names under which a proxy has it.
+      colorizer: colours the photos.
+      folder: for all files; see `private_folder`.
+      host: address to listen on; 0.0.0.0 accepts connections from other machines.
+      port: to listen on.
+      root_path: where a reverse proxy serves the page: a path that begins with /, or a URL.
+      allow_hosts: host names under which a reverse proxy serves the page.
 
     Raises:
-      UserError: the port is taken, there is no such host, or a name or path is none.
+      UserError: the port is in use, the host does not exist, or `root_path` or a host name is
+        malformed.
     """
-    check_names(root_path, allow_hosts)
+    check_proxy_options(root_path, allow_hosts)
     blocks = build_page(colorizer, folder)
     try:
         blocks.launch(
@@ -126,12 +134,12 @@ def running(
             ssr_mode=False,
             pwa=False,
             num_workers=None,
-            # It would ask the page for itself, and take a slow answer for none.
+            # Otherwise gradio requests its own page, and fails if the answer is slow.
             _frontend=False,
             theme=_theme(),
-            i18n=WORDS,
+            i18n=TRANSLATIONS,
             css=resources.files("colorjax.coloring.page").joinpath("demo.css").read_text(),
-            app_kwargs={"middleware": _guards(blocks, folder, host, allow_hosts)},
+            app_kwargs={"middleware": _middleware(blocks, folder, host, allow_hosts)},
         )
     except OSError as error:
         raise UserError(
@@ -143,25 +151,25 @@ def running(
         blocks.close(verbose=False)
 
 
-def _guards(
+def _middleware(
     blocks: gr.Blocks, folder: Path, host: str, allow_hosts: Sequence[str]
 ) -> list[Middleware]:
-    names = [name.lower() for name in allow_hosts]
+    origins = [name.lower() for name in allow_hosts]
     return [
-        # Else a page elsewhere whose name leads here could read this one.
-        Middleware(KnownHosts, names=known_hosts(host, allow_hosts)),
+        # Against DNS rebinding: a page of another site whose host name resolves to this machine.
+        Middleware(KnownHosts, hosts=known_hosts(host, allow_hosts)),
         Middleware(
             Guard,
             folder=folder,
             uploads=blocks.upload_file_set,
-            names=names,
-            most_bytes=UPLOADED_AT_ONCE * MAX_UPLOAD_BYTES,
+            origins=origins,
+            max_bytes=MAX_UPLOADS_AT_ONCE * MAX_UPLOAD_BYTES,
         ),
     ]
 
 
 def _theme() -> gr.themes.Base:
-    """Grays, so that no colour of the page vies with those of the photo; the system's own fonts."""
+    """Returns a theme in grays, which do not compete with the photo, and in system fonts."""
     return gr.themes.Base(
         primary_hue="stone",
         secondary_hue="stone",
@@ -191,7 +199,7 @@ def serve(
     Args:
       colorizer, folder, **options: as `running`.
       open_browser: whether to show the page at once.
-      say: is told where the page is.
+      say: is called with the page's address, as a sentence.
 
     Raises:
       UserError: as `running`.

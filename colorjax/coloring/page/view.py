@@ -1,4 +1,4 @@
-"""From what a visitor chose, a `View`, to pictures and words."""
+"""Renders a visitor's `View`, a photo and its settings, into pictures and captions."""
 
 import base64
 import html
@@ -16,35 +16,37 @@ from colorjax.coloring.api import Colorizer
 from colorjax.coloring.hints import check_inside
 from colorjax.coloring.network import memory
 from colorjax.coloring.page.cache import VisitorCache
-from colorjax.coloring.page.files import on_white, read, save, shrunk, stat_of
+from colorjax.coloring.page.files import on_white, read, save, shrink, stat
 from colorjax.coloring.page.limits import check_cancelled
-from colorjax.coloring.page.references import KnownReference, Reference, lent
+from colorjax.coloring.page.references import CachedReference, Reference, cached_reference
 from colorjax.coloring.prepared import Prepared
 from colorjax.coloring.settings import Settings
 from colorjax.errors import UserError
 from colorjax.pictures import image_io, tint, writing
 from colorjax.pictures.photo import Photo
 
-PREVIEW, SAMPLE, THUMB = 1600, 640, 240  # most pixels of a side of what the page shows
-# Of the photos that are kept, with what the network says of them; up to some 10 MB each.
-PHOTOS_KEPT, BYTES_KEPT = 4, 200_000_000  # of one visitor; of all together
-BYTES_LENT = 60_000_000  # of references, some 3 MB each
-SWATCHES = 8
-# The shares of doubt between which its picture goes from clear to opaque, and its longer side.
-DOUBT, DOUBT_SIDE = (0.4, 0.8), 96
+# Pixels of the longer side, at most, of previews, samples and thumbnails.
+PREVIEW_SIDE, SAMPLE_SIDE, THUMBNAIL_SIDE = 1600, 640, 240
+# Cached previews, with what the network computed for them: up to some 10 MB each.
+MAX_PREVIEWS, MAX_PREVIEW_BYTES = 4, 200_000_000  # per visitor; of all visitors together
+MAX_REFERENCE_BYTES = 60_000_000  # of all cached references, some 3 MB each
+MAX_SWATCHES = 8
+# The mask is transparent up to the first uncertainty (1 - confidence), and opaque from the second.
+UNCERTAINTY_RANGE = (0.4, 0.8)
+MASK_SIDE = 96  # pixels of the mask's longer side
 FORMATS = {"PNG": ".png", "JPEG": ".jpg"}
 FIRST_EXAMPLE = "mountain_lake"
 
 
 class View(NamedTuple):
-    """What the page shows: a photo, and how it is coloured.
+    """A photo and its settings, from which everything that the page shows is derived.
 
     Attributes:
       path: of the photo's file.
-      settings: whose hints are at pixels of the photo, and not of its preview.
-      owner: the visitor's session; nobody's for what all visitors share.
-      reference: the visitor's, if any. The settings have none, as what is known of one is not kept
-        for as long as the page is open.
+      settings: their hints are at pixels of the photo itself, not of its preview. Their reference
+        is unset, because a prepared reference is cached only for a limited time.
+      owner: the visitor's session; empty for the examples, which all visitors share.
+      reference: the visitor's reference, if any.
     """
 
     path: str
@@ -58,14 +60,14 @@ class View(NamedTuple):
 
 
 class Preview(NamedTuple):
-    """What the page needs of a photo.
+    """A cache entry: a photo at the size of the page.
 
     Attributes:
-      small: the photo at the size of the page.
-      prepared: its pixels, and what the network says of them.
-      before: the file that shows it.
-      height, width: of the photo itself.
-      has_colours: whether it is one in colour.
+      small: the photo, scaled down.
+      prepared: its pixels and the network's analysis of them.
+      before: the file that shows the photo before colouring.
+      height, width: of the original photo.
+      has_colours: whether the original photo is in colour.
     """
 
     small: Photo
@@ -81,123 +83,131 @@ class Preview(NamedTuple):
 
 
 class Studio(NamedTuple):
-    """What all views are made with: what colours, where files go, and what is kept of photos."""
+    """What is needed to render any view: the colorizer, the folder for files, and the caches."""
 
     colorizer: Colorizer
     folder: Path
-    kept: VisitorCache[Preview]
-    lent: VisitorCache[KnownReference]
+    previews: VisitorCache[Preview]
+    references: VisitorCache[CachedReference]
 
     def drop(self, owner: str) -> None:
-        """Drops all that is kept for an owner, who has left."""
-        self.kept.drop(owner)
-        self.lent.drop(owner)
+        """Removes all items of a visitor from the caches."""
+        self.previews.drop(owner)
+        self.references.drop(owner)
 
 
 def open_studio(colorizer: Colorizer, folder: Path) -> Studio:
-    kept = VisitorCache[Preview](PHOTOS_KEPT, BYTES_KEPT)
-    return Studio(colorizer, folder, kept, VisitorCache[KnownReference](1, BYTES_LENT))
+    previews = VisitorCache[Preview](MAX_PREVIEWS, MAX_PREVIEW_BYTES)
+    references = VisitorCache[CachedReference](1, MAX_REFERENCE_BYTES)
+    return Studio(colorizer, folder, previews, references)
 
 
-def preview(studio: Studio, path: str, owner: str = "") -> Preview:
-    """Reads a photo at the size of the page; the visitor's last ones are kept.
+def load_preview(studio: Studio, path: str, owner: str = "") -> Preview:
+    """Returns the preview of a photo; reads the photo if the preview is not in the cache.
 
     Raises:
-      UserError: the photo is gone, cannot be read, or has extreme proportions.
+      UserError: the photo was deleted, cannot be read, or has an extreme aspect ratio.
     """
-    state = stat_of(path)
-    key = path, state.st_size, state.st_mtime_ns
-    return studio.kept.get(owner, key, lambda: _preview(studio, path))
+    status = stat(path)
+    key = path, status.st_size, status.st_mtime_ns
+    return studio.previews.get(owner, key, lambda: _make_preview(studio, path))
 
 
-def _preview(studio: Studio, path: str) -> Preview:
+def _make_preview(studio: Studio, path: str) -> Preview:
     full = read(path)
     height, width, _ = full.rgb.shape
-    small = shrunk(full, PREVIEW)
+    small = shrink(full, PREVIEW_SIDE)
     has_colours = tint.has_colours(full.rgb)
     del full
-    memory.give_back()
+    memory.trim()
     before = save(studio.folder, on_white(small.rgb, small.alpha))
     prepared = studio.colorizer.prepare(small.rgb)
     return Preview(small, prepared, before, height, width, has_colours)
 
 
 def paint(studio: Studio, view: View) -> tuple[tuple[str, str], str]:
-    """The files of before and after, at the size of the page, and what is said below them.
+    """Returns the files that show a photo before and after colouring, and its caption.
 
     Raises:
-      UserError: as `preview`, or a setting is wrong.
+      UserError: as `load_preview`, or a setting is invalid.
     """
-    found = preview(studio, view.path, view.owner)
-    small = found.small
-    if not os.path.exists(found.before):  # it was old
-        image_io.write(Path(found.before), on_white(small.rgb, small.alpha))
-    after = found.prepared.array(fitted(chosen(studio, view), found, small))
+    preview = load_preview(studio, view.path, view.owner)
+    small = preview.small
+    if not os.path.exists(preview.before):  # deleted because of its age
+        image_io.write(Path(preview.before), on_white(small.rgb, small.alpha))
+    settings = scale_hints(settings_with_reference(studio, view), preview, small)
+    after = preview.prepared.array(settings)
     file = save(studio.folder, on_white(after, small.alpha))
-    return (found.before, file), caption(view, found)
+    return (preview.before, file), caption(view, preview)
 
 
-def chosen(studio: Studio, view: View) -> Settings:
-    """The settings of a view, with what is to be known of its reference.
+def settings_with_reference(studio: Studio, view: View) -> Settings:
+    """Returns the settings of a view, including its prepared reference.
 
     Raises:
-      UserError: as `lent`.
+      UserError: as `cached_reference`.
     """
     if view.reference is None:
         return view.settings
-    return view.settings._replace(reference=borrow(studio, view.reference).known)
+    return view.settings._replace(reference=load_reference(studio, view.reference).prepared)
 
 
-def borrow(studio: Studio, reference: Reference) -> KnownReference:
-    return lent(studio.colorizer, studio.folder, studio.lent, reference)
+def load_reference(studio: Studio, reference: Reference) -> CachedReference:
+    return cached_reference(studio.colorizer, studio.folder, studio.references, reference)
 
 
-def fitted(settings: Settings, found: Preview, small: Photo) -> Settings:
-    """Settings whose hints are at the pixels of a smaller copy of the photo."""
+def scale_hints(settings: Settings, preview: Preview, small: Photo) -> Settings:
+    """Moves hints from pixels of the original photo to those of a smaller copy.
+
+    Raises:
+      UserError: a hint is outside the photo.
+    """
     height, width, _ = small.rgb.shape
-    check_inside(settings.hints, np.broadcast_to(np.uint8(0), (found.height, found.width, 3)))
+    check_inside(settings.hints, np.broadcast_to(np.uint8(0), (preview.height, preview.width, 3)))
     hints = tuple(
-        one._replace(x=one.x * width // found.width, y=one.y * height // found.height)
+        one._replace(x=one.x * width // preview.width, y=one.y * height // preview.height)
         for one in settings.hints
     )
     return settings._replace(hints=hints)
 
 
 def likely(studio: Studio, view: View, x: int, y: int, rebalance: float | None) -> tuple:
-    """The network's `Guess`es for a pixel of the photo; none of a network that has no scores.
+    """Returns the network's `Guess`es for a pixel of the photo; empty if it has no scores.
 
     Raises:
-      UserError: as `preview`, or the pixel is outside of the photo.
+      UserError: as `load_preview`, or the pixel is outside the photo.
     """
     if studio.colorizer.decode is None:
         return ()
-    found = preview(studio, view.path, view.owner)
-    height, width, _ = found.small.rgb.shape
-    spot = x * width // found.width, y * height // found.height
-    return found.prepared.likely(*spot, count=SWATCHES, rebalance=rebalance)
+    preview = load_preview(studio, view.path, view.owner)
+    height, width, _ = preview.small.rgb.shape
+    spot = x * width // preview.width, y * height // preview.height
+    return preview.prepared.likely(*spot, count=MAX_SWATCHES, rebalance=rebalance)
 
 
-def make_ready(studio: Studio, view: View) -> None:
-    """Has the program compiled that colours a photo by hints, if it is not yet."""
-    found = preview(studio, view.path, view.owner)
-    found.prepared.make_ready(fitted(chosen(studio, view), found, found.small))
+def precompile(studio: Studio, view: View) -> None:
+    """Compiles the program that colours the photo by hints, unless this was done before."""
+    preview = load_preview(studio, view.path, view.owner)
+    settings = scale_hints(settings_with_reference(studio, view), preview, preview.small)
+    preview.prepared.make_ready(settings)
 
 
-def doubt(studio: Studio, view: View) -> str | None:
-    """A small picture of how unsure the network is, as an address; None where it has no scores.
+def uncertainty_mask(studio: Studio, view: View) -> str | None:
+    """Returns a mask of the network's uncertainty as a data URL; None if it has no scores.
 
-    It is a PNG with transparency: the surer the network, the clearer. All is opaque from
-    DOUBT[1] on, and clear up to DOUBT[0].
+    The mask is a small PNG with an alpha channel. Alpha rises linearly with the uncertainty, from
+    transparent at UNCERTAINTY_RANGE[0] to opaque at UNCERTAINTY_RANGE[1].
 
     Raises:
-      UserError: as `preview`.
+      UserError: as `load_preview`.
     """
     if studio.colorizer.decode is None:
         return None
-    sure = Image.fromarray(preview(studio, view.path, view.owner).prepared.confidence())
-    sure.thumbnail((DOUBT_SIDE, DOUBT_SIDE), Image.Resampling.BOX)
-    least, most = DOUBT
-    alpha = np.clip((1 - np.asarray(sure) / 255 - least) / (most - least), 0, 1)
+    confidence = load_preview(studio, view.path, view.owner).prepared.confidence()
+    image = Image.fromarray(confidence)
+    image.thumbnail((MASK_SIDE, MASK_SIDE), Image.Resampling.BOX)
+    low, high = UNCERTAINTY_RANGE
+    alpha = np.clip((1 - np.asarray(image) / 255 - low) / (high - low), 0, 1)
     alpha = np.round(255 * alpha).astype(np.uint8)
     file = io.BytesIO()
     Image.fromarray(np.dstack([np.zeros_like(alpha), alpha])).save(file, "PNG")
@@ -205,69 +215,71 @@ def doubt(studio: Studio, view: View) -> str | None:
 
 
 def thumbnail(studio: Studio, path: str, owner: str = "") -> str:
-    """The file of a photo as small as a queue shows it.
+    """Writes the thumbnail of a photo for the visitor's queue, and returns its path.
 
     Raises:
-      UserError: as `preview`.
+      UserError: as `load_preview`.
     """
-    small = shrunk(preview(studio, path, owner).small, THUMB)
+    small = shrink(load_preview(studio, path, owner).small, THUMBNAIL_SIDE)
     return save(studio.folder, on_white(small.rgb, small.alpha))
 
 
 def draw_samples(studio: Studio, view: View, count: int) -> list[tuple[str, str]]:
-    """Files and captions of several colourings, of the seeds from that of the view on.
+    """Returns files and captions of samples with consecutive seeds, from the view's seed on.
 
     Raises:
       UserError: as `paint`.
     """
-    whole = preview(studio, view.path, view.owner)
-    small = shrunk(whole.small, SAMPLE)
-    settings = fitted(chosen(studio, view), whole, small)._asdict()
+    preview = load_preview(studio, view.path, view.owner)
+    small = shrink(preview.small, SAMPLE_SIDE)
+    settings = scale_hints(settings_with_reference(studio, view), preview, small)._asdict()
     settings.pop("decode")
-    found = studio.colorizer.samples(small.rgb, count, **settings)
-    files = [save(studio.folder, on_white(np.asarray(one), small.alpha)) for one in found]
+    samples = studio.colorizer.samples(small.rgb, count, **settings)
+    files = [save(studio.folder, on_white(np.asarray(one), small.alpha)) for one in samples]
     return [(file, f"Draw {view.settings.seed + i}") for i, file in enumerate(files)]
 
 
 def full_size(studio: Studio, view: View, suffix: str = ".png") -> tuple[str, tuple[str, ...]]:
-    """The file of a view at the size of the photo, and what the format could not keep.
+    """Colours a photo at full size; returns the file, and notices of what its format lacks.
 
-    A PNG has the photo's transparency; a JPEG is laid on white. Both have its metadata.
+    A PNG keeps the photo's transparency; a JPEG is composited over white. Both keep its metadata.
 
     Raises:
       UserError: as `paint`, or the photo is too large for the format.
     """
     full = read(view.path)
     check_cancelled()
-    (rgb,) = studio.colorizer.colorize_arrays([full.rgb], **chosen(studio, view)._asdict())
-    # A folder of its own, as the browser is to see the name.
+    settings = settings_with_reference(studio, view)
+    (rgb,) = studio.colorizer.colorize_arrays([full.rgb], **settings._asdict())
     check_cancelled()
+    # The file has its own folder, because visitors see its name.
     target = studio.folder / uuid.uuid4().hex / f"{Path(view.name).stem}_color{suffix}"
     target.parent.mkdir()
     try:
         notices = writing.write_photo(target, rgb, full)
     except UserError as error:
-        # Where the page has its files is nobody's business.
+        # Visitors must not see the path of the page's folder.
         raise UserError(str(error).replace(str(target), target.name)) from error
     del full, rgb
-    memory.give_back()
+    memory.trim()
     return str(target), tuple(one.replace(str(target), target.name) for one in notices)
 
 
-def caption(view: View, found: Preview) -> str:
-    """HTML: the name and size of a photo, and what is to be known about how it was read."""
-    notes = [notice.removeprefix(f"{view.name}: ") for notice in found.small.notices]
-    if found.has_colours:
+def caption(view: View, preview: Preview) -> str:
+    """Returns HTML: the name and size of a photo, and notices about how it was read."""
+    notes = [notice.removeprefix(f"{view.name}: ") for notice in preview.small.notices]
+    if preview.has_colours:
         notes.append("has colours of its own, which the network does not get to see")
-    lines = [f"<b>{html.escape(view.name)}</b> &ensp; {found.width} &times; {found.height}"]
+    lines = [f"<b>{html.escape(view.name)}</b> &ensp; {preview.width} &times; {preview.height}"]
     lines += [f"This photo {html.escape(note)}." for note in notes]
     if view.reference is not None:
-        lines.append(f"Colours from <b>{html.escape(view.reference.name)}</b>, where it is alike.")
+        name = html.escape(view.reference.name)
+        lines.append(f"Colours from <b>{name}</b>, wherever the two photos look alike.")
     return "".join(f"<p>{line}</p>" for line in lines)
 
 
 def write_examples(folder: Path) -> list[str]:
-    """Writes the bundled photographs in gray; the first is the one that the page opens with."""
+    """Writes the bundled photographs in gray; returns their paths, FIRST_EXAMPLE first."""
     paths = []
     for source in resources.files("colorjax.data").joinpath("sample").iterdir():
         if source.name.endswith(".jpg"):

@@ -1,4 +1,4 @@
-"""Which part of the page has which event, and what that reads and changes."""
+"""Connects the parts of the page to the event handlers, with their inputs and outputs."""
 
 import functools
 from collections.abc import Callable
@@ -9,17 +9,17 @@ import gradio as gr
 from colorjax.coloring.page.events import Events, in_lane
 from colorjax.coloring.page.layout import BUSY, DRAW, SAVE
 
-# Of events that wait for nothing.
-ASIDE: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-# On a phone the photo is far above the pictures that are chosen from.
-SHOW_RESULT = """() => {
+# For events that run at once, outside the queue.
+UNQUEUED: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+# On a phone, the photo is far above the thumbnails that a visitor clicks.
+SCROLL_TO_RESULT = """() => {
   document.querySelector("#result").scrollIntoView({block: "nearest"});
 }"""
-# Where what was asked for has gone wrong, the message that says so stays in sight.
-SHOW_IF_WELL = f"""(message) => {{
-  if (!message.includes('role="alert"')) ({SHOW_RESULT})();
+# An error message must stay in view.
+SCROLL_UNLESS_ERROR = f"""(message) => {{
+  if (!message.includes('role="alert"')) ({SCROLL_TO_RESULT})();
 }}"""
-# Of the file that is ready, and the message, which is an alert if it is not.
+# Downloads the file unless the message reports an error.
 DOWNLOAD = """(file, message) => {
   if (message.includes('role="alert"')) return;
   const link = document.createElement("a");
@@ -30,26 +30,34 @@ DOWNLOAD = """(file, message) => {
 
 
 def wire(events: Events) -> None:
-    """Adds all events to the page; to be called where its parts were made."""
-    _choosing(events)
-    _settings(events)
-    _lending(events)
-    _hinting(events)
-    _drawing(events)
-    _download(events)
+    """Registers all events; call it inside the `gr.Blocks` that contains the page's parts."""
+    _wire_photos(events)
+    _wire_settings(events)
+    _wire_reference(events)
+    _wire_hints(events)
+    _wire_samples(events)
+    _wire_download(events)
 
 
-def _shown(events: Events) -> list:
+def _photo_outputs(events: Events) -> list:
     page = events.page
     return [page.view, page.slider, page.caption, page.message]
 
 
-def _choosing(events: Events) -> None:
-    """Another photo: an upload, which is read first, an example, or one of the queue."""
+def _wire_photos(events: Events) -> None:
+    """Wires what shows another photo: an upload (read first), an example, or the queue."""
     page, lanes = events.page, events.lanes
     decoder, *_, seed, _ = page.controls
-    shown = [*_shown(events), page.board, page.gallery, page.chosen, page.pick, decoder, seed]
-    inputs = [page.view, page.pick, page.given, *page.controls]
+    shown = [
+        *_photo_outputs(events),
+        page.photo_data,
+        page.gallery,
+        page.chosen,
+        page.pick,
+        decoder,
+        seed,
+    ]
+    inputs = [page.view, page.pick, page.saved_hints, *page.controls]
     on = functools.partial(
         in_lane, lanes.network, page.message, outputs=shown, show_progress_on=page.slider
     )
@@ -57,19 +65,19 @@ def _choosing(events: Events) -> None:
         lanes.reading,
         page.message,
         page.upload.upload,
-        events.take,
+        events.add_photos,
         inputs=[page.upload, page.photos],
         outputs=[page.photos, page.queue, page.upload, page.chosen, page.message],
         show_progress_on=page.upload,
-        # Else gradio judges files by their names, and leaves empty ones behind.
+        # Otherwise gradio rejects files by their names, and leaves empty files behind.
         preprocess=False,
         api_name="choose",
         api_visibility="public",
     )
-    # What is wrong with some of the photos is still to be read.
+    # `keeps_message`, because the upload's message may report problems with some photos.
     on(
         taken.then,
-        events.show_other,
+        events.show_photo,
         inputs=[page.chosen, *inputs],
         keeps_message=True,
         api_name="colorize",
@@ -79,18 +87,18 @@ def _choosing(events: Events) -> None:
         lanes.reading,
         page.message,
         page.queue.select,
-        events.take_queued,
+        events.choose_queued,
         inputs=page.photos,
         outputs=[page.chosen, page.message],
         show_progress_on=page.slider,
     )
-    on(queued.success, events.show_other, inputs=[page.chosen, *inputs], keeps_message=True)
-    on(page.examples.click, events.take_example, inputs=[page.examples, *inputs])
-    gr.on([page.examples.click, page.queue.select], None, js=SHOW_RESULT)
+    on(queued.success, events.show_photo, inputs=[page.chosen, *inputs], keeps_message=True)
+    on(page.examples.click, events.show_example, inputs=[page.examples, *inputs])
+    gr.on([page.examples.click, page.queue.select], None, js=SCROLL_TO_RESULT)
 
 
-def _hinting(events: Events) -> None:
-    """What the page's script asks for: a photo coloured by hints, and colours of a spot."""
+def _wire_hints(events: Events) -> None:
+    """Wires what the page's script requests: colouring by hints, and colours for a spot."""
     page, network = events.page, events.lanes.network
     on = functools.partial(
         in_lane, network, page.message, trigger_mode="always_last", api_visibility="public"
@@ -98,8 +106,8 @@ def _hinting(events: Events) -> None:
     on(
         page.hints_sent.change,
         events.hint,
-        inputs=[page.hints_sent, page.view, page.given, *page.controls],
-        outputs=[*_shown(events), page.given],
+        inputs=[page.hints_sent, page.view, page.saved_hints, *page.controls],
+        outputs=[*_photo_outputs(events), page.saved_hints],
         show_progress_on=page.slider,
         show_progress="minimal",
         api_name="hint",
@@ -107,7 +115,7 @@ def _hinting(events: Events) -> None:
     rare = page.controls[2]
     answered = on(
         page.spot_sent.change,
-        events.ask,
+        events.suggest,
         inputs=[page.spot_sent, page.view, rare],
         outputs=[page.likely, page.message],
         show_progress="hidden",
@@ -117,7 +125,7 @@ def _hinting(events: Events) -> None:
         events.lanes.ahead,
         page.message,
         answered.success,
-        events.make_ready,
+        events.precompile,
         inputs=[page.view, *page.controls],
         outputs=page.message,
         show_progress="hidden",
@@ -125,7 +133,7 @@ def _hinting(events: Events) -> None:
     )
 
 
-def _settings(events: Events) -> None:
+def _wire_settings(events: Events) -> None:
     page, network = events.page, events.lanes.network
     in_lane(
         network,
@@ -133,7 +141,7 @@ def _settings(events: Events) -> None:
         functools.partial(gr.on, [part.input for part in page.controls]),
         events.change,
         inputs=[page.view, *page.controls],
-        outputs=_shown(events),
+        outputs=_photo_outputs(events),
         show_progress_on=page.slider,
         show_progress="minimal",
         trigger_mode="always_last",
@@ -146,49 +154,45 @@ def _settings(events: Events) -> None:
         page.reset.click,
         events.reset,
         inputs=page.view,
-        outputs=[*_shown(events), page.pick, *page.controls],
+        outputs=[*_photo_outputs(events), page.pick, *page.controls],
         show_progress_on=page.slider,
         show_progress="minimal",
     )
 
 
-def _lending(events: Events) -> None:
-    """A reference, which is looked at first, and its removal."""
-    page, lanes, lending = events.page, events.lanes, events.page.lending
-    shown = [*_shown(events), lending.upload, lending.shown, lending.message]
+def _wire_reference(events: Events) -> None:
+    """Wires the upload of a reference (prepared first), its use, and its removal."""
+    page, lanes, panel = events.page, events.lanes, events.page.reference_panel
+    shown = [*_photo_outputs(events), panel.upload, panel.row, panel.message]
     taken = in_lane(
         lanes.reading,
-        lending.message,
-        lending.upload.upload,
-        events.take_reference,
-        inputs=lending.upload,
-        outputs=[lending.upload, lending.offered, lending.message],
-        show_progress_on=lending.upload,
-        # As of photos.
+        panel.message,
+        panel.upload.upload,
+        events.read_reference,
+        inputs=panel.upload,
+        outputs=[panel.upload, panel.ready, panel.message],
+        show_progress_on=panel.upload,
+        # As for photos.
         preprocess=False,
         api_name="choose_reference",
         api_visibility="public",
     )
     on = functools.partial(
-        in_lane,
-        lanes.network,
-        lending.message,
-        show_progress_on=page.slider,
-        show_progress="minimal",
+        in_lane, lanes.network, panel.message, show_progress_on=page.slider, show_progress="minimal"
     )
-    borrowed = on(
+    used = on(
         taken.then,
-        events.borrow,
-        inputs=[page.view, lending.offered, *page.controls],
-        outputs=[*shown, lending.offered, lending.picture, lending.name],
+        events.use_reference,
+        inputs=[page.view, panel.ready, *page.controls],
+        outputs=[*shown, panel.ready, panel.picture, panel.name],
         keeps_message=True,
         api_name="borrow",
         api_visibility="public",
     )
-    borrowed.then(None, lending.message, None, js=SHOW_IF_WELL)
+    used.then(None, panel.message, None, js=SCROLL_UNLESS_ERROR)
     on(
-        lending.remove.click,
-        events.give_back,
+        panel.remove.click,
+        events.remove_reference,
         inputs=[page.view, *page.controls],
         outputs=shown,
         api_name="give_back",
@@ -196,7 +200,7 @@ def _lending(events: Events) -> None:
     )
 
 
-def _drawing(events: Events) -> None:
+def _wire_samples(events: Events) -> None:
     page, network = events.page, events.lanes.network
     decoder, *_, seed, _ = page.controls
     in_lane(
@@ -204,39 +208,39 @@ def _drawing(events: Events) -> None:
         page.message,
         _busy(page.draw),
         events.draw,
-        inputs=[page.view, page.how_many, *page.controls],
-        outputs=[page.gallery, page.drawn, page.message],
+        inputs=[page.view, page.sample_count, *page.controls],
+        outputs=[page.gallery, page.first_seed, page.message],
         show_progress="hidden",
-    ).then(lambda: gr.Button(DRAW, interactive=True), None, page.draw, **ASIDE)
+    ).then(lambda: gr.Button(DRAW, interactive=True), None, page.draw, **UNQUEUED)
     in_lane(
         network,
         page.message,
         page.gallery.select,
-        events.take_draw,
-        inputs=[page.view, page.drawn, page.pick, *page.controls],
-        outputs=[*_shown(events), page.pick, decoder, seed],
+        events.pick_sample,
+        inputs=[page.view, page.first_seed, page.pick, *page.controls],
+        outputs=[*_photo_outputs(events), page.pick, decoder, seed],
         show_progress_on=page.slider,
     )
-    page.gallery.select(None, js=SHOW_RESULT)
+    page.gallery.select(None, js=SCROLL_TO_RESULT)
 
 
-def _download(events: Events) -> None:
+def _wire_download(events: Events) -> None:
     page = events.page
     ready = in_lane(
         events.lanes.download,
         page.message,
         _busy(page.download),
-        events.prepare,
+        events.prepare_download,
         inputs=[page.view, page.format],
         outputs=[page.file, page.message],
         show_progress="hidden",
         api_name="download",
         api_visibility="public",
     )
-    ready.then(lambda: gr.Button(SAVE, interactive=True), None, page.download, **ASIDE)
+    ready.then(lambda: gr.Button(SAVE, interactive=True), None, page.download, **UNQUEUED)
     ready.then(None, [page.file, page.message], None, js=DOWNLOAD)
 
 
 def _busy(button: gr.Button) -> Callable:
-    """Has a button say that it was clicked; what follows is to make it a button again."""
-    return button.click(lambda: gr.Button(BUSY, interactive=False), None, button, **ASIDE).then
+    """Disables a clicked button and shows BUSY on it; a later event must restore the button."""
+    return button.click(lambda: gr.Button(BUSY, interactive=False), None, button, **UNQUEUED).then
