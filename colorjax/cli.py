@@ -1,4 +1,4 @@
-"""The `colorjax` command: finds which of its commands is meant, and how a mistake is said."""
+"""The `colorjax` command: selects the subcommand and reports user errors."""
 
 import difflib
 import os
@@ -18,24 +18,24 @@ from colorjax.commands.serve import serve
 from colorjax.errors import MISTAKE, UserError
 
 
-class Refusal(click.ClickException):
-    """A user's mistake, as click tells it."""
+class ReportedUserError(click.ClickException):
+    """A UserError in the form in which click prints it and exits."""
 
     exit_code = MISTAKE
 
 
 class Command(click.Group):
-    """A group whose command `colorize` need not be named; a user's mistake is one line."""
+    """A group with `colorize` as the default command; prints a UserError as one line."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        alone = {"--help", "--version"}
-        if args and args[0] not in self.commands and args[0] not in alone:
+        group_options = {"--help", "--version"}
+        if args and args[0] not in self.commands and args[0] not in group_options:
             self._check_mistyped(args[0], ctx)
             args = ["colorize", *args]
         return super().parse_args(ctx, args)
 
     def _check_mistyped(self, word: str, ctx: click.Context) -> None:
-        """Raises click.UsageError for what is no photo and nearly a command."""
+        """Raises click.UsageError if a word is not a file but resembles a command."""
         near = difflib.get_close_matches(word, self.commands, n=1, cutoff=0.7)
         if near and word.isalpha() and not os.path.lexists(word):
             raise click.UsageError(
@@ -46,9 +46,9 @@ class Command(click.Group):
         try:
             return super().invoke(ctx)
         except UserError as error:
-            raise Refusal(str(error)) from error
+            raise ReportedUserError(str(error)) from error
         except KeyboardInterrupt:
-            say("stopped; what is not done yet is as it was")
+            say("stopped; files that were not finished are unchanged")
             sys.exit(stopping.status() or stopping.INTERRUPTED)
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -58,10 +58,10 @@ class Command(click.Group):
 @click.group(cls=Command, epilog=EXAMPLES, no_args_is_help=True)
 @click.version_option(package_name="colorjax")
 def main() -> None:
-    """Turns black-and-white photographs into colour.
+    """Colours black-and-white photographs.
 
-    PHOTO... without the name of a command is short for `colorjax colorize PHOTO...`;
-    `colorjax colorize --help` shows its options.
+    `colorjax PHOTO...` is short for `colorjax colorize PHOTO...`; `colorjax colorize --help` shows
+    its options.
     """
 
 

@@ -1,4 +1,4 @@
-"""The command that brings EfficientNet-Lite0's published weights into the user's cache."""
+"""The command that ports EfficientNet-Lite0's published weights into the user's cache."""
 
 import sys
 

@@ -1,41 +1,41 @@
-"""How a user's own mistake is told: the one exception for it, and checks of settings."""
+"""The exception for user errors, exit statuses, and checks of settings."""
 
 import math
 from collections.abc import Sequence
 from typing import Any
 
-# What programs exit with, besides 0: a defect of the program, or some photographs of a batch that
-# failed, as the last lines say; a mistake of the user's. A stopped one exits with 128 and the
-# number of the signal: 130 after Ctrl-C, 143 after SIGTERM.
+# Exit statuses of programs other than 0. DEFECT: a bug, or photographs of a batch failed, which the
+# last lines list. MISTAKE: a user error. A stopped program exits with 128 plus the number of the
+# signal: 130 after Ctrl-C, 143 after SIGTERM.
 DEFECT, MISTAKE = 1, 2
 
 
 class UserError(Exception):
-    """Bad input, told in one sentence: what was found, where, and what was wanted instead.
+    """Invalid input, described in one sentence: where, the value found and the value wanted.
 
-    Entry points print the sentence and exit with MISTAKE; anything else that is raised is a
-    defect of the program and keeps its traceback.
+    Entry points print the sentence and exit with MISTAKE. Any other exception is a bug in the
+    program and is printed with its traceback.
     """
 
 
-class Interrupted(UserError):
-    """A fault from without, such as a full disk: once it is mended, the same command goes on."""
+class ResumableError(UserError):
+    """An external failure such as a full disk; once it is fixed, the same command resumes."""
 
 
-MOST_DIGITS = 18  # of a number that is given as text: more are no count of anything
-MOST_SHOWN = 80  # letters of what was given, in a sentence
+MAX_DIGITS = 18  # longer whole numbers are rejected, since no option needs them
+MAX_QUOTED = 80  # characters of a value in a message
 
 
 def whole_number(text: str) -> int | None:
-    """The whole number, from 0 on, that a text is; None for any other text, however long."""
-    return int(text) if text.isdecimal() and len(text) <= MOST_DIGITS else None
+    """Parses a whole number >= 0 of at most MAX_DIGITS digits; returns None for any other text."""
+    return int(text) if text.isdecimal() and len(text) <= MAX_DIGITS else None
 
 
-def shown(value: Any) -> str:
-    """What was given, as a sentence shows it: its beginning and end where it is long."""
+def quoted(value: Any) -> str:
+    """Returns the repr of a value for a message, with the middle cut out if it is long."""
     text = repr(value)
-    half = MOST_SHOWN // 2
-    return text if len(text) <= MOST_SHOWN else f"{text[:half]}...{text[-half:]}"
+    half = MAX_QUOTED // 2
+    return text if len(text) <= MAX_QUOTED else f"{text[:half]}...{text[-half:]}"
 
 
 def check_at_least(name: str, value: float, least: float) -> None:

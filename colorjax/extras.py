@@ -1,4 +1,4 @@
-"""The extras of the package, and the modules that each brings: colouring photographs needs none."""
+"""The package's extras and the modules that each installs; colouring photographs needs none."""
 
 from importlib.util import find_spec
 
@@ -16,9 +16,11 @@ MODULES = {
 
 
 def check_installed(extra: str, what: str) -> None:
-    """Raises UserError, about `what` needs an extra, unless its modules are there to be imported.
+    """Raises UserError unless the modules of an extra are installed; does not import them.
 
-    None of them is imported.
+    Args:
+      extra: a key of MODULES.
+      what: the subject of the message, "WHAT needs ...".
     """
     missing = [name for name in MODULES[extra] if find_spec(name) is None]
     if missing:

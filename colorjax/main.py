@@ -1,8 +1,8 @@
 """Trains and measures networks: `python -m colorjax.main --config=configs/classify.py`.
 
-Only parses flags. `--config=FILE[:VARIANT]` names a config, `--config=NAME[:VARIANT]` one that
-comes with colorjax; `--config.NAME=VALUE` overrides any of its fields. Without `--config`, the run
-that `--workdir` holds is taken with its own config.
+This module only parses flags. `--config=FILE[:VARIANT]` names a config file,
+`--config=NAME[:VARIANT]` a config that comes with colorjax, and `--config.NAME=VALUE` overrides one
+of its fields. Without `--config`, the config of the run in `--workdir` is used.
 """
 
 import sys
@@ -41,32 +41,32 @@ from colorjax.weights import devices, runs
 MODES = {"train": train, "eval": evaluate, "prior": prior, "sweep": sweep, "reproduce": reproduce}
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("workdir", None, "folder of the run; runs/<name of the config> by default")
-flags.DEFINE_enum("mode", None, list(MODES), "what to do, if not what the config says")
-flags.DEFINE_bool("multihost", False, "one of several processes: calls jax.distributed.initialize")
+flags.DEFINE_string("workdir", None, "folder of the run; by default runs/<name of the config>")
+flags.DEFINE_enum("mode", None, list(MODES), "what to do; by default the config's mode")
+flags.DEFINE_bool("multihost", False, "run as one of several processes with jax.distributed")
 flags.DEFINE_string("coordinator", None, "with --multihost: host:port of process 0")
-flags.DEFINE_integer("num_processes", None, "with --multihost: how many processes there are")
-flags.DEFINE_integer("process_id", None, "with --multihost: which one this is, from 0")
+flags.DEFINE_integer("num_processes", None, "with --multihost: number of processes")
+flags.DEFINE_integer("process_id", None, "with --multihost: number of this process, from 0")
 
 
 def main(argv: list[str]) -> int:
-    """Runs the mode that was asked for; returns the status to exit with."""
+    """Runs the mode of the flags or the config; returns the exit status."""
     if len(argv) > 1:
         raise UserError(f"{argv[1]!r} is no flag, want --name=value")
     settings = complete(FLAGS.config)
     mode = FLAGS.mode or settings.mode
     if mode not in MODES:
         raise UserError(f"mode is {mode!r}, want one of {', '.join(MODES)}")
-    devices.keep_compiled_programs()
+    devices.enable_compilation_cache()
     connect_processes()
     MODES[mode](settings, Path(FLAGS.workdir))
     return stopping.status()
 
 
 def parse_flags(argv: list[str]) -> list[str]:
-    """Parses all flags, with the config's fields among them; returns what is no flag.
+    """Parses all flags, including the config's fields; returns the other arguments.
 
-    ml_collections could load the file too, but tells of a mistyped field in a traceback.
+    ml_collections could load the file too, but reports a mistyped field with a traceback.
     """
     config_argument, argv = take_config(argv)
     if config_argument is not None:
@@ -81,16 +81,16 @@ def parse_flags(argv: list[str]) -> list[str]:
     if "config" not in FLAGS:
         raise UserError("neither --config nor --workdir is given, want --config=classify or such")
     if FLAGS.workdir is None and config_argument is not None:
-        place, _, variant = config_argument.partition(":")
-        workdir = Path("runs", "_".join(filter(None, [Path(place).stem, variant])))
+        file, _, variant = config_argument.partition(":")
+        workdir = Path("runs", "_".join(filter(None, [Path(file).stem, variant])))
         FLAGS.set_default("workdir", str(workdir))
-    if FLAGS["verbosity"].using_default_value:  # absl would go on to show every library's INFO
+    if FLAGS["verbosity"].using_default_value:  # absl would show the INFO messages of all libraries
         logging.set_verbosity(logging.WARNING)
     return rest
 
 
 def take_config(argv: list[str]) -> tuple[str | None, list[str]]:
-    """The value of `--config=CONFIG`, or of `--config CONFIG`, and the other arguments."""
+    """Returns the value of `--config=CONFIG` or `--config CONFIG`, and the other arguments."""
     for i, argument in enumerate(argv):
         name, equals, value = argument.partition("=")
         if name.lstrip("-") == "config" and name.startswith("-"):
@@ -103,13 +103,14 @@ def take_config(argv: list[str]) -> tuple[str | None, list[str]]:
 
 
 def define_config(config: ConfigDict, argv: list[str]) -> None:
-    """Makes every field of `config` a flag, if all that `argv` overrides are there."""
+    """Defines a flag for every field of `config`; raises UserError if `argv` overrides others."""
     known = list(runs.flatten(config.to_dict()))
     for name in re.findall(r"^--?config\.([^=\s]+)", "\n".join(argv), re.MULTILINE):
         if name not in known:
-            last = {field.rpartition(".")[2]: field for field in known}
+            by_leaf = {field.rpartition(".")[2]: field for field in known}
+            leaf = name.rpartition(".")[2]
             close = difflib.get_close_matches(name, known, 1) or [
-                last[field] for field in difflib.get_close_matches(name.rpartition(".")[2], last, 1)
+                by_leaf[match] for match in difflib.get_close_matches(leaf, by_leaf, 1)
             ]
             suggestion = f", did you mean {close[0]!r}?" if close else ""
             raise UserError(f"the config has no setting {name!r}{suggestion}")
@@ -117,39 +118,39 @@ def define_config(config: ConfigDict, argv: list[str]) -> None:
 
 
 def connect_processes() -> None:
-    places = (FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_id)
+    process_options = (FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_id)
     if not FLAGS.multihost:
-        if any(place is not None for place in places):
+        if any(option is not None for option in process_options):
             raise UserError("--coordinator, --num_processes and --process_id want --multihost too")
         return
     try:
-        jax.distributed.initialize(*places)
-    except ValueError as error:  # outside a cluster that jax knows
+        jax.distributed.initialize(*process_options)
+    except ValueError as error:  # jax cannot detect the cluster
         raise UserError(
             f"--multihost wants --coordinator, --num_processes and --process_id here: {error}"
         ) from error
 
 
 def run() -> None:
-    """The entry point: what ends a program, and how it exits then, is as `errors` says."""
-    stopping.unwinding()
+    """The entry point; exits with the statuses that `errors` and `stopping` define."""
+    stopping.start_raising()
     logging.get_absl_handler().setFormatter(None)
     try:
         app.run(main, flags_parser=parse_flags)
     except UserError as error:
         print(f"colorjax: {error}", file=sys.stderr, flush=True)
-        leave(errors.MISTAKE)
+        exit_process(errors.MISTAKE)
     except stopping.Stopped:
         print("colorjax: stopped", file=sys.stderr, flush=True)
-        leave(stopping.status())
+        exit_process(stopping.status())
     except Exception:
         traceback.print_exc()
-        leave(errors.DEFECT)
+        exit_process(errors.DEFECT)
 
 
-def leave(status: int) -> None:
+def exit_process(status: int) -> None:
     if FLAGS.is_parsed() and FLAGS.multihost:
-        os._exit(status)  # an ordinary exit would wait for the other processes, for minutes
+        os._exit(status)  # a normal exit would wait minutes for the other processes
     sys.exit(status)
 
 

@@ -1,4 +1,4 @@
-"""The command that brings SqueezeNet's published weights into the user's cache."""
+"""The command that ports SqueezeNet's published weights into the user's cache."""
 
 import sys
 

@@ -1,7 +1,7 @@
-"""The user's wish to stop, SIGINT or SIGTERM, heard from a program's first line to its last.
+"""Handles SIGINT and SIGTERM from a program's first line to its last.
 
-Only a program listens: functions that are called from elsewhere leave signals alone. Nothing heavy
-is imported here, so that a program can listen before it imports what is.
+Only programs install handlers; library functions leave signals alone. This module imports nothing
+heavy, so that a program can call `listen` before its slow imports.
 """
 
 import contextlib
@@ -12,88 +12,89 @@ import time
 from collections.abc import Callable, Iterator
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-INTERRUPTED = 128 + signal.SIGINT  # the status of a program that Ctrl-C ended
-SAME_WISH = 1.0  # seconds: timeout(1) sends its signal twice, to the program and to its group
+INTERRUPTED = 128 + signal.SIGINT  # exit status after Ctrl-C
+# A second signal within so many seconds is ignored: timeout(1) signals the program and its group.
+REPEAT_WINDOW = 1.0
 
-_heard: list[tuple[int, float]] = []  # number and time of every signal
-_answer: list[Callable[[int], None]] = []  # to the first signal: the last of these
+_received: list[tuple[int, float]] = []  # number and time of each signal
+_handlers: list[Callable[[int], None]] = []  # a stack; its top handles the first signal
 
 
 class Stopped(KeyboardInterrupt):
-    """Unwinds a program that was told to stop."""
+    """Unwinds the stack of a program that was asked to stop."""
 
 
 def listen() -> None:
-    """Takes SIGINT and SIGTERM from now on; until `unwinding` the first ends the program at once.
+    """Installs the signal handlers; until `start_raising`, the first signal exits at once.
 
-    Imports swallow exceptions, and there is nothing yet that could be lost. A second signal always
-    ends the program at once.
+    During imports an exception could be swallowed, and there is nothing to clean up yet. A second
+    signal always exits at once.
     """
-    _answer.append(_end)
+    _handlers.append(_exit_now)
     for number in SIGNALS:
-        signal.signal(number, _hear)
+        signal.signal(number, _handle)
 
 
-def unwinding() -> None:
-    """From now on the first signal raises Stopped, which takes away what is half written."""
-    _answer.append(_unwind)
+def start_raising() -> None:
+    """Makes the first signal raise Stopped from now on, so that incomplete files are removed."""
+    _handlers.append(_raise_stopped)
 
 
 @contextlib.contextmanager
 def raising() -> Iterator[None]:
-    """As `unwinding`, within a block: for what has files to take away."""
-    _answer.append(_unwind)
+    """Makes the first signal raise Stopped within a block that must remove incomplete files."""
+    _handlers.append(_raise_stopped)
     try:
         yield
     finally:
-        _answer.pop()
+        _handlers.pop()
 
 
 def check() -> None:
-    """Raises Stopped if a signal was heard, also one whose Stopped was lost in a callback."""
+    """Raises Stopped if a signal was received; see `is_requested`."""
     if is_requested():
         raise Stopped
 
 
 @contextlib.contextmanager
-def held(told: Callable[[], None]) -> Iterator[None]:
-    """Within it the first signal only calls `told`: what runs there asks `is_requested` itself."""
-    _answer.append(lambda number: told())
+def deferred(callback: Callable[[], None]) -> Iterator[None]:
+    """Makes the first signal only call `callback` within a block, which polls `is_requested`."""
+    _handlers.append(lambda number: callback())
     try:
         yield
     finally:
-        _answer.pop()
+        _handlers.pop()
 
 
 def is_requested() -> bool:
-    """Whether a signal was heard; also one whose Stopped was lost, as it is in callbacks."""
-    return bool(_heard)
+    """Returns whether a signal was received, even if its Stopped was swallowed in a callback."""
+    return bool(_received)
 
 
-def note(number: int) -> None:
-    """Notes a signal that something else has caught."""
-    _heard.append((number, time.monotonic()))
+def record(number: int) -> None:
+    """Records a signal that other code has caught."""
+    _received.append((number, time.monotonic()))
 
 
 def status() -> int:
-    """What the program is to exit with: 128 and the signal's number, 0 without one."""
-    return 128 + _heard[0][0] if _heard else 0
+    """Returns the exit status: 128 plus the number of the first signal, or 0 without a signal."""
+    return 128 + _received[0][0] if _received else 0
 
 
-def _hear(number: int, frame: object) -> None:
+def _handle(number: int, frame: object) -> None:
     now = time.monotonic()
-    if not _heard:
-        note(number)
-        _answer[-1](number)
-    elif now - _heard[0][1] > SAME_WISH:
-        _end(number)
+    if not _received:
+        record(number)
+        _handlers[-1](number)
+    elif now - _received[0][1] > REPEAT_WINDOW:
+        _exit_now(number)
 
 
-def _end(number: int) -> None:
+def _exit_now(number: int) -> None:
     if sys.__stderr__ is not None:
         os.write(sys.__stderr__.fileno(), b"colorjax: stopped\n")
     os._exit(128 + number)
 
 
-def _unwind(number: int) -> None:
+def _raise_stopped(number: int) -> None:
     raise Stopped

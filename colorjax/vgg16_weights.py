@@ -1,4 +1,4 @@
-"""The command that brings VGG16's published weights into the user's cache."""
+"""The command that ports VGG16's published weights into the user's cache."""
 
 import sys
 

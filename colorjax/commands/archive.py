@@ -1,4 +1,4 @@
-"""`colorjax archive`: all photographs of an archive, on one machine or on many."""
+"""`colorjax archive`: colours all photographs of an archive, on one machine or on a cluster."""
 
 import contextlib
 import os
@@ -14,43 +14,42 @@ import click
 
 from colorjax import extras, stopping
 from colorjax.commands import film
-from colorjax.commands.colorize import colorize, counted
-from colorjax.commands.common import Place, model_options, say
+from colorjax.commands.colorize import colorize, photo_count
+from colorjax.commands.common import UserPath, model_options, say
 
 # These options of `colorjax colorize` mean the same here.
-SHARED = (
+COLORIZE_OPTIONS = (
     "suffix skip_colour format bits quality decode temperature rebalance saturation seed edges "
     "allow_truncated"
 )
 SETTINGS = "decode temperature rebalance saturation seed edges".split()
-DONE, SKIPPED, FAILED = "done", "skipped", "failed"  # what a row of the log says
-LOG = "archive_log"  # in the target
-TOLD = 10  # most faults that the summary tells
-CHUNK = 64  # files that a shard has in hand
+DONE, SKIPPED, FAILED = "done", "skipped", "failed"  # the statuses of rows of the log
+LOG = "archive_log"  # default name of the log, in the target
+MAX_FAULTS = 10  # listed in the summary
+CHUNK = 64  # files that a shard gives to its worker at once
 
 EXAMPLES = """\b
 Examples:
   colorjax archive /scans /coloured               on all cores or GPUs of this machine
   colorjax archive s3://scans/1930s s3://coloured --address auto
   colorjax archive list.parquet /coloured --column file
-  colorjax archive /scans /coloured --shard 3/8   without Ray: one of eight such
+  colorjax archive /scans /coloured --shard 3/8   without Ray: one of eight parts
 """
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("source", type=Place(), metavar="SOURCE")
-@click.argument("target", type=Place(), metavar="TARGET")
+@click.argument("source", type=UserPath(), metavar="SOURCE")
+@click.argument("target", type=UserPath(), metavar="TARGET")
 @click.option(
     "--address",
     metavar="HOST:PORT",
-    help="A Ray cluster to join, or auto for that of this machine; one is started here unless "
-    "given.",
+    help="Ray cluster to join, or auto for the one on this machine. Default: start Ray here.",
 )
 @click.option(
     "--workers",
     type=click.IntRange(1),
     metavar="N",
-    help="Most of them; as many as there is room for unless given.",
+    help="Maximum number of workers. Default: as many as the cluster has room for.",
 )
 @click.option(
     "--cores",
@@ -58,97 +57,103 @@ Examples:
     default=2,
     show_default=True,
     metavar="N",
-    help="CPU cores of a worker that has no GPU.",
+    help="CPU cores per worker, for workers without a GPU.",
 )
 @click.option(
     "--shard",
     metavar="i/n",
-    help="Colour one of n parts, i from 0 to n - 1, in this process and without Ray.",
+    help="Colour part i of n (i from 0 to n - 1) in this process, without Ray.",
 )
 @click.option(
     "--log",
-    "log_place",
-    type=Place(),
+    "log_path",
+    type=UserPath(),
     metavar="PATH",
-    help="Where it is written what became of each file: a folder of Parquet, which may be a URI; "
-    "with --shard a file of JSON lines. In TARGET unless given.",
+    help="Log with one row per file: a folder or URI for Parquet files; with --shard, a file of "
+    "JSON lines. Default: in TARGET.",
 )
 @click.option(
     "--column",
     default="path",
     show_default=True,
     metavar="NAME",
-    help="Of a manifest: the column of paths.",
+    help="Column of a manifest that holds the paths.",
 )
 @click.option(
     "--root",
-    type=Place(),
+    type=UserPath(),
     metavar="FOLDER",
-    help="Of a manifest: what its paths are below; its own folder unless given.",
+    help="Folder that the paths in a manifest are relative to. Default: the manifest's folder.",
 )
 @model_options
 def archive(**options: Any) -> None:
-    """Colours all photographs of an archive, each once, whatever fails meanwhile.
+    """Colours all photographs of an archive, each once, even if workers or machines fail.
 
-    SOURCE is a folder, an s3:// or gs:// URI, or a Parquet file with a column of paths; results are
-    in the same folders below TARGET. Many workers share it by Ray Data (pip install
-    'colorjax[cluster]'). Stopped and started again, it does what is left; a log says what became
-    of each file.
+    SOURCE is a folder, an s3:// or gs:// URI, or a Parquet file with a column of paths. Results go
+    to the same subfolders of TARGET. Ray Data distributes the work to many workers (pip install
+    'colorjax[cluster]'). The same command resumes an interrupted run. A log records the outcome for
+    each file.
     """
     run(options)
 
 
-archive.params += [one for one in colorize.params if one.name in SHARED.split()]
+archive.params += [param for param in colorize.params if param.name in COLORIZE_OPTIONS.split()]
 
 
 def run(options: dict[str, Any]) -> None:
-    """Does what was asked for; ends the program with 1 if any file failed."""
+    """Runs the command; exits with 1 if any file failed."""
     from colorjax.coloring.archive import remaining
-    from colorjax.coloring.archive.log import known
+    from colorjax.coloring.archive.log import read_finished
     from colorjax.coloring.archive.source import open_source
     from colorjax.coloring.archive.store import open_store
     from colorjax.coloring.archive.worker import IN_COLOUR
 
     shard = None if options["shard"] is None else remaining.parse_shard(options["shard"])
-    order = order_of(options)
-    check(order, options)
-    target = open_store(order.target)
-    source = open_source(order.source, column=order.column, root=order.root)
+    config = worker_config(options)
+    check(config, options)
+    target = open_store(config.target)
+    source = open_source(config.source, column=config.column, root=config.root)
     tally, others, start = Tally(), Counter[str](), time.monotonic()
-    place, log = open_log(options, target)
+    log_path, log = open_log(options, target)
     with stopping.raising(), contextlib.closing(log):
 
-        def tell(row: Any) -> None:
+        def report(row: Any) -> None:
             log.add(row)
             tally.add(row)
             stopping.check()
 
-        seen = known(log.rows(), again="" if order.skip_colour else IN_COLOUR)
-        whole = remaining.Shard()
-        paths = remaining.left(
-            source, target, seen, order.named, shard or whole, others, tell, tally.pass_over
+        finished = read_finished(log.rows(), retry_reason="" if config.skip_colour else IN_COLOUR)
+        paths = remaining.remaining_paths(
+            source,
+            target,
+            finished,
+            config.result_path,
+            shard or remaining.Shard(),
+            others,
+            report,
+            tally.add_finished,
         )
         with contextlib.closing(
-            alone(order, paths) if shard else shared(order, options, paths)
-        ) as work:
-            for row in work:
-                tell(row)
-    say(tally.summary(time.monotonic() - start, others, place))
+            run_shard(config, paths) if shard else run_cluster(config, options, paths)
+        ) as rows:
+            for row in rows:
+                report(row)
+    say(tally.summary(time.monotonic() - start, others, log_path))
     if tally.counts[FAILED]:
         sys.exit(1)
 
 
-def order_of(options: dict[str, Any]) -> Any:
-    """What workers are told, with places that mean the same in every working folder."""
+def worker_config(options: dict[str, Any]) -> Any:
+    """Returns the configuration of the workers, with absolute paths."""
     from colorjax.coloring.archive.store import is_uri
-    from colorjax.coloring.archive.worker import Order
+    from colorjax.coloring.archive.worker import WorkerConfig
 
-    def absolute(place: str | None) -> str | None:
-        return place if place is None or is_uri(place) else os.path.abspath(place)
+    def absolute(location: str | None) -> str | None:
+        return location if location is None or is_uri(location) else os.path.abspath(location)
 
     if "/" in options["suffix"] or os.sep in options["suffix"]:
-        raise click.UsageError("--suffix is a part of a name: want no slash in it.")
-    return Order(
+        raise click.UsageError("--suffix is part of a file name: want no slash in it.")
+    return WorkerConfig(
         absolute(options["source"]) or "",
         absolute(options["target"]) or "",
         options["column"],
@@ -166,8 +171,8 @@ def order_of(options: dict[str, Any]) -> Any:
     )
 
 
-def check(order: Any, options: dict[str, Any]) -> None:
-    """Raises UserError or click.UsageError for what cannot work, before anything is begun."""
+def check(config: Any, options: dict[str, Any]) -> None:
+    """Validates options, source and target; raises UserError or click.UsageError."""
     from colorjax.coloring.archive import cluster, remaining
     from colorjax.coloring.archive.source import is_manifest
     from colorjax.coloring.archive.store import open_store
@@ -175,10 +180,10 @@ def check(order: Any, options: dict[str, Any]) -> None:
     if options["shard"] is not None and (options["address"] or options["workers"]):
         raise click.UsageError("--shard works alone: want no --address and no --workers.")
     if options["shard"] is None and ":" in (options["device"] or ""):
-        raise click.UsageError("Ray says which GPU a worker has: want --device gpu, or cpu.")
-    target = open_store(order.target)
-    if not is_manifest(order.source):
-        remaining.check_source(open_store(order.source), target)
+        raise click.UsageError("Ray assigns GPUs to workers: want --device gpu or cpu.")
+    target = open_store(config.target)
+    if not is_manifest(config.source):
+        remaining.check_source(open_store(config.source), target)
     if options["shard"] is None:
         extras.check_installed("cluster", "an archive without --shard i/n")
         if options["address"] is not None:
@@ -187,44 +192,44 @@ def check(order: Any, options: dict[str, Any]) -> None:
 
 
 def open_log(options: dict[str, Any], target: Any) -> tuple[str, Any]:
-    """The log and where it is; raises click.UsageError or UserError if it cannot be there."""
+    """Opens the log and returns its path and itself; raises click.UsageError or UserError."""
     from colorjax.coloring.archive import log
     from colorjax.coloring.archive.store import is_uri, open_store
 
-    place = options["log_place"]
+    path = options["log_path"]
     if options["shard"] is None:
-        if place is None:
+        if path is None:
             return os.path.join(options["target"], LOG), log.parquet(target, LOG)
-        return place, log.parquet(open_store(place), "")
-    if is_uri(place or options["target"]):
-        raise click.UsageError(
-            "--shard writes lines as they come: want --log FILE of this machine."
-        )
-    if place is None:
-        place = os.path.join(
+        return path, log.parquet(open_store(path), "")
+    if is_uri(path or options["target"]):
+        raise click.UsageError("--shard can write its log only to a local file: want --log FILE.")
+    if path is None:
+        path = os.path.join(
             options["target"], f"{LOG}_{options['shard'].replace('/', '_of_')}.jsonl"
         )
-    return place, log.json_lines(Path(place))
+    return path, log.json_lines(Path(path))
 
 
-def alone(order: Any, paths: Iterable[str]) -> Generator[Any, None, None]:
-    """The rows of what this process colours by itself."""
+def run_shard(config: Any, paths: Iterable[str]) -> Generator[Any, None, None]:
+    """Colours files in this process; yields their rows."""
     from colorjax.coloring.archive.worker import open_worker
 
-    chunks = iter(paths)
-    # The network is not loaded where nothing is left to do.
-    colour: Any = None
+    remaining = iter(paths)
+    # The network is loaded only if any file remains.
+    worker: Any = None
     with progress(None) as bar:
-        while chunk := list(islice(chunks, CHUNK)):
-            colour = colour or open_worker(order)
-            with contextlib.closing(colour(chunk)) as rows:
+        while chunk := list(islice(remaining, CHUNK)):
+            worker = worker or open_worker(config)
+            with contextlib.closing(worker(chunk)) as rows:
                 for row in rows:
                     bar.update()
                     yield row
 
 
-def shared(order: Any, options: dict[str, Any], paths: Iterable[str]) -> Generator[Any, None, None]:
-    """The rows of what Ray's workers colour."""
+def run_cluster(
+    config: Any, options: dict[str, Any], paths: Iterable[str]
+) -> Generator[Any, None, None]:
+    """Colours files with Ray's workers; yields their rows."""
     from colorjax.coloring.archive import cluster
 
     on_gpus = None if options["device"] is None else not options["device"].startswith("cpu")
@@ -233,7 +238,7 @@ def shared(order: Any, options: dict[str, Any], paths: Iterable[str]) -> Generat
     if not todo:
         return
     with cluster.connected(layout), progress(len(todo)) as bar:
-        for row in cluster.colorized(order, layout, todo):
+        for row in cluster.colorize(config, layout, todo):
             bar.update()
             yield row
 
@@ -245,37 +250,37 @@ def progress(total: int | None) -> Any:
 
 
 class Tally:
-    """Counts rows and what has one of before, and keeps the first sentences of what failed."""
+    """Counts of this run's rows and of files finished in earlier runs, and the first faults."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self.faults: list[str] = []
-        self.before = 0
+        self.finished = 0
 
     def add(self, row: Any) -> None:
         self.counts[row.status] += 1
-        if row.status == FAILED and len(self.faults) < TOLD:
+        if row.status == FAILED and len(self.faults) < MAX_FAULTS:
             self.faults.append(row.why)
 
-    def pass_over(self, path: str) -> None:
-        self.before += 1
+    def add_finished(self, path: str) -> None:
+        self.finished += 1
 
     def summary(self, seconds: float, others: Counter[str], log: str) -> str:
-        """What was done, in a line, and one more for each of the first faults."""
+        """Returns one line of counts, and one more line for each of the first faults."""
         done, skipped, failed = (self.counts[status] for status in (DONE, SKIPPED, FAILED))
-        line = f"{counted(done)} coloured in {seconds:.1f} s"
+        line = f"{photo_count(done)} coloured in {seconds:.1f} s"
         if done > 1:
             line += f", {done / seconds:.2g} a second"
-        # Else another SOURCE, whose photographs have the names of one before, would do nothing
-        # without a word.
-        if self.before:
-            line += f"; {self.before} done before"
+        # Without this, a second SOURCE with the same file names as an earlier one would do nothing
+        # silently.
+        if self.finished:
+            line += f"; {self.finished} done before"
         if skipped:
             line += f"; {skipped} left out"
-        line += film.left_over(others)
+        line += film.describe_others(others)
         if failed:
             line += f"; {failed} failed"
-        lines = [f"{line}; {log} says what became of each", *(f"  {one}" for one in self.faults)]
+        lines = [f"{line}; log: {log}", *(f"  {fault}" for fault in self.faults)]
         if failed > len(self.faults):
             lines.append(f"  and {failed - len(self.faults)} more")
         return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""What several commands have in common: options that load a network, and how they speak."""
+"""Options and parameter types shared by several commands, and their output to the terminal."""
 
 import math
 import os
@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
-from colorjax.errors import shown, whole_number
+from colorjax.errors import quoted, whole_number
 
 
-class Place(click.ParamType):
-    """A path, in which ~ is the user's home, where the shell has left it: in --output=~/photos."""
+class UserPath(click.ParamType):
+    """A path; expands ~, which shells do not do in arguments such as --output=~/photos."""
 
     name = "path"
 
@@ -18,8 +18,8 @@ class Place(click.ParamType):
         return os.path.expanduser(value)
 
 
-class Number(click.FloatRange):
-    """A finite number: click takes nan for one in any range."""
+class FiniteNumber(click.FloatRange):
+    """A finite number in a range; click itself accepts nan in any range."""
 
     def convert(self, value: Any, param: Any, ctx: Any) -> float:
         number = super().convert(value, param, ctx)
@@ -29,13 +29,13 @@ class Number(click.FloatRange):
 
 
 class Pages(click.ParamType):
-    """Which pages of a TIFF: all, first, or a number from 1 on."""
+    """The pages of a TIFF: all, first, or the number of one page, from 1."""
 
     name = "pages"
 
     def convert(self, value: str, param: Any, ctx: Any) -> str:
         if value not in ("all", "first") and not whole_number(value):
-            self.fail(f"{shown(value)} is none of all, first and a number from 1 on.", param, ctx)
+            self.fail(f"{quoted(value)} is not all, first or a page number from 1.", param, ctx)
         return value
 
 
@@ -44,27 +44,29 @@ host_option = click.option(
     default="127.0.0.1",
     show_default=True,
     metavar="ADDRESS",
-    help="Where to listen; 0.0.0.0 lets other machines in.",
+    help="Address to listen on; 0.0.0.0 accepts connections from other machines.",
 )
 
 
 def model_options(command):
-    """The options of every command that loads a network."""
+    """Adds --model, --size and --device, for commands that load a network."""
     for option in (
-        click.option("--device", metavar="NAME", help="cpu, gpu or gpu:1; the best unless given."),
+        click.option(
+            "--device", metavar="NAME", help="cpu, gpu or gpu:1. Default: a GPU if there is one."
+        ),
         click.option(
             "--size",
             type=click.IntRange(16),
             metavar="PIXELS",
-            help="Side of the square with as many pixels as the network sees, not the size of the "
-            "result; that of its training unless given. As large as memory allows.",
+            help="Resolution of the network's input, as the side of a square of equal area; the "
+            "result keeps the photo's size. Limited by memory. Default: the size used in training.",
         ),
         click.option(
             "--model",
-            type=Place(),
+            type=UserPath(),
             metavar="PATH",
-            help="Folder of a training run, or a released file; the one that colorjax "
-            "comes with unless given.",
+            help="Folder of a training run, or a released file. Default: the model that colorjax "
+            "comes with.",
         ),
     ):
         command = option(command)
@@ -72,7 +74,7 @@ def model_options(command):
 
 
 def painter_of(options: dict[str, Any]) -> Any:
-    """The network of the `model_options`, ready to colour."""
+    """Loads the network that the `model_options` name, ready to colour."""
     import jax
 
     from colorjax.coloring.colorize import open_painter
@@ -84,5 +86,5 @@ def painter_of(options: dict[str, Any]) -> Any:
 
 
 def say(text: str) -> None:
-    """To the user, and not into a picture on standard output."""
+    """Prints a message to standard error, since standard output may hold a picture."""
     click.echo(f"colorjax: {text}", err=True)

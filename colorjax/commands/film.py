@@ -1,4 +1,4 @@
-"""Films among what `colorjax colorize` is given: named one by one, coloured after the photos."""
+"""Films in `colorjax colorize`: each must be named, and they are coloured after the photos."""
 
 import contextlib
 import glob
@@ -17,8 +17,8 @@ from colorjax.errors import UserError
 from colorjax.film.files import formats
 
 CODECS = ("h264", "hevc", "prores", "vp9", "av1")
-# Options that are of photos alone, with what they are unless given.
-OF_PHOTOS = {
+# Options that apply only to photos, and their defaults.
+PHOTO_OPTIONS = {
     "replace": False,
     "discard_original": False,
     "skip_colour": False,
@@ -38,7 +38,7 @@ OF_PHOTOS = {
 
 
 class Job(NamedTuple):
-    """A film and where its result goes."""
+    """A film and the path of its result."""
 
     source: str
     target: str
@@ -51,13 +51,14 @@ def film_options(command):
             "--crf",
             type=click.IntRange(0, 63),
             metavar="N",
-            help="Of films: less is better, and larger; at most 51 for hevc, 63 else; of a quality "
-            "near theirs unless given.",
+            help="Quality of films: a lower value is better and gives larger files. Maximum 51 for "
+            "hevc, 63 otherwise. Default: visually nearly lossless.",
         ),
         click.option(
             "--codec",
             type=click.Choice(CODECS),
-            help="Of films: h264 unless given, or what keeps 10 bits and fits into the file.",
+            help="Codec of films. Default: h264, or another codec where the file type or 10 bits "
+            "require it.",
         ),
     ):
         command = option(command)
@@ -65,8 +66,8 @@ def film_options(command):
 
 
 def run(options: dict[str, Any], photos: Callable[[dict[str, Any]], None]) -> None:
-    """Colours the photos by `photos`, and then the films; ends the program if any failed."""
-    films, others = parted(options["photos"])
+    """Colours photos with the function `photos`, then films; exits with 1 if any of them failed."""
+    films, others = split_films(options["photos"])
     if not films:
         check_no_films(options)
         photos(options)
@@ -77,35 +78,35 @@ def run(options: dict[str, Any], photos: Callable[[dict[str, Any]], None]) -> No
     if others:
         try:
             photos({**options, "photos": others})
-        except SystemExit as end:
-            failed = bool(end.code)
-    if work(jobs, options) or failed:
+        except SystemExit as error:
+            failed = bool(error.code)
+    if colour_films(jobs, options) or failed:
         sys.exit(1)
 
 
-def parted(names: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
-    """Names of films, each once, with those that patterns stand for; all other names."""
-    named = [match for name in names for match in matches(name)]
-    films = [name for name in named if formats.is_film(name) and not os.path.isdir(name)]
-    others = tuple(name for name in named if name not in films)
+def split_films(names: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
+    """Expands patterns that match films; returns the distinct films, and all other names."""
+    expanded = [match for name in names for match in expand_pattern(name)]
+    films = [name for name in expanded if formats.is_film(name) and not os.path.isdir(name)]
+    others = tuple(name for name in expanded if name not in films)
     return list({os.path.realpath(name): name for name in films}.values()), others
 
 
-def matches(name: str) -> list[str]:
-    """What a pattern stands for, if there are films in it; else the name itself."""
+def expand_pattern(name: str) -> list[str]:
+    """Returns the files that a pattern matches if any is a film, and otherwise the name itself."""
     if not glob.has_magic(name) or os.path.lexists(name):
         return [name]
-    found = sorted(glob.glob(name, recursive=True))
-    return found if any(map(formats.is_film, found)) else [name]
+    matches = sorted(glob.glob(name, recursive=True))
+    return matches if any(map(formats.is_film, matches)) else [name]
 
 
-def left_over(others: Mapping[str, int]) -> str:
-    """What a summary says of files in folders that are no pictures, whose suffixes are counted."""
+def describe_others(others: Mapping[str, int]) -> str:
+    """Returns the part of a summary about files that are not pictures, from counts by suffix."""
     films = sum(count for suffix, count in others.items() if suffix in formats.SUFFIXES)
     kinds = [
         f"{n} {suffix}" for suffix, n in sorted(others.items()) if suffix not in formats.SUFFIXES
     ]
-    text = f"; of no kind that is read: {', '.join(kinds)}" if kinds else ""
+    text = f"; unsupported formats: {', '.join(kinds)}" if kinds else ""
     if films:
         text += (
             f"; {films} film{'' if films == 1 else 's'} left out, as films are coloured one by one "
@@ -115,38 +116,39 @@ def left_over(others: Mapping[str, int]) -> str:
 
 
 def check_no_films(options: dict[str, Any]) -> None:
-    """Raises click.UsageError for options of films where there are none."""
-    if is_one_film(output := options["output"]):
-        raise click.UsageError(
-            f"{output!r} is the name of a film, of which none is to be coloured."
-        )
+    """Raises click.UsageError for options that need a film."""
+    if is_film_output(output := options["output"]):
+        raise click.UsageError(f"{output!r} is the name of a film, but no film is to be coloured.")
     for name in ("codec", "crf"):
         if options[name] is not None:
-            raise click.UsageError(f"--{name} is of films, of which none is named.")
+            raise click.UsageError(f"--{name} is for films, but no film is to be coloured.")
 
 
 def check_options(options: dict[str, Any]) -> None:
-    """Raises click.UsageError for options that films do not have."""
-    given = [name for name, usual in OF_PHOTOS.items() if options[name] != usual]
+    """Raises click.UsageError for options that apply only to photos."""
+    given = [name for name, default in PHOTO_OPTIONS.items() if options[name] != default]
     if given:
         flags = ", ".join(f"--{name.removesuffix('_file').replace('_', '-')}" for name in given)
-        raise click.UsageError(f"Films have no {flags}: colour photos apart from them.")
+        raise click.UsageError(f"Films have no {flags}: colour the photos separately.")
 
 
-def is_one_film(output: str | None) -> bool:
-    """Whether `--output` names a film, and not a folder."""
+def is_film_output(output: str | None) -> bool:
+    """Returns whether `--output` names a film rather than a folder."""
     if output is None or output.endswith(("/", os.sep)) or os.path.isdir(output):
         return False
     return formats.is_film(output)
 
 
 def jobs_of(films: Sequence[str], options: dict[str, Any], others: Sequence[str] = ()) -> list[Job]:
-    """The films with the names of their results; raises click.UsageError if these clash.
+    """Returns the films with the paths of their results; raises click.UsageError for a bad output.
 
-    `others` are names of what is to be coloured besides.
+    Args:
+      films: distinct paths of films.
+      options: the options of the command.
+      others: names of the photos that are coloured in the same call.
     """
     output = options["output"]
-    if is_one_film(output):
+    if is_film_output(output):
         if len(films) > 1:
             raise click.UsageError(f"{len(films)} films cannot all be written to {output!r}.")
         if others:
@@ -159,7 +161,8 @@ def jobs_of(films: Sequence[str], options: dict[str, Any], others: Sequence[str]
     if output is not None and Path(output).suffix and not os.path.isdir(output):
         if not output.endswith(("/", os.sep)):
             raise click.UsageError(
-                f"{output!r} is no name of a film: want one such as .mp4, or of a folder {output}/"
+                f"{output!r} is not the name of a film: want one such as film.mp4, or a folder "
+                f"{output}/"
             )
     jobs, taken = [], set()
     for source in films:
@@ -174,28 +177,28 @@ def jobs_of(films: Sequence[str], options: dict[str, Any], others: Sequence[str]
     return jobs
 
 
-def work(jobs: Sequence[Job], options: dict[str, Any]) -> bool:
-    """Colours films, one after the other, and says what became of them; whether any failed."""
+def colour_films(jobs: Sequence[Job], options: dict[str, Any]) -> bool:
+    """Colours films one by one and prints a summary; returns whether any of them failed."""
     start = time.monotonic()
     faults: list[str] = []
     done: list[str] = []
-    left = [job for job in jobs if not (options["skip_existing"] and os.path.lexists(job.target))]
+    wanted = [job for job in jobs if not (options["skip_existing"] and os.path.lexists(job.target))]
     todo = []
-    for job in left:
+    for job in wanted:
         try:
             check_job(job, options)
             todo.append(job)
         except UserError as error:
             faults.append(str(error))
-    # A model that is not there is no fault of any film.
+    # Outside of the loop: an error of the model is not an error of a film.
     painter = painter_of(options) if todo else None
     for job in todo:
         try:
-            colour(painter, job, options)
+            colour_film(painter, job, options)
             done.append(job.target)
         except UserError as error:
             faults.append(str(error))
-    skipped = len(jobs) - len(left)
+    skipped = len(jobs) - len(wanted)
     line = f"{len(done)} film{'' if len(done) == 1 else 's'} coloured"
     line += f" in {time.monotonic() - start:.1f} s" + (f": {', '.join(done)}" if done else "")
     if skipped:
@@ -207,7 +210,7 @@ def work(jobs: Sequence[Job], options: dict[str, Any]) -> bool:
 
 
 def check_job(job: Job, options: dict[str, Any]) -> None:
-    """Raises UserError for a film that cannot be coloured as it is."""
+    """Raises UserError if a film cannot be read or its result cannot be written."""
     from colorjax.coloring.folders import finding
 
     source, target = job
@@ -228,8 +231,8 @@ def check_job(job: Job, options: dict[str, Any]) -> None:
     extras.check_installed("video", f"{source}: is a film, which")
 
 
-def colour(painter: Any, job: Job, options: dict[str, Any]) -> None:
-    """Colours a film, and shows how far it is."""
+def colour_film(painter: Any, job: Job, options: dict[str, Any]) -> None:
+    """Colours a film and shows progress."""
     from colorjax.coloring.settings import Settings
     from colorjax.film import parts, pipeline
 
@@ -238,7 +241,7 @@ def colour(painter: Any, job: Job, options: dict[str, Any]) -> None:
         Settings(**{name: options[name] for name in names}), options["codec"], options["crf"]
     )
     try:
-        with stopping.raising(), shown() as progress:
+        with stopping.raising(), progress_bars() as progress:
             notices = pipeline.run(
                 painter,
                 job.source,
@@ -249,27 +252,27 @@ def colour(painter: Any, job: Job, options: dict[str, Any]) -> None:
             )
     except KeyboardInterrupt:
         if (folder := parts.folder_of(job.target)).exists():
-            say(f"{folder} keeps what is done of the film: the same command goes on there")
+            say(f"{folder} keeps the finished parts of the film; the same command resumes there")
         raise
     for notice in notices:
         say(notice)
 
 
 @contextlib.contextmanager
-def shown() -> Iterator[Callable[[str, int, int], None]]:
-    """Gives what shows progress: a bar for each thing that is done to frames."""
+def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
+    """Yields a progress callback, which shows one bar for each step of the work on frames."""
     from tqdm import tqdm
 
     bars: dict[str, Any] = {}
 
-    def progress(what: str, done: int, total: int) -> None:
+    def progress(step: str, done: int, total: int) -> None:
         stopping.check()
-        if what not in bars:
-            first = done if what == "coloured" else 0
-            bars[what] = tqdm(
-                total=total or None, initial=first, desc=what, unit="frame", disable=None
+        if step not in bars:
+            initial = done if step == "coloured" else 0
+            bars[step] = tqdm(
+                total=total or None, initial=initial, desc=step, unit="frame", disable=None
             )
-        bars[what].update(done - bars[what].n)
+        bars[step].update(done - bars[step].n)
 
     try:
         yield progress

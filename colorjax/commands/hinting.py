@@ -1,11 +1,11 @@
-"""Options of `colorjax colorize` for known colours, and for how sure others are."""
+"""The options --hint, --hints, --reference and --confidence of `colorjax colorize`."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import click
 
-from colorjax.commands.common import Place, say
+from colorjax.commands.common import UserPath, say
 
 
 def hint_options(command):
@@ -14,30 +14,30 @@ def hint_options(command):
         click.option(
             "--confidence",
             is_flag=True,
-            help="Also write NAME_color_confidence.png: where the network is sure of its colours "
-            "(white), and where it guesses (black).",
+            help="Also write NAME_color_confidence.png: white where the network is sure of its "
+            "colours, black where it guesses.",
         ),
         click.option(
             "--reference",
-            type=Place(),
+            type=UserPath(),
             metavar="FILE",
-            help="A photo in colour, whose colours go to what is like it in each photo, the more "
-            "the more it is alike. Hints go before it.",
+            help="Colour photo whose colours are transferred to similar regions of each photo, the "
+            "more similar, the stronger. Hints take precedence.",
         ),
         click.option(
             "--hints",
             "hints_file",
-            type=Place(),
+            type=UserPath(),
             metavar="FILE",
-            help='More of them, in JSON: [{"x": 120, "y": 80, "colour": "#d0a070"}, ...].',
+            help='JSON file of hints: [{"x": 120, "y": 80, "colour": "#d0a070"}, ...].',
         ),
         click.option(
             "--hint",
             "hints",
             multiple=True,
             metavar="X,Y=#RRGGBB",
-            help="The colour at a pixel of the upright photo, counted from its upper left corner, "
-            "which what belongs together follows; lightness stays. May be given several times.",
+            help="Colour of a pixel, counted from the upper left corner of the upright photo. It "
+            "spreads to the region of the pixel; lightness does not change. Repeatable.",
         ),
     ):
         command = option(command)
@@ -49,21 +49,21 @@ def has_hints(options: dict[str, Any]) -> bool:
 
 
 def check_hinting(options: dict[str, Any]) -> None:
-    """Raises click.UsageError for what cannot go together with these options."""
+    """Raises click.UsageError if these options are combined with --grid."""
     if has_hints(options) and options["grid"]:
-        raise click.UsageError("--grid shows a small copy of the photo: want no hints.")
+        raise click.UsageError("--grid shows a reduced copy of the photo: want no hints.")
     if options["confidence"] and options["grid"]:
         raise click.UsageError("--grid is one picture: want no --confidence.")
 
 
-def check_one(jobs: Sequence, options: dict[str, Any]) -> None:
-    """Raises click.UsageError if there are hints, but several photos."""
+def check_single_photo(jobs: Sequence, options: dict[str, Any]) -> None:
+    """Raises click.UsageError if there are hints and several photos."""
     if has_hints(options) and len(jobs) > 1:
-        raise click.UsageError(f"Hints are of one photo, and not of {len(jobs)}.")
+        raise click.UsageError(f"Hints are for one photo, not for {len(jobs)}.")
 
 
 def hints_of(options: dict[str, Any]) -> tuple:
-    """The hints that are given; raises UserError for what is none."""
+    """Returns the hints of the options; raises UserError for an invalid hint."""
     if not has_hints(options):
         return ()
     from colorjax.coloring import hints
@@ -74,25 +74,27 @@ def hints_of(options: dict[str, Any]) -> tuple:
     return hints.as_hints(found)
 
 
-def referred(settings: Sequence, painter: Any, options: dict[str, Any]) -> list:
-    """Settings with the reference that is given; raises UserError for what is none."""
+def with_reference(settings: Sequence, painter: Any, options: dict[str, Any]) -> list:
+    """Returns the settings with the --reference, if any; raises UserError if it is unreadable."""
     path = options["reference"]
     if path is None:
         return list(settings)
-    from colorjax.coloring.reference import of_photo
+    from colorjax.coloring.reference import prepare_reference
     from colorjax.pictures.photo import read_photo
 
-    photo = read_photo(source_of(path), name=path, allow_truncated=options["allow_truncated"])
+    photo = read_photo(
+        reference_source(path), name=path, allow_truncated=options["allow_truncated"]
+    )
     for notice in photo.notices:
         say(notice)
-    reference = of_photo(painter, photo, path)
+    reference = prepare_reference(painter, photo, path)
     return [one._replace(reference=reference) for one in settings]
 
 
-def source_of(path: str) -> str | bytes:
-    """A reference's file, or what a pipe holds, which can be read once; raises UserError."""
-    from colorjax.coloring.folders.finding import STDIN, opened
+def reference_source(path: str) -> str | bytes:
+    """Returns the path of a reference, or the bytes of a pipe or device; raises UserError."""
+    from colorjax.coloring.folders.finding import STDIN, path_or_bytes
 
     if path == STDIN:
         raise click.UsageError("--reference is a file: standard input is for a photo.")
-    return opened(path)
+    return path_or_bytes(path)

@@ -1,4 +1,4 @@
-"""`colorjax measure`: how good models are."""
+"""`colorjax measure`: measures models on colour photographs."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,17 +6,17 @@ from typing import Any
 import click
 
 from colorjax import stopping
-from colorjax.commands.common import Place
+from colorjax.commands.common import UserPath
 
 
 @click.command()
-@click.argument("folders", nargs=-1, type=Place(), required=True, metavar="FOLDER...")
+@click.argument("folders", nargs=-1, type=UserPath(), required=True, metavar="FOLDER...")
 @click.option(
     "--model",
     "models",
     multiple=True,
     metavar="[NAME=]PATH",
-    help="A model to measure; may be given several times.",
+    help="Model to measure: the folder of a training run, or a released file. Repeatable.",
 )
 @click.option(
     "--size",
@@ -24,26 +24,26 @@ from colorjax.commands.common import Place
     default=144,
     show_default=True,
     metavar="PIXELS",
-    help="Side of the squares that are measured.",
+    help="Side of the centre squares that are measured, a multiple of 16.",
 )
 @click.option(
     "--recognise",
     is_flag=True,
-    help="Also whether EfficientNet-Lite0 recognises what is in the photos, coloured, "
-    "gray and as they were, and --frechet. Its weights, 19 MB, are fetched once.",
+    help="Also measure how well EfficientNet-Lite0 classifies the coloured, gray and original "
+    "photos; includes --frechet. Downloads its weights (19 MB) once.",
 )
 @click.option(
     "--labels",
-    type=Place(),
+    type=UserPath(),
     metavar="FILE",
-    help="CSV of photos' names and their ImageNet classes (index, synset or name), for "
-    "--recognise; the names of folders and files unless given.",
+    help="For --recognise: CSV of photo names and ImageNet classes (index, synset or name). "
+    "Default: classes from the names of folders and files.",
 )
 @click.option(
     "--frechet",
     is_flag=True,
-    help="Also the Frechet distance between results and photos as they were, of that "
-    "network's features; not FID. Wants hundreds of photos, and no classes.",
+    help="Also measure the Frechet distance between results and originals, in the features of "
+    "EfficientNet-Lite0 (not FID). Needs hundreds of photos, but no classes.",
 )
 @click.option(
     "--max-unreadable",
@@ -51,10 +51,10 @@ from colorjax.commands.common import Place
     default=0.1,
     show_default=True,
     metavar="SHARE",
-    help="Share of a folder's files that may be left out, and named, as they cannot be read.",
+    help="Share of a folder's files that may be unreadable; they are listed and left out.",
 )
 @click.option(
-    "--json", "json_file", type=Place(), metavar="FILE", help="Write all metrics there too."
+    "--json", "json_file", type=UserPath(), metavar="FILE", help="Also write all metrics to FILE."
 )
 def measure(
     folders: Sequence[str],
@@ -64,9 +64,9 @@ def measure(
     json_file: str,
     **options: Any,
 ) -> None:
-    """Measures models on colour photographs, beside baselines that know nothing.
+    """Measures models on colour photographs, and compares them with constant baselines.
 
-    Every FOLDER is a table. Without --model, the model that colorjax comes with is measured.
+    Prints one table per FOLDER. Without --model, measures the model that colorjax comes with.
     """
     from pathlib import Path
 
@@ -79,44 +79,47 @@ def measure(
     if options["labels"] and not options["recognise"]:
         raise click.UsageError("--labels is for --recognise.")
     extras.check_installed("train", "colorjax measure")
-    devices.keep_compiled_programs()
-    networks = {name: load_network(path) for name, path in named(models).items()}
+    devices.enable_compilation_cache()
+    networks = {name: load_network(path) for name, path in parse_models(models).items()}
     networks = networks or {"ours": load_network()}
     photos = {folder: sources.open_folders(folder, max_unreadable) for folder in folders}
-    recogniser = recogniser_of(photos, **options)
-    found = {}
+    recogniser = build_recogniser(photos, **options)
+    measured = {}
     for folder in folders:
-        found[folder] = assess.assess(networks, photos[folder], size)
+        measured[folder] = assess.assess(networks, photos[folder], size)
         shown, note = assess.SHOWN, ""
         if recogniser:
-            found[folder], shown, note = recogniser(folder, networks, found[folder])
-        click.echo(f"{folder}\n\n{assess.table(found[folder], shown)}\n{note}")
+            measured[folder], shown, note = recogniser(folder, networks, measured[folder])
+        click.echo(f"{folder}\n\n{assess.table(measured[folder], shown)}\n{note}")
     if json_file:
         with stopping.raising():
-            runs.write_json(Path(json_file), {"size": size, "folders": found})
+            runs.write_json(Path(json_file), {"size": size, "folders": measured})
 
 
-def named(models: Sequence[str]) -> dict[str, str]:
-    """{name: path} of what `--model` says; a path may hold "=" itself, as a sweep's folders do."""
+def parse_models(models: Sequence[str]) -> dict[str, str]:
+    """Parses the values of `--model` to {name: path}.
+
+    A path may itself contain "=", as the folders of a sweep do.
+    """
     from os.path import exists, expanduser
 
     paths: dict[str, str] = {}
     for model in models:
-        name, found, path = model.partition("=")
-        if not found or exists(expanduser(model)):
+        name, equals, path = model.partition("=")
+        if not equals or exists(expanduser(model)):
             name = path = model
         if name in paths:
-            raise click.UsageError(f"--model has the name {name!r} twice, want two names.")
+            raise click.UsageError(f"--model has the name {name!r} twice, want distinct names.")
         paths[name] = expanduser(path)
     return paths
 
 
-def recogniser_of(
+def build_recogniser(
     photos: Mapping[str, Sequence], *, recognise: bool, frechet: bool, labels: str | None
 ) -> Any:
-    """What adds to a folder's metrics how well its photos are recognised; None if not asked to.
+    """Returns a function that adds the recognition metrics of a folder; None if none are wanted.
 
-    Everything that it wants is looked at now, and not after the first folder has been measured.
+    The classes and the classifier are loaded now, so that errors come before any measuring.
     """
     if not recognise and not frechet:
         return None
@@ -130,7 +133,7 @@ def recogniser_of(
     classifier = recognition.open_classifier()
 
     def recogniser(folder: str, networks: dict, measured: dict) -> tuple[dict, dict, str]:
-        """All metrics, the headings of the table, and what is to be said below it."""
+        """Returns all metrics, the headings of the table, and a note to print below it."""
         items, known = photos[folder], classes[folder]
         more = recognition.recognise(networks, items, known, classifier)
         note = f"\n{recognition.note(known, len(items))}\n"

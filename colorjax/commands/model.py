@@ -1,4 +1,4 @@
-"""`colorjax export` and `colorjax gallery`: a model as one file, and what it makes of photos."""
+"""`colorjax export` and `colorjax gallery`: write a model as one file, and draw its results."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,48 +6,53 @@ from typing import Any
 import click
 
 from colorjax import stopping
-from colorjax.commands.common import Place, model_options, painter_of, say
-from colorjax.errors import UserError, shown, whole_number
+from colorjax.commands.common import UserPath, model_options, painter_of, say
+from colorjax.errors import UserError, quoted, whole_number
 
 FORMATS = ("safetensors", "jax-export", "onnx")
 
 
 def photo_shape(context: Any, option: Any, value: str | None) -> tuple[int, int] | None:
-    """Height and width of WIDTHxHEIGHT; raises click.BadParameter."""
+    """Parses WIDTHxHEIGHT to height and width; raises click.BadParameter."""
     if value is None:
         return None
     width, cross, height = value.lower().partition("x")
     columns, rows = whole_number(width), whole_number(height)
     if not cross or not columns or not rows:
-        raise click.BadParameter(f"{shown(value)} is no size as 640x480.")
+        raise click.BadParameter(f"{quoted(value)} is not a size such as 640x480.")
     return rows, columns
 
 
 @click.command()
-@click.argument("run", type=Place(), metavar="[RUN]", required=False)
+@click.argument("run", type=UserPath(), metavar="[RUN]", required=False)
 @click.option(
-    "-o", "--output", type=Place(), required=True, metavar="FILE", help="Such as model.safetensors."
+    "-o",
+    "--output",
+    type=UserPath(),
+    required=True,
+    metavar="FILE",
+    help="File to write, such as model.safetensors.",
 )
 @click.option(
     "--format",
     type=click.Choice(FORMATS),
-    help="safetensors, for colorjax; jax-export (StableHLO) and onnx, for other programs. onnx of "
-    "FILE.onnx, else safetensors, unless given.",
+    help="safetensors for colorjax; jax-export (StableHLO) or onnx for other programs. Default: "
+    "onnx if FILE ends in .onnx, otherwise safetensors.",
 )
 @click.option(
     "--photo-size",
     callback=photo_shape,
     metavar="WIDTHxHEIGHT",
-    help="Of jax-export: of the photos; any, with the network's small copies beside them, unless "
-    "given.",
+    help="With jax-export: size of the photos that the program takes. Default: any size, but the "
+    "program then also takes copies of the photos in the network's size.",
 )
 @click.option(
     "--mean-with",
-    type=Place(),
+    type=UserPath(),
     multiple=True,
     metavar="RUN_OR_FILE",
-    help="Another run or released file of the same network: the file gets the mean of their "
-    "weights. May be given several times.",
+    help="Another run or released file of the same network; the mean of all weights is written. "
+    "Repeatable.",
 )
 def export(
     run: str | None,
@@ -56,10 +61,10 @@ def export(
     photo_size: tuple[int, int] | None,
     mean_with: Sequence[str],
 ) -> None:
-    """Writes a model as one file, to hand on, to colour with, or for other programs.
+    """Writes a model as one file, for colorjax or for other programs.
 
-    RUN is the folder of a training run, whose best checkpoint is taken. For other programs it may
-    be a released file too, and is the model that colorjax comes with unless given.
+    RUN is the folder of a training run; its best checkpoint is written. For other programs, RUN may
+    also be a released file, and by default is the model that colorjax comes with.
     """
     format = format or ("onnx" if output.lower().endswith(".onnx") else "safetensors")
     if photo_size and format != "jax-export":
@@ -81,16 +86,21 @@ def export(
 
 
 @click.command()
-@click.argument("photos", nargs=-1, type=Place(), required=True, metavar="PHOTO...")
+@click.argument("photos", nargs=-1, type=UserPath(), required=True, metavar="PHOTO...")
 @click.option(
-    "-o", "--output", type=Place(), required=True, metavar="FOLDER", help="Where the sheets go."
+    "-o",
+    "--output",
+    type=UserPath(),
+    required=True,
+    metavar="FOLDER",
+    help="Folder for the sheets.",
 )
 @click.option(
     "--count",
     type=click.IntRange(1),
     default=24,
     show_default=True,
-    help="How many photos, evenly spread in the order of their names.",
+    help="Number of photos to draw, spread evenly over all of them by name.",
 )
 @click.option(
     "--side",
@@ -98,13 +108,13 @@ def export(
     default=320,
     show_default=True,
     metavar="PIXELS",
-    help="Longer side of a picture.",
+    help="Longer side of each picture.",
 )
 @model_options
 def gallery(photos: Sequence[str], output: str, count: int, side: int, **options: Any) -> None:
-    """Draws gray, coloured and true photos side by side, to see what a model can do.
+    """Draws gray, coloured and original photos side by side, to judge a model by eye.
 
-    PHOTO is a file, a folder with all its folders, or a pattern.
+    PHOTO is a file, a folder (with its subfolders) or a pattern.
     """
     from pathlib import Path
 
@@ -115,15 +125,15 @@ def gallery(photos: Sequence[str], output: str, count: int, side: int, **options
     for one in found:
         if one.fault:
             raise UserError(one.fault)
-    good = [one.source for one in found if one.is_photo]
+    sources = [one.source for one in found if one.is_photo]
     left_out = sum(one.is_result for one in found)
-    if not good:
+    if not sources:
         raise UserError(
             f"{', '.join(photos)}: no photo to draw, as {left_out} left out are results of "
-            "colorjax themselves; want the photos that they were made of"
+            "colorjax themselves; want the original photos"
         )
     painter = painter_of(options)
-    paths = sheets.chosen(good, count)
+    paths = sheets.choose(sources, count)
     with stopping.raising():
         drawn = sheets.draw(painter, paths, Path(output), side)
     if left_out:

@@ -1,4 +1,4 @@
-"""`colorjax demo`: the page in the browser."""
+"""`colorjax demo`: serves a page for colouring photographs in the browser."""
 
 from typing import Any
 
@@ -10,25 +10,32 @@ from colorjax.commands.common import host_option, model_options, say
 
 @click.command()
 @host_option
-@click.option("--port", type=click.IntRange(1, 65535), default=7860, show_default=True)
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=7860,
+    show_default=True,
+    help="Port to listen on.",
+)
 @click.option(
     "--open/--no-open",
     "open_browser",
     default=True,
-    help="Whether to show the page in the browser at once.",
+    show_default=True,
+    help="Whether to open the page in the browser.",
 )
 @click.option(
     "--root-path",
     default="",
     metavar="PATH",
-    help="Where a proxy has the page: /photos, or a whole address.",
+    help="Path or full URL of the page behind a proxy, such as /photos.",
 )
 @click.option(
     "--allow-host",
     "allow_hosts",
     multiple=True,
     metavar="NAME",
-    help="Host name under which a proxy has the page; may be given several times.",
+    help="Host name of the page behind a proxy. Repeatable.",
 )
 @model_options
 def demo(
@@ -41,17 +48,17 @@ def demo(
 ) -> None:
     """Serves a page for colouring photographs in the browser, until Ctrl-C.
 
-    Photos go to no other machine, and are deleted when the program ends.
+    Photos are not sent to other machines, and are deleted when the program ends.
     """
     from colorjax.coloring.page.folder import private_folder
 
     extras.check_installed("demo", "the page")
-    # However it is ended, its folder goes.
+    # Stop signals raise, so that the folder of photos is always deleted.
     with stopping.raising(), private_folder() as folder:
         from colorjax.coloring.api import Colorizer
         from colorjax.coloring.page import guard, server
 
-        guard.check_names(root_path, allow_hosts)
+        guard.check_proxy_options(root_path, allow_hosts)
         say("loading the network, which takes some seconds")
         server.serve(
             Colorizer(**options),

@@ -1,4 +1,4 @@
-"""`colorjax serve`: the service over HTTP."""
+"""`colorjax serve`: the HTTP service."""
 
 import sys
 from typing import Any
@@ -11,13 +11,19 @@ from colorjax.commands.common import host_option, model_options, painter_of, say
 
 @click.command()
 @host_option
-@click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True)
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=8000,
+    show_default=True,
+    help="Port to listen on.",
+)
 @click.option(
     "--allow-host",
     "allow_hosts",
     multiple=True,
     metavar="NAME",
-    help="Host name under which a proxy has the service; may be given several times.",
+    help="Host name of the service behind a proxy. Repeatable.",
 )
 @click.option(
     "--queue",
@@ -25,7 +31,7 @@ from colorjax.commands.common import host_option, model_options, painter_of, say
     default=32,
     show_default=True,
     metavar="N",
-    help="Most pictures that wait or are worked on; others are told to come again.",
+    help="Maximum number of pictures queued or in progress; further requests get status 503.",
 )
 @click.option(
     "--max-megabytes",
@@ -33,7 +39,7 @@ from colorjax.commands.common import host_option, model_options, painter_of, say
     default=200,
     show_default=True,
     metavar="MB",
-    help="Of a picture's file.",
+    help="Maximum size of a picture's file.",
 )
 @click.option(
     "--max-megapixels",
@@ -41,7 +47,7 @@ from colorjax.commands.common import host_option, model_options, painter_of, say
     default=150,
     show_default=True,
     metavar="MP",
-    help="Of a picture.",
+    help="Maximum size of a picture.",
 )
 @model_options
 def serve(
@@ -53,20 +59,20 @@ def serve(
     max_megapixels: int,
     **options: Any,
 ) -> None:
-    """Colours photographs over HTTP, until Ctrl-C or SIGTERM: POST /colorize.
+    """Colours photographs over HTTP with POST /colorize, until Ctrl-C or SIGTERM.
 
-    The answer is what `colorjax PHOTO` writes, and the options of a request are those of the
-    command; http://HOST:PORT/ lists them. What is under way when it is stopped is finished.
+    The response is the file that `colorjax PHOTO` writes, and a request has the options of that
+    command; http://HOST:PORT/ lists them. Accepted requests are finished before the service ends.
     """
     extras.check_installed("serve", "the service")
-    from colorjax.coloring.page.guard import check_names
+    from colorjax.coloring.page.guard import check_proxy_options
     from colorjax.serving import app, server, work
 
-    check_names("", allow_hosts)
-    with server.listening(host, port) as opened:
+    check_proxy_options("", allow_hosts)
+    with server.listen(host, port) as listener:
         say("loading the network, which takes some seconds")
-        studio = work.Studio(painter_of(options))
-        studio.warm_up()
+        batcher = work.Batcher(painter_of(options))
+        batcher.warm_up()
         limits = app.Limits(queue, max_megabytes * 2**20, max_megapixels * 10**6)
-        server.serve(app.build(studio, limits, host=host, allow_hosts=allow_hosts), opened, say)
+        server.serve(app.build(batcher, limits, host=host, allow_hosts=allow_hosts), listener, say)
     sys.exit(stopping.status())

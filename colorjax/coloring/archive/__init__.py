@@ -1,6 +1,7 @@
-"""Archives: as many photographs as there are, on one machine or on many, each of them once.
+"""Archives: colours any number of photographs once each, on one machine or on a cluster.
 
-`source` says which photographs there are, and `store` where bytes lie. `left` says which are not
-done yet, by the `log` and by the results that are there; a `worker` colours them, and `cluster` has
-Ray Data share them out to many. Nothing here imports Ray or pyarrow unless it is called for.
+`source` lists the photographs, and `store` reads and writes files. `remaining` finds the
+photographs that are not done yet, from the `log` and from the existing results. A `worker` colours
+them, and `cluster` distributes them to many workers with Ray Data. Ray and pyarrow are imported
+only when they are needed.
 """

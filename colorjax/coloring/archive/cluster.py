@@ -1,7 +1,7 @@
-"""Ray Data shares an archive out: to many workers of one machine, or of a cluster.
+"""Distributes an archive with Ray Data to the workers of one machine or of a cluster.
 
-What is lost with a worker or a machine, Ray has another do again; a worker that finds a result
-leaves it as it is, so that each is made once.
+If a worker or a machine dies, Ray repeats its task on another worker. A worker leaves an existing
+result as it is, so that each result is made once.
 """
 
 import contextlib
@@ -12,30 +12,30 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from colorjax.coloring.archive.log import FAILED, Row, now, rows_of, table_of
-from colorjax.coloring.archive.worker import Order, open_worker
-from colorjax.errors import UserError, shown, whole_number
+from colorjax.coloring.archive.log import FAILED, Row, rows_of, table_of, timestamped
+from colorjax.coloring.archive.worker import WorkerConfig, open_worker
+from colorjax.errors import UserError, quoted, whole_number
 
-# Files that a worker is given together: what is done again at most when one is lost.
-TOGETHER = 32
-# Files over which workers die oftener are given up, to be tried one by one in the end. A machine
-# that is gone is asked several times before Ray knows.
+# The most files in one task of a worker, and so the most that are repeated when a worker dies.
+BLOCK_FILES = 32
+# Ray gives up a block after so many retries; its files are then tried one by one. The number is
+# large because Ray may send a task to a dead machine several times before it notices.
 RETRIES = 10
-REFUSED = "refused"  # the status of a row that says why a worker can do nothing at all
-LOST = "the worker died over it, again and again: memory may be short, or a decoder have crashed"
-REACHABLE = 5.0  # seconds to wait for an address
-OBJECT_STORE = 300_000_000  # bytes, of which names of files need few
+REFUSED = "refused"  # status of a row that says why a worker cannot colour any file
+LOST = "the worker process died on it again and again: out of memory, or a decoder crashed"
+CONNECT_TIMEOUT = 5.0  # seconds
+OBJECT_STORE = 300_000_000  # bytes; enough, as only file names and rows are stored
 
 
 class Cluster(NamedTuple):
-    """How workers are laid out.
+    """The Ray cluster and the workers to run on it.
 
     Attributes:
-      address: HOST:PORT of a Ray that runs, or auto; None starts one on this machine, which ends
-        with the work.
-      workers: most of them; as many as there is room for, for None.
-      cores: CPU cores of each, where it has no GPU.
-      on_gpus: whether each has a GPU; None is yes where there are any.
+      address: HOST:PORT of a running Ray cluster, or auto; None starts Ray on this machine and
+        shuts it down at the end.
+      workers: the most workers; None for as many as the cluster has room for.
+      cores: CPU cores per worker, if workers have no GPU.
+      on_gpus: whether each worker has a GPU; None means yes if the cluster has any.
     """
 
     address: str | None = None
@@ -46,21 +46,20 @@ class Cluster(NamedTuple):
 
 @contextlib.contextmanager
 def connected(cluster: Cluster) -> Iterator[None]:
-    """Within it Ray runs; raises UserError if it cannot be reached or started."""
+    """Connects to Ray, or starts it, for a block; raises UserError if that fails."""
     import ray
 
     if cluster.address is not None:
         check_address(cluster.address)
-    # Of a Ray of its own nobody else is to hear.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    alone = {"object_store_memory": OBJECT_STORE, "include_dashboard": False}
+    local_options = {"object_store_memory": OBJECT_STORE, "include_dashboard": False}
     try:
-        with _signals_as_before():
+        with _preserved_signal_handlers():
             ray.init(
                 address=cluster.address or "local",
                 log_to_driver=False,
                 logging_level="ERROR",
-                **({} if cluster.address else alone),
+                **({} if cluster.address else local_options),
             )
     except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError) as error:
         where = f"Ray at {cluster.address}" if cluster.address else "Ray on this machine"
@@ -72,115 +71,114 @@ def connected(cluster: Cluster) -> Iterator[None]:
 
 
 def check_address(address: str) -> None:
-    """Raises UserError unless somebody listens at HOST:PORT; `auto` is left to Ray.
+    """Raises UserError unless HOST:PORT accepts connections; `auto` is left to Ray.
 
-    Ray itself would try for a minute, and then tell of its own insides.
+    Ray itself would retry for a minute and then report internal errors.
     """
     if address == "auto":
         return
     host, _, port = address.removeprefix("ray://").rpartition(":")
     number = whole_number(port)
     if not host or number is None or number > 65535:
-        raise UserError(f"address is {shown(address)}, want HOST:PORT of a Ray that runs, or auto")
+        raise UserError(f"address is {quoted(address)}, want HOST:PORT of a running Ray, or auto")
     try:
-        socket.create_connection((host, number), REACHABLE).close()
+        socket.create_connection((host, number), CONNECT_TIMEOUT).close()
     except OSError as error:
         raise UserError(
             f"Ray at {address} cannot be reached: {error.strerror or error}; want HOST:PORT of a "
-            "Ray that runs, or auto"
+            "running Ray, or auto"
         ) from error
 
 
 @contextlib.contextmanager
-def _signals_as_before() -> Iterator[None]:
-    """Takes back what Ray has SIGTERM do: stops are heard by the program itself."""
+def _preserved_signal_handlers() -> Iterator[None]:
+    """Restores the signal handlers after a block: `ray.init` replaces that of SIGTERM."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
 
 
-def colorized(order: Order, cluster: Cluster, paths: Iterable[str]) -> Iterator[Row]:
-    """A row of each path, once, as soon as Ray gives it; Ray is `connected`.
+def colorize(config: WorkerConfig, cluster: Cluster, paths: Iterable[str]) -> Iterator[Row]:
+    """Colours files on the cluster; yields one row per path, as soon as Ray returns it.
 
-    Raises UserError if workers can do nothing, as there is no such model.
+    Call it within `connected`. Raises UserError if no worker can start, for example because there
+    is no such model.
     """
-    left = dict.fromkeys(paths)  # a set that keeps its order
-    share = _share(cluster, len(left))
-    for together in (min(TOGETHER, max(1, len(left) // (4 * share.most))), 1):
-        if not left:
+    pending = dict.fromkeys(paths)  # an ordered set
+    pool = _plan_pool(cluster, len(pending))
+    for block_files in (min(BLOCK_FILES, max(1, len(pending) // (4 * pool.max_workers))), 1):
+        if not pending:
             return
-        for row in _pass(order, share, _blocks(left, together)):
+        for row in _run_pass(config, pool, _blocks(pending, block_files)):
             if row.status == REFUSED:
                 raise UserError(row.why)
-            if row.path in left:
-                del left[row.path]
+            if row.path in pending:
+                del pending[row.path]
                 yield row
-    for path in left:
-        yield now(Row(path, FAILED, f"{path}: {LOST}"))
+    for path in pending:
+        yield timestamped(Row(path, FAILED, f"{path}: {LOST}"))
 
 
-class Share(NamedTuple):
-    """What workers there are to be."""
+class Pool(NamedTuple):
+    """The number of workers, and the resources that Ray reserves for each."""
 
-    most: int
-    cores: float  # that Ray sets aside for each
+    max_workers: int
+    cores: float
     gpus: int
 
 
-def _share(cluster: Cluster, files: int) -> Share:
-    """As many workers as the machines have room for, or as are wanted, but no more than files.
+def _plan_pool(cluster: Cluster, files: int) -> Pool:
+    """Returns a pool of `cluster.workers`, or as many as fit, but no more than there are files.
 
-    More are wanted than there is room for where a cluster grows.
+    `cluster.workers` may exceed what fits now, because a cluster may scale up.
     """
     import ray
 
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     gpus = sum(int(node.get("GPU", 0)) for node in nodes)
     on_gpus = bool(gpus) if cluster.on_gpus is None else cluster.on_gpus
-    # A machine of one core has a worker too.
-    widest = max((node.get("CPU", 0.0) for node in nodes), default=0.0)
-    cores = 1.0 if on_gpus else min(float(cluster.cores), widest or cluster.cores)
+    # A machine with fewer cores than `cluster.cores` gets a worker too.
+    most_cores = max((node.get("CPU", 0.0) for node in nodes), default=0.0)
+    cores = 1.0 if on_gpus else min(float(cluster.cores), most_cores or cluster.cores)
     room = gpus if on_gpus else sum(int(node.get("CPU", 0.0) // cores) for node in nodes)
     if not (cluster.workers or room):
-        what = "GPU" if on_gpus else "CPU"
-        raise UserError(
-            f"Ray has no {what} to colour with, want one, or --workers that are to come"
-        )
-    return Share(max(1, min(cluster.workers or room, files)), cores, int(on_gpus))
+        kind = "GPU" if on_gpus else "CPU"
+        raise UserError(f"Ray has no {kind}, want one, or --workers N if the cluster will scale up")
+    return Pool(max(1, min(cluster.workers or room, files)), cores, int(on_gpus))
 
 
-def _blocks(paths: Iterable[str], together: int) -> list[Any]:
+def _blocks(paths: Iterable[str], block_files: int) -> list[Any]:
     import pyarrow
 
     names = pyarrow.array(paths, pyarrow.string())
     return [
-        pyarrow.table({"path": names[start : start + together]})
-        for start in range(0, len(names), together)
+        pyarrow.table({"path": names[start : start + block_files]})
+        for start in range(0, len(names), block_files)
     ]
 
 
-def _pass(order: Order, share: Share, blocks: Sequence[Any]) -> Iterator[Row]:
-    """What Ray makes of blocks of paths; those that it gives up are left out."""
+def _run_pass(config: WorkerConfig, pool: Pool, blocks: Sequence[Any]) -> Iterator[Row]:
+    """Runs the blocks through Ray and yields their rows; blocks that Ray gives up yield none."""
     import ray.data
 
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.max_errored_blocks = -1
-    order = order._replace(threads=max(1, int(share.cores)))
+    config = config._replace(threads=max(1, int(pool.cores)))
     coloured = ray.data.from_blocks(blocks).map_batches(
         Actor,
-        fn_constructor_args=(order,),
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=share.most),
-        batch_size=None,  # a block
+        fn_constructor_args=(config,),
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=pool.max_workers),
+        batch_size=None,  # one block
         batch_format="pyarrow",
-        num_cpus=share.cores,
-        num_gpus=share.gpus or None,
+        num_cpus=pool.cores,
+        num_gpus=pool.gpus or None,
         max_task_retries=RETRIES,
     )
     try:
@@ -188,17 +186,17 @@ def _pass(order: Order, share: Share, blocks: Sequence[Any]) -> Iterator[Row]:
             yield from rows_of(table)
     except ray.exceptions.RayError as error:
         raise UserError(
-            f"Ray gave up: {_first_line(error)}; the same command does what is left"
+            f"Ray gave up: {_first_line(error)}; run the same command again to resume"
         ) from error
 
 
 class Actor:
-    """A worker as Ray wants it: tables of paths in, tables of rows out."""
+    """A worker as a callable class for Ray: it maps tables of paths to tables of rows."""
 
-    def __init__(self, order: Order):
+    def __init__(self, config: WorkerConfig):
         self._refusal = ""
         try:
-            self._rows = open_worker(order)
+            self._colorize = open_worker(config)
         except UserError as error:
             self._refusal = str(error)
 
@@ -206,7 +204,7 @@ class Actor:
         paths = table.column("path").to_pylist()
         if self._refusal:
             return table_of([Row(path, REFUSED, self._refusal) for path in paths[:1]])
-        return table_of(self._rows(paths))
+        return table_of(self._colorize(paths))
 
 
 def _first_line(error: Exception) -> str:

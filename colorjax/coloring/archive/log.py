@@ -1,7 +1,7 @@
-"""What became of every file of an archive: in Parquet where many work, in lines of JSON else.
+"""The log of an archive, one row per file: in Parquet for a cluster, in JSON lines for a shard.
 
-A file has one row. Where it has been tried again, after it had failed or its result was deleted,
-the newest row is that of the file; Parquet drops the older ones when a log is closed.
+A file that was tried again, because it failed or its result was deleted, has several rows, and the
+newest one counts. A Parquet log drops the older rows when it is closed.
 """
 
 import contextlib
@@ -20,21 +20,22 @@ from colorjax.errors import UserError
 from colorjax.pictures.image_io import reason_of
 
 DONE, SKIPPED, FAILED = "done", "skipped", "failed"
-# Rows are written down when there are so many, or the first of them is so many seconds old.
+# Buffered rows are written when there are so many, or when the oldest has this age in seconds.
 PART_ROWS, PART_SECONDS = 1000, 20.0
 
 
 class Row(NamedTuple):
-    """What became of a file.
+    """The outcome of one file.
 
     Attributes:
-      path: the file, below the archive or as the manifest has it.
+      path: the file's path, relative to the archive or as in the manifest.
       status: DONE, SKIPPED or FAILED.
-      why: the sentence that says why not; of a done one, what could not be kept.
-      seconds: of a worker's time, which has several files in hand, since the one before was done.
-      size: bytes of the file; 0 where it was not read.
-      result: below the target, where there is one.
-      when: seconds since 1970.
+      why: why the file was skipped or failed; for a done file, what could not be kept.
+      seconds: time since the worker finished its previous file. A worker processes several files
+        at once.
+      size: size of the file in bytes; 0 if it was not read.
+      result: path of the result, relative to the target; "" if there is none.
+      when: time of the row, in seconds since 1970.
     """
 
     path: str
@@ -47,12 +48,12 @@ class Row(NamedTuple):
 
 
 class Log(NamedTuple):
-    """Where rows are written down.
+    """A log that is open for reading and appending.
 
     Attributes:
-      rows: all that are there, older ones first.
-      add: writes a row down, at once or soon.
-      close: writes down what is not yet.
+      rows: returns all rows that are stored, oldest first.
+      add: appends a row, which may stay in a buffer for a while.
+      close: writes the buffer and closes the log.
     """
 
     rows: Callable[[], Iterator[Row]]
@@ -60,62 +61,62 @@ class Log(NamedTuple):
     close: Callable[[], None]
 
 
-class Known(NamedTuple):
-    """What a log says of files that need not be tried again: their paths."""
+class Finished(NamedTuple):
+    """Paths of files that need not be tried again, according to a log."""
 
-    done: set[str]  # as long as the result is there
-    settled: set[str]  # there is no result to come
+    done: set[str]  # they have results; if a result was deleted, its file is tried again
+    skipped: set[str]  # they were skipped and will have no results
 
 
-def known(rows: Iterable[Row], again: str = "") -> Known:
-    """What rows settle; those skipped because of `again` are to be tried again."""
-    found = Known(set(), set())
+def read_finished(rows: Iterable[Row], retry_reason: str = "") -> Finished:
+    """Returns the finished files of a log; files skipped because of `retry_reason` are not."""
+    finished = Finished(set(), set())
     for row in rows:
         if row.result and row.status != FAILED:
-            found.done.add(row.path)
-        elif row.status == SKIPPED and row.why != again:
-            found.settled.add(row.path)
-    return found
+            finished.done.add(row.path)
+        elif row.status == SKIPPED and row.why != retry_reason:
+            finished.skipped.add(row.path)
+    return finished
 
 
-def now(row: Row) -> Row:
+def timestamped(row: Row) -> Row:
     return row._replace(when=time.time())
 
 
 def json_lines(file: Path) -> Log:
-    """A file of this machine with a line for each row, each written as soon as it is known.
+    """Opens a log in a local file with one line of JSON per row; rows are written at once.
 
-    Raises UserError if it cannot be written or holds other lines; a last one that was cut short, as
-    a kill leaves it, is passed over.
+    An incomplete last line, as left by a killed process, is ignored. Raises UserError if the file
+    cannot be written or contains anything else.
     """
-    with _told(file):
+    with _write_errors(file):
         file.parent.mkdir(parents=True, exist_ok=True)
-        # Every line at once, or the error of one that was not written would come again at the end.
+        # Unbuffered: close would raise again for a buffered line that could not be written.
         out = file.open("ab", buffering=0)
-        if not _ends_a_line(file):
+        if not _ends_with_newline(file):
             out.write(b"\n")
 
     def add(row: Row) -> None:
-        with _told(file):
+        with _write_errors(file):
             out.write((json.dumps(row._asdict(), ensure_ascii=False) + "\n").encode())
 
     return Log(lambda: _read_lines(file), add, out.close)
 
 
 @contextlib.contextmanager
-def _told(file: Path) -> Iterator[None]:
+def _write_errors(file: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise UserError(f"{file}: cannot be written: {reason_of(error)}") from error
 
 
-def _ends_a_line(file: Path) -> bool:
-    with file.open("rb") as written:
-        if not written.seek(0, os.SEEK_END):
+def _ends_with_newline(file: Path) -> bool:
+    with file.open("rb") as opened:
+        if not opened.seek(0, os.SEEK_END):
             return True
-        written.seek(-1, os.SEEK_END)
-        return written.read(1) == b"\n"
+        opened.seek(-1, os.SEEK_END)
+        return opened.read(1) == b"\n"
 
 
 def _read_lines(file: Path) -> Iterator[Row]:
@@ -123,16 +124,16 @@ def _read_lines(file: Path) -> Iterator[Row]:
         for number, line in enumerate(lines, 1):
             try:
                 yield Row(**json.loads(line))
-            except ValueError:  # a kill cut it short
+            except ValueError:  # the process was killed while it wrote the line
                 continue
             except TypeError as error:
-                raise UserError(f"{file}: line {number} is none of an archive's log") from error
+                raise UserError(f"{file}: line {number} is not a row of an archive log") from error
 
 
 def parquet(store: Store, folder: str) -> Log:
-    """A folder of a store with a file of Parquet for some rows each, and one when it is closed.
+    """Opens a log in a folder of a store, as several Parquet files of some rows each.
 
-    Raises UserError if the folder is there but cannot be read.
+    `close` merges them into one file. Raises UserError if the folder exists but cannot be read.
     """
     pending: list[Row] = []
 
@@ -148,13 +149,13 @@ def parquet(store: Store, folder: str) -> Log:
 
     def close() -> None:
         flush()
-        _join_parts(store, folder)
+        _compact(store, folder)
 
     return Log(lambda: _read_parts(store, folder), add, close)
 
 
 def table_of(rows: Iterable[Row]) -> Any:
-    """Rows as a table of pyarrow's, with a column for each field."""
+    """Returns rows as a pyarrow table with one column per field."""
     import pyarrow
 
     kinds = {str: pyarrow.string(), float: pyarrow.float64(), int: pyarrow.int64()}
@@ -169,9 +170,9 @@ def rows_of(table: Any) -> Iterator[Row]:
             yield Row(**values)
 
 
-def _parts(store: Store, folder: str) -> list[str]:
+def _part_files(store: Store, folder: str) -> list[str]:
     try:
-        names = [one.name for one in store.entries(folder)]
+        names = [entry.name for entry in store.entries(folder)]
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -186,7 +187,7 @@ def _write_part(store: Store, folder: str, table: Any) -> None:
 
     data = io.BytesIO()
     parquet.write_table(table, data)
-    # Names rise with time, so that newer rows come later.
+    # Names sort by time, so that newer rows are read later.
     name = f"{time.time_ns():020}-{uuid.uuid4().hex[:8]}.parquet"
     try:
         store.put(posixpath.join(folder, name), data.getvalue())
@@ -203,30 +204,30 @@ def _read_part(store: Store, part: str) -> Any:
         return table.select(list(Row._fields))
     except (OSError, ValueError, KeyError) as error:
         where = posixpath.join(store.name, part)
-        raise UserError(f"{where}: is no part of an archive's log: {reason_of(error)}") from error
+        raise UserError(f"{where}: is not part of an archive log: {reason_of(error)}") from error
 
 
 def _read_parts(store: Store, folder: str) -> Iterator[Row]:
-    for part in _parts(store, folder):
+    for part in _part_files(store, folder):
         yield from rows_of(_read_part(store, part))
 
 
-def _join_parts(store: Store, folder: str) -> None:
-    """Makes one part of all, with the newest row of each file.
+def _compact(store: Store, folder: str) -> None:
+    """Merges all parts into one, keeping the newest row of each file.
 
-    A stop at any place leaves all rows, some perhaps twice.
+    If it is stopped halfway, no rows are lost, but some may exist twice.
     """
     import pyarrow
 
-    parts = _parts(store, folder)
+    parts = _part_files(store, folder)
     if len(parts) < 2:
         return
     table = pyarrow.concat_tables([_read_part(store, part) for part in parts])
     others = [name for name in Row._fields if name != "path"]
-    # In their order, which several threads would not keep.
-    last = table.group_by("path", use_threads=False).aggregate([(n, "last") for n in others])
-    last = last.rename_columns([name.removesuffix("_last") for name in last.column_names])
-    _write_part(store, folder, last.select(list(Row._fields)))
+    # "last" depends on the order of the rows, which threads would not keep.
+    newest = table.group_by("path", use_threads=False).aggregate([(n, "last") for n in others])
+    newest = newest.rename_columns([name.removesuffix("_last") for name in newest.column_names])
+    _write_part(store, folder, newest.select(list(Row._fields)))
     for part in parts:
         with contextlib.suppress(FileNotFoundError):
             store.remove(part)

@@ -1,6 +1,6 @@
-"""Which photographs an archive holds: those below a folder, or those that a manifest names.
+"""Lists the photographs of an archive: those below a folder, or those named in a manifest.
 
-They are told one after the other, as folders are read: there may be more than memory holds.
+They are yielded one by one while folders are read, as the full list may not fit in memory.
 """
 
 import functools
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from colorjax.coloring.archive.store import EXTRA, Store, is_uri, open_store
+from colorjax.coloring.archive.store import INSTALL, Store, is_uri, open_store
 from colorjax.errors import UserError
 from colorjax.pictures.formats import PHOTO_SUFFIXES
 from colorjax.pictures.image_io import reason_of
@@ -20,69 +20,74 @@ MANIFEST = ".parquet"
 
 
 class Item(NamedTuple):
-    """A photograph, or what should have been one."""
+    """A photograph, or an entry that cannot be read as one."""
 
-    path: str  # by which the log knows it
-    fault: str = ""  # the sentence, where there is nothing to read
+    path: str  # its key in the log
+    fault: str = ""  # a sentence that says why it cannot be read
 
 
 class Source(NamedTuple):
     """An archive to colour.
 
     Attributes:
-      items: tells all photographs, and counts other files by suffix in what it is given.
-      read: of a photograph's path, its bytes; raises OSError.
-      place: of a photograph's path, where it stands below the archive; raises UserError if that is
-        nowhere.
+      items: yields all photographs, and counts other files by suffix in the given counter.
+      read: returns the bytes of the photograph at a path; raises OSError.
+      relative_path: returns the path of a photograph relative to the archive; raises UserError if
+        it lies outside of the archive.
     """
 
     items: Callable[[Counter[str]], Iterator[Item]]
     read: Callable[[str], bytes]
-    place: Callable[[str], PurePosixPath]
+    relative_path: Callable[[str], PurePosixPath]
 
 
 def open_source(source: str, *, column: str = "path", root: str | None = None) -> Source:
-    """The photographs of a folder or of a Parquet file, which may both be URIs.
+    """Opens an archive: a folder, or a Parquet manifest of paths.
 
     Args:
-      source: a folder, or a file whose name ends in .parquet.
-      column: of the file, where the paths are.
-      root: of the file: the folder that its paths are below, by default its own. Paths that are
-        not below it keep all folders that they name.
+      source: a folder, or a file whose name ends in .parquet; either may be a URI.
+      column: the manifest's column of paths.
+      root: the folder that the manifest's paths are relative to; by default the folder of the
+        manifest. A path outside of `root` keeps all of its folders in the target.
 
     Raises:
-      UserError: a URI that is none, or pyarrow is not installed.
+      UserError: the URI is invalid, or pyarrow is not installed.
     """
     if is_manifest(source):
-        return of_manifest(source, column, root)
-    return of_store(open_store(source))
+        return from_manifest(source, column, root)
+    return from_store(open_store(source))
 
 
 def is_manifest(source: str) -> bool:
-    """Whether a source is a table of paths, by its name, and not a folder of that name."""
+    """Returns whether a source is a manifest: its name ends in .parquet and it is not a folder."""
     return source.lower().endswith(MANIFEST) and not os.path.isdir(source)
 
 
-def of_store(store: Store) -> Source:
+def from_store(store: Store) -> Source:
     return Source(functools.partial(walk, store), store.read, PurePosixPath)
 
 
 def walk(store: Store, others: Counter[str]) -> Iterator[Item]:
-    """The pictures below a store, by suffix; hidden ones are left out, links are followed once."""
-    folders, seen = [""], set()
+    """Yields the files of a store with a picture's suffix; counts all others in `others`.
+
+    Hidden files and folders are skipped. Each folder is visited once, however many links lead to
+    it.
+    """
+    folders, visited = [""], set()
     while folders:
         folder = folders.pop()
-        real = store.real(folder)
-        if real in seen:
+        real_path = store.real_path(folder)
+        if real_path in visited:
             continue
-        seen.add(real)
+        visited.add(real_path)
         try:
             for entry in store.entries(folder):
                 path = posixpath.join(folder, entry.name)
                 if entry.name.startswith("."):
                     continue
-                if not is_text(entry.name):
-                    yield Item(shown(path), f"{shown(path)}: its name is no UTF-8, want it renamed")
+                if not _is_utf8(entry.name):
+                    name = _printable(path)
+                    yield Item(name, f"{name}: its name is not UTF-8, want it renamed")
                 elif entry.is_folder:
                     folders.append(path)
                 elif PurePosixPath(path).suffix.lower() in PHOTO_SUFFIXES:
@@ -90,12 +95,12 @@ def walk(store: Store, others: Counter[str]) -> Iterator[Item]:
                 else:
                     others[PurePosixPath(path).suffix.lower() or "no suffix"] += 1
         except OSError as error:
-            place = folder or store.name
-            yield Item(place, f"{place}: cannot be looked into: {reason_of(error)}")
+            name = folder or store.name
+            yield Item(name, f"{name}: cannot be looked into: {reason_of(error)}")
 
 
-def is_text(name: str) -> bool:
-    """Whether a name of a file is UTF-8, as those in tables must be."""
+def _is_utf8(name: str) -> bool:
+    """Returns whether a file name is valid UTF-8, as strings in Parquet must be."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -103,12 +108,12 @@ def is_text(name: str) -> bool:
     return True
 
 
-def shown(path: str) -> str:
+def _printable(path: str) -> str:
     return path.encode(errors="backslashreplace").decode()
 
 
-def of_manifest(file: str, column: str, root: str | None) -> Source:
-    """The photographs that a column of a Parquet file names; see `open_source`."""
+def from_manifest(file: str, column: str, root: str | None) -> Source:
+    """Opens the archive that a column of a Parquet file lists; see `open_source`."""
     own = file.rpartition("/")[0] or ("/" if file.startswith("/") else ".")
     top = (root or own).rstrip("/") or "/"
     top = top if is_uri(top) else os.path.abspath(top)
@@ -118,52 +123,51 @@ def of_manifest(file: str, column: str, root: str | None) -> Source:
 
     def read(path: str) -> bytes:
         folder, name = posixpath.split(full(path))
-        scheme, is_named, rest = folder.partition("://")
-        if not is_named:
-            return _kept_store(folder or "/").read(name)
+        scheme, separator, rest = folder.partition("://")
+        if not separator:
+            return _cached_store(folder or "/").read(name)
         bucket, _, below = rest.partition("/")
-        return _kept_store(f"{scheme}://{bucket or '/'}").read(posixpath.join(below, name))
+        return _cached_store(f"{scheme}://{bucket or '/'}").read(posixpath.join(below, name))
 
-    def place(path: str) -> PurePosixPath:
-        return _below(full(path), top)
+    def relative_path(path: str) -> PurePosixPath:
+        return _relative_to(full(path), top)
 
-    return Source(lambda others: _named(file, column), read, place)
+    return Source(lambda others: _manifest_items(file, column), read, relative_path)
 
 
 @functools.lru_cache(maxsize=64)
-def _kept_store(place: str) -> Store:
-    # A store of objects asks where its bucket is, which is not done for every photograph.
-    return open_store(place)
+def _cached_store(location: str) -> Store:
+    # Opening an object store sends a request for the region of its bucket.
+    return open_store(location)
 
 
-def _below(path: str, top: str) -> PurePosixPath:
-    """Where a path of a manifest stands below `top`, or else below the root of all."""
+def _relative_to(path: str, top: str) -> PurePosixPath:
+    """Returns a manifest's path relative to `top`, or to the root folder if it is outside."""
     rest = path.removeprefix(top.rstrip("/") + "/").partition("://")
-    found = PurePosixPath((rest[2] or rest[0]).lstrip("/"))
-    if ".." in found.parts or not found.name:
+    relative = PurePosixPath((rest[2] or rest[0]).lstrip("/"))
+    if ".." in relative.parts or not relative.name:
         raise UserError(f"{path}: leads out of {top}, want a path without ..")
-    return found
+    return relative
 
 
-def _named(file: str, column: str) -> Iterator[Item]:
-    """The paths of a manifest, each once; raises UserError if it cannot be read."""
+def _manifest_items(file: str, column: str) -> Iterator[Item]:
+    """Yields the distinct paths of a manifest; raises UserError if it cannot be read."""
     seen = set()
-    for number, path in enumerate(_column(file, column)):
+    for number, path in enumerate(_read_column(file, column)):
         if not isinstance(path, str) or not path:
-            yield Item(f"row {number}", f"{file}: row {number} has no path, but {path!r}")
+            yield Item(f"row {number}", f"{file}: row {number} has {path!r}, want a path")
         elif path not in seen:
             seen.add(path)
             yield Item(path)
 
 
-def _column(file: str, column: str) -> Iterator:
+def _read_column(file: str, column: str) -> Iterator:
     try:
         from pyarrow import fs, parquet
     except ModuleNotFoundError as error:
-        raise UserError(f"{file}: manifests are read by pyarrow: {EXTRA}") from error
+        raise UserError(f"{file}: reading a manifest needs pyarrow: {INSTALL}") from error
     try:
-        where = file if is_uri(file) else os.path.abspath(file)
-        system, path = fs.FileSystem.from_uri(where)
+        system, path = fs.FileSystem.from_uri(file if is_uri(file) else os.path.abspath(file))
         with system.open_input_file(path) as opened:
             table = parquet.ParquetFile(opened)
             if column not in table.schema_arrow.names:

@@ -1,4 +1,4 @@
-"""Where archives lie: folders of this machine, and object stores through pyarrow's file systems."""
+"""Stores of files: local folders, and object stores through pyarrow's file systems."""
 
 import os
 import posixpath
@@ -12,92 +12,92 @@ from colorjax.pictures import files
 from colorjax.pictures.formats import PHOTO_SUFFIXES
 from colorjax.pictures.image_io import reason_of
 
-# What pyarrow calls the file systems in which a file is there when all of it has come, or never.
+# pyarrow's names of the file systems that make a file visible only once it is complete.
 OBJECT_STORES = ("s3", "gcs", "abfs")
-EXTRA = "pip install 'colorjax[cluster]'"
+INSTALL = "pip install 'colorjax[cluster]'"
 
 
 class Entry(NamedTuple):
-    """What a folder holds."""
+    """A file or folder in a folder."""
 
     name: str
     is_folder: bool
 
 
 class Store(NamedTuple):
-    """A folder and all that is below it, in whatever file system.
+    """A folder and everything below it, in any file system.
 
-    Paths are relative to it and have slashes; "" is the folder itself. All functions raise OSError
-    for what does not work.
+    Paths are relative to the folder and use slashes; "" is the folder itself. All functions raise
+    OSError if they fail.
 
     Attributes:
-      name: what messages call it.
-      entries: of a folder, its files and folders in any order, one after the other.
-      read: of a file, its bytes.
-      is_there: whether there is a file of that path.
-      put: writes a file, and the folders that it is in, whole or not at all; False where one is
-        there, which is left as it is.
-      remove: takes away a file.
-      real: of a folder, one name for all ways that links lead to it.
+      name: the name of the store in messages.
+      entries: yields the files and folders in a folder, in any order.
+      read: returns the bytes of a file.
+      exists: returns whether a path exists.
+      put: writes a file atomically and creates its folders; returns False, and writes nothing, if
+        the file exists.
+      remove: deletes a file.
+      real_path: returns the path of a folder with links resolved.
     """
 
     name: str
     entries: Callable[[str], Iterator[Entry]]
     read: Callable[[str], bytes]
-    is_there: Callable[[str], bool]
+    exists: Callable[[str], bool]
     put: Callable[[str, bytes], bool]
     remove: Callable[[str], None]
-    real: Callable[[str], str]
+    real_path: Callable[[str], str]
 
 
-def is_uri(place: str) -> bool:
-    return "://" in place
+def is_uri(location: str) -> bool:
+    return "://" in location
 
 
-def open_store(place: str) -> Store:
-    """The store of a folder, or of a URI such as s3://bucket/folder; it need not be there.
+def open_store(location: str) -> Store:
+    """Opens the store of a folder or of a URI such as s3://bucket/folder; it need not exist.
 
-    Raises UserError if pyarrow, which opens URIs, is not installed, or knows no such one.
+    URIs are opened by pyarrow. Raises UserError if it is not installed or does not know the URI.
     """
-    if place.startswith("file://"):
-        return local(place.removeprefix("file://"))
-    if not is_uri(place):
-        return local(place)
+    if location.startswith("file://"):
+        return local(location.removeprefix("file://"))
+    if not is_uri(location):
+        return local(location)
     try:
         from pyarrow import fs
     except ModuleNotFoundError as error:
-        raise UserError(f"{place}: URIs are opened by pyarrow: {EXTRA}") from error
+        raise UserError(f"{location}: opening a URI needs pyarrow: {INSTALL}") from error
     try:
-        system, top = fs.FileSystem.from_uri(place)
-        return arrow(system, top, place)
+        system, top = fs.FileSystem.from_uri(location)
+        return arrow(system, top, location)
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{place}: cannot be opened: {reason_of(error)}; want s3://BUCKET/FOLDER, "
+            f"{location}: cannot be opened: {reason_of(error)}; want s3://BUCKET/FOLDER, "
             "gs://BUCKET/FOLDER or a folder"
         ) from error
 
 
 def local(folder: str) -> Store:
-    """A folder of this machine, or of one that all machines share."""
+    """Opens the store of a local folder, or of one on a shared file system."""
     top = os.path.abspath(folder)
 
-    def at(path: str) -> str:
+    def full(path: str) -> str:
         return os.path.join(top, path)
 
     def entries(path: str) -> Iterator[Entry]:
-        with os.scandir(at(path)) as found:
-            for one in found:
-                if (entry := _entry(one)) is not None:
+        with os.scandir(full(path)) as found:
+            for dir_entry in found:
+                if (entry := _entry(dir_entry)) is not None:
                     yield entry
 
     def read(path: str) -> bytes:
-        with open(at(path), "rb") as file:
+        with open(full(path), "rb") as file:
             return file.read()
 
     def put(path: str, data: bytes) -> bool:
-        os.makedirs(os.path.dirname(at(path)), exist_ok=True)
+        os.makedirs(os.path.dirname(full(path)), exist_ok=True)
         try:
-            with files.atomic_write(at(path), overwrite=False) as aside:
+            with files.atomic_write(full(path), overwrite=False) as aside:
                 aside.write_bytes(data)
         except FileExistsError:
             return False
@@ -107,19 +107,19 @@ def local(folder: str) -> Store:
         folder,
         entries,
         read,
-        is_there=lambda path: os.path.lexists(at(path)),
+        exists=lambda path: os.path.lexists(full(path)),
         put=put,
-        remove=lambda path: os.unlink(at(path)),
-        real=lambda path: os.path.realpath(at(path)),
+        remove=lambda path: os.unlink(full(path)),
+        real_path=lambda path: os.path.realpath(full(path)),
     )
 
 
 def _entry(found: os.DirEntry) -> Entry | None:
-    """A file or folder; None for what is neither, as pipes and sockets would be waited for.
+    """Returns a file or folder as an entry, and None for anything else, such as a pipe or socket.
 
-    What a link leads to cannot always be asked: it may lead to itself, or into a folder that is
-    shut. Such a one is a photograph by its name, or else a folder, so that reading it, or looking
-    into it, tells what is wrong.
+    A link may have no reachable target: it may lead to itself, or into a folder without permission.
+    It then counts as a file if it is named like a photograph, and as a folder otherwise, so that
+    reading or listing it later raises the error.
     """
     try:
         is_folder = found.is_dir()
@@ -130,28 +130,28 @@ def _entry(found: os.DirEntry) -> Entry | None:
 
 
 def arrow(system: Any, top: str, name: str) -> Store:
-    """A folder `top` of a file system of pyarrow's."""
+    """Opens the store of a folder `top` in a pyarrow file system."""
     from pyarrow import fs
 
-    def at(path: str) -> str:
+    def full(path: str) -> str:
         return posixpath.join(top, path) if path else top
 
     def entries(path: str) -> Iterator[Entry]:
-        for one in system.get_file_info(fs.FileSelector(at(path))):
-            yield Entry(one.base_name, one.type == fs.FileType.Directory)
+        for info in system.get_file_info(fs.FileSelector(full(path))):
+            yield Entry(info.base_name, info.type == fs.FileType.Directory)
 
     def read(path: str) -> bytes:
-        # Else it would unpack what is called .gz.
-        with system.open_input_stream(at(path), compression=None) as stream:
+        # By default pyarrow decompresses files named .gz.
+        with system.open_input_stream(full(path), compression=None) as stream:
             return stream.read()
 
-    def is_there(path: str) -> bool:
-        return system.get_file_info(at(path)).type != fs.FileType.NotFound
+    def exists(path: str) -> bool:
+        return system.get_file_info(full(path)).type != fs.FileType.NotFound
 
     def put(path: str, data: bytes) -> bool:
-        if is_there(path):
+        if exists(path):
             return False
-        target = aside = at(path)
+        target = aside = full(path)
         if system.type_name not in OBJECT_STORES:
             folder = posixpath.dirname(target)
             system.create_dir(folder, recursive=True)
@@ -166,8 +166,8 @@ def arrow(system: Any, top: str, name: str) -> Store:
         name,
         entries,
         read,
-        is_there,
+        exists,
         put,
-        remove=lambda path: system.delete_file(at(path)),
-        real=at,
+        remove=lambda path: system.delete_file(full(path)),
+        real_path=full,
     )
