@@ -1,7 +1,8 @@
-"""Batches of uint8 pictures from the items of a source.
+"""Loads batches of uint8 pictures from the items of a source.
 
-The order of training examples is a pure function of (seed, position in the stream), so a run that
-stops may go on at any position, and processes share the stream by taking every n-th position.
+The order of training examples is a pure function of (seed, position in the stream). So an
+interrupted run can resume at any position, and n processes share the stream by taking every n-th
+position.
 """
 
 import functools
@@ -18,10 +19,10 @@ from colorjax.data.sources import in_folder, stub
 from colorjax.errors import UserError
 from colorjax.pictures import image_io
 
-# Decoded squares are kept in memory if all of a source's fit into this.
+# Decoded squares are cached in memory if those of all items fit into this.
 CACHE_BYTES = 256 * 2**20
-# Odd, so that no two seeds below 2^31 number their examples alike; its bits are those of pi.
-_SPREAD = 0x243F6A89
+# Odd, so that no two seeds below 2^31 give the same example ids; the bits are digits of pi.
+_SEED_MULTIPLIER = 0x243F6A89
 
 
 def train_batches(
@@ -38,80 +39,82 @@ def train_batches(
     num_threads: int = 2,
     cache_bytes: int = CACHE_BYTES,
 ) -> Iterator[dict[str, np.ndarray]]:
-    """An endless stream of training batches.
+    """Yields an endless stream of training batches.
 
-    All items come once an epoch, in an order that changes from epoch to epoch; with `weights` as
-    often as those say. Batches run on over the end of an epoch. Process p of n takes positions
-    start + p, start + p + n, ... of the one global stream, so the n batches of a step hold the same
-    examples as the one batch of a single process.
+    Each epoch contains every item once, or as often as its weight says, and has its own order. A
+    batch may extend over the end of an epoch. Process p of n takes positions start + p,
+    start + p + n, ... of one global stream, so the n batches of a step contain the same examples as
+    the batch of a single process.
 
     Args:
-      items: the pictures; those of `disk_cache.cached` are decoded already.
-      size: side of the square that each picture is brought to.
-      fit: how it is made a square, as in `image_io.read_square`.
-      batch_size: over all processes.
-      seed: of the order; any non-negative integer.
-      weights: [len(items)], >= 0, what the items count for; all alike unless given.
-      start: how many examples have been consumed so far, over all processes.
-      process_index: this process, from 0.
+      items: the pictures; those from `disk_cache.cached` are decoded already.
+      size: side of the square that each picture is resized to.
+      fit: how pictures are made square, as in `image_io.read_square`.
+      batch_size: size of the global batch, over all processes.
+      seed: seed of the order, any non-negative integer.
+      weights: [len(items)], >= 0, relative frequencies of the items; equal by default.
+      start: the number of examples consumed so far, over all processes.
+      process_index: index of this process, from 0.
       process_count: number of processes.
-      num_threads: threads that read and decode.
-      cache_bytes: squares are decoded once and kept if all items' take no more than this; 0 is off.
+      num_threads: number of threads that read and decode.
+      cache_bytes: decoded squares are cached in memory if those of all items take at most this many
+        bytes; 0 disables the cache.
 
     Yields:
       "rgb": uint8 [batch_size / process_count, size, size, 3].
-      "example": int32 [batch_size / process_count], what an example's augmentation is to be derived
-        from: its position in the global stream modulo 2**31, in an order of the seed's own.
+      "example": int32 [batch_size / process_count], ids to derive each example's augmentation from:
+        its position in the global stream modulo 2**31, permuted depending on the seed.
 
     Raises:
-      UserError: there are no items, batch_size is no multiple of process_count, or (while
+      UserError: there are no items, batch_size is not a multiple of process_count, or (while
         iterating) a picture cannot be read.
     """
     import grain
 
-    local = _local_batch_size(batch_size, process_count)
+    local_size = _local_batch_size(batch_size, process_count)
     if not items:
         raise UserError("there are no pictures to train on")
     read = _reader(items, size, fit, cache_bytes)
-    item_at = _shuffled(len(items), seed, weights)
+    item_at = _index_at(len(items), seed, weights)
 
     def example(position: int) -> dict[str, np.ndarray | np.generic]:
-        return {"rgb": read(item_at(position)), "example": _number(position, seed)}
+        return {"rgb": read(item_at(position)), "example": _example_id(position, seed)}
 
     positions = grain.MapDataset.range(start + process_index, sys.maxsize, process_count)
-    return _batches(positions.map(example), local, num_threads)
+    return _batches(positions.map(example), local_size, num_threads)
 
 
 def train_indices(
     count: int, *, batch_size: int, seed: int, weights: np.ndarray | None = None, start: int = 0
 ) -> Iterator[dict[str, np.ndarray]]:
-    """As `train_batches` in a single process, but with places in place of pictures.
+    """Like `train_batches` in a single process, but yields indices instead of pictures.
 
-    For pictures that the device holds already: "index" int32 [batch_size] in [0, count), and
-    "example" as there. The same arguments give the same pictures in the same order.
+    This is for pictures that are in device memory already. A batch has "index", int32 [batch_size]
+    in [0, count), and the same "example". Equal arguments give the same pictures in the same order
+    as `train_batches`.
     """
-    item_at = _shuffled(count, seed, weights)
+    item_at = _index_at(count, seed, weights)
     for first in itertools.count(start, batch_size):
         positions = range(first, first + batch_size)
         yield {
             "index": np.array([item_at(p) for p in positions], np.int32),
-            "example": np.array([_number(p, seed) for p in positions], np.int32),
+            "example": np.array([_example_id(p, seed) for p in positions], np.int32),
         }
 
 
-def stacked(items: Sequence[Item], size: int, fit: str = "crop") -> np.ndarray:
-    """The squares of all items, uint8 [len(items), size, size, 3]; decoded in threads.
+def decode_all(items: Sequence[Item], size: int, fit: str = "crop") -> np.ndarray:
+    """Decodes all items in threads: uint8 [len(items), size, size, 3].
 
     Raises UserError if a picture cannot be read.
     """
     read = _reader(items, size, fit, cache_bytes=0)
     squares = np.empty((len(items), size, size, 3), np.uint8)
 
-    def put(index: int) -> None:
+    def decode(index: int) -> None:
         squares[index] = read(index)
 
     with ThreadPool(os.cpu_count() or 1) as pool:
-        list(pool.imap_unordered(put, range(len(items)), chunksize=64))
+        list(pool.imap_unordered(decode, range(len(items)), chunksize=64))
     return squares
 
 
@@ -125,37 +128,37 @@ def eval_batches(
     process_count: int = 1,
     num_threads: int = 2,
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Every picture once, in order; the end is filled up with black pictures that are masked.
+    """Yields every picture once, in order; the last batch is padded with masked black pictures.
 
-    Arguments and errors are those of train_batches, but nothing is kept in memory. Every process
+    Arguments and errors are those of train_batches, but there is no cache in memory. Every process
     yields the same number of batches, ceil(len(items) / batch_size).
 
     Yields:
       "rgb": uint8 [batch_size / process_count, size, size, 3].
-      "example": int32 [batch_size / process_count], index of the item; len(items) and more for
-        filling.
-      "mask": float32 [batch_size / process_count], 1 for a picture and 0 for filling.
+      "example": int32 [batch_size / process_count], index of the item; len(items) or more for
+        padding.
+      "mask": float32 [batch_size / process_count], 1 for a picture and 0 for padding.
     """
     import grain
 
-    local = _local_batch_size(batch_size, process_count)
+    local_size = _local_batch_size(batch_size, process_count)
     read = _reader(items, size, fit, cache_bytes=0)
 
     def example(index: int) -> dict[str, np.ndarray | np.generic]:
-        real = index < len(items)
-        rgb = read(index) if real else np.zeros((size, size, 3), np.uint8)
-        return {"rgb": rgb, "example": np.int32(index), "mask": np.float32(real)}
+        is_picture = index < len(items)
+        rgb = read(index) if is_picture else np.zeros((size, size, 3), np.uint8)
+        return {"rgb": rgb, "example": np.int32(index), "mask": np.float32(is_picture)}
 
-    filled = -(-len(items) // batch_size) * batch_size
-    examples = grain.MapDataset.range(filled).map(example)
-    return _batches(examples[process_index::process_count], local, num_threads)
+    padded = -(-len(items) // batch_size) * batch_size
+    examples = grain.MapDataset.range(padded).map(example)
+    return _batches(examples[process_index::process_count], local_size, num_threads)
 
 
 def folder_weights(items: Sequence[Item], weights: Mapping[str, float]) -> np.ndarray | None:
-    """What each item counts for by the folder it lies in: [len(items)], 1 where none is named.
+    """Returns the weight of each item by its folder: [len(items)], 1 for items in no named folder.
 
-    `weights` is name of a folder -> weight; None where it is empty. Raises UserError if a folder
-    has none of the items.
+    `weights` maps names of folders to weights; if it is empty, the result is None. Raises UserError
+    if a folder contains none of the items.
     """
     if not weights:
         return None
@@ -175,50 +178,51 @@ def _local_batch_size(batch_size: int, process_count: int) -> int:
     return batch_size // process_count
 
 
-def _number(position: int, seed: int) -> np.int32:
-    """What the augmentation of the example at a position is derived from."""
-    return np.int32((position ^ (seed * _SPREAD)) % 2**31)
+def _example_id(position: int, seed: int) -> np.int32:
+    """Returns the id from which the augmentation of the example at a position is derived."""
+    return np.int32((position ^ (seed * _SEED_MULTIPLIER)) % 2**31)
 
 
-def _shuffled(count: int, seed: int, weights: np.ndarray | None = None) -> Callable[[int], int]:
-    """A function from a position in the endless stream to the index of the item there."""
+def _index_at(count: int, seed: int, weights: np.ndarray | None = None) -> Callable[[int], int]:
+    """Returns a function from a position in the endless shuffled stream to the index of an item."""
 
-    # Grain's own shuffle takes 5 ms an example when there are only ten. Raw bits are used because
-    # numpy keeps them the same from version to version, and its permutations not.
+    # Grain's own shuffle takes 5 ms per example if there are only ten. Raw bits are used because
+    # numpy guarantees them in all versions, but not its permutations.
     @functools.lru_cache(maxsize=2)
     def order(epoch: int) -> np.ndarray:
         bits = np.random.Philox([seed, epoch])
         permutation = np.argsort(bits.random_raw(count), kind="stable")
         if weights is None:
             return permutation
-        # Each item as often as its weight says, rounded up or down by chance.
+        # Systematic sampling: each item occurs as often as its weight says, randomly rounded up or
+        # down.
         ends = np.cumsum(weights[permutation], dtype=np.float64)
-        places = (np.arange(count) + bits.random_raw() / 2**64) * (ends[-1] / count)
-        picked = permutation[np.searchsorted(ends, places, side="right").clip(max=count - 1)]
-        return picked[np.argsort(bits.random_raw(count), kind="stable")]
+        points = (np.arange(count) + bits.random_raw() / 2**64) * (ends[-1] / count)
+        sampled = permutation[np.searchsorted(ends, points, side="right").clip(max=count - 1)]
+        return sampled[np.argsort(bits.random_raw(count), kind="stable")]
 
     def item_at(position: int) -> int:
-        epoch, place = divmod(position, count)
-        return int(order(epoch)[place])
+        epoch, offset = divmod(position, count)
+        return int(order(epoch)[offset])
 
     return item_at
 
 
-def _batches(examples, local: int, num_threads: int) -> Iterator[dict[str, np.ndarray]]:
+def _batches(examples, local_size: int, num_threads: int) -> Iterator[dict[str, np.ndarray]]:
     import grain
 
-    # Two batches ahead: enough to hide a slow picture, and little memory.
-    ahead = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2 * local)
-    return iter(examples.to_iter_dataset(ahead).batch(local))
+    # Prefetching two batches hides a slow picture and takes little memory.
+    options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2 * local_size)
+    return iter(examples.to_iter_dataset(options).batch(local_size))
 
 
 def _reader(
     items: Sequence[Item], size: int, fit: str, cache_bytes: int
 ) -> Callable[[int], np.ndarray]:
-    """A function from an item's index to its square, which remembers if the memory allows it."""
-    # A dict's own operations are atomic; two threads may at worst decode the same picture.
+    """Returns a function that decodes the item at an index; it caches if all fit `cache_bytes`."""
+    # Dict operations are atomic; at worst, two threads decode the same picture.
     squares: dict[int, np.ndarray] = {}
-    remember = len(items) * size * size * 3 <= cache_bytes
+    use_cache = len(items) * size * size * 3 <= cache_bytes
 
     def read(index: int) -> np.ndarray:
         if index in squares:
@@ -230,7 +234,7 @@ def _reader(
             return data
         name = key if isinstance(data, bytes) else str(data)
         square = image_io.read_square(data, size, fit=fit, name=name)
-        if remember:
+        if use_cache:
             squares[index] = square
         return square
 

@@ -1,4 +1,4 @@
-"""From settings to the photographs of a run."""
+"""Opens the photographs of a run according to its settings."""
 
 import os
 from collections.abc import Sequence
@@ -15,10 +15,10 @@ from colorjax.settings import Data
 
 
 def open_source(data: Data) -> sources.Source:
-    """The photographs that the settings name, split into training, hold-out and test.
+    """Opens the source that the settings name, split into training, hold-out and test.
 
-    With a `cache_dir`, their squares are decoded already. Packed ones are of the size to load, and
-    need no `cache_dir`.
+    With a `cache_dir`, the items are squares from the disk cache. The squares of a packed source
+    are resized in memory, without a cache.
     """
     if data.fit != "crop" and data.source.startswith("packed:"):
         raise UserError(f"data.fit is {data.fit!r}, but packed squares were cropped: want 'crop'")
@@ -31,12 +31,12 @@ def open_source(data: Data) -> sources.Source:
         max_unreadable=data.max_unreadable,
         data_dir=data.tfds_dir or None,
     )
-    source = limited(source, data.max_images) if data.max_images else source
+    source = limit(source, data.max_images) if data.max_images else source
     if data.source.startswith("packed:"):
         return source._replace(
-            train=resized(source.train, data.load_size),
-            holdout=resized(source.holdout, data.load_size),
-            test=resized(source.test, data.load_size),
+            train=resize_items(source.train, data.load_size),
+            holdout=resize_items(source.holdout, data.load_size),
+            test=resize_items(source.test, data.load_size),
         )
     if not data.cache_dir:
         return source
@@ -47,27 +47,27 @@ def open_source(data: Data) -> sources.Source:
     return source._replace(train=train, holdout=holdout, test=test)
 
 
-def resized(items: Sequence[Item], size: int) -> list[Item]:
-    """Squares that lie in memory, brought to another size in threads."""
+def resize_items(items: Sequence[Item], size: int) -> list[Item]:
+    """Resizes squares in memory, in threads."""
 
-    def one(item: Item) -> Item:
-        assert isinstance(item.data, np.ndarray)  # as all packed ones are
+    def resize(item: Item) -> Item:
+        assert isinstance(item.data, np.ndarray)  # true for all packed items
         return item._replace(data=image_io.resized_square(item.data, size))
 
     with ThreadPool(os.cpu_count() or 1) as pool:
-        return pool.map(one, items)
+        return pool.map(resize, items)
 
 
-def limited(source: sources.Source, max_images: int) -> sources.Source:
-    """At most `max_images` of a source, evenly spread, in parts of the same shares."""
-    whole = {name: getattr(source, name) for name in ("holdout", "test", "train")}
-    found = sum(map(len, whole.values()))
-    count = min(max_images, found)
-    parts, left = {}, count
-    for name, items in whole.items():
-        share = left if name == "train" else round(count * len(items) / found)
+def limit(source: sources.Source, max_images: int) -> sources.Source:
+    """Takes at most `max_images` of a source, evenly spread; its parts keep their proportions."""
+    all_parts = {name: getattr(source, name) for name in ("holdout", "test", "train")}
+    total = sum(map(len, all_parts.values()))
+    count = min(max_images, total)
+    parts, remaining = {}, count
+    for name, items in all_parts.items():
+        share = remaining if name == "train" else round(count * len(items) / total)
         parts[name] = spread(items, max(share, 1) if items and name != "train" else share)
-        left -= len(parts[name])
+        remaining -= len(parts[name])
     if not parts["train"]:
         raise UserError(
             f"data.max_images is {max_images}, want at least {1 + bool(source.test) + 1}"
@@ -82,5 +82,5 @@ def limited(source: sources.Source, max_images: int) -> sources.Source:
 
 
 def spread(items: Sequence, count: int) -> Sequence:
-    """At most `count` of the items, evenly spread; none is looked at before it is wanted."""
+    """Returns at most `count` of the items, evenly spread; items are fetched on access."""
     return sources.Subset(items, evenly_spread(len(items), count))

@@ -1,4 +1,4 @@
-"""Packs photographs small, as `colorjax.data.packed` describes.
+"""The command that packs photographs into small files, as `colorjax.data.packed` describes.
 
 python -m colorjax.data.pack FOLDER... -o DIR
 """
@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--quality", type=int, default=55, help="of AVIF, 0 to 100 (55)")
     parser.add_argument("--min-chroma", type=float, default=3.0, help="below it is gray (3)")
     args = parser.parse_args(argv)
-    # A batch system's way to stop a program; what is written aside is taken along.
+    # Batch systems stop programs with SIGTERM; as an exception, it removes temporary files.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         check_at_least("min-chroma", args.min_chroma, 0)
@@ -42,20 +42,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 def pack_folders(
     folders: Sequence[Path], output: Path, size: int, quality: int, min_chroma: float
 ) -> int:
-    """Packs the photographs of folders under their paths from a common folder; how many they are.
+    """Packs the photographs of folders; the keys are their paths relative to a common parent.
 
-    Raises UserError if the output lies in a folder, and as `sources.open_folders` and
-    `packed.pack` do.
+    Returns the number of photographs. Raises UserError if the output is inside one of the folders,
+    and in the cases of `sources.open_folders` and `packed.pack`.
     """
     for folder in folders:
         if output.resolve().is_relative_to(folder.resolve()):
             raise UserError(f"{output}: lies in {folder}, want a folder outside")
     items = sources.open_folders(",".join(map(str, folders)), min_chroma=min_chroma)
     items.sort(key=lambda item: item.key)
-    paths = [item.data for item in items if isinstance(item.data, Path)]  # of folders all
-    whole = [os.path.abspath(folder) for folder in folders]
-    # A folder's name stays in the keys: weights and hold-outs are by it.
-    base = os.path.commonpath(whole) if len(whole) > 1 else os.path.dirname(whole[0])
+    paths = [item.data for item in items if isinstance(item.data, Path)]  # true for all items
+    absolute = [os.path.abspath(folder) for folder in folders]
+    # Keys contain the folder's name, as weights and hold-outs may refer to it.
+    base = os.path.commonpath(absolute) if len(absolute) > 1 else os.path.dirname(absolute[0])
     keys = [Path(os.path.relpath(os.path.abspath(path), base)).as_posix() for path in paths]
     packed.pack(keys, paths, [item.digest for item in items], output, size, quality)
     return len(keys)

@@ -1,11 +1,11 @@
-"""Photographs packed small, to be carried to where training is quick: squares in mosaics.
+"""Packs training photographs as small squares in mosaics, for transfer to a faster machine.
 
     python -m colorjax.data.pack FOLDER... -o DIR
 
-A packed folder holds `mosaic_0000.avif` and so on, each of up to 400 squares, and `packed.json`
-with what belongs to each square. 45,000 squares of 144 pixels take 115 MB where their files have
-400; they are lossy, and their colour has half the resolution. `packed:DIR`, or `packed:DIR1,DIR2`,
-names them as a source of training pictures.
+A packed folder holds `mosaic_0000.avif` and so on, with up to 400 squares each, and `packed.json`
+with the key and digest of each square. 45,000 squares of 144 pixels take 115 MB, while the original
+files take 400 MB. The compression is lossy, with chroma at half resolution. `packed:DIR`, or
+`packed:DIR1,DIR2`, is the source of training pictures in the settings.
 """
 
 import io
@@ -25,8 +25,8 @@ from colorjax.pictures import files, image_io
 
 INDEX = "packed.json"
 FORMAT = "colorjax-packed-1"
-COLUMNS = 20  # squares in a row of a mosaic, and rows of it
-MOST_SIZE = 600  # of a square: Pillow takes larger mosaics for an attack
+COLUMNS = 20  # squares per row of a mosaic, and rows per mosaic
+MAX_SIZE = 600  # side of a square; Pillow refuses larger mosaics as decompression bombs
 DIGEST = re.compile("[0-9a-f]{64}")
 
 
@@ -38,25 +38,25 @@ def pack(
     size: int = 144,
     quality: int = 55,
 ) -> None:
-    """Writes photographs into a packed folder, or goes on with one where it was stopped.
+    """Writes photographs to a packed folder, or resumes an interrupted call.
 
-    Mosaics that are there already are kept, if they are of the same photographs.
+    Existing mosaics of the same photographs are kept.
 
     Args:
       keys: names of the photographs, such as paths relative to a common folder.
-      paths: their files.
-      digests: sha256 of each file in hex, by which a source chooses its hold-out.
-      folder: where to; made if it is not there.
-      size: side of the squares that are cut from the middles.
+      paths: files of the photographs.
+      digests: sha256 of each file in hex, which determines the hold-out of a source.
+      folder: the packed folder; created if it does not exist.
+      size: side of the squares, which are centre crops.
       quality: of AVIF, from 0 to 100.
 
     Raises:
       UserError: the size or the quality is out of range, a photograph cannot be read, the folder
-        cannot be written or holds others, or this Pillow cannot write AVIF.
+        cannot be written or holds other photographs, or this Pillow cannot write AVIF.
     """
     check_at_least("size", size, 1)
-    if size > MOST_SIZE:
-        raise UserError(f"size is {size}, want at most {MOST_SIZE}")
+    if size > MAX_SIZE:
+        raise UserError(f"size is {size}, want at most {MAX_SIZE}")
     if not 0 <= quality <= 100:
         raise UserError(f"quality is {quality}, want a number from 0 to 100")
     if not features.check("avif"):
@@ -69,19 +69,22 @@ def pack(
         "digests": list(digests),
     }
     try:
-        _claim(folder, index)
+        _write_or_check_index(folder, index)
         _write_mosaics(folder, paths, size, quality)
     except OSError as error:
         raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from error
 
 
-def _claim(folder: Path, index: dict) -> None:
-    """Writes the index first: it tells whose mosaics lie beside it, should the rest be stopped."""
+def _write_or_check_index(folder: Path, index: dict) -> None:
+    """Writes the index of a new folder, or checks that the folder has the same index.
+
+    The index is written before the mosaics, so that an interrupted call can be resumed.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / INDEX
     if not any(folder.glob("mosaic_*.avif")):
-        with files.atomic_write(path) as aside:
-            aside.write_text(json.dumps(index))
+        with files.atomic_write(path) as temporary:
+            temporary.write_text(json.dumps(index))
     elif not path.exists():
         raise UserError(f"{folder}: holds mosaics without {INDEX}, want an empty folder")
     elif {"quality": index["quality"], **_read_index(folder)} != index:
@@ -103,18 +106,20 @@ def _read_index(folder: Path) -> dict:
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from error
     if not isinstance(index, dict) or index.get("format") != FORMAT:
-        found = index.get("format") if isinstance(index, dict) else index
-        raise UserError(f"{path}: is of format {found!r}, want {FORMAT!r}")
+        file_format = index.get("format") if isinstance(index, dict) else index
+        raise UserError(f"{path}: is of format {file_format!r}, want {FORMAT!r}")
     size = index.get("size")
-    if not isinstance(size, int) or not 1 <= size <= MOST_SIZE:
-        raise UserError(f"{path}: size is {size!r}, want a whole number from 1 to {MOST_SIZE}")
+    if not isinstance(size, int) or not 1 <= size <= MAX_SIZE:
+        raise UserError(f"{path}: size is {size!r}, want a whole number from 1 to {MAX_SIZE}")
     for name in ("keys", "digests"):
         values = index.get(name)
         if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
             raise UserError(f"{path}: {name} are no list of texts")
     keys, digests = index["keys"], index["digests"]
     if len(keys) != len(digests):
-        raise UserError(f"{path}: has {len(keys)} keys and {len(digests)} digests, want as many")
+        raise UserError(
+            f"{path}: has {len(keys)} keys and {len(digests)} digests, want equal numbers"
+        )
     for digest in digests:
         if not DIGEST.fullmatch(digest):
             raise UserError(f"{path}: a digest is {digest!r}, want 64 digits of a sha256")
@@ -129,12 +134,12 @@ def _write_mosaics(folder: Path, paths: Sequence[Path], size: int, quality: int)
         target = folder / mosaic_name(number)
         if target.exists():
             return
-        chosen = paths[starts[number] : starts[number] + count]
-        squares = np.stack([image_io.read_square(path, size) for path in chosen])
+        batch = paths[starts[number] : starts[number] + count]
+        squares = np.stack([image_io.read_square(path, size) for path in batch])
         encoded = io.BytesIO()
-        Image.fromarray(_laid_out(squares)).save(encoded, "AVIF", quality=quality, speed=7)
-        with files.atomic_write(target) as aside:
-            aside.write_bytes(encoded.getvalue())
+        Image.fromarray(_mosaic(squares)).save(encoded, "AVIF", quality=quality, speed=7)
+        with files.atomic_write(target) as temporary:
+            temporary.write_bytes(encoded.getvalue())
 
     with ThreadPool(os.cpu_count() or 1) as pool:
         list(tqdm(pool.imap(write, range(len(starts))), "packing", len(starts), disable=None))
@@ -143,7 +148,8 @@ def _write_mosaics(folder: Path, paths: Sequence[Path], size: int, quality: int)
 def unpack(folder: Path) -> tuple[list[str], np.ndarray, list[str]]:
     """Reads a packed folder: keys, squares uint8 [count, size, size, 3], and digests.
 
-    Raises UserError if it is none, or a mosaic is missing, damaged or of another size.
+    Raises UserError if it is not a packed folder, or a mosaic is missing, damaged or of the wrong
+    size.
     """
     index = _read_index(folder)
     keys, digests, size = index["keys"], index["digests"], index["size"]
@@ -174,8 +180,8 @@ def mosaic_name(number: int) -> str:
     return f"mosaic_{number:04d}.avif"
 
 
-def _laid_out(squares: np.ndarray) -> np.ndarray:
-    """Squares [count, s, s, 3], COLUMNS a row, black after the last: [rows s, COLUMNS s, 3]."""
+def _mosaic(squares: np.ndarray) -> np.ndarray:
+    """Arranges squares [count, s, s, 3] in rows, padded with black: [rows * s, COLUMNS * s, 3]."""
     count, size = squares.shape[:2]
     rows = -(-count // COLUMNS)
     cells = np.zeros((rows * COLUMNS, size, size, 3), np.uint8)

@@ -1,4 +1,4 @@
-"""Where pictures lie: in folders, packed, in a TFDS data set, painted; and a first look at each."""
+"""Lists and inspects the pictures of each kind of source: folders, packed folders, TFDS, petals."""
 
 import hashlib
 import os
@@ -14,47 +14,47 @@ from colorjax.pictures import image_io
 from colorjax.pictures.formats import SUFFIXES
 
 SAMPLE_FOLDER = Path(__file__).parent / "sample"
-# Side of the thumbnail that near-gray pictures are found by.
+# Side of the thumbnail whose chroma is measured.
 _THUMBNAIL = 32
 
 
 class Item(NamedTuple):
-    """One picture, by a name that is stable from run to run."""
+    """One picture, with a name that is the same in every run."""
 
     key: str
-    data: Path | bytes | np.ndarray  # file, its content, or the square: uint8 [size, size, 3]
-    digest: str = ""  # sha256 of the file in hex, where it has been read already
+    data: Path | bytes | np.ndarray  # path, content of the file, or square: uint8 [size, size, 3]
+    digest: str = ""  # sha256 of the file in hex, if it has been read already
 
 
-class Look(NamedTuple):
-    """What one look at a picture found."""
+class Inspection(NamedTuple):
+    """The result of inspecting a picture before the split."""
 
-    share: float = 1.0  # held out if below the hold-out share
-    chroma: float = 0.0
-    fault: str | None = None  # why it cannot be read
+    share: float = 1.0  # hash in [0, 1); the picture is held out if it is below the hold-out share
+    chroma: float = 0.0  # `image_io.mean_chroma` of a thumbnail
+    fault: str | None = None  # the error if the picture cannot be read
     digest: str = ""  # sha256 of the file, if it was read
 
 
 def hash_share(data: bytes) -> float:
-    """The first 53 bits of the sha256 of some bytes, as a fraction in [0, 1)."""
-    return share_of(hashlib.sha256(data).hexdigest())
+    """Returns the first 53 bits of the sha256 of some bytes, as a fraction in [0, 1)."""
+    return digest_share(hashlib.sha256(data).hexdigest())
 
 
-def share_of(digest: str) -> float:
+def digest_share(digest: str) -> float:
     return (int(digest[:16], 16) >> 11) / 2**53
 
 
-def folders_named(place: str, kind: str = "folder") -> list[Path]:
-    """The folders that PATH or PATH1,PATH2,... names, behind `kind` and a colon."""
-    whole = Path(place).expanduser()
-    if whole.exists() or "," not in place:
-        return [whole]
+def parse_folders(place: str, kind: str = "folder") -> list[Path]:
+    """Parses the PATH or PATH1,PATH2,... that follows `kind` and a colon in a source."""
+    single = Path(place).expanduser()
+    if single.exists() or "," not in place:
+        return [single]
     folders = [Path(part).expanduser() for part in place.split(",")]
     for part, folder in zip(place.split(","), folders, strict=True):
         if not part or not folder.is_dir():
             raise UserError(
-                f"{kind}:{place}: there is no folder {part!r}; commas part folders, so one with a "
-                "comma in its name must be given alone"
+                f"{kind}:{place}: there is no folder {part!r}; commas separate folders, so one "
+                "with a comma in its name must be given alone"
             )
     for inner in folders:
         for outer in folders:
@@ -65,11 +65,11 @@ def folders_named(place: str, kind: str = "folder") -> list[Path]:
     return folders
 
 
-def in_folders(folders: list[Path]) -> tuple[list[Item], Callable[[int], Look]]:
+def folder_items(folders: list[Path]) -> tuple[list[Item], Callable[[int], Inspection]]:
     items: list[Item] = []
     paths: list[Path] = []
     for folder in folders:
-        # Of one folder the keys are paths inside it, so that it may move.
+        # With a single folder, keys are relative to it, so that it can be moved.
         prefix = f"{folder.as_posix()}/" if len(folders) > 1 else ""
         keys = _picture_keys(folder)
         found = [Item(prefix + key, folder / key) for key in keys]
@@ -78,38 +78,38 @@ def in_folders(folders: list[Path]) -> tuple[list[Item], Callable[[int], Look]]:
         items += found
         paths += [folder / key for key in keys]
 
-    def look(index: int) -> Look:
+    def inspect(index: int) -> Inspection:
         key = items[index].key
         try:
             data = paths[index].read_bytes()
             thumbnail = image_io.read_square(data, _THUMBNAIL, name=key)
         except UserError as error:
-            return Look(fault=str(error))
+            return Inspection(fault=str(error))
         except OSError as error:
-            return Look(fault=f"{key}: cannot be read: {error.strerror}")
+            return Inspection(fault=f"{key}: cannot be read: {error.strerror}")
         digest = hashlib.sha256(data).hexdigest()
-        return Look(share_of(digest), image_io.mean_chroma(thumbnail), digest=digest)
+        return Inspection(digest_share(digest), image_io.mean_chroma(thumbnail), digest=digest)
 
-    return items, look
+    return items, inspect
 
 
-def in_packed(folders: list[Path]) -> tuple[list[Item], Callable[[int], Look]]:
+def packed_items(folders: list[Path]) -> tuple[list[Item], Callable[[int], Inspection]]:
     items = []
     for folder in folders:
-        prefix = f"{folder.as_posix()}/" if len(folders) > 1 else ""  # as of folders
+        prefix = f"{folder.as_posix()}/" if len(folders) > 1 else ""  # as in folder_items
         for key, square, digest in zip(*packed.unpack(folder), strict=True):
             items.append(Item(prefix + key, square, digest))
 
-    def look(index: int) -> Look:
+    def inspect(index: int) -> Inspection:
         _, square, digest = items[index]
-        assert isinstance(square, np.ndarray)  # as all packed ones are
-        return Look(share_of(digest), image_io.mean_chroma(square), digest=digest)
+        assert isinstance(square, np.ndarray)  # true for all packed items
+        return Inspection(digest_share(digest), image_io.mean_chroma(square), digest=digest)
 
-    return items, look
+    return items, inspect
 
 
 def _picture_keys(folder: Path) -> list[str]:
-    """Paths of the pictures under a folder, relative to it, with forward slashes, sorted."""
+    """Returns the sorted paths of the pictures under a folder, relative to it, in POSIX form."""
     if not folder.exists():
         raise UserError(f"{folder}: there is no such folder")
     if not folder.is_dir():
@@ -118,18 +118,18 @@ def _picture_keys(folder: Path) -> list[str]:
     def refuse(error: OSError):
         raise UserError(f"{error.filename}: cannot be listed: {error.strerror}") from error
 
-    keys, seen = [], {os.path.realpath(folder)}
-    for here, subfolders, files in os.walk(folder, onerror=refuse, followlinks=True):
-        # Links to folders are followed, but to each folder once: one that leads up has no end.
-        unseen = {}
-        for sub in sorted(subfolders):
-            real = os.path.realpath(os.path.join(here, sub))
-            if not sub.startswith(".") and real not in seen:
-                seen.add(real)
-                unseen[sub] = real
-        subfolders[:] = unseen
+    keys, visited = [], {os.path.realpath(folder)}
+    for parent, subfolders, files in os.walk(folder, onerror=refuse, followlinks=True):
+        # Each folder is visited only once, as a link to a parent folder would never end.
+        unvisited = {}
+        for subfolder in sorted(subfolders):
+            real = os.path.realpath(os.path.join(parent, subfolder))
+            if not subfolder.startswith(".") and real not in visited:
+                visited.add(real)
+                unvisited[subfolder] = real
+        subfolders[:] = unvisited
         keys += [
-            Path(here, file).relative_to(folder).as_posix()
+            Path(parent, file).relative_to(folder).as_posix()
             for file in files
             if file.lower().endswith(SUFFIXES) and not file.startswith(".")
         ]
@@ -156,10 +156,10 @@ class Records(Sequence):
 
 
 class Petals(Sequence):
-    """Painted flowers, as files that are made when they are asked for."""
+    """The synthetic flowers of `petals`, as files that are rendered on access."""
 
     def __init__(self):
-        from colorjax.data import petals  # loads jax, which other sources can do without
+        from colorjax.data import petals  # imports jax, which other sources do not need
 
         self._petals = petals
 
@@ -176,21 +176,24 @@ class Petals(Sequence):
         return Item(self.key(index), self.file(index))
 
 
-def look_by_key(items: Records | Petals, *, thorough: bool) -> Callable[[int], Look]:
-    """Looks that split by the key alone; unless thorough, they read no picture, find no fault."""
+def inspector_by_key(items: Records | Petals, *, decode: bool) -> Callable[[int], Inspection]:
+    """Returns a function that inspects pictures and takes the share from the key.
 
-    def glance(index: int) -> Look:
-        return Look(hash_share(items.key(index).encode()))
+    Unless `decode`, it does not read the pictures, and so finds no chroma and no faults.
+    """
 
-    def look(index: int) -> Look:
+    def inspect_key(index: int) -> Inspection:
+        return Inspection(hash_share(items.key(index).encode()))
+
+    def inspect(index: int) -> Inspection:
         key = items.key(index)
         try:
             thumbnail = image_io.read_square(items.file(index), _THUMBNAIL, name=key)
         except UserError as error:
-            return Look(fault=str(error))
-        return Look(hash_share(key.encode()), image_io.mean_chroma(thumbnail))
+            return Inspection(fault=str(error))
+        return Inspection(hash_share(key.encode()), image_io.mean_chroma(thumbnail))
 
-    return look if thorough else glance
+    return inspect if decode else inspect_key
 
 
 def tfds_records(name: str, data_dir: str | os.PathLike | None) -> Records:
@@ -203,7 +206,7 @@ def tfds_records(name: str, data_dir: str | os.PathLike | None) -> Records:
         data_dir = os.path.expanduser(data_dir)
     prepare = f"tfds build {name} --file_format=array_record"
     prepare += f" --data_dir={data_dir}" if data_dir is not None else ""
-    how = 'needs TensorFlow once: pip install "colorjax[tfds]", then'
+    remedy = 'needs TensorFlow once: pip install "colorjax[tfds]", then'
     try:
         builder = tfds.builder(name, data_dir=data_dir)
     except ValueError as error:
@@ -211,12 +214,12 @@ def tfds_records(name: str, data_dir: str | os.PathLike | None) -> Records:
         raise UserError(f"tfds:{name}: no such data set: {first_line}") from error
     splits, features = builder.info.splits, builder.info.features
     if not splits and isinstance(builder, builders.PictureSet):
-        whole_name = builder.info.full_name.rpartition("/")[0]  # less the version
-        prepare = f"python -m colorjax.data.prepare {whole_name} --manual_dir=DIR"
+        name_and_config = builder.info.full_name.rpartition("/")[0]  # without the version
+        prepare = f"python -m colorjax.data.prepare {name_and_config} --manual_dir=DIR"
         prepare += f" --data_dir={data_dir}" if data_dir is not None else ""
         raise UserError(f"tfds:{name}: is not prepared, which is done by {prepare}")
     if not splits:
-        raise UserError(f"tfds:{name}: is not prepared, which {how} {prepare}")
+        raise UserError(f"tfds:{name}: is not prepared, which {remedy} {prepare}")
     if "train" not in splits:
         raise UserError(f"tfds:{name}: has no split called train, only {', '.join(splits)}")
     if not isinstance(dict(features or {}).get("image"), tfds.features.Image):
@@ -226,7 +229,7 @@ def tfds_records(name: str, data_dir: str | os.PathLike | None) -> Records:
     except NotImplementedError as error:
         raise UserError(
             f"tfds:{name}: is prepared as {builder.info.file_format.value}, and array_record is "
-            f"wanted; to convert it {how} tfds convert_format "
+            f"wanted; to convert it {remedy} tfds convert_format "
             f"--dataset_version_dir={builder.data_dir} --out_file_format=array_record"
         ) from error
     return Records(f"{builder.info.full_name}/train", records)

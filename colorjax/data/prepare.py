@@ -1,9 +1,9 @@
-"""Makes a data set of the paper readable as `tfds:NAME` from what has been downloaded by hand.
+"""Prepares a data set of the paper from manually downloaded files, to be read as `tfds:NAME`.
 
     python -m colorjax.data.prepare NAME --manual_dir=DIR [--data_dir=DIR]
 
-TensorFlow is not needed. A data set that is there already is left as it is, and one that was
-interrupted leaves nothing that would be taken for a whole one.
+TensorFlow is not needed. An existing data set is left unchanged. An interrupted run leaves nothing
+that could be mistaken for a complete data set.
 """
 
 import argparse
@@ -21,27 +21,27 @@ from colorjax.errors import UserError
 
 
 class Prepared(NamedTuple):
-    """A data set on the disk: its folder, its pictures, and whether this call has written it."""
+    """A data set on disk."""
 
     folder: Path
-    pictures: int
-    written: bool
+    pictures: int  # number of pictures
+    written: bool  # whether this call has written it
 
 
 def prepare(
     name: str, manual_dir: str | os.PathLike, data_dir: str | os.PathLike | None = None
 ) -> Prepared:
-    """Writes a data set of the paper as array_record files, unless it is there.
+    """Writes a data set of the paper as array_record files, unless it exists already.
 
     Args:
-      name: a data set of `names`, as `mirflickr25k` or `mit_scenes/open_country`.
-      manual_dir: folder of the archives as they were downloaded.
-      data_dir: where TFDS keeps its data sets; None is TFDS's own choice (`~/tensorflow_datasets`,
-        or the environment variable TFDS_DATA_DIR).
+      name: a data set of `names`, such as `mirflickr25k` or `mit_scenes/open_country`.
+      manual_dir: folder of the downloaded archives.
+      data_dir: folder of TFDS data sets; None for the default of TFDS (`~/tensorflow_datasets`, or
+        the environment variable TFDS_DATA_DIR).
 
     Raises:
-      UserError: there is no such data set, the archives are not there or not whole, more than a
-        tenth of the pictures is unreadable, or data_dir cannot be written to.
+      UserError: there is no such data set, archives are missing or incomplete, more than a tenth of
+        the pictures is unreadable, or data_dir cannot be written to.
     """
     import tensorflow_datasets as tfds
 
@@ -56,7 +56,7 @@ def prepare(
         manual_dir = Path(manual_dir).expanduser()
         if not manual_dir.is_dir():
             raise UserError(f"{manual_dir}: there is no such folder")
-        builder.find(manual_dir)  # so that what is missing is told before anything is written
+        builder.find(manual_dir)  # reports missing files before anything is written
         try:
             _write(builder, manual_dir)
         except OSError as error:
@@ -65,7 +65,7 @@ def prepare(
 
 
 def names() -> list[str]:
-    """The names that `prepare` takes."""
+    """Returns the names of the data sets that `prepare` accepts."""
     from colorjax.data.datasets import builders
 
     return [
@@ -79,7 +79,7 @@ def _write(builder, manual_dir: Path) -> None:
     import tensorflow_datasets as tfds
 
     with tempfile.TemporaryDirectory() as downloads:
-        # TFDS announces a download of unknown size, and there is none.
+        # TFDS would print that it downloads data of unknown size, but there is no download.
         with contextlib.redirect_stdout(io.StringIO()):
             builder.download_and_prepare(
                 download_dir=downloads,
@@ -90,7 +90,7 @@ def _write(builder, manual_dir: Path) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Prepares a data set and says where it is and how it is used."""
+    """Prepares a data set, and prints its location and how to train on it."""
     parser = argparse.ArgumentParser(
         prog="python -m colorjax.data.prepare",
         description="Prepare a data set of the paper from its archives, without TensorFlow.",
@@ -102,7 +102,7 @@ def main(argv: list[str] | None = None) -> int:
         "--data_dir", metavar="DIR", help="where TFDS data sets are; ~/tensorflow_datasets if unset"
     )
     args = parser.parse_args(argv)
-    # A batch system's way to stop a program; as an exception it takes the half-written set along.
+    # Batch systems stop programs with SIGTERM; as an exception, it removes the incomplete data set.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         extras.check_installed("train", "colorjax.data.prepare")

@@ -1,16 +1,16 @@
-"""Pixels from Pillow's images to arrays and back, in fewer copies than Pillow's own way."""
+"""Conversions between Pillow images and arrays that make fewer copies than Pillow itself."""
 
 import numpy as np
 from PIL import Image
 
-BAND = 2**18  # pixels that are handed over at once
+BAND = 2**18  # pixels that are converted at once
 
 
 def pixels(image: Image.Image) -> np.ndarray:
-    """The pixels of an image of mode RGB or L, as it is: uint8 [height, width, 3].
+    """Returns the pixels of an image of mode RGB or L: uint8 [height, width, 3].
 
-    Pillow hands an array over in two copies, and keeps four bytes a pixel. By bands both stay in
-    the processor's cache, which takes a quarter of the time over a large picture.
+    Pillow makes two copies to export an array, and stores four bytes per pixel. Converted in bands,
+    both copies stay in the processor's cache; a large picture takes a quarter of the time.
     """
     width, height = image.size
     result, rows = np.empty((height, width, 3), np.uint8), max(1, BAND // max(1, width))
@@ -22,9 +22,9 @@ def pixels(image: Image.Image) -> np.ndarray:
 
 
 def as_image(rgb_u8: np.ndarray) -> Image.Image:
-    """An image of mode RGBX, whose fourth byte says nothing, of uint8 [height, width, 3].
+    """Converts uint8 [height, width, 3] to an image of mode RGBX, whose fourth byte is unused.
 
-    Pillow takes these bytes as they are, and copies those of an array of three.
+    Pillow uses such a buffer without copying it, but copies an array of three channels.
     """
     height, width, _ = rgb_u8.shape
     padded = np.empty((height, width, 4), np.uint8)

@@ -1,4 +1,4 @@
-"""Words that files carry beside EXIF and XMP: IPTC captions, JPEG comments, texts of a PNG."""
+"""Reads and writes texts other than EXIF and XMP: IPTC captions, JPEG comments, PNG texts."""
 
 import struct
 
@@ -6,52 +6,54 @@ import numpy as np
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 from PIL.ExifTags import Base as Tag
 
-COMMENT = "Comment"  # what a PNG calls the text that a JPEG keeps as its comment
-# Of the resources that Photoshop keeps in a file, that of IPTC; and the tags of a TIFF for both.
-_IPTC_RESOURCE = 0x0404
+COMMENT = "Comment"  # the PNG keyword for the text that a JPEG stores as its comment
+_IPTC_RESOURCE = 0x0404  # the id of IPTC among Photoshop's image resources
 _PHOTOSHOP = b"Photoshop 3.0\0"
 _XMP = "XML:com.adobe.xmp"
-# Those of a PNG that hold what is kept by itself, and not words.
-_NO_TEXTS = (_XMP, "Raw profile type ")
+# Keywords of PNG texts that hold XMP, EXIF or IPTC, which are read separately.
+_NON_TEXT_PREFIXES = (_XMP, "Raw profile type ")
 _RAW_IPTC = "Raw profile type iptc"
 
 Texts = tuple[tuple[str, str], ...]
 
 
 def read_iptc(image: Image.Image) -> bytes | None:
-    """The IPTC records of a file (IIM datasets, without what is wrapped around them)."""
+    """Returns the IPTC records of a file: the IIM datasets without their container."""
     if isinstance(image.info.get("iptc"), bytes):
         return image.info["iptc"]
     if image.format == "PNG":
-        return _from_raw_profile(image.info.get(_RAW_IPTC, ""))
+        return _iptc_from_raw_profile(image.info.get(_RAW_IPTC, ""))
     if isinstance(image, TiffImagePlugin.TiffImageFile):
-        return _from_tags(image.tag_v2)
+        return _iptc_from_tiff(image.tag_v2)
     return image.info.get("photoshop", {}).get(_IPTC_RESOURCE)
 
 
 def read_texts(image: Image.Image) -> Texts:
-    """Keyword and text of each; a comment has the keyword `COMMENT`."""
+    """Returns (keyword, text) pairs; a comment has the keyword `COMMENT`."""
     if "texts" in image.info:
         return image.info["texts"]
     if image.format == "PNG":
-        # Whatever else Pillow says of a PNG is no string, and its `text` fails for one cut short.
-        words = ((str(key), text) for key, text in image.info.items() if isinstance(text, str))
-        return tuple((key, text) for key, text in words if not key.startswith(_NO_TEXTS))
+        # Only texts are strings in `info`; Pillow's `text` attribute fails for a truncated PNG.
+        texts = ((str(key), text) for key, text in image.info.items() if isinstance(text, str))
+        return tuple((key, text) for key, text in texts if not key.startswith(_NON_TEXT_PREFIXES))
     comments = [data for kind, data in getattr(image, "applist", ()) if kind == "COM"]
     comments = comments or [image.info.get("comment")]
-    return tuple((COMMENT, _decoded(one)) for one in comments if isinstance(one, bytes) and one)
+    return tuple(
+        (COMMENT, _decode_comment(data)) for data in comments if isinstance(data, bytes) and data
+    )
 
 
 def jpeg_segment(iptc: bytes) -> bytes:
-    """The segment of a JPEG that holds IPTC records; at most 65 kB of them."""
+    """Returns a JPEG segment (APP13) that holds IPTC records, at most 65 kB."""
     body = _PHOTOSHOP + _as_resource(iptc)
     return b"\xff\xed" + struct.pack(">H", len(body) + 2) + body
 
 
 def png_texts(iptc: bytes | None, texts: Texts, xmp: bytes | None = None) -> PngImagePlugin.PngInfo:
-    """The chunks of a PNG that hold them; IPTC as ImageMagick and ExifTool have it.
+    """Returns PNG chunks that hold IPTC, texts and XMP.
 
-    XMP comes first, as a mark in it is looked for near the beginning of a file.
+    IPTC is stored in the form that ImageMagick and ExifTool use. XMP comes first, because its mark
+    is searched for only near the beginning of a file.
     """
     chunks = PngImagePlugin.PngInfo()
     if xmp:
@@ -68,21 +70,21 @@ def png_texts(iptc: bytes | None, texts: Texts, xmp: bytes | None = None) -> Png
 def add_to_tiff(
     tags: TiffImagePlugin.ImageFileDirectory_v2, iptc: bytes | None, texts: Texts
 ) -> list[str]:
-    """Adds them to the tags of a TIFF; returns the keywords of texts that have no place there."""
+    """Adds IPTC and texts to the tags of a TIFF; returns the keywords of texts without a tag."""
     if iptc:
-        tags.tagtype[Tag.IPTCNAA] = 7  # bytes, which nobody turns round
+        tags.tagtype[Tag.IPTCNAA] = 7  # the type for raw bytes, which are never byte-swapped
         tags[Tag.IPTCNAA] = iptc
-    left = []
+    omitted = []
     for keyword, text in texts:
         if keyword in (COMMENT, "Description") and Tag.ImageDescription not in tags:
-            tags[Tag.ImageDescription] = text.encode()  # of words Pillow takes ASCII alone
+            tags[Tag.ImageDescription] = text.encode()  # Pillow accepts only ASCII strings
         else:
-            left.append(keyword)
-    return left
+            omitted.append(keyword)
+    return omitted
 
 
-def _decoded(data: bytes) -> str:
-    """Comments have no declared encoding: UTF-8 if they are that, else Latin-1."""
+def _decode_comment(data: bytes) -> str:
+    """Decodes a comment, whose encoding is not declared: as UTF-8 if valid, else as Latin-1."""
     try:
         return data.rstrip(b"\0").decode()
     except UnicodeDecodeError:
@@ -90,14 +92,14 @@ def _decoded(data: bytes) -> str:
 
 
 def _as_resource(iptc: bytes) -> bytes:
-    """IPTC records as a resource of Photoshop without a name, padded to an even length."""
+    """Wraps IPTC records in an unnamed Photoshop resource, padded to an even length."""
     return (
         struct.pack(">4sHHI", b"8BIM", _IPTC_RESOURCE, 0, len(iptc)) + iptc + bytes(len(iptc) % 2)
     )
 
 
-def _from_resources(data: bytes) -> bytes | None:
-    """The IPTC records among resources of Photoshop; None without, or where they are damaged."""
+def _iptc_from_resources(data: bytes) -> bytes | None:
+    """Finds the IPTC records among Photoshop resources; None if they are missing or damaged."""
     offset = 0
     while data[offset : offset + 4] == b"8BIM" and len(data) >= offset + 12:
         (code,) = struct.unpack_from(">H", data, offset + 4)
@@ -113,25 +115,25 @@ def _from_resources(data: bytes) -> bytes | None:
     return None
 
 
-def _from_raw_profile(text: str) -> bytes | None:
-    """IPTC records out of hexadecimal text, below a name and a length."""
+def _iptc_from_raw_profile(text: str) -> bytes | None:
+    """Decodes IPTC records from hexadecimal text that follows a name and a length."""
     try:
         data = bytes.fromhex("".join(text.split()[2:]))
     except ValueError:
         return None
     data = data.removeprefix(_PHOTOSHOP)
-    return (data if data.startswith(b"\x1c") else _from_resources(data)) or None
+    return (data if data.startswith(b"\x1c") else _iptc_from_resources(data)) or None
 
 
-def _from_tags(tags: TiffImagePlugin.ImageFileDirectory_v2) -> bytes | None:
-    """IPTC records of a TIFF.
+def _iptc_from_tiff(tags: TiffImagePlugin.ImageFileDirectory_v2) -> bytes | None:
+    """Returns the IPTC records of a TIFF.
 
-    Some writers declare them to be 32-bit numbers, of which Pillow would give the first. The bytes
-    are right as they stand in the file, but for those of writers that turned the numbers too.
+    Some writers declare the records as 32-bit numbers, of which Pillow would return only the first.
+    So the raw bytes are read. They are correct unless the writer byte-swapped the numbers as well.
     """
-    found = tags._tagdata.get(Tag.IPTCNAA, b"")
-    if found[3:4] == b"\x1c" != found[:1] and len(found) % 4 == 0:
-        found = np.frombuffer(found, "<u4").astype(">u4").tobytes()
-    if found:
-        return found
-    return _from_resources(tags._tagdata.get(Tag.ImageResources, b""))
+    data = tags._tagdata.get(Tag.IPTCNAA, b"")
+    if data[3:4] == b"\x1c" != data[:1] and len(data) % 4 == 0:
+        data = np.frombuffer(data, "<u4").astype(">u4").tobytes()
+    if data:
+        return data
+    return _iptc_from_resources(tags._tagdata.get(Tag.ImageResources, b""))

@@ -1,7 +1,4 @@
-"""How files are written, nobody ever seeing half of one, and where ours are kept.
-
-And which of many are taken, where a few are enough.
-"""
+"""Atomic writes, the cache folder, and evenly spread samples of a sequence."""
 
 import contextlib
 import os
@@ -13,15 +10,18 @@ import platformdirs
 
 
 def cache_folder() -> Path:
-    """Where what is fetched and compiled is kept: $COLORJAX_HOME, or the user's cache folder."""
+    """Returns the folder for downloads and compiled programs.
+
+    It is $COLORJAX_HOME, or else a folder in the user's cache folder.
+    """
     home = os.environ.get("COLORJAX_HOME")
     return Path(home).expanduser() if home else Path(platformdirs.user_cache_dir("colorjax"))
 
 
 def evenly_spread(total: int, count: int) -> list[int]:
-    """At most `count` places among `total`, evenly spread: neighbours in a folder are often alike.
+    """Returns at most `count` evenly spread indices below `total`, in increasing order.
 
-    Places are counted from 0 and rise.
+    They represent a folder better than its first files, as neighbouring files are often alike.
     """
     count = min(max(count, 0), total)
     return [i * total // count for i in range(count)]
@@ -29,44 +29,44 @@ def evenly_spread(total: int, count: int) -> list[int]:
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike, *, overwrite: bool = True) -> Iterator[Path]:
-    """Gives a path to write to in the folder of the target, and renames it when the block ends.
+    """Yields a temporary path in the target's folder, and renames it to the target at the end.
 
-    However the block is left, by KeyboardInterrupt too, the target is the old file or the whole new
-    one, and nothing else stays behind. Only a process that is killed outright leaves a hidden
-    `.part`.
+    However the block ends, even by KeyboardInterrupt, the target is either the old file or the
+    complete new one, and the temporary file is removed. Only a process that is killed outright
+    leaves a hidden `.part` file.
 
     Args:
       path: the target.
       overwrite: whether an existing file is replaced.
 
     Yields:
-      The path to write to, where nothing is yet.
+      The path to write to. No file exists there yet.
 
     Raises:
-      FileExistsError: the target is there, and may not be replaced; it may have come while the
-        block ran.
-      OSError: of the block, or of renaming.
+      FileExistsError: the target exists and must not be replaced. It may have been created while
+        the block ran.
+      OSError: from the block, or from renaming.
     """
     path = Path(path)
-    # Not made from the target's name, which may be as long as a name can be.
-    aside = path.with_name(f".{uuid.uuid4().hex}.part")
+    # The target's name is not part of this name, as it may have the maximum length already.
+    temporary = path.with_name(f".{uuid.uuid4().hex}.part")
     try:
-        yield aside
+        yield temporary
         if overwrite:
-            os.replace(aside, path)
+            os.replace(temporary, path)
         else:
-            _placed(aside, path)
+            _rename_without_overwriting(temporary, path)
     finally:
         with contextlib.suppress(OSError):
-            aside.unlink()
+            temporary.unlink()
 
 
-def _placed(aside: Path, path: Path) -> None:
-    """Gives a file its name, unless another has it, even since a moment ago."""
+def _rename_without_overwriting(temporary: Path, path: Path) -> None:
+    """Renames a file; raises FileExistsError if the target exists, with no race in the check."""
     try:
-        os.link(aside, path)
+        os.link(temporary, path)
     except FileExistsError:
         raise
-    except OSError:  # a file system without links
+    except OSError:  # a file system without hard links
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-        os.replace(aside, path)
+        os.replace(temporary, path)

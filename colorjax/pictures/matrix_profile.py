@@ -1,7 +1,8 @@
-"""Colour profiles of 16-bit pixels: those that are curves and a matrix, computed here.
+"""Applies matrix-based colour profiles to 16-bit pixels.
 
-LittleCMS, as Pillow gives it, converts 8 bits. Of scans with 16 the profiles are nearly always of
-the simple kind: a curve for each channel to linear light, and a matrix to XYZ (ICC.1:2022, F.3).
+Pillow's interface to LittleCMS converts only 8-bit pixels. The profiles of 16-bit scans are nearly
+always matrix-based: a curve from each channel to linear light, and a matrix to XYZ (ICC.1:2022,
+F.3).
 """
 
 import struct
@@ -9,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-# sRGB's own columns, adapted to D50 as in every profile, in 1/65536 as profiles hold them.
+# The matrix columns of sRGB, adapted to D50 as in every profile, in units of 1/65536.
 _SRGB = np.array([[28578, 25241, 9376], [14578, 46985, 3972], [912, 6361, 46799]]) / 65536.0
-_ROWS = 256  # that are converted at once
+_ROWS_PER_BLOCK = 256
 
 
 class MatrixProfile(NamedTuple):
@@ -22,7 +23,7 @@ class MatrixProfile(NamedTuple):
 
 
 def parse(profile: bytes) -> MatrixProfile | None:
-    """The curves and matrix of a profile; None if it has none, has tables too, or is damaged."""
+    """Parses a profile; returns None if it is not matrix-based, has lookup tables or is damaged."""
     try:
         space, pcs, tags = profile[16:20], profile[20:24], _tags(profile)
         if b"A2B0" in tags or pcs != b"XYZ ":
@@ -39,27 +40,27 @@ def parse(profile: bytes) -> MatrixProfile | None:
         return None
 
 
-def to_srgb(values: np.ndarray, shaper: MatrixProfile) -> np.ndarray:
-    """Converts to sRGB: uint16 [height, width, channels of the shaper] -> the same, [h, w, 3].
+def to_srgb(values: np.ndarray, profile: MatrixProfile) -> np.ndarray:
+    """Converts pixels to sRGB: uint16 [height, width, curves] -> uint16 [height, width, 3].
 
-    What sRGB cannot show is clipped. Pixels of a profile that says sRGB but for rounding come back
-    as they are.
+    Colours outside the sRGB gamut are clipped. If the profile equals sRGB up to rounding, the
+    pixels are returned unchanged.
     """
     steps = np.linspace(0, 65535, 9).astype(np.uint16)
-    axes = np.meshgrid(*[steps] * len(shaper.curves), indexing="ij")
-    cube = np.stack(axes, -1).reshape(1, -1, len(shaper.curves))
-    if np.abs(_converted(cube, shaper).astype(int) - cube).max() <= 257:
+    axes = np.meshgrid(*[steps] * len(profile.curves), indexing="ij")
+    cube = np.stack(axes, -1).reshape(1, -1, len(profile.curves))
+    if np.abs(_convert(cube, profile).astype(int) - cube).max() <= 257:
         return np.broadcast_to(values, (*values.shape[:2], 3))
     result = np.empty((*values.shape[:2], 3), np.uint16)
-    for top in range(0, len(values), _ROWS):
-        result[top : top + _ROWS] = _converted(values[top : top + _ROWS], shaper)
+    for top in range(0, len(values), _ROWS_PER_BLOCK):
+        result[top : top + _ROWS_PER_BLOCK] = _convert(values[top : top + _ROWS_PER_BLOCK], profile)
     return result
 
 
-def _converted(values: np.ndarray, shaper: MatrixProfile) -> np.ndarray:
-    linear = np.stack([curve[values[..., i]] for i, curve in enumerate(shaper.curves)], -1)
-    if shaper.matrix is not None:
-        linear = linear @ shaper.matrix.T
+def _convert(values: np.ndarray, profile: MatrixProfile) -> np.ndarray:
+    linear = np.stack([curve[values[..., i]] for i, curve in enumerate(profile.curves)], -1)
+    if profile.matrix is not None:
+        linear = linear @ profile.matrix.T
     linear = np.clip(linear, 0.0, 1.0)
     power = 1.055 * linear ** np.float32(1 / 2.4) - 0.055
     encoded = np.where(linear > 0.0031308, power, 12.92 * linear)
@@ -68,15 +69,15 @@ def _converted(values: np.ndarray, shaper: MatrixProfile) -> np.ndarray:
 
 def _tags(profile: bytes) -> dict[bytes, bytes]:
     (count,) = struct.unpack_from(">I", profile, 128)
-    found = {}
+    tags = {}
     for i in range(min(count, 200)):
         name, offset, size = struct.unpack_from(">4sII", profile, 132 + 12 * i)
-        found[name] = profile[offset : offset + size]
-    return found
+        tags[name] = profile[offset : offset + size]
+    return tags
 
 
 def _curve(tag: bytes) -> np.ndarray:
-    """Linear light by 16-bit value: float32 [65536]."""
+    """Returns the table of a curve from 16-bit values to linear light: float32 [65536]."""
     x = np.arange(65536) / 65535.0
     if tag[:4] == b"para":
         return _parametric(tag, x).astype(np.float32)
@@ -92,14 +93,14 @@ def _curve(tag: bytes) -> np.ndarray:
 
 
 def _parametric(tag: bytes, x: np.ndarray) -> np.ndarray:
-    """The five kinds of function that a curve may be (ICC.1:2022, table 68)."""
+    """Evaluates one of the five types of parametric curve (ICC.1:2022, table 68)."""
     (kind,) = struct.unpack_from(">H", tag, 8)
     count = (1, 3, 4, 5, 7)[kind]
-    given = [value / 65536.0 for value in struct.unpack_from(f">{count}i", tag, 12)]
-    g, a, b, c, d, e, f = given + [0.0] * (7 - count)
+    parameters = [value / 65536.0 for value in struct.unpack_from(f">{count}i", tag, 12)]
+    g, a, b, c, d, e, f = parameters + [0.0] * (7 - count)
     if kind == 0:
         return x**g
     if kind in (1, 2):
-        # Below -b / a it is constant; the third number is then added to all of it.
+        # Below -b / a the curve is constant. Type 2 adds c everywhere.
         return np.where(x >= -b / a, np.maximum(a * x + b, 0.0) ** g, 0.0) + (c if kind == 2 else 0)
     return np.where(x >= d, np.maximum(a * x + b, 0.0) ** g + e, c * x + f)

@@ -1,4 +1,4 @@
-"""What a photograph's file carries besides pixels: EXIF, XMP, captions, resolution, profile."""
+"""Reads a photograph's metadata: EXIF, XMP, captions, resolution and colour profile."""
 
 import contextlib
 import struct
@@ -11,11 +11,9 @@ from colorjax.pictures import captions, xmp
 from colorjax.pictures.captions import Texts
 from colorjax.pictures.formats import MAX_METADATA_BYTES
 
-# What the decoder of HEIF calls, in an image's `info`, the way that it has turned the picture.
-_TURNED_BY = "original_orientation"
-# In a TIFF file these stand among the tags that say how the pixels are stored, which would be
-# wrong for any other file: description, names, make, model, software, date, artist, host,
-# copyright, the EXIF and GPS blocks.
+# The key in `Image.info` under which the HEIF decoder stores the orientation that it has applied.
+_ORIENTATION_KEY = "original_orientation"
+# The tags of a TIFF that are also valid in other files. The rest describe how pixels are stored.
 _DESCRIPTIVE_TAGS = (
     Tag.DocumentName,
     Tag.ImageDescription,
@@ -33,16 +31,16 @@ _DESCRIPTIVE_TAGS = (
 
 
 class Metadata(NamedTuple):
-    """What the file of the result is to carry; None where the photo has none.
+    """The metadata to write to the file of the result; None for what the photo does not have.
 
     Attributes:
-      exif: an EXIF block that begins with b"Exif\\0\\0"; its orientation is 1 and its thumbnail,
-        which shows the picture as it was, is unlinked.
-      xmp: an XMP packet, its orientation 1.
+      exif: an EXIF block that begins with b"Exif\\0\\0". Its orientation is 1, and its thumbnail,
+        which shows the original picture, is unlinked.
+      xmp: an XMP packet with orientation 1.
       dpi: horizontal and vertical resolution in dots per inch.
-      icc_profile: a profile that is true of the pixels: that of sRGB, where the photo had one.
-      iptc: IPTC records, as they are in the file.
-      texts: keyword and text of the comments of a JPEG or GIF and of the texts of a PNG.
+      icc_profile: the profile of the converted pixels: sRGB if the photo had a usable profile.
+      iptc: IPTC records, unchanged.
+      texts: (keyword, text) pairs: the comments of a JPEG or GIF, or the texts of a PNG.
     """
 
     exif: bytes | None = None
@@ -54,80 +52,84 @@ class Metadata(NamedTuple):
 
 
 def read_metadata(image: Image.Image) -> tuple[Metadata, bytes | None, list[str]]:
-    """What a decoded image carries, its colour profile as it is in the file, and what is left out.
+    """Reads the metadata of a decoded image.
 
-    The image must not have been turned yet by anything but its own loading.
+    The image must not have been rotated since it was loaded.
+
+    Returns:
+      The metadata, without a colour profile; the file's colour profile; notices of what is left
+      out.
     """
-    found = {
+    blocks = {
         "EXIF": read_exif(image),
         "XMP": image.info.get("xmp"),
         "colour profile": image.info.get("icc_profile"),
         "IPTC": captions.read_iptc(image),
     }
     orientation = _orientation(image)
-    is_turned = _TURNED_BY in image.info
-    size = image.size[::-1] if orientation > 4 and not is_turned else image.size
+    is_upright = _ORIENTATION_KEY in image.info
+    size = image.size[::-1] if orientation > 4 and not is_upright else image.size
     notices = []
-    for kind, data in found.items():
+    for kind, data in blocks.items():
         if not isinstance(data, bytes) or not data:
-            found[kind] = None
+            blocks[kind] = None
         elif len(data) > MAX_METADATA_BYTES:
             notices.append(
                 f"has {len(data)} bytes of {kind}, more than the {MAX_METADATA_BYTES} that are "
                 "kept; they are left out"
             )
-            found[kind] = None
-    if found["EXIF"]:
+            blocks[kind] = None
+    if blocks["EXIF"]:
         try:
-            found["EXIF"] = _settled_exif(found["EXIF"], size)
+            blocks["EXIF"] = _normalized_exif(blocks["EXIF"], size)
         except (struct.error, KeyError):
             notices.append("has a damaged EXIF block, which is left out")
-            found["EXIF"] = None
-    if found["XMP"]:
-        found["XMP"] = xmp.settled(found["XMP"].rstrip(b"\0"), orientation, size)
-    kept = Metadata(found["EXIF"], found["XMP"], _dpi(image), None, found["IPTC"])
-    return kept._replace(texts=captions.read_texts(image)), found["colour profile"], notices
+            blocks["EXIF"] = None
+    if blocks["XMP"]:
+        blocks["XMP"] = xmp.normalized(blocks["XMP"].rstrip(b"\0"), orientation, size)
+    metadata = Metadata(blocks["EXIF"], blocks["XMP"], _dpi(image), None, blocks["IPTC"])
+    return metadata._replace(texts=captions.read_texts(image)), blocks["colour profile"], notices
 
 
 def read_exif(image: Image.Image) -> bytes | None:
-    """The EXIF block as it is in the file, or one made from the tags of a TIFF."""
+    """Returns the EXIF block of the file, or one made from the tags of a TIFF."""
     if image.format != "TIFF" and image.info.get("exif"):
         return image.info["exif"]
-    kept = Image.Exif()
+    result = Image.Exif()
     try:
         # From a TIFF, or from hexadecimal text in a PNG.
         exif = image.getexif()
-        kept.endian = exif.endian
-        kept.update(_described(exif))
-        if not len(kept):
+        result.endian = exif.endian
+        result.update(_descriptive_tags(exif))
+        if not len(result):
             return None
-        kept[Tag.Orientation] = 1
-        return kept.tobytes()
-    # Here too a damaged file may raise anything, and the pixels are sound.
+        result[Tag.Orientation] = 1
+        return result.tobytes()
+    # Pillow may raise any exception for damaged EXIF, while the pixels are still valid.
     except Exception:
         return None
 
 
-def note_orientation(image: Image.Image) -> None:
-    """Has a TIFF, before it is decoded, say how it will be turned: Pillow does it and forgets."""
+def record_orientation(image: Image.Image) -> None:
+    """Records a TIFF's orientation before decoding, because Pillow applies and then drops it."""
     if image.format == "TIFF":
-        image.info[_TURNED_BY] = _orientation(image)
+        image.info[_ORIENTATION_KEY] = _orientation(image)
 
 
 def _orientation(image: Image.Image) -> int:
-    """By which way of turning, as EXIF counts them, the stored pixels get upright."""
+    """Returns the EXIF orientation, 1 to 8, of the stored pixels."""
     try:
-        found = image.info.get(_TURNED_BY) or image.getexif().get(Tag.Orientation, 1)
-    # A damaged EXIF block may raise anything, and then nothing is turned.
+        orientation = image.info.get(_ORIENTATION_KEY) or image.getexif().get(Tag.Orientation, 1)
+    # Pillow may raise any exception for damaged EXIF; then the pixels are not rotated either.
     except Exception:
         return 1
-    return found if found in range(1, 9) else 1
+    return orientation if orientation in range(1, 9) else 1
 
 
-def _settled_exif(exif: bytes, size: tuple[int, int]) -> bytes:
+def _normalized_exif(exif: bytes, size: tuple[int, int]) -> bytes:
     """Sets the orientation to 1 and the sizes to `size`, and unlinks the thumbnail.
 
-    In place, as makers' notes hold offsets that writing the block anew would break.
+    The block is patched in place: serializing it again would break the offsets in maker notes.
 
     Raises:
       struct.error, KeyError: the block is damaged.
@@ -135,19 +137,23 @@ def _settled_exif(exif: bytes, size: tuple[int, int]) -> bytes:
     block = bytearray(exif.removeprefix(b"Exif\0\0"))
     order = {b"II": "<", b"MM": ">"}[bytes(block[:2])]
     (start,) = struct.unpack_from(order + "I", block, 4)
-    count = _settle_table(block, order, start, size)
+    count = _normalize_directory(block, order, start, size)
     thumbnail_link = start + 2 + 12 * count
-    # Some writers leave the link out.
+    # Some writers omit the link.
     if thumbnail_link + 4 <= len(block):
         struct.pack_into("I", block, thumbnail_link, 0)
     return b"Exif\0\0" + bytes(block)
 
 
-def _settle_table(
+def _normalize_directory(
     block: bytearray, order: str, start: int, size: tuple[int, int], *, is_first: bool = True
 ) -> int:
-    """Sets what `_settled_exif` does in one table and the EXIF table below; how many entries."""
-    settled: dict[int, int] = {
+    """Patches the orientation and sizes in one directory, and in the EXIF directory that it links.
+
+    Returns:
+      The number of entries of the directory.
+    """
+    new_values: dict[int, int] = {
         Tag.Orientation: 1,
         Tag.ImageWidth: size[0],
         Tag.ImageLength: size[1],
@@ -157,60 +163,60 @@ def _settle_table(
     (count,) = struct.unpack_from(order + "H", block, start)
     for entry in range(start + 2, start + 2 + 12 * count, 12):
         tag, kind = struct.unpack_from(order + "HH", block, entry)
-        if tag in settled and kind in (3, 4):
-            value = min(settled[tag], 65535) if kind == 3 else settled[tag]
+        if tag in new_values and kind in (3, 4):
+            value = min(new_values[tag], 65535) if kind == 3 else new_values[tag]
             struct.pack_into(order + ("I" if kind == 4 else "H"), block, entry + 8, value)
         elif tag == Tag.ExifOffset and is_first:
-            (below,) = struct.unpack_from(order + "I", block, entry + 8)
-            # The rest of the block is no worse for a damaged table.
+            (exif_start,) = struct.unpack_from(order + "I", block, entry + 8)
+            # If this directory is damaged, the rest of the block is still usable.
             with contextlib.suppress(struct.error):
-                _settle_table(block, order, below, size, is_first=False)
+                _normalize_directory(block, order, exif_start, size, is_first=False)
     return count
 
 
 def _dpi(image: Image.Image) -> tuple[float, float] | None:
-    """The resolution, if it can be one."""
+    """Returns the resolution; None if it is missing or implausible."""
     try:
         x, y = (float(value) for value in image.info["dpi"])
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
         return None
-    # Pillow says 1 where a TIFF says nothing; a JPEG holds 16 bits.
+    # Pillow returns 1 for a TIFF without a resolution; a JPEG stores 16 bits.
     return (x, y) if 1.0 < x < 65536.0 and 1.0 < y < 65536.0 else None
 
 
 def has_resolution(exif: bytes | None) -> bool:
-    """Whether an EXIF block tells the resolution itself; a damaged one does not."""
-    found = Image.Exif()
+    """Whether an EXIF block contains the resolution; False if it is damaged."""
+    parsed = Image.Exif()
     try:
-        found.load(exif or b"")
-        return Tag.XResolution in found
+        parsed.load(exif or b"")
+        return Tag.XResolution in parsed
     except Exception:
         return False
 
 
-def _described(exif: Image.Exif) -> dict:
-    """The tags of an EXIF block that are right in a file of any format."""
+def _descriptive_tags(exif: Image.Exif) -> dict:
+    """Returns the tags of an EXIF block that are valid in a file of any format."""
     blocks = (Tag.ExifOffset, Tag.GPSInfo)
-    found = {t: exif.get_ifd(t) if t in blocks else exif[t] for t in _DESCRIPTIVE_TAGS if t in exif}
-    return {tag: _as_in_file(value) for tag, value in found.items()}
+    tags = {t: exif.get_ifd(t) if t in blocks else exif[t] for t in _DESCRIPTIVE_TAGS if t in exif}
+    return {tag: _encode_text(value) for tag, value in tags.items()}
 
 
-def _as_in_file(value: Any) -> Any:
-    """Words outside ASCII as their bytes: Pillow reads words as Latin-1, and writes ASCII."""
+def _encode_text(value: Any) -> Any:
+    """Converts non-ASCII text back to its bytes: Pillow reads text as Latin-1 but writes ASCII."""
     if isinstance(value, dict):
-        return {tag: _as_in_file(one) for tag, one in value.items()}
-    is_beyond = isinstance(value, str) and not value.isascii()
-    return value.encode("latin-1", "replace") if is_beyond else value
+        return {tag: _encode_text(nested) for tag, nested in value.items()}
+    is_non_ascii = isinstance(value, str) and not value.isascii()
+    return value.encode("latin-1", "replace") if is_non_ascii else value
 
 
 def tiff_tags(metadata: Metadata) -> TiffImagePlugin.ImageFileDirectory_v2:
-    """The tags that hold metadata; raises nearly anything if the EXIF block is damaged."""
+    """Returns the TIFF tags that hold metadata; may raise any exception if the EXIF is damaged."""
     tags = TiffImagePlugin.ImageFileDirectory_v2()
     tags[Tag.Orientation] = 1
     if metadata.exif:
         exif = Image.Exif()
         exif.load(metadata.exif)
-        for tag, value in _described(exif).items():
+        for tag, value in _descriptive_tags(exif).items():
             tags[tag] = value
     if metadata.xmp:
         tags[Tag.XMLPacket] = metadata.xmp

@@ -1,38 +1,39 @@
-"""Whether a photograph is one in colour, and not a gray one that is tinted or has faded."""
+"""Tells colour photographs from gray ones that are tinted or faded."""
 
 import numpy as np
 from PIL import Image
 
 from colorjax.pictures import image_io
 
-SIDE = 64  # most pixels of a side that are looked at; means hide what JPEG does to edges
-# How far colours must be, in the mean, from what one tint would give them, in 8-bit steps.
-LEAST = 6.0
+_MAX_SIDE = 64  # pixels of the thumbnail's longer side; averaging hides JPEG artefacts at edges
+# The least mean distance of the colours from those of a single tint, in 8-bit levels.
+_MIN_DEVIATION = 6.0
 
 
 def has_colours(rgb: np.ndarray) -> bool:
     """Whether a photo has several colours.
 
-    A toned print has at each lightness one colour alone, as sepia has, whose shadows and lights may
-    differ: what a curve of the lightness does not explain is colour.
+    A toned print, such as sepia, has only one colour at each lightness, though shadows and
+    highlights may differ. So colour is fitted as a polynomial in lightness; a large residual means
+    that the photo has colours.
 
     Args:
       rgb: uint8 or uint16 [height, width, 3].
     """
-    red, green, blue = np.moveaxis(_small(rgb).reshape(-1, 3).astype(float), -1, 0)
+    red, green, blue = np.moveaxis(_thumbnail(rgb).reshape(-1, 3).astype(float), -1, 0)
     gray = (red + 2 * green + blue) / 4 / 255
     curve = np.stack([gray**power for power in range(5)], axis=-1)
     opponents = np.stack([red - green, (red + green) / 2 - blue], axis=-1)
     if not opponents.any():
         return False
-    rest = opponents - curve @ np.linalg.lstsq(curve, opponents, rcond=None)[0]
-    return float(np.hypot(*rest.T).mean()) > LEAST
+    residual = opponents - curve @ np.linalg.lstsq(curve, opponents, rcond=None)[0]
+    return float(np.hypot(*residual.T).mean()) > _MIN_DEVIATION
 
 
-def _small(rgb: np.ndarray) -> np.ndarray:
+def _thumbnail(rgb: np.ndarray) -> np.ndarray:
     height, width, _ = rgb.shape
-    # So few pixels of a large picture are enough, and means of all would take a while.
-    step = max(1, max(height, width) // (8 * SIDE))
-    some = Image.fromarray(image_io.eight_bits(rgb[::step, ::step]))
-    size = [min(SIDE, side) for side in some.size]
-    return np.asarray(some.resize(size, Image.Resampling.BOX))
+    # Averaging all pixels of a large picture would be slow, and a subsample is enough.
+    step = max(1, max(height, width) // (8 * _MAX_SIDE))
+    subsample = Image.fromarray(image_io.eight_bits(rgb[::step, ::step]))
+    size = [min(_MAX_SIDE, side) for side in subsample.size]
+    return np.asarray(subsample.resize(size, Image.Resampling.BOX))

@@ -1,4 +1,4 @@
-"""Photographs out: with transparency, and of the metadata what the format has room for."""
+"""Writes photographs with their transparency and as much of their metadata as the format holds."""
 
 import io
 import math
@@ -28,12 +28,12 @@ SUFFIXES = {
     ".tiff": "TIFF",
     ".webp": "WEBP",
 }
-DEEP = ("PNG", "TIFF")  # what 16 bits a channel are written as
-QUALITY = 95  # of JPEG and WebP, unless told
+DEEP = ("PNG", "TIFF")  # the formats that are written with 16 bits per channel
+QUALITY = 95  # default for JPEG and WebP
 _MAX_SIDE = {"JPEG": 65500, "WEBP": 16383}
-# One JPEG segment: 64 KiB less the length field and the XMP namespace.
-_JPEG_ROOM = {"EXIF": 65533, "XMP": 65504, "IPTC": 65506}
-_JPEG_COMMENT_ROOM = 65533
+# The capacity of one JPEG segment: 64 KiB minus the length field and, for XMP, the namespace.
+_JPEG_MAX_BYTES = {"EXIF": 65533, "XMP": 65504, "IPTC": 65506}
+_JPEG_COMMENT_MAX_BYTES = 65533
 
 
 def write_photo(
@@ -47,33 +47,33 @@ def write_photo(
 ) -> tuple[str, ...]:
     """Writes a picture with the transparency and the metadata of a photo.
 
-    JPEG has full colour resolution, TIFF is deflated. A file is written aside and then renamed:
-    however the call ends, nobody finds half of one. A stream gets everything at once, or nothing if
-    the picture cannot be encoded; it need not seek.
+    JPEG is written without chroma subsampling, TIFF with Deflate compression. A file is written
+    atomically: a partial file is never visible, however the call ends. A stream receives all bytes
+    after encoding has succeeded, and none if it fails; it need not support seeking.
 
     Args:
-      target: path that ends in one of `SUFFIXES`, or a binary stream. An
-        existing file is replaced unless told otherwise.
-      rgb: uint8 or uint16 [height, width, 3], sRGB. 16 bits are written as PNG and TIFF, and
-        rounded to 8 for other formats.
-      photo: where alpha and metadata come from; None for neither.
-      format: one of the suffixes, with or without the dot; goes before the suffix of a path, and
-        must be given for a stream.
+      target: path that ends in one of `SUFFIXES`, or a binary stream.
+      rgb: uint8 or uint16 [height, width, 3], sRGB. PNG and TIFF keep 16 bits; for other formats
+        they are rounded to 8.
+      photo: the photo whose alpha and metadata are written; None for neither.
+      format: one of the suffixes, with or without the dot. It takes precedence over the suffix of a
+        path, and is required for a stream.
       quality: of JPEG and WebP, from 1 to 100.
       overwrite: whether an existing file is replaced.
 
     Returns:
-      Sentences for the user: what the format could not keep. A JPEG is laid on white.
+      Sentences for the user about what the format could not hold. For a JPEG, transparent photos
+      are composited on white.
 
     Raises:
-      UserError: an unknown suffix, a picture too large for the format, a folder that is missing or
-        cannot be written to, a full disk, a broken stream, a file that is there and may not be
-        replaced.
-      ValueError: rgb is no such array, or not of the size of the alpha.
+      UserError: the suffix is unknown, the picture is too large for the format, the folder is
+        missing or not writable, the disk is full, the stream is broken, or the file exists and
+        must not be replaced.
+      ValueError: rgb is not such an array, or its size differs from that of the alpha channel.
     """
     name, kind = check_target(target, format)
     photo = photo or Photo(rgb)
-    _check(rgb, photo.alpha)
+    _check_arrays(rgb, photo.alpha)
     rgb = rgb if kind in DEEP else image_io.eight_bits(rgb)
     if max(rgb.shape) > _MAX_SIDE.get(kind, math.inf):
         height, width, _ = rgb.shape
@@ -85,25 +85,25 @@ def write_photo(
     if not isinstance(target, str | os.PathLike):
         _write_stream(target, data, name)
     else:
-        with image_io.atomic_write(target, overwrite=overwrite) as aside:
-            aside.write_bytes(data)
+        with image_io.atomic_write(target, overwrite=overwrite) as temporary:
+            temporary.write_bytes(data)
     return notices
 
 
 def save(
     image: Image.Image, target: str | os.PathLike | BinaryIO, *, format: str | None = None
 ) -> tuple[str, ...]:
-    """Writes what `Colorizer.colorize` gave as the command does: with all that `image.info` holds.
+    """Writes an image from `Colorizer.colorize` as the command does, with the metadata in `info`.
 
     Args:
-      image: a Pillow image; of any mode, but written in 8-bit sRGB.
+      image: a Pillow image of any mode; it is written in 8-bit sRGB.
       target, format: as in `write_photo`.
 
     Returns:
-      Sentences for the user: what could not be kept.
+      Sentences for the user about what the format could not hold.
 
     Raises:
-      UserError: as `write_photo`, and where Pillow fails to decode the image.
+      UserError: as `write_photo`; also if Pillow fails to decode the image.
     """
     check_target(target, format)
     photo = from_image(image)
@@ -111,11 +111,11 @@ def save(
 
 
 def check_target(target: str | os.PathLike | BinaryIO, format: str | None) -> tuple[str, str]:
-    """What messages call a target, and the Pillow name of the format to write.
+    """Returns a target's name for messages, and Pillow's name of the format to write.
 
     Raises:
-      UserError: no format, or one that is not written.
-      TypeError: neither a path nor a stream.
+      UserError: the format is missing, or is not supported for writing.
+      TypeError: target is neither a path nor a stream.
     """
     if isinstance(target, str | os.PathLike):
         name = os.fspath(target)
@@ -133,13 +133,13 @@ def check_target(target: str | os.PathLike | BinaryIO, format: str | None) -> tu
 
 
 def holds_16_bits(name: str, format: str | None) -> bool:
-    """Whether a target of this name or format is written with 16 bits a channel, if there are."""
+    """Whether 16-bit pixels keep their 16 bits in a target of this name or format."""
     suffix = Path(name).suffix if format is None else "." + format.removeprefix(".")
     return SUFFIXES.get(suffix.lower()) in DEEP
 
 
-def _check(rgb: np.ndarray, alpha: np.ndarray | None) -> None:
-    """Raises ValueError unless they are a picture and its transparency."""
+def _check_arrays(rgb: np.ndarray, alpha: np.ndarray | None) -> None:
+    """Raises ValueError unless `rgb` is a picture and `alpha` is None or has the same size."""
     if rgb.dtype not in (np.uint8, np.uint16) or rgb.ndim != 3 or rgb.shape[2] != 3:
         raise ValueError(f"want uint8 or uint16 [height, width, 3], got {rgb.dtype} {rgb.shape}")
     if alpha is not None and alpha.shape != rgb.shape[:2]:
@@ -149,8 +149,8 @@ def _check(rgb: np.ndarray, alpha: np.ndarray | None) -> None:
 def _encode(
     kind: str, name: str, rgb: np.ndarray, photo: Photo, quality: int
 ) -> tuple[bytes, tuple[str, ...]]:
-    """The bytes of the file, and notices of what it does not keep."""
-    alpha, metadata, notices = photo.alpha, *_fitting(kind, photo.metadata)
+    """Returns the bytes of the file, and notices of what it does not hold."""
+    alpha, metadata, notices = photo.alpha, *_drop_unsupported(kind, photo.metadata)
     if kind == "JPEG":
         if alpha is not None and alpha.min() < 255:
             notices.append("a JPEG has no transparency, so the photo is laid on white")
@@ -165,18 +165,18 @@ def _encode(
     return data, tuple(f"{name}: {notice}" for notice in (*notices, *left_out))
 
 
-def _fitting(kind: str, metadata: Metadata) -> tuple[Metadata, list[str]]:
-    """Leaves out what a format has no place for, with notices."""
-    notices, held_in = [], {"EXIF": metadata.exif, "XMP": metadata.xmp, "IPTC": metadata.iptc}
-    for field, room in (_JPEG_ROOM if kind == "JPEG" else {}).items():
-        size = len(held_in[field] or b"")
-        if size > room:
+def _drop_unsupported(kind: str, metadata: Metadata) -> tuple[Metadata, list[str]]:
+    """Removes the metadata that a format cannot hold; returns the rest, and notices."""
+    notices, blocks = [], {"EXIF": metadata.exif, "XMP": metadata.xmp, "IPTC": metadata.iptc}
+    for field, limit in (_JPEG_MAX_BYTES if kind == "JPEG" else {}).items():
+        size = len(blocks[field] or b"")
+        if size > limit:
             notices.append(
-                f"a JPEG holds at most {room} bytes of {field}, so the photo's {size} are left out"
+                f"a JPEG holds at most {limit} bytes of {field}, so the photo's {size} are left out"
             )
-            held_in[field] = None
-    xmp = held_in["XMP"] or mark.alone(metadata.xmp)
-    metadata = metadata._replace(exif=held_in["EXIF"], xmp=xmp, iptc=held_in["IPTC"])
+            blocks[field] = None
+    xmp = blocks["XMP"] or mark.mark_only(metadata.xmp)
+    metadata = metadata._replace(exif=blocks["EXIF"], xmp=xmp, iptc=blocks["IPTC"])
     if kind == "WEBP" and metadata.iptc:
         notices.append("a WebP has no place for IPTC captions, so the photo's are left out")
         metadata = metadata._replace(iptc=None)
@@ -187,29 +187,29 @@ def _fitting(kind: str, metadata: Metadata) -> tuple[Metadata, list[str]]:
             "left out"
         )
     if kind in ("JPEG", "WEBP"):
-        held = [one for one in metadata.texts if kind == "JPEG" and one[0] == captions.COMMENT]
-        held = held if len(_comment(held)) <= _JPEG_COMMENT_ROOM else []
-        if left := [keyword for keyword, _ in metadata.texts if (keyword, _) not in held]:
-            notices.append(_no_place(kind, left))
-        metadata = metadata._replace(texts=tuple(held))
+        texts = [pair for pair in metadata.texts if kind == "JPEG" and pair[0] == captions.COMMENT]
+        texts = texts if len(_joined_comments(texts)) <= _JPEG_COMMENT_MAX_BYTES else []
+        if omitted := [pair[0] for pair in metadata.texts if pair not in texts]:
+            notices.append(_omitted_texts_notice(kind, omitted))
+        metadata = metadata._replace(texts=tuple(texts))
     return metadata, notices
 
 
-def _no_place(kind: str, keywords: Sequence[str]) -> str:
-    """The notice of texts that are left out."""
+def _omitted_texts_notice(kind: str, keywords: Sequence[str]) -> str:
+    """Returns the notice for texts that the format cannot hold."""
     texts = ", ".join(dict.fromkeys(keywords))
     return f"a {name_of_format(kind)} has no place for the photo's texts: {texts} left out"
 
 
-def _comment(texts: Sequence[tuple[str, str]]) -> bytes:
-    """All comments as the one that Pillow writes."""
+def _joined_comments(texts: Sequence[tuple[str, str]]) -> bytes:
+    """Joins all comments into the single JPEG comment that Pillow writes."""
     return "\n".join(text for _, text in texts).encode("utf-8", "replace")
 
 
 def _encode_by_pillow(
     kind: str, pixels: np.ndarray, metadata: Metadata, quality: int
 ) -> tuple[bytes, Sequence[str]]:
-    """JPEG, WebP or PNG: [height, width, 3 or 4] -> bytes, and no notices."""
+    """Encodes JPEG, WebP or PNG: [height, width, 3 or 4] -> bytes, and no notices."""
     options: dict[str, Any] = {
         "icc_profile": metadata.icc_profile,
         "dpi": metadata.dpi,
@@ -217,7 +217,7 @@ def _encode_by_pillow(
     }
     if kind == "JPEG":
         options |= {"quality": quality, "subsampling": 0, "xmp": metadata.xmp}
-        options["comment"] = _comment(metadata.texts) or None
+        options["comment"] = _joined_comments(metadata.texts) or None
         options["extra"] = captions.jpeg_segment(metadata.iptc) if metadata.iptc else None
     elif kind == "WEBP":
         options |= {"quality": quality, "use_sharp_yuv": True, "xmp": metadata.xmp}
@@ -227,32 +227,33 @@ def _encode_by_pillow(
     if pixels.dtype == np.uint16:
         return png_file.encode_deep(pixels, **given), ()
     buffer = io.BytesIO()
-    # Only the writer of JPEG takes mode RGBX.
+    # Only Pillow's JPEG encoder accepts mode RGBX.
     image = arrays.as_image(pixels) if kind == "JPEG" else Image.fromarray(pixels)
     image.save(buffer, kind, **given)
     return buffer.getvalue(), ()
 
 
 def _encode_tiff(pixels: np.ndarray, metadata: Metadata) -> tuple[bytes, Sequence[str]]:
-    """A deflated TIFF: [height, width, 3 or 4] -> bytes, and notices of what is left out.
+    """Encodes a Deflate-compressed TIFF: [height, width, 3 or 4] -> bytes, and notices.
 
-    Pillow writes compressed TIFFs through libtiff, which loses the EXIF and GPS blocks; its tables
-    of tags, written here, keep them.
+    Pillow writes compressed TIFFs through libtiff, which loses the EXIF and GPS blocks. Here Pillow
+    only serializes the tags, which keeps them; the strips are compressed and appended by this code.
     """
     height, width, channels = pixels.shape
     rows = max(1, 2**18 // (width * channels * pixels.itemsize))
-    strips = [_deflated(pixels[top : top + rows]) for top in range(0, height, rows)]
+    strips = [_compress_rows(pixels[top : top + rows]) for top in range(0, height, rows)]
     tags, notices = _tiff_tags(metadata)
     tags[Tag.ImageWidth], tags[Tag.ImageLength], tags[Tag.RowsPerStrip] = width, height, rows
     tags[Tag.SamplesPerPixel] = channels
     tags[Tag.BitsPerSample] = (8 * pixels.itemsize,) * channels
     tags[Tag.PhotometricInterpretation], tags[Tag.PlanarConfiguration] = 2, 1
-    # Deflate, of differences to the pixel on the left.
+    # Deflate, with the horizontal differencing predictor.
     tags[Tag.Compression], tags[Tag.Predictor] = 8, 2
     if channels == 4:
         tags[Tag.ExtraSamples] = 2
     sizes = [len(strip) for strip in strips]
-    # Pillow adds where the strips begin, and must not take the small numbers for 16-bit ones.
+    # Pillow adds the position of the first strip to the offsets, which are small at this point. So
+    # their type is set here: Pillow would choose 16 bits.
     tags.tagtype[Tag.StripOffsets] = tags.tagtype[Tag.StripByteCounts] = TiffTags.LONG
     tags[Tag.StripOffsets] = tuple(np.cumsum([0, *sizes[:-1]]).tolist())
     tags[Tag.StripByteCounts] = tuple(sizes)
@@ -263,22 +264,22 @@ def _encode_tiff(pixels: np.ndarray, metadata: Metadata) -> tuple[bytes, Sequenc
 
 
 def _tiff_tags(metadata: Metadata) -> tuple[TiffImagePlugin.ImageFileDirectory_v2, list[str]]:
-    """The tags that hold metadata, and notices of what they cannot."""
+    """Returns the TIFF tags that hold metadata, and notices of what they cannot hold."""
     notices = []
     try:
         tiff_tags(metadata).tobytes()
-    # The parsers of the tags raise anything, and the pixels must not be lost for their sake.
+    # Pillow's tag parsers may raise any exception; a bad EXIF block must not lose the pixels.
     except Exception:
         notices.append("the photo's EXIF block does not fit a TIFF and is left out")
         metadata = metadata._replace(exif=None)
     tags = tiff_tags(metadata)
-    if left := captions.add_to_tiff(tags, metadata.iptc, metadata.texts):
-        notices.append(_no_place("TIFF", left))
+    if omitted := captions.add_to_tiff(tags, metadata.iptc, metadata.texts):
+        notices.append(_omitted_texts_notice("TIFF", omitted))
     return tags, notices
 
 
-def _deflated(rows: np.ndarray) -> bytes:
-    """Horizontal differences, modulo 256 or 65536, compressed: [rows, width, channels] -> bytes."""
+def _compress_rows(rows: np.ndarray) -> bytes:
+    """Compresses horizontal differences, modulo 256 or 65536: [rows, width, channels] -> bytes."""
     differences = rows.astype(rows.dtype.newbyteorder("<"))
     differences[:, 1:] -= rows[:, :-1]
     return zlib.compress(differences.tobytes(), 6)
@@ -286,11 +287,11 @@ def _deflated(rows: np.ndarray) -> bytes:
 
 def _write_stream(stream: BinaryIO, data: bytes, name: str) -> None:
     try:
-        left = memoryview(data)
-        while left:
-            # A raw stream may take a part and say how much; None is said by those that take all.
-            taken = stream.write(left)
-            left = left[len(left) if taken is None else taken :]
+        remaining = memoryview(data)
+        while remaining:
+            # A raw stream may write only a part and returns its size; None means that it wrote all.
+            written = stream.write(remaining)
+            remaining = remaining[len(remaining) if written is None else written :]
         if hasattr(stream, "flush"):
             stream.flush()
     except OSError as error:

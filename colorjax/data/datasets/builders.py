@@ -1,7 +1,7 @@
-"""The data sets (the paper, section 4) as TFDS builders.
+"""TFDS builders for the data sets (the paper, section 4).
 
-They are made from what a user has downloaded by hand, by `python -m colorjax.data.prepare`, and
-read as `tfds:NAME`. TensorFlow is needed for neither.
+`python -m colorjax.data.prepare` builds them from files that the user has downloaded manually. The
+source `tfds:NAME` reads them. Neither needs TensorFlow.
 """
 
 import abc
@@ -18,40 +18,41 @@ from colorjax.data.datasets import pictures
 from colorjax.data.datasets.pictures import Picture
 from colorjax.errors import UserError
 
-# TFDS holds one shard in memory while it is written.
+# TFDS keeps a shard in memory while writing it.
 SHARD_BYTES = 128 * 2**20
 
 
-# A GeneratorBasedBuilder sorts more than 1 GB of pictures through TensorFlow's file functions
-# (tensorflow_datasets/core/shuffle.py). This one writes them in the order that it is given.
+# A GeneratorBasedBuilder shuffles more than 1 GB of pictures with TensorFlow's file functions
+# (tensorflow_datasets/core/shuffle.py). A ShardBasedBuilder writes them in the given order.
 class PictureSet(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """A data set of pictures, all in the split `train`, in an order as good as random.
+    """A data set of pictures, all in the split `train`, in an order that is as good as random.
 
-    Features: `image`, the picture file as it is, or as PNG if it is neither JPEG nor PNG;
-    `file_name`, the archive's or folder's name and the path in it; and, where the data set has
-    them, `label` or `category`. Second copies of a file and unreadable ones are left out.
+    Features: `image`, the unchanged picture file, or a PNG if it is neither JPEG nor PNG;
+    `file_name`, the name of the archive or folder and the path in it; and, if the data set has
+    them, `label` or `category`. Duplicate and unreadable files are left out.
     """
 
     VERSION = tfds.core.Version("1.0.0")
     HOMEPAGE = ""
     CITATION = ""
-    # Nothing is downloaded. (TFDS would look for checksums, by means of a package that it lacks.)
+    # Nothing is downloaded. By default, TFDS would look for checksums with a package that it does
+    # not install.
     url_infos = None
 
     @abc.abstractmethod
     def find(self, folder: Path) -> list[Picture]:
-        """The data set's pictures among a user's downloads, at least one.
+        """Finds the data set's pictures, at least one, in the user's download folder.
 
         Raises:
-          UserError: they are not there, or not whole.
+          UserError: pictures are missing or incomplete.
         """
 
     def label(self, picture: Picture) -> dict[str, str | None]:
-        """What the example of a picture holds beside the picture and its name."""
+        """Returns the other features of a picture's example, besides the image and its name."""
         return {}
 
     def label_features(self) -> dict[str, tfds.features.FeatureConnector]:
-        """The features of what `label` gives."""
+        """Returns the feature types of `label`."""
         return {}
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -65,10 +66,10 @@ class PictureSet(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: 
         )
 
     def _shard_iterators_per_split(self, dl_manager) -> Mapping[str, Sequence[Any]]:
-        chosen = pictures.select(self.find(Path(dl_manager.manual_dir)))
-        bar = tqdm(total=len(chosen), desc="writing pictures", delay=1, disable=None)
-        shards = [functools.partial(self._examples, shard, bar) for shard in cut(chosen)]
-        return {tfds.Split.TRAIN: shards}
+        selected = pictures.select(self.find(Path(dl_manager.manual_dir)))
+        bar = tqdm(total=len(selected), desc="writing pictures", delay=1, disable=None)
+        shards = split_into_shards(selected)
+        return {tfds.Split.TRAIN: [functools.partial(self._examples, s, bar) for s in shards]}
 
     def _examples(self, shard: Sequence[Picture], bar: tqdm) -> Iterator[tuple[str, dict]]:
         with pictures.reader(shard) as read:
@@ -80,28 +81,29 @@ class PictureSet(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: 
         if bar.n == bar.total:
             bar.close()
 
-    def missing(self, folder: Path, what: str) -> UserError:
-        """The error that says what a folder lacks and where it is to be had."""
+    def missing_error(self, folder: Path, what: str) -> UserError:
+        """Returns the error for missing downloads, with instructions where to get them."""
         return UserError(f"{folder}: holds no {what}; {self.MANUAL_DOWNLOAD_INSTRUCTIONS}")
 
 
-def cut(chosen: Sequence[Picture]) -> list[list[Picture]]:
-    """Cuts a sequence into runs of at most SHARD_BYTES, or of one picture."""
-    runs: list[list[Picture]] = []
+def split_into_shards(selected: Sequence[Picture]) -> list[list[Picture]]:
+    """Splits pictures into shards of at most SHARD_BYTES, or of a single picture."""
+    shards: list[list[Picture]] = []
     size = SHARD_BYTES + 1
-    for picture in chosen:
+    for picture in selected:
         size += picture.size
         if size > SHARD_BYTES:
-            runs.append([])
+            shards.append([])
             size = picture.size
-        runs[-1].append(picture)
-    return runs
+        shards[-1].append(picture)
+    return shards
 
 
 class MitScenes(PictureSet):
     """Urban and natural scenes of 256 x 256 pixels in eight categories, 2688 JPEG files.
 
-    One config a category, and `all`. The paper takes Open Country (411 pictures in its count).
+    There is one config per category, and `all`. The paper uses Open Country (411 pictures by its
+    count).
     """
 
     HOMEPAGE = "https://people.csail.mit.edu/torralba/code/spatialenvelope/"
@@ -114,7 +116,7 @@ class MitScenes(PictureSet):
         f"download {ARCHIVE}.zip from {HOMEPAGE} into that folder and leave it packed, "
         f"or unpack it to a folder {ARCHIVE}"
     )
-    # What the files' names begin with, as in opencountry_land352.jpg.
+    # Prefixes of the file names, as in opencountry_land352.jpg.
     CATEGORIES = {
         "coast": "coast",
         "forest": "forest",
@@ -131,11 +133,11 @@ class MitScenes(PictureSet):
         wanted = self.builder_config.name
         found = [
             picture
-            for picture in pictures.list_pictures(_archive(self, folder, self.ARCHIVE))
+            for picture in pictures.list_pictures(_find_archive(self, folder, self.ARCHIVE))
             if _category(picture) in ([wanted] if wanted != "all" else self.CATEGORIES.values())
         ]
         if not found:
-            raise self.missing(folder, f"picture of {wanted} in {self.ARCHIVE}")
+            raise self.missing_error(folder, f"picture of {wanted} in {self.ARCHIVE}")
         return found
 
     def label(self, picture: Picture) -> dict[str, str | None]:
@@ -153,9 +155,9 @@ def _category(picture: Picture) -> str | None:
 class McgillColor(PictureSet):
     """The McGill calibrated colour image database: natural scenes as TIFF files, by category.
 
-    The files hold what the camera gave, and are taken for sRGB: the calibration is a function that
-    comes beside them, and is not applied here. They are stored as PNG. `category` is the name of
-    the archive or folder that a picture is in.
+    The files hold the camera's values, which are treated as sRGB: the calibration is a separate
+    function, which is not applied here. Pictures are stored as PNG. `category` is the name of the
+    archive or folder that contains the picture.
     """
 
     HOMEPAGE = "http://tabby.vision.mcgill.ca/html/browsedownload.html"
@@ -171,18 +173,18 @@ class McgillColor(PictureSet):
     )
 
     def find(self, folder: Path) -> list[Picture]:
-        own = folder / self.FOLDER
-        if not own.is_dir():
-            raise self.missing(folder, f"folder {self.FOLDER}")
-        places = [p for p in sorted(own.iterdir()) if p.is_dir() or p.suffix.lower() == ".zip"]
-        found = [picture for place in places for picture in pictures.list_pictures(place)]
+        root = folder / self.FOLDER
+        if not root.is_dir():
+            raise self.missing_error(folder, f"folder {self.FOLDER}")
+        containers = [p for p in sorted(root.iterdir()) if p.is_dir() or p.suffix.lower() == ".zip"]
+        found = [picture for path in containers for picture in pictures.list_pictures(path)]
         if not found:
-            raise self.missing(folder, f"archive with pictures in {self.FOLDER}")
+            raise self.missing_error(folder, f"archive with pictures in {self.FOLDER}")
         return found
 
     def label(self, picture: Picture) -> dict[str, str | None]:
-        place = picture.place
-        return {"category": place.name if place.is_dir() else place.stem}
+        container = picture.container
+        return {"category": container.name if container.is_dir() else container.stem}
 
     def label_features(self) -> dict[str, tfds.features.FeatureConnector]:
         return {"category": tfds.features.Text()}
@@ -202,31 +204,31 @@ class Mirflickr25k(PictureSet):
     )
 
     def find(self, folder: Path) -> list[Picture]:
-        place = _archive(self, folder, "mirflickr25k", "mirflickr")
-        found = pictures.list_pictures(place)
+        container = _find_archive(self, folder, "mirflickr25k", "mirflickr")
+        found = pictures.list_pictures(container)
         if not found:
-            raise self.missing(folder, f"pictures in {place.name}")
+            raise self.missing_error(folder, f"pictures in {container.name}")
         return found
 
 
 class ImagenetTen(PictureSet):
     """The training pictures of ten ILSVRC classes, as JPEG files.
 
-    The paper names its classes in words of its own, and only some are names of ILSVRC classes. One
-    class is taken for each: that whose list of names has the paper's word for a thing of that
-    kind, the first in the order of the identifiers if there are several; and if none has it, the
-    nearest.
+    Only some of the paper's class names are names of ILSVRC classes. Each is mapped to one ILSVRC
+    class: the first class, in the order of identifiers, whose list of names contains the paper's
+    word in the same sense; or the most similar class if there is none.
 
     - spatula, school bus: `spatula`, `school bus`.
-    - bear: `brown bear` comes before black, polar and sloth bears.
-    - book shelf: none; `bookcase`.
-    - armor: `chain mail, ... chain armor`; breastplate and cuirass have not the word.
+    - bear: `brown bear`, the first; black, polar and sloth bears follow.
+    - book shelf: no match; `bookcase` is the most similar.
+    - armor: `chain mail, ... chain armor`; breastplate and cuirass do not contain the word.
     - kangaroo: `wallaby, brush kangaroo`, the only kangaroo.
-    - spider: `black and gold garden spider` comes before barn and garden spiders, black widow,
-      tarantula and wolf spider.
-    - sweater: none; `cardigan`, a kind of sweater; a sweatshirt is farther off.
+    - spider: `black and gold garden spider`, the first; barn and garden spiders, black widow,
+      tarantula and wolf spider follow.
+    - sweater: no match; `cardigan` is a kind of sweater, and a sweatshirt is less similar.
     - hair dryer: `hand blower, ... hair dryer`.
-    - bird: of 59 bird classes only `indigo bunting, ... indigo bird` has the word for itself.
+    - bird: `indigo bunting, ... indigo bird`, the only one of 59 bird classes with the word on its
+      own.
     """
 
     HOMEPAGE = "https://www.image-net.org/challenges/LSVRC/2015/"
@@ -251,7 +253,7 @@ class ImagenetTen(PictureSet):
         f"(with an account from {HOMEPAGE}) unpacked as train/{next(iter(SYNSETS))}/*.JPEG and so "
         f"on, a folder for each of {', '.join(SYNSETS)}"
     )
-    # As torchvision's ImageFolder has it, as Kaggle packs it, and the folder `train` itself.
+    # The layout of torchvision's ImageFolder, two layouts of Kaggle, and the folder `train` itself.
     _LAYOUTS = ("train", "ILSVRC/Data/CLS-LOC/train", "Data/CLS-LOC/train", ".")
 
     def find(self, folder: Path) -> list[Picture]:
@@ -261,12 +263,12 @@ class ImagenetTen(PictureSet):
         for synset, name in self.SYNSETS.items():
             in_class = pictures.list_pictures(train / synset) if (train / synset).is_dir() else []
             if not in_class:
-                raise self.missing(train, f"pictures of {name} ({synset})")
+                raise self.missing_error(train, f"pictures of {name} ({synset})")
             found += in_class
         return found
 
     def label(self, picture: Picture) -> dict[str, str | None]:
-        return {"label": self.SYNSETS[picture.place.name]}
+        return {"label": self.SYNSETS[picture.container.name]}
 
     def label_features(self) -> dict[str, tfds.features.FeatureConnector]:
         return {"label": tfds.features.ClassLabel(names=list(self.SYNSETS.values()))}
@@ -275,10 +277,10 @@ class ImagenetTen(PictureSet):
 PICTURE_SETS = (MitScenes, McgillColor, Mirflickr25k, ImagenetTen)
 
 
-def _archive(builder: PictureSet, folder: Path, *names: str) -> Path:
-    """The first of NAME.zip and NAME/ that is in a folder."""
+def _find_archive(builder: PictureSet, folder: Path, *names: str) -> Path:
+    """Returns the first existing NAME.zip or NAME/ in a folder."""
     for name in names:
-        for place in (folder / f"{name}.zip", folder / name):
-            if place.exists():
-                return place
-    raise builder.missing(folder, f"{names[0]}.zip")
+        for path in (folder / f"{name}.zip", folder / name):
+            if path.exists():
+                return path
+    raise builder.missing_error(folder, f"{names[0]}.zip")

@@ -1,7 +1,7 @@
-"""The pictures in ZIP archives and folders: found, looked at, and read as JPEG or PNG files.
+"""Finds, checks and reads the pictures in ZIP archives and folders, as JPEG or PNG files.
 
-Nothing is ever unpacked: a member of an archive is read by its name into memory, so that no name
-in an archive can lead to a place on the disk.
+Archives are never extracted to disk: members are read into memory, so that no name in an archive
+can refer to a path outside it.
 """
 
 import contextlib
@@ -20,64 +20,73 @@ from colorjax.errors import UserError
 from colorjax.pictures import image_io
 from colorjax.pictures.formats import SUFFIXES
 
-# Share of the pictures that may be unreadable and be left out with a warning.
+# The share of pictures that may be unreadable; they are left out with a warning.
 MAX_UNREADABLE = 0.1
-# A member of an archive may claim any size; the largest of these data sets have 15 MB.
+# A member of an archive may declare any size; the largest pictures of these data sets have 15 MB.
 MAX_BYTES = 256 * 2**20
-_KEPT_AS_THEY_ARE = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
+# JPEG and PNG files are copied unchanged.
+_COPIED_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 _MOST_FAULTS_LISTED = 20
 
 _logger = logging.getLogger(__name__)
 
 
 class Picture(NamedTuple):
-    """One picture file: the archive or folder it is in, its path in there, and its bytes there."""
+    """One picture file in an archive or folder.
 
-    place: Path
+    Attributes:
+      container: the archive or folder.
+      name: the path in the container.
+      size: uncompressed size in bytes.
+    """
+
+    container: Path
     name: str
     size: int
 
     @property
     def key(self) -> str:
-        """The name of the archive or folder and the path in it: `mirflickr25k.zip/im1.jpg`."""
-        return f"{self.place.name}/{self.name}"
+        """The name of the container and the path in it, such as `mirflickr25k.zip/im1.jpg`."""
+        return f"{self.container.name}/{self.name}"
 
 
 Read = Callable[[Picture], bytes]
 
 
-def list_pictures(place: Path) -> list[Picture]:
-    """The picture files in a ZIP archive or under a folder, by their suffix, hidden ones apart.
+def list_pictures(container: Path) -> list[Picture]:
+    """Lists the picture files in a ZIP archive or under a folder, by suffix, without hidden ones.
 
     Returns:
-      The pictures, sorted by name; everything else is passed over.
+      The pictures, sorted by name; other files are ignored.
 
     Raises:
-      UserError: the file is no ZIP archive or is cut short.
+      UserError: the file is not a ZIP archive or is truncated.
     """
-    if place.is_dir():
-        files = [file for file in place.rglob("*") if file.is_file()]
-        found = [
-            Picture(place, file.relative_to(place).as_posix(), file.stat().st_size)
-            for file in files
+    if container.is_dir():
+        paths = [path for path in container.rglob("*") if path.is_file()]
+        files = [
+            Picture(container, path.relative_to(container).as_posix(), path.stat().st_size)
+            for path in paths
         ]
     else:
-        with _open_zip(place) as archive:
+        with _open_zip(container) as archive:
             members = [member for member in archive.infolist() if not member.is_dir()]
-        found = [Picture(place, member.filename, member.file_size) for member in members]
-    return sorted(picture for picture in found if _is_picture(picture.name))
+        files = [Picture(container, member.filename, member.file_size) for member in members]
+    return sorted(file for file in files if _is_picture(file.name))
 
 
 @contextlib.contextmanager
 def reader(pictures: Sequence[Picture]) -> Iterator[Read]:
-    """Opens the archives that the pictures are in, and gives a function that reads a picture.
+    """Opens the archives that contain the pictures, and yields a function that reads a picture.
 
-    The function gives the file's bytes, and raises UserError if they cannot be had whole.
+    The function returns the file's bytes, and raises UserError if they cannot be read completely.
     """
     with contextlib.ExitStack() as stack:
-        places = {picture.place for picture in pictures}
+        containers = {picture.container for picture in pictures}
         archives = {
-            place: stack.enter_context(_open_zip(place)) for place in places if not place.is_dir()
+            container: stack.enter_context(_open_zip(container))
+            for container in containers
+            if not container.is_dir()
         }
 
         def read(picture: Picture) -> bytes:
@@ -87,10 +96,10 @@ def reader(pictures: Sequence[Picture]) -> Iterator[Read]:
                     "that are read"
                 )
             try:
-                if picture.place in archives:
-                    return archives[picture.place].read(picture.name)
-                return (picture.place / picture.name).read_bytes()
-            # RuntimeError is how zipfile tells of encryption and of unknown compression.
+                if picture.container in archives:
+                    return archives[picture.container].read(picture.name)
+                return (picture.container / picture.name).read_bytes()
+            # zipfile raises RuntimeError for encryption and for unsupported compression.
             except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
                 raise UserError(f"{picture.key}: cannot be read: {error}") from error
 
@@ -98,15 +107,15 @@ def reader(pictures: Sequence[Picture]) -> Iterator[Read]:
 
 
 def select(pictures: Sequence[Picture]) -> list[Picture]:
-    """Leaves out pictures that are unreadable and second copies, and puts the rest into an order.
+    """Removes unreadable pictures and duplicate files, and sorts the rest by the file's sha256.
 
-    The order is that of the files' sha256: as good as random, and the same on every machine. Copies
-    would otherwise end up on both sides of a hold-out.
+    This order is as good as random, and is the same on every machine. Duplicates are removed so
+    that no picture is both in training and held out.
 
     Raises:
       UserError: more than MAX_UNREADABLE of the pictures are unreadable, or an archive is.
     """
-    kept: dict[bytes, Picture] = {}
+    unique: dict[bytes, Picture] = {}
     faults: list[str] = []
     with reader(pictures) as read:
         for picture in tqdm(pictures, "looking at pictures", delay=1, disable=None):
@@ -116,21 +125,21 @@ def select(pictures: Sequence[Picture]) -> list[Picture]:
             except UserError as error:
                 faults.append(str(error))
             else:
-                kept.setdefault(hashlib.sha256(data).digest(), picture)
-    _report(faults, len(pictures), len(pictures) - len(faults) - len(kept))
-    return [kept[digest] for digest in sorted(kept)]
+                unique.setdefault(hashlib.sha256(data).digest(), picture)
+    _report_left_out(faults, len(pictures), len(pictures) - len(faults) - len(unique))
+    return [unique[digest] for digest in sorted(unique)]
 
 
 def as_jpeg_or_png(data: bytes, name: str) -> bytes:
-    """A picture file as one that every reader of TFDS data sets decodes.
+    """Converts a picture file to a format that every reader of TFDS data sets decodes.
 
-    JPEG and PNG files stay as they are, with their EXIF data. Others become PNG: sRGB of 8 bits,
-    upright, each pixel as `image_io.read_rgb` gives it.
+    JPEG and PNG files are returned unchanged, with their EXIF data. Other files are converted to
+    PNG with the pixels from `image_io.read_rgb`: upright 8-bit sRGB.
 
     Raises:
       UserError: as image_io.read_rgb.
     """
-    if data.startswith(_KEPT_AS_THEY_ARE):
+    if data.startswith(_COPIED_SIGNATURES):
         return data
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "picture.png")
@@ -150,12 +159,15 @@ def _open_zip(path: Path) -> zipfile.ZipFile:
 
 
 def _is_picture(name: str) -> bool:
-    """Whether a name ends like a picture's and is not hidden (macOS hides a twin of every file)."""
+    """Whether a path has a picture's suffix and is not hidden.
+
+    Archives made by macOS contain a hidden companion of every file.
+    """
     hidden = any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)
     return name.lower().endswith(SUFFIXES) and not hidden
 
 
-def _report(faults: list[str], found: int, copies: int) -> None:
+def _report_left_out(faults: list[str], found: int, copies: int) -> None:
     if len(faults) > MAX_UNREADABLE * found:
         raise UserError(
             f"{len(faults)} of {found} pictures cannot be read, more than the share of "

@@ -1,7 +1,7 @@
-"""A look at the boxes of a HEIF file before its decoder sees them.
+"""Checks the boxes of a HEIF file before the file is passed to its decoder.
 
-pi-heif ends the process where the type of an item is no text. Those are looked for here, in the
-boxes that tell of items (ISO/IEC 14496-12: meta, iinf, infe).
+pi-heif terminates the process if the type of an item is not valid UTF-8. This module finds such
+types in the boxes that describe items (ISO/IEC 14496-12: meta, iinf, infe).
 """
 
 import os
@@ -9,14 +9,14 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-_MOST_BOXES = 100_000
+_MAX_BOXES = 100_000
 
 
-def misnamed(source: str | os.PathLike | bytes) -> bytes | None:
-    """The type of an item, or of its content, that is no text; None if there is none."""
+def find_invalid_type(source: str | os.PathLike | bytes) -> bytes | None:
+    """Returns the first item type or content type that is invalid UTF-8; None if all are valid."""
     data = source if isinstance(source, bytes) else Path(source).read_bytes()
     for item in _items(memoryview(data)):
-        for kind in _types(bytes(item)):
+        for kind in _item_types(bytes(item)):
             try:
                 kind.decode()
             except UnicodeDecodeError:
@@ -25,37 +25,37 @@ def misnamed(source: str | os.PathLike | bytes) -> bytes | None:
 
 
 def _items(data: memoryview) -> Iterator[memoryview]:
-    for meta in _inside(data, b"meta"):
-        for table in _inside(meta[4:], b"iinf"):
-            # By its version, the table's count of items has 2 bytes or 4.
+    for meta in _box_contents(data, b"meta"):
+        for table in _box_contents(meta[4:], b"iinf"):
+            # The item count has 2 or 4 bytes, depending on the version of the box.
             for start in (6, 8):
-                yield from _inside(table[start:], b"infe")
+                yield from _box_contents(table[start:], b"infe")
 
 
-def _types(item: bytes) -> Iterator[bytes]:
-    """The type of an item, and that of its content, which follows its name."""
+def _item_types(item: bytes) -> Iterator[bytes]:
+    """Yields the type of an item, and the type of its content, which follows the item's name."""
     version = item[0] if item else 0
-    # The version with its flags, the item's number and that of its protection.
-    place = 10 if version > 2 else 8
+    # Skips version and flags, item ID and protection index.
+    offset = 10 if version > 2 else 8
     if version > 1:
-        yield item[place : place + 4]
-        place += 4
-    yield from item[place:].split(b"\0")[1:2]
+        yield item[offset : offset + 4]
+        offset += 4
+    yield from item[offset:].split(b"\0")[1:2]
 
 
-def _inside(data: memoryview, wanted: bytes) -> Iterator[memoryview]:
-    """What the boxes of one kind hold, as far as boxes follow one another."""
-    place = 0
-    for _ in range(_MOST_BOXES):
-        if place + 8 > len(data):
+def _box_contents(data: memoryview, wanted: bytes) -> Iterator[memoryview]:
+    """Yields the contents of the boxes of type `wanted`, up to the first malformed box."""
+    offset = 0
+    for _ in range(_MAX_BOXES):
+        if offset + 8 > len(data):
             return
-        size, kind = struct.unpack_from(">I4s", data, place)
+        size, kind = struct.unpack_from(">I4s", data, offset)
         head = 8
-        if size == 1 and place + 16 <= len(data):
-            (size,), head = struct.unpack_from(">Q", data, place + 8), 16
-        end = place + size if size else len(data)
-        if end < place + head:
+        if size == 1 and offset + 16 <= len(data):
+            (size,), head = struct.unpack_from(">Q", data, offset + 8), 16
+        end = offset + size if size else len(data)
+        if end < offset + head:
             return
         if kind == wanted:
-            yield data[place + head : end]
-        place = end
+            yield data[offset + head : end]
+        offset = end

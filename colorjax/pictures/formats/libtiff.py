@@ -1,8 +1,8 @@
-"""What libtiff says of a damaged file: kept for what the user is told of that file, not printed.
+"""Captures libtiff's error messages, so that they appear in the message about the damaged file.
 
-Pillow silences libtiff's warnings but not its errors, which libtiff prints to the standard error of
-the process, in lines that name no file. Its handler of errors is one for the process and is called
-in the thread that decodes: what it hears is kept by thread.
+Pillow silences libtiff's warnings but not its errors: libtiff prints them to the standard error of
+the process without naming a file. The error handler is global to the process, but it is called in
+the thread that decodes, so messages are stored per thread.
 """
 
 import atexit
@@ -13,42 +13,42 @@ import threading
 
 from PIL import _imaging
 
-_MOST = 200  # bytes of a line
-_of_thread = threading.local()
+_MAX_LINE_BYTES = 200
+_thread = threading.local()
 
 
-def listen() -> None:
-    """Forgets what was heard in this thread, and from now on keeps the first line."""
-    _handle_errors()
-    _of_thread.heard = ""
+def start_capture() -> None:
+    """Clears this thread's captured error, so that the next error is captured."""
+    _install_handler()
+    _thread.error = ""
 
 
-def heard() -> str:
-    """The first line that libtiff said in this thread since `listen`; "" if it said nothing."""
-    return getattr(_of_thread, "heard", "")
+def captured_error() -> str:
+    """Returns libtiff's first error in this thread since `start_capture`; "" if there was none."""
+    return getattr(_thread, "error", "")
 
 
-# As vprintf, after the name of what speaks.
+# The arguments are the name of the libtiff function, then those of vprintf.
 @ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p)
-def _hear(module, format, arguments):
-    # A damaged fax has a line for each of its own.
-    if heard():
+def _on_error(module, format, arguments):
+    # A damaged fax produces an error for each of its rows; only the first is kept.
+    if captured_error():
         return
-    line = ctypes.create_string_buffer(_MOST)
+    line = ctypes.create_string_buffer(_MAX_LINE_BYTES)
     write = ctypes.pythonapi.PyOS_vsnprintf
     write.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_void_p]
-    write(line, _MOST, format, arguments)
-    said = b": ".join(part for part in (module, line.value) if part)
-    _of_thread.heard = " ".join(said.decode(errors="replace").split()).rstrip(".")
+    write(line, _MAX_LINE_BYTES, format, arguments)
+    message = b": ".join(part for part in (module, line.value) if part)
+    _thread.error = " ".join(message.decode(errors="replace").split()).rstrip(".")
 
 
 @functools.cache
-def _handle_errors() -> None:
-    """Has libtiff call `_hear`; where it cannot be found it prints, as it did."""
+def _install_handler() -> None:
+    """Registers `_on_error` with libtiff; if libtiff cannot be found, it keeps printing errors."""
     with contextlib.suppress(AttributeError, OSError):
-        # A name is looked for in what Pillow's own library was linked with, too.
+        # The symbol lookup includes the libraries that Pillow's extension module is linked with.
         set_handler = ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler
         set_handler.argtypes, set_handler.restype = [ctypes.c_void_p], ctypes.c_void_p
-        set_handler(ctypes.cast(_hear, ctypes.c_void_p))
-        # From then on there is no Python to be called.
+        set_handler(ctypes.cast(_on_error, ctypes.c_void_p))
+        # After interpreter shutdown, libtiff must not call into Python.
         atexit.register(set_handler, None)

@@ -1,4 +1,4 @@
-"""PNG files of 16 bits a channel, of which Pillow gives and takes 8."""
+"""Reads and writes PNG files with 16 bits per channel, of which Pillow handles only 8."""
 
 import io
 import os
@@ -11,7 +11,7 @@ from PIL import Image, ImageFile
 
 
 def is_deep(image: Image.Image) -> bool:
-    """Whether an image, not decoded yet, is a PNG of 16-bit colour, or gray with alpha."""
+    """Whether an image, not decoded yet, is a PNG with 16-bit colour or 16-bit gray and alpha."""
     if not isinstance(image, ImageFile.ImageFile) or image.format != "PNG":
         return False
     is_colour = image.mode in ("RGB", "RGBA")
@@ -19,10 +19,10 @@ def is_deep(image: Image.Image) -> bool:
 
 
 def transparent_gray(image: Image.Image) -> int | None:
-    """The shade, of 8 bits, that is transparent in a PNG of 2 or 4 bits, not decoded yet.
+    """Returns the 8-bit gray level that is transparent in a 2-bit or 4-bit PNG, not decoded yet.
 
-    Pillow brings the pixels to 8 bits, and leaves the shade as it is in the file. None where there
-    is no such shade, or the image is another.
+    Pillow scales the pixels to 8 bits but not the transparent level. Returns None for other images,
+    and if no level is transparent.
     """
     if not isinstance(image, ImageFile.ImageFile) or image.format != "PNG" or not image.tile:
         return None
@@ -32,19 +32,22 @@ def transparent_gray(image: Image.Image) -> int | None:
 
 
 def read_deep(source: str | os.PathLike | bytes, image: Image.Image) -> np.ndarray:
-    """The colour of a PNG for which `is_deep` was true: uint16 [height, width, 3], not turned.
+    """Reads the colour of a PNG for which `is_deep` was true.
 
-    Pillow takes the upper byte of each sample. Decoded a second time, as if the bytes of a sample
-    stood the other way round, it gives the lower one.
+    Pillow returns only the upper byte of each sample. To get the lower byte, the file is decoded a
+    second time as if its samples were little-endian.
 
     Args:
       source: path or bytes of the file.
-      image: the same, decoded.
+      image: the same file, decoded.
+
+    Returns:
+      uint16 [height, width, 3], without the EXIF orientation applied.
     """
     upper = np.asarray(image)[..., :3].astype(np.uint16) << 8
     with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as again:
         is_gray = any(tile.args == "LA;16B" for tile in again.tile)
-        # Of gray the four bytes of a pixel: both of gray, both of alpha.
+        # A pixel of gray and alpha has four bytes, two of each; as RGBA, all four are kept.
         rawmode = "RGBA" if is_gray else f"{again.mode};16L"
         again.tile = [tile._replace(args=rawmode) for tile in again.tile]
         lower = np.asarray(again)
@@ -52,9 +55,9 @@ def read_deep(source: str | os.PathLike | bytes, image: Image.Image) -> np.ndarr
 
 
 def encode_deep(pixels: np.ndarray, **options) -> bytes:
-    """A PNG file: uint16 [height, width, 3 or 4] -> bytes.
+    """Encodes a PNG file: uint16 [height, width, 3 or 4] -> bytes.
 
-    All chunks but those of the pixels are as Pillow writes them with these options.
+    Except for the header and the pixels, the chunks are those that Pillow writes with `options`.
     """
     height, width, channels = pixels.shape
     buffer = io.BytesIO()
@@ -65,28 +68,28 @@ def encode_deep(pixels: np.ndarray, **options) -> bytes:
             colour = 2 if channels == 3 else 6
             data = struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0)
         elif kind == b"IDAT":
-            data = _compressed(pixels)
+            data = _compress(pixels)
         parts.append(chunk(kind, data))
     return b"".join(parts)
 
 
 def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Kind and content of the chunks of a PNG file, as long as there are whole ones."""
-    place = 8
-    while place + 12 <= len(data):
-        size, kind = struct.unpack_from(">I4s", data, place)
-        if place + 12 + size > len(data):
+    """Yields type and content of the chunks of a PNG file, up to the first incomplete one."""
+    offset = 8
+    while offset + 12 <= len(data):
+        size, kind = struct.unpack_from(">I4s", data, offset)
+        if offset + 12 + size > len(data):
             return
-        yield kind, data[place + 8 : place + 8 + size]
-        place += 12 + size
+        yield kind, data[offset + 8 : offset + 8 + size]
+        offset += 12 + size
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def _compressed(pixels: np.ndarray) -> bytes:
-    """Rows of differences to the pixel on the left (PNG's filter 1), deflated."""
+def _compress(pixels: np.ndarray) -> bytes:
+    """Filters rows by the pixel on the left (PNG filter type 1) and compresses them."""
     height, width, channels = pixels.shape
     packer, parts, step = zlib.compressobj(6), [], max(1, 2**20 // width)
     for top in range(0, height, step):
