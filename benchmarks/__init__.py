@@ -1,1 +1,1 @@
-"""What is timed: `python -m benchmarks`, from the root of the repository."""
+"""Benchmarks: run `python -m benchmarks` in the root of the repository."""

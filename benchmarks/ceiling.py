@@ -1,4 +1,4 @@
-"""How near a training step comes to the device's matrix products, and where its time goes."""
+"""Compares a training step with the speed of matrix products, and lists its slowest kernels."""
 
 import tempfile
 from collections import Counter
@@ -16,13 +16,13 @@ from benchmarks.settings import Settings
 from colorjax.training import parallel
 from colorjax.weights.devices import place
 
-SIDES = {"cpu": 1024, "gpu": 8192}  # of the square matrices, large enough for full speed
+SIDES = {"cpu": 1024, "gpu": 8192}  # of square matrices that are large enough for full speed
 TRACED_STEPS = 3
 COSTLIEST = 8
 
 
 def measure(settings: Settings) -> list[Table]:
-    """Two tables: operations a second of products and of the step, and the step's kernels."""
+    """Returns two tables: operations per second of products and of the step; the step's kernels."""
     side = SIDES["cpu" if settings.platform == "cpu" else "gpu"]
     product, train = multiplier(side, settings.dtype), trainer(settings)
     works = {"matrix product": product, "training step": train}
@@ -37,8 +37,8 @@ def measure(settings: Settings) -> list[Table]:
         del row["ratio"]
     size = f"{settings.batch} x {settings.size}, {settings.dtype}"
     notes = [
-        f"products are of {side} x {side}",
-        "a step's operations are three times those of our forward pass, not of plain Flax's",
+        f"the matrices are {side} x {side}",
+        "a step counts as three times the operations of colorjax's forward pass, not plain Flax's",
     ]
     return [
         Table(f"share of the matrix products' speed, {size}", rows, notes),
@@ -47,19 +47,19 @@ def measure(settings: Settings) -> list[Table]:
 
 
 def multiplier(side: int, dtype: str) -> Callable[[], None]:
-    """A function that multiplies two random matrices, as the network's products are computed."""
+    """Returns a function that multiplies two random matrices in the dtype of the network."""
     x = jax.random.normal(jax.random.key(0), (side, side), jnp.dtype(dtype))
     compiled = jax.jit(jnp.matmul)
     return lambda: jax.block_until_ready(compiled(x, x))
 
 
 def operations(settings: Settings) -> float:
-    """Floating-point operations of a training step.
+    """Returns the number of floating-point operations of a training step.
 
-    The gradients of a convolution are two more of its size. The compiler's count of the step itself
-    would take the body of a loop once.
+    This is three times the forward pass: each of the two gradients of a convolution costs as much
+    as the convolution. The compiler's count for the step would count the body of a loop only once.
     """
-    # Of bfloat16 every product of a convolution is computed, and so counted: `winograd.pays`.
+    # In bfloat16 convolutions do not use Winograd (`winograd.is_faster`), so all products count.
     settings = settings._replace(dtype="bfloat16")
     model = jax_peer.network(settings, "classification", plain=False)
     gray = jax.ShapeDtypeStruct((settings.batch, settings.size, settings.size, 1), jnp.float32)
@@ -68,7 +68,7 @@ def operations(settings: Settings) -> float:
 
 
 def trainer(settings: Settings) -> Callable[[], None]:
-    """A function that trains one step on a random batch."""
+    """Returns a function that trains one step on a random batch."""
     devices = jax.devices()[:1]
     step, state = programs.training(settings)
     state = [place(state, devices)]
@@ -78,13 +78,13 @@ def trainer(settings: Settings) -> Callable[[], None]:
     def train():
         state[0], scalars = jax.block_until_ready(compiled(state[0], batch))
         if not np.isfinite(float(scalars["loss"])):
-            raise ValueError("the loss of the step that is measured is not finite")
+            raise ValueError("the loss of the measured step is not finite")
 
     return train
 
 
 def kernels(work: Callable[[], Any]) -> list[harness.Row]:
-    """The costliest kernels of `work`: their time a call, and their share of all kernels'."""
+    """Returns the slowest kernels of `work`: time per call, and share of all kernels' time."""
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder):
             for _ in range(TRACED_STEPS):
@@ -99,14 +99,14 @@ def kernels(work: Callable[[], Any]) -> list[harness.Row]:
 
 
 def kernel_times(profile: jax.profiler.ProfileData) -> Counter:
-    """Nanoseconds by the name of a kernel: of a GPU's streams, else of XLA's threads on a CPU."""
+    """Returns nanoseconds by kernel name, from a GPU's streams or else from XLA's CPU threads."""
     planes = list(profile.planes)
     gpus = [plane for plane in planes if plane.name.startswith("/device:GPU")]
     times: Counter = Counter()
     for plane in gpus or planes:
         for line in plane.lines:
             if gpus and not line.name.startswith("Stream"):
-                continue  # the same time again, by module and by step
+                continue  # other lines repeat the same time by module and by step
             for event in line.events:
                 if gpus or any(name == "hlo_op" for name, _ in event.stats):
                     times[event.name] += event.duration_ns

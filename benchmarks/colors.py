@@ -1,4 +1,4 @@
-"""RGB to CIELUV and back, of one large picture."""
+"""Times the conversion of one large picture from RGB to CIELUV and back."""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,15 +11,18 @@ from benchmarks.report import Table
 from benchmarks.settings import Settings
 from colorjax.ops import color
 
-# In units of LUV, of which a just visible difference is about one, and in RGB of [0, 1]. The
-# libraries take white from a table, and some interpolate (OpenCV 5 is off by 0.033 of RGB); a
-# formula for another space would be off by tens.
-MOST_LUV = 0.5
-MOST_RGB = 0.05
+# Largest accepted differences, in units of LUV (a just visible difference is about 1) and of RGB in
+# [0, 1]. The libraries use tabulated white points, and some interpolate (OpenCV 5 is off by 0.033
+# of RGB). The formula of another colour space would be off by tens of units.
+LUV_TOLERANCE = 0.5
+RGB_TOLERANCE = 0.05
 
 
 def measure(settings: Settings) -> list[Table]:
-    """uint8 to LUV, float to LUV, LUV to float; ValueError if a library gives something else."""
+    """Returns tables of uint8 to LUV, float to LUV and LUV to float RGB.
+
+    Raises ValueError if a library gives other results.
+    """
     height = round((settings.megapixels * 1e6 * 3 / 4) ** 0.5)
     shape = (height, round(height * 4 / 3), 3)
     rgb_u8 = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
@@ -27,38 +30,38 @@ def measure(settings: Settings) -> list[Table]:
     luv = np.asarray(jax.jit(color.rgb_to_luv)(rgb))
     sources = {"rgb_u8": rgb_u8, "rgb": rgb, "luv": luv}
     makers = {"ours": ours, "scikit-image": scikit_image, "OpenCV": opencv, "kornia": kornia}
-    found = {name: maker(sources, settings) for name, maker in makers.items()}
-    notes = [harness.absent(name) for name, works in found.items() if works is None]
-    found = {name: works for name, works in found.items() if works is not None}
+    libraries = {name: maker(sources, settings) for name, maker in makers.items()}
+    notes = [harness.absent(name) for name, works in libraries.items() if works is None]
+    libraries = {name: works for name, works in libraries.items() if works is not None}
     titles = {
-        "uint8 RGB to LUV": (luv, MOST_LUV),
-        "float RGB to LUV": (luv, MOST_LUV),
-        "LUV to float RGB": (rgb, MOST_RGB),
+        "uint8 RGB to LUV": (luv, LUV_TOLERANCE),
+        "float RGB to LUV": (luv, LUV_TOLERANCE),
+        "LUV to float RGB": (rgb, RGB_TOLERANCE),
     }
     return [
-        compare(settings, title, {name: works[i] for name, works in found.items()}, *truth, notes)
+        compare(settings, title, {name: x[i] for name, x in libraries.items()}, *truth, notes)
         for i, (title, truth) in enumerate(titles.items())
     ]
 
 
 def compare(
-    settings: Settings, title: str, works: dict, truth: np.ndarray, most: float, notes: list
+    settings: Settings, title: str, works: dict, truth: np.ndarray, limit: float, notes: list
 ) -> Table:
     first, results = harness.warm_up(works, 1)
-    off = {}
-    for name, some in results.items():
-        tolerance = most / float(np.abs(truth).max())
-        off[name] = harness.difference(f"{title} of {name}", as_image(some[0]), truth, tolerance)
+    tolerance = limit / float(np.abs(truth).max())
+    errors = {}
+    for name, (result,) in results.items():
+        errors[name] = harness.difference(f"{title} of {name}", as_image(result), truth, tolerance)
     results.clear()
     times = harness.interleave(works, settings.repeats)
     rows = harness.compare(
-        times, settings.megapixels, "megapixels", first_call_s=first, max_difference=off
+        times, settings.megapixels, "megapixels", first_call_s=first, max_difference=errors
     )
     return Table(f"{title}, {settings.megapixels:g} megapixels", rows, notes)
 
 
 def as_image(result) -> np.ndarray:
-    """[h, w, 3] float32; PyTorch has [1, 3, h, w]."""
+    """Converts a result to float32 [h, w, 3]; PyTorch's are [1, 3, h, w]."""
     if hasattr(result, "cpu"):
         result = result[0].permute(1, 2, 0).cpu().numpy()
     return np.asarray(result, np.float32)
@@ -94,7 +97,7 @@ def opencv(sources: dict, settings: Settings) -> Works | None:
     cv2 = harness.optional("cv2")
     if cv2 is None:
         return None
-    # Its own uint8 to uint8 rounds chroma to whole steps of more than one unit.
+    # OpenCV's conversion of uint8 to uint8 rounds chroma to steps of more than one unit.
     scaled = lambda: sources["rgb_u8"].astype(np.float32) * np.float32(1 / 255)  # noqa: E731
     return (
         lambda: cv2.cvtColor(scaled(), cv2.COLOR_RGB2Luv),

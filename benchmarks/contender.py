@@ -1,4 +1,4 @@
-"""A network in one of its writings, ready to be run; made by name in whatever process asks."""
+"""Implementations of the paper's networks that are compared; each is built by its name."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -14,19 +14,20 @@ NAMES = JAX + TORCH
 
 
 class Contender(NamedTuple):
-    """The same network and the same examples for all; every call waits until it is done."""
+    """A network and its examples, the same for all contenders; every call waits for its result."""
 
-    forward: Callable[[], Any]  # outputs with the running statistics, as the framework has them
-    outputs: Callable[[Any], np.ndarray]  # the same as logits [b, h, w, 2, n] or chroma
-    train: Callable[[], float]  # one update, in place: the loss before it
-    peak_bytes: Callable[[], int | None]  # the device's memory at most; None on a CPU
-    planned_bytes: Callable[[], int | None]  # a training step's, if the compiler says
+    forward: Callable[[], Any]  # inference; outputs in the framework's own layout
+    outputs: Callable[[Any], np.ndarray]  # converts them to logits [b, h, w, 2, n] or chroma
+    train: Callable[[], float]  # one update in place; returns the loss before it
+    peak_bytes: Callable[[], int | None]  # peak memory of the device; None on a CPU
+    planned_bytes: Callable[[], int | None]  # of a training step, if the compiler reports it
 
 
 def make(name: str, settings: Settings, objective: str, variables: dict | None = None) -> Contender:
-    """The contender `name` of NAMES.
+    """Builds the contender `name`, one of NAMES.
 
-    `variables` are flax's for our network, as numpy; None for random ones, each framework's own.
+    `variables` are the Flax variables of colorjax's network as numpy arrays, or None for the random
+    initialization of the framework.
     """
     if name in JAX:
         from benchmarks import jax_peer
@@ -38,10 +39,10 @@ def make(name: str, settings: Settings, objective: str, variables: dict | None =
 
 
 def torch_absence(settings: Settings) -> str | None:
-    """The line that says why PyTorch cannot be measured beside jax, if so."""
+    """Returns a note that says why PyTorch cannot be measured next to jax, or None if it can."""
     torch = optional("torch")
     if torch is None:
         return absent("PyTorch")
     if settings.platform == "gpu" and not torch.cuda.is_available():
-        return "PyTorch sees no GPU where jax does, and so is not measured"
+        return "PyTorch finds no GPU although jax does, so it is not measured"
     return None

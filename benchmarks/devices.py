@@ -1,9 +1,9 @@
-"""The training step on several devices: pmap as in `colorjax.training.parallel`, and shardings.
+"""Times the training step on several devices: pmap as in `colorjax.training.parallel`, or sharding.
 
-A CPU is cut into simulated devices, which share its cores: what is measured is the cost of
-dividing the work, not the gain. There are no more of them than cores, as XLA's threads wait for
-each other in a sum over devices, and with fewer threads than devices they may wait for ever. Where
-there are several GPUs, they are used instead.
+If there are several GPUs, they are used. Otherwise the CPU is divided into simulated devices, which
+share its cores: this measures the cost of dividing the work, not a gain. There are at most as many
+simulated devices as cores, because XLA's threads wait for each other in a sum over devices, and may
+deadlock if there are fewer threads than devices.
 """
 
 import json
@@ -19,17 +19,17 @@ from benchmarks.report import Table
 from benchmarks.settings import Settings
 
 COUNTS = (1, 2, 4, 8)
-# Of the loss: sums over a batch are taken in another order.
+# Relative, of the loss: the number of devices changes the order of sums over a batch.
 TOLERANCE = 1e-3
 
 
 def measure(settings: Settings) -> list[Table]:
-    """One table: images a second of each way on each number of devices, on one global batch."""
+    """Returns a table of both methods on each number of devices, for the same global batch."""
     import jax
 
     real = jax.device_count() if settings.platform == "gpu" else 1
-    most = real if real > 1 else report.cores()
-    counts = [count for count in COUNTS if count <= most]
+    available = real if real > 1 else report.cores()
+    counts = [count for count in COUNTS if count <= available]
     batch = -(-settings.batch // counts[-1]) * counts[-1]
     settings = settings._replace(batch=batch)
     rows = []
@@ -56,19 +56,19 @@ def measure(settings: Settings) -> list[Table]:
 
 
 def measure_count(settings: Settings, count: int, simulated: bool) -> list[harness.Row]:
-    """The rows of one number of devices, from a process that has as many."""
+    """Returns the rows of one number of devices, measured in a process that has as many."""
     environment = {}
     if simulated:
         flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={count}"
         environment = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
     arguments = {"settings": settings._asdict(), "count": count}
-    found = harness.child("benchmarks.devices", arguments, **environment)
-    rows = harness.compare(found["times"], settings.batch, loss=found["losses"])
+    results = harness.child("benchmarks.devices", arguments, **environment)
+    rows = harness.compare(results["times"], settings.batch, loss=results["losses"])
     return [{"devices": count, "way": row.pop("contender"), **row} for row in rows]
 
 
 def main(settings: dict[str, Any], count: int) -> dict[str, dict]:
-    """What the child prints: `times` and first `losses` of each way."""
+    """Runs in the child process; returns `times` and the first of the `losses` of each method."""
     import jax
 
     settings = Settings(**settings)
@@ -76,11 +76,11 @@ def main(settings: dict[str, Any], count: int) -> dict[str, dict]:
     works = {way: trainer(settings, devices, way) for way in ("pmap", "sharding")}
     _, results = harness.warm_up(works, 2)
     times = harness.interleave(works, settings.repeats)
-    return {"times": times, "losses": {way: some[0] for way, some in results.items()}}
+    return {"times": times, "losses": {way: losses[0] for way, losses in results.items()}}
 
 
 def trainer(settings: Settings, devices: list, way: str):
-    """A function that trains one step and returns the loss."""
+    """Returns a function that trains one step and returns the loss."""
     import jax
 
     from benchmarks import programs
@@ -103,17 +103,17 @@ def trainer(settings: Settings, devices: list, way: str):
 
 
 def sharded(step, devices: list):
-    """The step compiled as for one device, the batch laid over all of them."""
+    """Compiles the step as for one device, with the batch sharded over all devices."""
     import jax
     from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
     mesh = Mesh(np.asarray(devices), ("devices",))
-    everywhere = NamedSharding(mesh, PartitionSpec())
-    share = NamedSharding(mesh, PartitionSpec("devices"))
+    replicated = NamedSharding(mesh, PartitionSpec())
+    split = NamedSharding(mesh, PartitionSpec("devices"))
     return jax.jit(
         partial(step, axis_name=None),
-        in_shardings=(everywhere, share),
-        out_shardings=everywhere,
+        in_shardings=(replicated, split),
+        out_shardings=replicated,
         donate_argnums=0,
     )
 

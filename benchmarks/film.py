@@ -1,14 +1,16 @@
-"""How much less films flicker than the same frames coloured one by one, and what it costs.
+"""Compares the flicker and PSNR of a film with those of its frames coloured one by one.
 
     python -m benchmarks.film                            # clips made of the bundled photographs
-    python -m benchmarks.film CLIP.mp4 ...               # clips in colour too, made gray
-    python -m benchmarks.film --strip docs/film.jpg      # and draws some frames
+    python -m benchmarks.film CLIP.mp4 ...               # also colour clips, converted to gray
+    python -m benchmarks.film --strip docs/film.jpg      # also draws some frames
 
-Cameras that pan, zoom and stand still before the bundled photographs, with the grain and the
-brightness of old films, which differ from frame to frame. Wants pip install 'colorjax[video]'.
+The clips show the bundled photographs through a static, panning or zooming camera. Grain and
+brightness differ from frame to frame, as in old films. Needs pip install 'colorjax[video]'.
 
     flicker   mean change of U and V along the motion, which is that of the clip without grain
-    PSNR      in dB, of the colours on the lightness of what was coloured; gain is the film's
+    PSNR      in dB, of the predicted against the true colours, both with the gray clip's lightness
+    gain      PSNR as a film minus PSNR one by one
+    ratio     flicker as a film divided by flicker one by one
 """
 
 import argparse
@@ -35,39 +37,39 @@ from colorjax.weights.released import load_network
 SAMPLE = Path(colorjax.__file__).parent / "data" / "sample"
 PHOTOS = ("astronaut.jpg", "tea_garden.jpg", "sunset_street.jpg", "spices.jpg")
 HEIGHT, WIDTH = 272, 480
-GRAIN, GRAIN_SIZE = 6.0, 0.7  # standard deviation in 8-bit steps; sigma of its blur
-BRIGHTNESS = 0.03  # standard deviation of the gain of a frame
-SHOWN = 5  # frames of a strip
+GRAIN, GRAIN_SIZE = 6.0, 0.7  # standard deviation in 8-bit steps; sigma of the grain's blur
+BRIGHTNESS = 0.03  # standard deviation of the relative brightness of a frame
+SHOWN = 5  # frames in the strip
 
 
 class Clip(NamedTuple):
-    """A clip whose colours are known."""
+    """A clip with known colours."""
 
     name: str
     kind: str
     truth: np.ndarray  # uint8 [n, h, w, 3], without grain
-    gray: np.ndarray  # uint8 [n, h, w], what is coloured
+    gray: np.ndarray  # uint8 [n, h, w], the input
 
 
 def camera(name: str, kind: str, count: int) -> np.ndarray:
-    """Frames of a camera before a photograph: uint8 [count, HEIGHT, WIDTH, 3]."""
+    """Returns frames of a virtual camera over a photograph: uint8 [count, HEIGHT, WIDTH, 3]."""
     photo = np.asarray(Image.open(SAMPLE / name).convert("RGB"))
     height, width = photo.shape[:2]
-    most = min(width, height * WIDTH / HEIGHT)
+    widest = min(width, height * WIDTH / HEIGHT)
     frames = []
     for share in np.linspace(0, 1, count):
-        seen = most * {"static": 1.0, "pan": 0.75, "zoom": 1 - 0.35 * share}[kind]
+        visible = widest * {"static": 1.0, "pan": 0.75, "zoom": 1 - 0.35 * share}[kind]
         middle = width / 2
         if kind == "pan":
-            middle = seen / 2 + (width - seen) * (0.1 + 0.8 * share)
-        scale = seen / WIDTH
-        place = np.float32(
-            [[scale, 0, middle - seen / 2], [0, scale, height / 2 - scale * HEIGHT / 2]]
+            middle = visible / 2 + (width - visible) * (0.1 + 0.8 * share)
+        scale = visible / WIDTH
+        transform = np.float32(
+            [[scale, 0, middle - visible / 2], [0, scale, height / 2 - scale * HEIGHT / 2]]
         )
         frames.append(
             cv2.warpAffine(
                 cv2.GaussianBlur(photo, (0, 0), max(0.3, 0.4 * scale)),
-                place,
+                transform,
                 (WIDTH, HEIGHT),
                 flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
                 borderMode=cv2.BORDER_REFLECT,
@@ -77,7 +79,7 @@ def camera(name: str, kind: str, count: int) -> np.ndarray:
 
 
 def aged(truth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Gray frames with grain, and of a brightness that flickers."""
+    """Converts frames to gray, and adds grain and flickering brightness."""
     frames = []
     for gray in grays(truth):
         grain = cv2.GaussianBlur(rng.normal(size=gray.shape).astype(np.float32), (0, 0), GRAIN_SIZE)
@@ -97,13 +99,13 @@ def as_rgb(luv):
 
 
 def grays(truth: np.ndarray) -> np.ndarray:
-    """The grays of the luminance of colours: uint8 [n, h, w]."""
+    """Returns gray frames with the luminance of colour frames: uint8 [n, h, w]."""
     no_chroma = jnp.asarray([1.0, 0.0, 0.0])
     return np.stack([np.asarray(as_rgb(luv(frame) * no_chroma))[..., 0] for frame in truth])
 
 
-def made(count: int) -> Iterator[Clip]:
-    """Clips of the bundled photographs."""
+def synthetic_clips(count: int) -> Iterator[Clip]:
+    """Yields clips of `count` frames, made of the bundled photographs."""
     rng = np.random.default_rng(0)
     for kind in ("static", "pan", "zoom"):
         for name in PHOTOS:
@@ -112,8 +114,8 @@ def made(count: int) -> Iterator[Clip]:
 
 
 def read(path: str, count: int) -> Clip:
-    """A clip of a file, at most WIDTH wide, and as gray as it is without its colours."""
-    with reading.opened(path) as container:
+    """Reads a clip from a file, at most WIDTH wide, and converts it to gray."""
+    with reading.open_film(path) as container:
         frames = []
         for frame in container.decode(video=0):
             width = min(WIDTH, frame.width)
@@ -127,23 +129,23 @@ def read(path: str, count: int) -> Clip:
 
 
 def one_by_one(painter: colorize.Painter, clip: Clip) -> np.ndarray:
-    """Each frame as a photograph."""
+    """Colours each frame as a photograph."""
     photos = [np.repeat(gray[..., None], 3, axis=-1) for gray in clip.gray]
-    found = dict(colorize.colorize(painter, photos, [Settings()]))
-    return np.stack([found[i][0] for i in range(len(photos))])
+    results = dict(colorize.colorize(painter, photos, [Settings()]))
+    return np.stack([results[i][0] for i in range(len(photos))])
 
 
 def as_film(painter: colorize.Painter, clip: Clip) -> np.ndarray:
-    """Scene by scene."""
-    brush = colour.brush(painter, Settings())
+    """Colours a clip as a film, scene by scene."""
+    film_painter = colour.open_film_painter(painter, Settings())
     marks = list(scenes.marks(scenes.signature(gray) for gray in clip.gray))
     starts = [i for i, mark in enumerate(marks) if mark.begins]
     view = colour.View(borders.whole(clip.gray[0]))
     frames = []
     for start, stop in zip(starts, [*starts[1:], len(marks)], strict=True):
         flashes = [mark.flash for mark in marks[start:stop]]
-        coloured = colour.run(brush, clip.gray[start:stop], view, None, flashes)
-        frames += [found.rgb for found in coloured]
+        coloured = colour.run(film_painter, clip.gray[start:stop], view, None, flashes)
+        frames += [frame.rgb for frame in coloured]
     return np.stack(frames)
 
 
@@ -151,9 +153,9 @@ def psnr(first: np.ndarray, second: np.ndarray) -> float:
     return float(10 * np.log10(255**2 / np.mean((first.astype(np.float32) - second) ** 2)))
 
 
-def measured(painter: colorize.Painter, clip: Clip) -> tuple[dict, dict[str, np.ndarray]]:
-    """Numbers of a clip, and its pictures."""
-    moved = flicker.motions(list(grays(clip.truth)))
+def measure(painter: colorize.Painter, clip: Clip) -> tuple[dict, dict[str, np.ndarray]]:
+    """Returns the metrics of a clip, and its coloured frames by method."""
+    moved = flicker.find_motions(list(grays(clip.truth)))
     lightness = [np.asarray(luv(np.repeat(g[..., None], 3, -1)))[..., :1] for g in clip.gray]
     truth = np.stack(
         [
@@ -173,8 +175,8 @@ def measured(painter: colorize.Painter, clip: Clip) -> tuple[dict, dict[str, np.
     return numbers, pictures
 
 
-def strip(path: Path, clip: Clip, pictures: dict[str, np.ndarray]) -> None:
-    """Draws frames of a clip: gray, one by one, as a film."""
+def draw_strip(path: Path, clip: Clip, pictures: dict[str, np.ndarray]) -> None:
+    """Draws some frames of a clip: gray, coloured one by one, coloured as a film."""
     chosen = np.linspace(0, len(clip.gray) - 1, SHOWN).round().astype(int)
     rows = [np.repeat(clip.gray[..., None], 3, -1), pictures["photos"], pictures["film"]]
     lines = [np.concatenate([row[i] for i in chosen], axis=1) for row in rows]
@@ -195,24 +197,29 @@ def main(argv: list[str] | None = None) -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("clips", nargs="*", metavar="CLIP", help="films in colour")
-    parser.add_argument("--frames", type=int, default=24, help="of each clip")
-    parser.add_argument("--strip", type=Path, metavar="FILE", help="draw what flickers most there")
+    parser.add_argument("clips", nargs="*", metavar="CLIP", help="colour films")
+    parser.add_argument("--frames", type=int, default=24, help="number of frames of each clip")
+    parser.add_argument(
+        "--strip", type=Path, metavar="FILE", help="draw the clip that flickers most to FILE"
+    )
     arguments = parser.parse_args(argv)
     print(describe(machine()), flush=True)
     painter = colorize.open_painter(load_network())
-    found: dict[str, list[dict]] = {}
-    most = 0.0
-    for clip in [*made(arguments.frames), *(read(c, arguments.frames) for c in arguments.clips)]:
-        numbers, pictures = measured(painter, clip)
+    by_title: dict[str, list[dict]] = {}
+    worst = 0.0
+    for clip in [
+        *synthetic_clips(arguments.frames),
+        *(read(file, arguments.frames) for file in arguments.clips),
+    ]:
+        numbers, pictures = measure(painter, clip)
         title = clip.name if clip.kind == "file" else clip.kind
-        found.setdefault(title, []).append(numbers)
-        told = f"{numbers['ratio']:.3f} of the flicker, {numbers['gain']:+.3f} dB"
-        print(f"{clip.kind} {clip.name}: {told}", flush=True)
-        if arguments.strip and numbers["flicker, photos"] > most:
-            most = numbers["flicker, photos"]
-            strip(arguments.strip, clip, pictures)
-    rows = [mean_row(title, numbers) for title, numbers in found.items()]
+        by_title.setdefault(title, []).append(numbers)
+        text = f"{numbers['ratio']:.3f} of the flicker, {numbers['gain']:+.3f} dB"
+        print(f"{clip.kind} {clip.name}: {text}", flush=True)
+        if arguments.strip and numbers["flicker, photos"] > worst:
+            worst = numbers["flicker, photos"]
+            draw_strip(arguments.strip, clip, pictures)
+    rows = [mean_row(title, numbers) for title, numbers in by_title.items()]
     print("\n" + render(Table(f"flicker of {arguments.frames} frames", rows)))
 
 

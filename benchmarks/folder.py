@@ -1,6 +1,6 @@
-"""Folders of photographs of mixed shapes, coloured by the command: the first time, and once more.
+"""Times the command on folders of photographs of mixed shapes, with a cold and a warm cache.
 
-Each run is a process of its own, from the prompt to the last file. The first has an empty cache of
+Each run is a new process, timed from its start to its end. The first run has an empty cache of
 compiled programs.
 """
 
@@ -17,7 +17,7 @@ COUNTS = (60, 150)
 
 
 def measure(settings: Settings, counts: tuple[int, ...] = COUNTS) -> list[Table]:
-    """A table for each number of photographs."""
+    """Returns a table for each number of photographs."""
     return [_table(settings, count) for count in counts]
 
 
@@ -33,8 +33,8 @@ def _table(settings: Settings, count: int) -> Table:
 
 
 def _run(folder: Path) -> tuple[float, float]:
-    """Seconds of a clock and of processor time."""
-    command = [sys.executable, *startup.HERE, "photos", "-o", "coloured", "--overwrite"]
+    """Colours the folder; returns its wall-clock and processor seconds."""
+    command = [sys.executable, *startup.COLORJAX, "photos", "-o", "coloured", "--overwrite"]
     return harness.seconds(lambda: startup.processor_seconds(command, folder, "cache"))
 
 

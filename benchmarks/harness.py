@@ -1,4 +1,4 @@
-"""How things are timed, run in processes of their own, and compared."""
+"""Times functions, runs child processes, and compares results."""
 
 import importlib
 import json
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 ROOT = Path(__file__).parent.parent
-# OpenMP's threads go on spinning for a while after their work, on cores that the next one wants.
+# OpenMP's threads keep spinning for a while after their work, and slow down the next contender.
 PAUSE_S = 0.05
 
 Row = dict[str, Any]
@@ -23,14 +23,17 @@ Times = dict[str, list[float]]
 
 
 def seconds(work: Callable[[], Any]) -> tuple[float, Any]:
-    """How long `work` took, and what it returned."""
+    """Returns how many seconds `work` took, and its result."""
     start = time.perf_counter()
     result = work()
     return time.perf_counter() - start, result
 
 
 def warm_up(contenders: dict[str, Callable], calls: int) -> tuple[dict[str, float], dict]:
-    """Calls each contender: its first call's seconds, compilation included, and all results."""
+    """Calls each contender `calls` times.
+
+    Returns the seconds of each first call, compilation included, and the results of all calls.
+    """
     first, results = {}, {}
     for name, work in contenders.items():
         first[name], result = seconds(work)
@@ -39,7 +42,7 @@ def warm_up(contenders: dict[str, Callable], calls: int) -> tuple[dict[str, floa
 
 
 def interleave(contenders: dict[str, Callable], rounds: int) -> Times:
-    """Seconds of every call in rounds of A, B, C, A, B, C: a slow minute then slows them all."""
+    """Times calls in rounds (A, B, C, A, B, C), so that a slow phase affects all contenders."""
     times: Times = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, work in contenders.items():
@@ -49,42 +52,43 @@ def interleave(contenders: dict[str, Callable], rounds: int) -> Times:
 
 
 def compare(times: Times, amount: float = 0.0, unit: str = "images", **columns: dict) -> list[Row]:
-    """A row a contender: its time as a multiple of the first one's, then the medians.
+    """Returns a row per contender: its time relative to the first contender's, and its median time.
 
-    The ratio is the median of the rounds' ratios, since both times of a round share its
-    circumstances. `amount` is how much of `unit` a call deals with; `columns` are more columns,
-    {contender: value} each.
+    The ratio is the median of the rounds' ratios, because both times of a round were taken under
+    the same load. `amount` is the number of `unit` that a call processes; `columns` are further
+    columns, {contender: value} each.
     """
     reference = times[next(iter(times))]
     rows = []
-    for name, mine in times.items():
-        ratios = [a / b for a, b in zip(mine, reference, strict=True)]
-        median = statistics.median(mine)
+    for name, own in times.items():
+        ratios = [a / b for a, b in zip(own, reference, strict=True)]
+        median = statistics.median(own)
         row = {"contender": name, "ratio": statistics.median(ratios), "median_s": median}
         if amount:
             row[f"{unit}_per_s"] = amount / median
-        row |= {"least_s": min(mine), "most_s": max(mine)}
+        row |= {"least_s": min(own), "most_s": max(own)}
         row |= {column: values.get(name) for column, values in columns.items()}
-        rows.append({**row, "times_s": mine})
+        rows.append({**row, "times_s": own})
     return rows
 
 
-def difference(what: str, mine: np.ndarray, reference: np.ndarray, tolerance: float) -> float:
-    """The greatest absolute difference; `tolerance` is relative to the greatest value.
+def difference(what: str, result: np.ndarray, reference: np.ndarray, tolerance: float) -> float:
+    """Returns the greatest absolute difference between a result and the reference.
 
-    Raises ValueError if it is more, or no number: what computes something else is no contender.
+    `tolerance` is relative to the greatest absolute value of the reference. Raises ValueError if
+    the difference is greater or NaN: only contenders that compute the same may be compared.
     """
-    if mine.shape != reference.shape:
-        raise ValueError(f"{what} has shape {mine.shape}, want {reference.shape}")
-    apart = float(np.max(np.abs(mine - reference)))
-    most = tolerance * float(np.max(np.abs(reference)))
-    if not apart <= most:
-        raise ValueError(f"{what} is off by {apart:.3g}, want at most {most:.3g}")
-    return apart
+    if result.shape != reference.shape:
+        raise ValueError(f"{what} has shape {result.shape}, want {reference.shape}")
+    error = float(np.max(np.abs(result - reference)))
+    limit = tolerance * float(np.max(np.abs(reference)))
+    if not error <= limit:
+        raise ValueError(f"{what} is off by {error:.3g}, want at most {limit:.3g}")
+    return error
 
 
 def optional(module: str) -> ModuleType | None:
-    """A module that a benchmark can do without, None where it is not installed."""
+    """Imports an optional module; returns None if it is not installed."""
     try:
         return importlib.import_module(module)
     except ImportError:
@@ -92,12 +96,12 @@ def optional(module: str) -> ModuleType | None:
 
 
 def absent(name: str) -> str:
-    """The line that says so."""
-    return f"{name} is not installed, and so not measured: pip install -e '.[benchmark]'"
+    """Returns a note that a library is not installed."""
+    return f"{name} is not installed, so it is not measured: pip install -e '.[benchmark]'"
 
 
 def child(module: str, arguments: dict[str, Any], **environment: str) -> dict[str, Any]:
-    """What a fresh `python -m module JSON` prints as its last line, which is JSON too.
+    """Runs `python -m module JSON` in a new process and parses the last line it prints as JSON.
 
     Raises RuntimeError with the end of its standard error if it fails.
     """
@@ -105,11 +109,11 @@ def child(module: str, arguments: dict[str, Any], **environment: str) -> dict[st
 
 
 def run(command: list[str], folder: Path = ROOT, **environment: str) -> str:
-    """The last line that a command prints, run in a folder; RuntimeError if it fails."""
-    done = subprocess.run(
+    """Runs a command in a folder, returns its last line; raises RuntimeError if it fails."""
+    process = subprocess.run(
         command, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True
     )
-    if done.returncode:
-        ending = "\n".join(done.stderr.splitlines()[-8:])
-        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{ending}")
-    return done.stdout.rstrip("\n").rpartition("\n")[-1]
+    if process.returncode:
+        ending = "\n".join(process.stderr.splitlines()[-8:])
+        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{ending}")
+    return process.stdout.rstrip("\n").rpartition("\n")[-1]

@@ -1,4 +1,4 @@
-"""The paper's networks in JAX: ours, and as they would otherwise be written in Flax."""
+"""The paper's networks in JAX: colorjax's, and a plain Flax implementation."""
 
 from functools import partial
 from typing import Any
@@ -23,9 +23,9 @@ FINALS = (128, 64, 64)
 
 
 class PlainColorizer(nn.Module):
-    """The paper's network by the book: flax's own pooling, and the maps joined at full size.
+    """The paper's network in plain Flax, with Flax's pooling and maps concatenated at full size.
 
-    Names and shapes of the variables are those of `Colorizer`, so that either takes the other's.
+    The variables have the names and shapes of `Colorizer`, so that each can load the other's.
     """
 
     num_bins: int | None = NUM_BINS
@@ -67,7 +67,7 @@ class PlainColorizer(nn.Module):
 
 
 class PlainEncoder(nn.Module):
-    """VGG16 to its fourth block: {name: activation}."""
+    """VGG16 up to its fourth block; returns {name: activation}."""
 
     width: float
     dtype: Any
@@ -111,19 +111,19 @@ def network(settings: Settings, objective: str, plain: bool) -> nn.Module:
 
 
 def random_variables(settings: Settings, objective: str) -> dict:
-    """Variables as numpy, in which no bias and no statistic is what it is at the start.
+    """Returns variables as numpy arrays, with random biases and batch statistics.
 
-    Zeros and ones would hide that they are left out or mixed up.
+    Their initial zeros and ones would hide that a network omits them or mixes them up.
     """
     model = network(settings, objective, plain=False)
     fresh = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 16, 16, 1)))
     rng = np.random.default_rng(1)
 
-    def stir(x):
+    def perturb(x):
         x = np.asarray(x)
         return x + rng.uniform(0, 0.1, x.shape).astype(x.dtype) if x.ndim == 1 else x
 
-    return jax.tree.map(stir, fresh)
+    return jax.tree.map(perturb, fresh)
 
 
 def our_loss(outputs, data):
@@ -142,7 +142,7 @@ def plain_loss(outputs, data):
 
 
 def update(state, data, model, loss_of, tx):
-    """One step of Adam: (params, batch_stats, opt_state), data -> the same, and the loss."""
+    """Takes one step of Adam: (params, batch_stats, opt_state), data -> new state, loss."""
     params, batch_stats, opt_state = state
 
     def loss_fn(params):
@@ -160,15 +160,15 @@ def update(state, data, model, loss_of, tx):
 
 
 def contender(settings: Settings, objective: str, variables: dict | None, plain: bool) -> Contender:
-    """Either network with its training step; see `contender.make`."""
+    """Returns either network with its training step; see `contender.make`."""
     model, tx = network(settings, objective, plain), optax.adam(1e-3)
     if variables is None:
         variables = random_variables(settings, objective)
     data = jax.device_put(examples(settings))
     data.pop("target" if objective == "classification" else "bins")
     apply = jax.jit(partial(model.apply, train=False))
-    # A copy: training gives its memory away.
-    kept = jax.device_put(variables)
+    # A copy, because the training step donates its buffers.
+    inference_variables = jax.device_put(variables)
     params, batch_stats = (jax.device_put(variables[k]) for k in ("params", "batch_stats"))
     state = [(params, batch_stats, tx.init(params))]
     step = jax.jit(
@@ -190,7 +190,7 @@ def contender(settings: Settings, objective: str, variables: dict | None, plain:
         return None if memory is None else memory.temp_size_in_bytes
 
     return Contender(
-        forward=lambda: jax.block_until_ready(apply(kept, data["gray"])),
+        forward=lambda: jax.block_until_ready(apply(inference_variables, data["gray"])),
         outputs=lambda outputs: np.asarray(outputs, np.float32),
         train=train,
         peak_bytes=peak_bytes,

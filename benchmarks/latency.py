@@ -1,6 +1,6 @@
-"""How long a user waits: for imports, and for the first training step.
+"""Measures how long a user waits for imports and for the first training step.
 
-Every measurement is a process of its own.
+Every measurement is a new process.
 """
 
 import json
@@ -21,12 +21,12 @@ IMPORTS = {
     "jax": "import jax",
     "python": "pass",
 }
-# Programs that compile quickly are kept too, as `colorjax.main` has it.
-EVERYTHING = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+# Caches even programs that compile quickly, as `colorjax.main` does.
+CACHE_ALL = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
 
 
 def measure(settings: Settings) -> list[Table]:
-    """A table of imports and one of first steps."""
+    """Returns a table of imports and one of first steps."""
     return [imports(settings), first_steps(settings)]
 
 
@@ -34,28 +34,28 @@ def imports(settings: Settings) -> Table:
     works = {
         name: partial(harness.run, [sys.executable, "-c", code]) for name, code in IMPORTS.items()
     }
-    harness.warm_up(works, 1)  # fills the disk's cache
+    harness.warm_up(works, 1)  # fills the disk cache
     times = harness.interleave(works, settings.repeats)
     return Table("a process that imports", harness.compare(times))
 
 
 def first_steps(settings: Settings) -> Table:
-    """From the start of Python to the end of the first training step, and where the time went."""
+    """Times a process up to the end of its first training step, and the stages on the way."""
     stages: dict[str, list[dict]] = {"cached": [], "compiled": []}
     times: harness.Times = {"cached": [], "compiled": []}
     for _ in range(settings.repeats):
         with tempfile.TemporaryDirectory() as cache:
             for name in ("compiled", "cached"):
-                environment = {**EVERYTHING, "JAX_COMPILATION_CACHE_DIR": cache}
+                environment = {**CACHE_ALL, "JAX_COMPILATION_CACHE_DIR": cache}
                 work = partial(
                     harness.child, "benchmarks.latency", settings._asdict(), **environment
                 )
-                elapsed, found = harness.seconds(work)
+                elapsed, stage_times = harness.seconds(work)
                 times[name].append(elapsed)
-                stages[name].append(found)
+                stages[name].append(stage_times)
     columns = {
         stage: {
-            name: sorted(x[stage] for x in some)[len(some) // 2] for name, some in stages.items()
+            name: sorted(x[stage] for x in runs)[len(runs) // 2] for name, runs in stages.items()
         }
         for stage in stages["cached"][0]
     }
@@ -64,7 +64,7 @@ def first_steps(settings: Settings) -> Table:
 
 
 def main(settings: dict[str, Any]) -> dict[str, float]:
-    """What the child prints: seconds of each stage."""
+    """Runs in the child process; returns the seconds of each stage."""
     times = [time.perf_counter()]
     import colorjax.main  # noqa: F401
 

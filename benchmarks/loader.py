@@ -1,6 +1,6 @@
-"""Whether reading photographs keeps up with training: each alone, and both together.
+"""Measures whether reading photographs keeps up with training: each alone, and both together.
 
-From JPEG files, and from the squares that `data.cache_dir` keeps of them.
+Photographs are read from JPEG files, and from the decoded squares that `data.cache_dir` keeps.
 """
 
 import tempfile
@@ -21,14 +21,14 @@ from colorjax.weights import devices as weights_devices
 
 PHOTO = (500, 375)  # pixels, as in ImageNet
 QUALITY = 90
-# Of the loader alone, whose threads read two batches ahead, uncounted.
-LEAST_IMAGES = 64
+# Of a call of the loader alone: its threads have prefetched two batches before the clock starts.
+MIN_IMAGES = 64
 STEPS = 4
 THREADS = min(16, report.cores())
 
 
 def measure(settings: Settings) -> list[Table]:
-    """Images a second of the loader, of training on one random batch, and of both together."""
+    """Returns a table: the loader, training on one random batch, and both together."""
     with tempfile.TemporaryDirectory() as folder:
         files = make_photos(Path(folder), settings.images)
         mean_kb = sum(file.stat().st_size for file in files) / len(files) / 1000
@@ -52,26 +52,26 @@ def measure(settings: Settings) -> list[Table]:
     rates = {row["what"]: row["images_per_s"] for row in rows}
     alone = rates["training"]
     notes = [
-        f"training on {kind} runs at {rates[f'training on {kind}'] / alone:.3g} of its speed "
+        f"training on {kind} runs at {rates[f'training on {kind}'] / alone:.3g} of the speed "
         "on one random batch"
         for kind in ("JPEG", "decoded")
     ]
     notes += [
-        f"{THREADS} threads read",
-        f"{settings.images} JPEGs of {PHOTO[0]} x {PHOTO[1]}, {mean_kb:.0f} kB each, read again "
-        "every time",
+        f"the loader has {THREADS} threads",
+        f"{settings.images} JPEGs of {PHOTO[0]} x {PHOTO[1]}, {mean_kb:.0f} kB each, not kept in "
+        "memory",
     ]
     return [Table(f"loader and training, {settings.batch} x {settings.size}", rows, notes)]
 
 
 def contenders(settings: Settings, sources: dict) -> tuple[dict[str, int], dict]:
-    """How many images a call deals with, and the calls, by name; `sources` are items by kind."""
+    """Returns the number of images per call, and the calls, by name; `sources` is {kind: items}."""
     devices = jax.devices()[:1]
     step, state = programs.training(settings)
     compiled = parallel.compile_step(step, donate=True, devices=devices)
-    place = [weights_devices.place(state, devices)]
+    placed = [weights_devices.place(state, devices)]
     random_batch = programs.random_batch(settings)
-    count = max(STEPS, -(-LEAST_IMAGES // settings.batch))
+    count = max(STEPS, -(-MIN_IMAGES // settings.batch))
 
     def load(batches):
         for _ in range(count):
@@ -79,8 +79,8 @@ def contenders(settings: Settings, sources: dict) -> tuple[dict[str, int], dict]
 
     def train(next_batch):
         for _ in range(STEPS):
-            place[0], scalars = compiled(place[0], next_batch())
-        jax.block_until_ready((place[0], scalars))
+            placed[0], scalars = compiled(placed[0], next_batch())
+        jax.block_until_ready((placed[0], scalars))
 
     works, images = {"training": lambda: train(lambda: random_batch)}, {"training": STEPS}
     for kind, items in sources.items():
@@ -99,7 +99,7 @@ def contenders(settings: Settings, sources: dict) -> tuple[dict[str, int], dict]
 
 
 def make_photos(folder: Path, count: int) -> list[Path]:
-    """Random smooth pictures with some detail, so that decoding them costs what photographs do."""
+    """Writes random JPEGs with detail at every scale, which decode as slowly as photographs."""
     rng = np.random.default_rng(0)
     files = []
     for i in range(count):
@@ -110,7 +110,7 @@ def make_photos(folder: Path, count: int) -> list[Path]:
 
 
 def smooth(rng: np.random.Generator) -> np.ndarray:
-    """uint8 [h, w, 3]: noise of every scale, the finer the fainter."""
+    """Returns noise of every scale, uint8 [h, w, 3]; finer noise has a smaller amplitude."""
     width, height = PHOTO
     total = np.zeros((height, width, 3), np.float32)
     for cells in (4, 8, 16, 32, 64, 128):

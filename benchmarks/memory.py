@@ -1,8 +1,8 @@
-"""Peak memory of a training step, each contender in a fresh process: a peak has no interleaving.
+"""Measures peak memory of a training step, each contender in a new process.
 
-On a CPU it is the process's own memory beyond what it had after its imports and a first trivial
-compilation. `step` is the peak of steps after the first, `whole` that of all of the run, in which
-compiling counts; `planned` is what XLA says that a step's temporaries take.
+On a CPU, memory is the resident memory of the process beyond what it had after its imports and a
+first trivial compilation. `step_mib` is the peak of the steps after the first, `whole_mib` that of
+the whole run including compilation, and `planned_mib` is XLA's figure for a step's temporaries.
 """
 
 import ctypes
@@ -21,7 +21,7 @@ MEBIBYTE = 2**20
 
 
 def measure(settings: Settings) -> list[Table]:
-    """A table a network; the ratio is that of `step`, or of `whole` where there is none."""
+    """Returns a table per network; ratios are of `step_mib`, or else of `whole_mib`."""
     return [compare(settings, objective) for objective in settings.objectives()]
 
 
@@ -30,31 +30,30 @@ def compare(settings: Settings, objective: str) -> Table:
     rows = []
     for name in contender.JAX if absence else contender.NAMES:
         arguments = {"name": name, "objective": objective, "settings": settings._asdict()}
-        found = harness.child("benchmarks.memory", arguments)
-        key = "step_mib" if found["step_mib"] else "whole_mib"
-        reference = rows[0][key] if rows else found[key]
-        rows.append({"contender": name, "ratio": found[key] / reference, **found})
+        peaks = harness.child("benchmarks.memory", arguments)
+        key = "step_mib" if peaks["step_mib"] else "whole_mib"
+        reference = rows[0][key] if rows else peaks[key]
+        rows.append({"contender": name, "ratio": peaks[key] / reference, **peaks})
     title = f"{objective}, peak memory of a training step, {settings.batch} x {settings.size}"
     return Table(f"{title}, {settings.dtype}", rows, [absence] if absence else [])
 
 
 def main(name: str, objective: str, settings: dict[str, Any]) -> dict[str, float | None]:
-    """What the child prints: MiB, None where the system does not tell."""
+    """Runs in the child process; returns MiB, or None where the system does not report them."""
     settings = Settings(**settings)
     compile_something(name, settings)
     before, peak_before = resident(), whole_peak()
-    one = contender.make(name, settings, objective)
-    one.train()
-    on_device = one.peak_bytes()
+    network = contender.make(name, settings, objective)
+    network.train()
+    on_device = network.peak_bytes()
     if on_device is not None:
         return {"step_mib": on_device / MEBIBYTE, "whole_mib": None, "planned_mib": None}
-    resettable = before is not None and forget_peak()
+    resettable = before is not None and reset_peak()
     for _ in range(STEPS):
-        one.train()
+        network.train()
     step = peak() - before if resettable else None
-    # Only now: it compiles anew.
     whole = whole_peak() - peak_before
-    planned = one.planned_bytes()
+    planned = network.planned_bytes()  # last, because it compiles again
     return {
         name: value if value is None else value / MEBIBYTE
         for name, value in {"step_mib": step, "whole_mib": whole, "planned_mib": planned}.items()
@@ -62,7 +61,7 @@ def main(name: str, objective: str, settings: dict[str, Any]) -> dict[str, float
 
 
 def compile_something(name: str, settings: Settings) -> None:
-    """What a framework loads at its first compilation is no memory of the network's."""
+    """Compiles a trivial function: the libraries that this loads are not the network's memory."""
     if name in contender.JAX:
         import jax
 
@@ -80,7 +79,7 @@ def compile_something(name: str, settings: Settings) -> None:
 
 
 def status(field: str) -> int | None:
-    """Bytes of a field of Linux's /proc/self/status, None elsewhere."""
+    """Returns the bytes of a field of /proc/self/status on Linux, None on other systems."""
     file = Path("/proc/self/status")
     for line in file.read_text().splitlines() if file.is_file() else []:
         if line.startswith(f"{field}:"):
@@ -97,15 +96,15 @@ def peak() -> int | None:
 
 
 def whole_peak() -> int:
-    """Of the process's life so far; nothing that `forget_peak` could undo."""
+    """Returns the peak memory of the process since its start; `reset_peak` does not affect it."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def forget_peak() -> bool:
-    """Has Linux measure the peak anew; whether it does."""
+def reset_peak() -> bool:
+    """Resets the peak that Linux reports; returns whether that worked."""
     try:
-        # What compiling has freed, the allocator would otherwise keep.
+        # The allocator would otherwise keep the memory that compiling has freed.
         ctypes.CDLL(None).malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5")
     except (OSError, AttributeError):

@@ -1,6 +1,7 @@
-"""A training step and a forward pass of both networks, each in four writings.
+"""Times a training step and a forward pass of both networks in four implementations.
 
-`processor_s` is the processor time of all threads in a call, which a busy machine lengthens little.
+`processor_s` is the processor time of all threads in a call; other load on the machine affects it
+little.
 """
 
 import statistics
@@ -13,19 +14,19 @@ from benchmarks import contender, harness, jax_peer
 from benchmarks.report import Table
 from benchmarks.settings import Settings
 
-# Of the greatest output. On a GPU both frameworks round float32 convolutions to tf32.
+# Relative to the greatest output. On a GPU both frameworks round float32 convolutions to tf32.
 TOLERANCES = {("cpu", "float32"): 1e-4, ("gpu", "float32"): 2e-2}
 BFLOAT16_TOLERANCE = 0.1
-UPDATES = 3  # after which losses still agree, if the gradients did
+UPDATES = 3  # losses still agree after these if the gradients did
 
 
 def measure(settings: Settings) -> list[Table]:
-    """Two tables a network: time of a training step and of a forward pass."""
+    """Returns two tables per network: times of a forward pass and of a training step."""
     return [table for objective in settings.objectives() for table in compare(settings, objective)]
 
 
 def compare(settings: Settings, objective: str) -> list[Table]:
-    """The tables of one network; ValueError unless all contenders compute the same."""
+    """Returns the tables of one network; ValueError unless all contenders compute the same."""
     absence = contender.torch_absence(settings)
     names = contender.JAX if absence else contender.NAMES
     variables = jax_peer.random_variables(settings, objective)
@@ -41,60 +42,62 @@ def compare(settings: Settings, objective: str) -> list[Table]:
 
 
 def forward_table(settings: Settings, title: str, contenders: dict, notes: list) -> Table:
-    works = {name: one.forward for name, one in contenders.items()}
+    works = {name: network.forward for name, network in contenders.items()}
     first, results = harness.warm_up(works, 1)
-    outputs = {name: contenders[name].outputs(some[0]) for name, some in results.items()}
-    off = compare_outputs(outputs, tolerance(settings))
+    outputs = {name: contenders[name].outputs(calls[0]) for name, calls in results.items()}
+    errors = compare_outputs(outputs, tolerance(settings))
     times = harness.interleave(works, settings.repeats)
-    spent = {"processor_s": processor_seconds(works, settings.repeats)}
-    rows = harness.compare(times, settings.batch, first_call_s=first, max_difference=off, **spent)
+    columns = {"first_call_s": first, "max_difference": errors}
+    columns["processor_s"] = processor_seconds(works, settings.repeats)
+    rows = harness.compare(times, settings.batch, **columns)
     return Table(title, rows, notes)
 
 
 def training_table(settings: Settings, title: str, contenders: dict, notes: list) -> Table:
-    works = {name: one.train for name, one in contenders.items()}
+    works = {name: network.train for name, network in contenders.items()}
     first, losses = harness.warm_up(works, UPDATES)
     compare_losses(losses, tolerance(settings))
     times = harness.interleave(works, settings.repeats)
-    spent = processor_seconds(works, settings.repeats)
-    columns = {"processor_s": spent}
+    columns = {"processor_s": processor_seconds(works, settings.repeats)}
     columns |= {f"loss_{i + 1}": {n: x[i] for n, x in losses.items()} for i in (0, UPDATES - 1)}
     rows = harness.compare(times, settings.batch, first_call_s=first, **columns)
     return Table(title, rows, notes)
 
 
 def processor_seconds(works: dict[str, Callable], rounds: int) -> dict[str, float]:
-    """The median of each over calls in turn."""
-    spent: harness.Times = {name: [] for name in works}
+    """Returns the median processor time of each contender, called in turn."""
+    times: harness.Times = {name: [] for name in works}
     for _ in range(rounds):
         for name, work in works.items():
             time.sleep(harness.PAUSE_S)
             start = time.process_time()
             work()
-            spent[name].append(time.process_time() - start)
-    return {name: statistics.median(times) for name, times in spent.items()}
+            times[name].append(time.process_time() - start)
+    return {name: statistics.median(values) for name, values in times.items()}
 
 
 def tolerance(settings: Settings) -> float:
     return TOLERANCES.get((settings.platform, settings.dtype), BFLOAT16_TOLERANCE)
 
 
-def compare_outputs(outputs: dict[str, np.ndarray], most: float) -> dict[str, float]:
-    """The greatest difference of each from the first; ValueError if one is too great."""
+def compare_outputs(outputs: dict[str, np.ndarray], tolerance: float) -> dict[str, float]:
+    """Returns the greatest difference of each from the first; ValueError if one is too great."""
     reference = next(iter(outputs.values()))
     return {
-        name: harness.difference(f"output of {name}", mine, reference, most)
-        for name, mine in outputs.items()
+        name: harness.difference(f"output of {name}", output, reference, tolerance)
+        for name, output in outputs.items()
     }
 
 
-def compare_losses(losses: dict[str, list[float]], most: float) -> None:
-    """ValueError unless losses agree before the first update, and nearly so before the last.
+def compare_losses(losses: dict[str, list[float]], tolerance: float) -> None:
+    """Raises ValueError unless the losses agree before the first update, and roughly after it.
 
-    Adam turns a gradient that is nothing but rounding errors into a whole step, hence nearly.
+    Later losses have a larger tolerance because Adam turns a gradient that consists of rounding
+    errors into a whole step.
     """
     reference = np.asarray(next(iter(losses.values())))
-    for name, mine in losses.items():
-        harness.difference(f"first loss of {name}", np.asarray(mine)[:1], reference[:1], most)
-        later = min(100 * most, 0.2)
-        harness.difference(f"loss of {name}", np.asarray(mine)[1:], reference[1:], later)
+    later_tolerance = min(100 * tolerance, 0.2)
+    for name, values in losses.items():
+        own = np.asarray(values)
+        harness.difference(f"first loss of {name}", own[:1], reference[:1], tolerance)
+        harness.difference(f"loss of {name}", own[1:], reference[1:], later_tolerance)

@@ -1,8 +1,8 @@
-"""Large photographs in a process that is warm, beside a floor and beside other networks.
+"""Times colouring of large photographs in a warm process, next to a lower bound and other networks.
 
-The floor is what OpenCV takes to read a photograph, to convert it to CIELAB and back, and to write
-it. In seconds of processor time, which other work on the machine changes less than those of a
-clock.
+The lower bound is the time in which OpenCV reads a photograph, converts it to CIELAB and back, and
+writes it. Times are processor time, because other load on the machine affects it less than
+wall-clock time.
 """
 
 import tempfile
@@ -18,17 +18,17 @@ from benchmarks.settings import Settings
 from colorjax import Colorizer
 
 MEGAPIXELS = (2, 12, 50, 100)
-FLOOR = "OpenCV: read, convert, write"
+LOWER_BOUND = "OpenCV: read, convert, write"
 
-Work = Callable[[Path, Path], object]  # from one file to the other
+Work = Callable[[Path, Path], object]  # from the source file to the target file
 
 
 def measure(settings: Settings, megapixels: tuple[float, ...] = MEGAPIXELS) -> list[Table]:
-    """A table for each size."""
+    """Returns a table for each size."""
     peers, notes = pipeline.installed()
-    floor = {} if harness.optional("cv2") is None else {FLOOR: convert}
+    lower_bound = {} if harness.optional("cv2") is None else {LOWER_BOUND: convert}
     works: dict[str, Work] = {
-        **floor,
+        **lower_bound,
         "colorjax": Colorizer().colorize_file,
         **{peer.name: partial(pipeline.colour_file, peer) for peer in peers},
     }
@@ -45,14 +45,14 @@ def _table(
     for i in range(settings.repeats + 1):
         for name, work in works.items():
             seconds = processor_seconds(partial(work, source, target))
-            if i:  # what is compiled is compiled in the first round
+            if i:  # the first round compiles
                 times[name].append(seconds)
     title = f"{megapixels:g} megapixels, from file to file, in seconds of processor time"
     return Table(title, harness.compare(times, megapixels, "megapixels"), notes)
 
 
 def convert(source: Path, target: Path) -> None:
-    """OpenCV's work, which is the floor."""
+    """Reads, converts and writes a photograph with OpenCV: the lower bound."""
     import cv2
 
     lab = cv2.cvtColor(cv2.imread(str(source)), cv2.COLOR_BGR2Lab)
@@ -60,7 +60,7 @@ def convert(source: Path, target: Path) -> None:
 
 
 def processor_seconds(work: Callable[[], object]) -> float:
-    """What all threads of this process took."""
+    """Returns the processor seconds of all threads of this process during `work`."""
     time.sleep(harness.PAUSE_S)
     start = time.process_time()
     work()

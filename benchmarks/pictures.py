@@ -1,4 +1,4 @@
-"""Photographs to measure with: made of the bundled ones, gray, with the grain of a film."""
+"""Makes gray photographs with film grain for benchmarks from the bundled photographs."""
 
 from pathlib import Path
 
@@ -8,26 +8,26 @@ from PIL import Image
 from benchmarks import harness
 
 SAMPLE = harness.ROOT / "colorjax" / "data" / "sample"
-CELL = 512  # side of the pictures that a mosaic is made of
-GRAIN, QUALITY = 4.0, 92  # standard deviation in steps of 255; of the JPEG
-# Of a folder: megapixels from and to, and widths by heights, evenly on a scale of logarithms.
+CELL = 512  # side of the cells of a mosaic, pixels
+GRAIN, QUALITY = 4.0, 92  # standard deviation of the grain in 8-bit steps; JPEG quality
+# Ranges of megapixels and of width / height in a folder; both are sampled log-uniformly.
 MEGAPIXELS, RATIOS = (0.2, 3.0), (0.5, 2.4)
 
 
 def sample() -> list[Image.Image]:
-    """The bundled photographs, gray."""
-    found = []
+    """Returns the bundled photographs in gray."""
+    images = []
     for path in sorted(SAMPLE.glob("*.jpg")):
         with Image.open(path) as image:
-            found.append(image.convert("L"))
-    return found
+            images.append(image.convert("L"))
+    return images
 
 
 def draw_mosaic(path: Path, megapixels: float) -> None:
-    """Writes a JPEG of 4:3 and so many megapixels, as full of detail everywhere as at any place."""
+    """Writes a 4:3 JPEG of so many megapixels, with the same amount of detail everywhere."""
     width = round((megapixels * 1e6 * 4 / 3) ** 0.5)
     height = round(width * 3 / 4)
-    cells = [np.asarray(one.resize((CELL, CELL), Image.Resampling.BICUBIC)) for one in sample()]
+    cells = [np.asarray(p.resize((CELL, CELL), Image.Resampling.BICUBIC)) for p in sample()]
     across, down = -(-width // CELL), -(-height // CELL)
     rows = [
         np.hstack([cells[(i * across + k) % len(cells)] for k in range(across)])
@@ -37,7 +37,7 @@ def draw_mosaic(path: Path, megapixels: float) -> None:
 
 
 def draw_folder(folder: Path, count: int) -> None:
-    """Writes JPEGs of many sizes and proportions: crops of the bundled ones, enlarged."""
+    """Writes JPEGs of many sizes and aspect ratios: resized crops of the bundled photographs."""
     rng, sources = np.random.default_rng(0), sample()
     for i in range(count):
         image = sources[i % len(sources)]

@@ -1,4 +1,4 @@
-"""The training step that `configs/classify.py` trains by, at the size that is measured."""
+"""Builds the training step of `configs/classify.py` at the size of a benchmark."""
 
 import runpy
 from collections.abc import Callable
@@ -15,12 +15,12 @@ from colorjax.training.augment import augmentation_of
 
 
 def load_size(settings: Settings) -> int:
-    """Side of what crops are taken from, as much larger as the paper's setting has it."""
+    """Returns the side of the images that are cropped, in the paper's proportion to the crop."""
     return settings.size * 8 // 7
 
 
 def training(settings: Settings) -> tuple[Callable, steps.TrainState]:
-    """`steps.train_step` as `parallel.compile_step` takes it, and a fresh state."""
+    """Returns `steps.train_step`, ready for `parallel.compile_step`, and an initial state."""
     config = runpy.run_path(str(ROOT / "configs" / "classify.py"))["get_config"]()
     config.data.load_size, config.data.crop_size = load_size(settings), settings.size
     config.batch_size = settings.batch
@@ -38,7 +38,7 @@ def training(settings: Settings) -> tuple[Callable, steps.TrainState]:
 
 
 def random_batch(settings: Settings) -> dict[str, np.ndarray]:
-    """A batch as `loader.train_batches` gives it."""
+    """Returns a random batch in the format of `loader.train_batches`."""
     side = load_size(settings)
     rng = np.random.default_rng(0)
     return {

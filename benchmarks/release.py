@@ -1,8 +1,8 @@
-"""The training step of the released model, and the two parts of it that are written for a CPU.
+"""Times the released model's training step, and two parts of it that are optimized for CPUs.
 
-The layer and the loss are timed beside what XLA and optax make of the same, the step with all of
-the encoder trained and with what `configs/release.py` trains, on one device and on two simulated
-ones. Random weights and pictures: the time does not depend on them.
+The depthwise layer and the loss are compared with those of XLA and optax. The step is timed when it
+trains the whole encoder and when it trains the layers of `configs/release.py`, on one device and on
+two simulated devices. Weights and pictures are random, as times do not depend on them.
 """
 
 import json
@@ -17,18 +17,18 @@ from benchmarks import harness
 from benchmarks.report import Table
 from benchmarks.settings import Settings
 
-BATCH, CROP = 32, 112  # of the recipe; --batch and --size are the paper's networks'
+BATCH, CROP = 32, 112  # of the release config; --batch and --size only affect the paper's networks
 LAYER = (16, 32, 32, 144)  # batch, height, width and channels of a depthwise layer, 5x5
 TOLERANCE = 1e-4
 
 
 def measure(settings: Settings) -> list[Table]:
-    """Three tables: a depthwise layer, the loss, the training step."""
+    """Returns three tables: a depthwise layer, the loss, the training step."""
     return [layer(settings), loss(settings), step(settings)]
 
 
 def layer(settings: Settings) -> Table:
-    """Value and gradient, of the input alone, of a depthwise convolution."""
+    """Times a depthwise convolution and its gradient with respect to the input."""
     import jax
     import jax.numpy as jnp
 
@@ -57,7 +57,7 @@ def layer(settings: Settings) -> Table:
 
 
 def loss(settings: Settings) -> Table:
-    """Value and gradient of the cross-entropy against soft targets of 449 bins."""
+    """Times the cross-entropy against soft targets of 449 bins, and its gradient."""
     import jax
     import jax.numpy as jnp
     import optax
@@ -69,8 +69,8 @@ def loss(settings: Settings) -> Table:
     logits, scores = (jnp.asarray(rng.normal(size=shape), jnp.float32) for _ in range(2))
     targets = jax.nn.softmax(5 * scores)
 
-    def contender(of):
-        compiled = jax.jit(jax.value_and_grad(lambda x: jnp.mean(of(x, targets))))
+    def contender(loss_of):
+        compiled = jax.jit(jax.value_and_grad(lambda x: jnp.mean(loss_of(x, targets))))
         return lambda: jax.block_until_ready(compiled(logits))
 
     works = {
@@ -81,38 +81,38 @@ def loss(settings: Settings) -> Table:
 
 
 def table(title: str, works: dict, settings: Settings, images: int) -> Table:
-    """Times contenders that return (value, gradient); raises ValueError where these differ."""
+    """Times contenders that return (value, gradient); raises ValueError if their results differ."""
     _, results = harness.warm_up(works, 1)
     reference = results[next(iter(works))][0]
-    for name, (found,) in results.items():
+    for name, (result,) in results.items():
         for i, what in enumerate(("value", "gradient")):
             harness.difference(
-                f"{what} of {name}", *map(np.asarray, (found[i], reference[i])), TOLERANCE
+                f"{what} of {name}", *map(np.asarray, (result[i], reference[i])), TOLERANCE
             )
     return Table(title, harness.compare(harness.interleave(works, settings.repeats), images))
 
 
 def step(settings: Settings) -> Table:
-    """Each in a process of its own, because the number of devices is fixed at a start."""
+    """Times each setting in a new process, because jax fixes the number of devices at its start."""
     rows = []
     for trained in ("as released", "all"):
         for devices in (1, 2):
             flag = f"--xla_force_host_platform_device_count={devices}"
-            found = harness.child(
+            times = harness.child(
                 "benchmarks.release",
                 {"trained": trained, "repeats": settings.repeats},
                 XLA_FLAGS=f"{os.environ.get('XLA_FLAGS', '')} {flag}",
                 MALLOC_MMAP_THRESHOLD_=str(2**32),
                 MALLOC_TRIM_THRESHOLD_=str(2**32),
             )
-            rows.append({"trained": trained, "devices": devices, **found})
+            rows.append({"trained": trained, "devices": devices, **times})
     for row in rows:
         row["ratio"] = row["median_s"] / rows[0]["median_s"]
     return Table(f"training step of {BATCH} x {CROP}, float32", rows)
 
 
 def main(trained: str, repeats: int) -> dict[str, Any]:
-    """What the child prints: seconds, images a second and CPU seconds of a step."""
+    """Runs in the child process; returns seconds, images per second and CPU seconds of a step."""
     import time
 
     import jax

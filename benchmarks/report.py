@@ -1,4 +1,4 @@
-"""Tables, the machine they come from, and the file that keeps both."""
+"""Formats tables, describes the machine, and writes both to a file."""
 
 import importlib.metadata
 import json
@@ -22,15 +22,15 @@ PACKAGES = (
 
 
 class Table(NamedTuple):
-    """What one measurement came to."""
+    """The results of one measurement."""
 
     title: str
     rows: list[Row]
-    notes: list[str] = []  # what was left out, and why
+    notes: list[str] = []  # for example what was left out, and why
 
 
 def render(table: Table) -> str:
-    """The table as text: lists are left to the file, None is a dash."""
+    """Formats a table as text. Lists are only written to the file; None becomes a dash."""
     rows = [{k: v for k, v in row.items() if not isinstance(v, list)} for row in table.rows]
     names = list(dict.fromkeys(name for row in rows for name in row))
     lines = [names, *([cell(row.get(name)) for name in names] for row in rows)]
@@ -43,7 +43,7 @@ def render(table: Table) -> str:
 
 
 def cell(value: Any) -> str:
-    """Three figures are as many as a timing is good for."""
+    """Formats a value; timings are not accurate to more than three significant digits."""
     if value is None:
         return "-"
     if isinstance(value, float):
@@ -52,7 +52,7 @@ def cell(value: Any) -> str:
 
 
 def machine() -> dict[str, Any]:
-    """What the numbers depend on: processor, device, versions, and what else was running."""
+    """Returns what the numbers depend on: processor, device, versions, and load."""
     import jax
 
     device = jax.devices()[0]
@@ -68,7 +68,7 @@ def machine() -> dict[str, Any]:
 
 
 def cores() -> int:
-    """How many processors this process may use."""
+    """Returns how many processors this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -90,15 +90,15 @@ def version(package: str) -> str | None:
 
 
 def describe(facts: dict[str, Any]) -> str:
-    """The machine as lines of text, with a warning where it was not free."""
+    """Formats the machine's data as lines of text, with a warning if it was busy."""
     lines = [f"{name}: {value}" for name, value in facts.items() if value is not None]
     if facts["load"] > 0.5:
-        lines.append(f"* the machine was busy (load {facts['load']}): times are too long")
+        lines.append(f"* the machine was busy (load {facts['load']}): times may be too long")
     return "\n".join(lines)
 
 
 def write(file: Path, facts: dict, settings: dict, sections: dict[str, list[Table]]) -> None:
-    """One JSON object: `machine`, `settings`, and `sections`, tables by the section's name."""
-    tables = {name: [table._asdict() for table in some] for name, some in sections.items()}
+    """Writes a JSON object: `machine`, `settings`, and `sections` with the tables of each."""
+    tables = {name: [table._asdict() for table in part] for name, part in sections.items()}
     content = {"machine": facts, "settings": settings, "sections": tables}
     file.write_text(json.dumps(content, indent=1) + "\n")

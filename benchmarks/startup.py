@@ -1,7 +1,7 @@
-"""How long a user of the command, or of a script of two lines, waits once programs are kept.
+"""Measures the start-up time of the command and of a short script with a warm program cache.
 
-In seconds of processor time, user and system together, which other work on the machine changes
-less than those of a clock; every measurement is a process of its own.
+Times are processor time, user plus system, because other load on the machine affects it less than
+wall-clock time. Every measurement is a new process.
 """
 
 import os
@@ -18,11 +18,11 @@ from benchmarks.settings import Settings
 
 SIZE = (1632, 1224)  # 2 megapixels
 SCRIPT = "from colorjax import Colorizer; Colorizer().colorize_file('photo.jpg', 'result.jpg')"
-HERE = ["-m", "colorjax"]
+COLORJAX = ["-m", "colorjax"]
 
 
 def measure(settings: Settings) -> list[Table]:
-    """A table of starts, of which the last two colour a photograph."""
+    """Returns a table of start-up times; the last two rows include colouring a photograph."""
     with tempfile.TemporaryDirectory() as folder:
         _draw_photo(Path(folder) / "photo.jpg")
         works = contenders(Path(folder))
@@ -36,15 +36,15 @@ def measure(settings: Settings) -> list[Table]:
 
 
 def contenders(folder: Path) -> dict[str, Callable[[], float]]:
-    """Processes that begin with an empty cache in `folder`, by name: each gives its seconds."""
+    """Returns functions by name; each runs a process in `folder` and returns processor seconds."""
     commands = {
         "import jax": ["-c", "import jax"],
-        "colorjax --help": [*HERE, "--help"],
-        "colorjax --version": [*HERE, "--version"],
-        "colorjax photo.jpg": [*HERE, "photo.jpg", "--overwrite"],
+        "colorjax --help": [*COLORJAX, "--help"],
+        "colorjax --version": [*COLORJAX, "--version"],
+        "colorjax photo.jpg": [*COLORJAX, "photo.jpg", "--overwrite"],
         "a script of two lines": ["-c", SCRIPT],
     }
-    # Each with a cache of its own, so that the first time of each is that of an empty one.
+    # Each has its own cache, so that the first run of each has an empty one.
     return {
         name: partial(processor_seconds, [sys.executable, *command], folder, f"cache_{i}")
         for i, (name, command) in enumerate(commands.items())
@@ -52,16 +52,16 @@ def contenders(folder: Path) -> dict[str, Callable[[], float]]:
 
 
 def processor_seconds(command: list[str], folder: Path, cache: str) -> float:
-    """What a command that is run in `folder` takes; RuntimeError if it fails."""
-    here = {"COLORJAX_HOME": str(folder / cache), "JAX_COMPILATION_CACHE_DIR": ""}
+    """Returns the processor seconds of a command in `folder`; RuntimeError if it fails."""
+    variables = {"COLORJAX_HOME": str(folder / cache), "JAX_COMPILATION_CACHE_DIR": ""}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    harness.run(command, folder, **here, PYTHONPATH=_path())
+    harness.run(command, folder, **variables, PYTHONPATH=_path())
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def _path() -> str:
-    """This checkout first, as processes start elsewhere."""
+    """Returns a PYTHONPATH with this checkout first, since processes start in another folder."""
     return os.pathsep.join(filter(None, [str(harness.ROOT), os.environ.get("PYTHONPATH", "")]))
 
 

@@ -1,4 +1,4 @@
-"""The paper's networks in PyTorch: the very network, with the names of our parameters."""
+"""The paper's networks in PyTorch, with the parameter names of colorjax."""
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +9,7 @@ from benchmarks.settings import NUM_BINS, Settings, examples
 
 MEAN_RGB = (123.68, 116.779, 103.939)
 BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512))
-# Tap, its depth, and the depth and size of the unit that follows it.
+# Name and depth of a tap, and depth and kernel size of the unit that follows it.
 UNITS = (
     ("block4_conv3", 512, 256, 1),
     ("block3_conv3", 256, 128, 3),
@@ -29,7 +29,7 @@ def batch_norm(depth: int) -> nn.BatchNorm2d:
 
 
 class TorchColorizer(nn.Module):
-    """[b, 1, h, w] gray in [0, 255] -> scores (u, v) [b, n, h, w] each, or chroma [b, 2, h, w]."""
+    """[b, 1, h, w] gray in [0, 255] -> logits (u, v) [b, n, h, w] each, or chroma [b, 2, h, w]."""
 
     def __init__(self, num_bins: int | None = NUM_BINS, width: float = 1.0):
         super().__init__()
@@ -49,7 +49,7 @@ class TorchColorizer(nn.Module):
             depth_in = scaled(depth)
         for tap, depth, _, _ in UNITS:
             self.decoder[f"{tap}_norm"] = batch_norm(scaled(depth))
-        # Its bias is cancelled by the next batch norm.
+        # The next batch norm cancels this bias.
         self.decoder["block4_conv3_norm"].bias.requires_grad_(False)
         if num_bins is None:
             self.decoder["chroma"] = conv(depth_in, 2, 3)
@@ -102,7 +102,7 @@ def enlarge(x, factor):
 
 
 def load(model: TorchColorizer, variables: dict) -> None:
-    """Copies our variables, as numpy; raises RuntimeError if any is missing, left or misshapen."""
+    """Loads colorjax's variables; RuntimeError if any is missing, unused or of another shape."""
     params, statistics = variables["params"], variables["batch_stats"]
     names = {
         "kernel": "weight",
@@ -133,14 +133,14 @@ def loss_of(outputs, bins, target):
 
 
 def to_numpy(outputs):
-    """As our network gives them: [b, h, w, 2, n] or [b, h, w, 2]."""
+    """Converts outputs to the layout of colorjax: [b, h, w, 2, n] or [b, h, w, 2]."""
     if isinstance(outputs, tuple):
         return torch.stack(outputs, dim=-1).permute(0, 2, 3, 4, 1).float().cpu().numpy()
     return outputs.permute(0, 2, 3, 1).float().cpu().numpy()
 
 
 def tensors(settings: Settings, device: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The examples: gray [b, 1, h, w], bins [b, h, w, 2], target [b, 2, h, w]."""
+    """Returns the examples: gray [b, 1, h, w], bins [b, h, w, 2], target [b, 2, h, w]."""
     data = {name: torch.tensor(x, device=device) for name, x in examples(settings).items()}
     gray = data["gray"].permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
     return gray, data["bins"].long(), data["target"].permute(0, 3, 1, 2)
@@ -160,13 +160,13 @@ def network(
 def contender(
     settings: Settings, objective: str, variables: dict | None, compiled: bool
 ) -> Contender:
-    """The network with its training step; see `contender.make`.
+    """Returns the network with its training step; see `contender.make`.
 
-    Convolutions of float32 on a GPU may be rounded to tf32, as jax's are.
+    On a GPU, float32 convolutions may be rounded to tf32, as in jax.
     """
     device = "cuda" if settings.platform == "gpu" else "cpu"
     trained = network(settings, objective, variables, device).train()
-    kept = network(settings, objective, variables, device).eval()
+    evaluated = network(settings, objective, variables, device).eval()
     optimizer = torch.optim.Adam(
         [p for p in trained.parameters() if p.requires_grad], lr=1e-3, fused=True
     )
@@ -174,7 +174,7 @@ def contender(
     precision = torch.autocast(device, dtype=torch.bfloat16, enabled=settings.dtype == "bfloat16")
     compile_if = torch.compile if compiled else lambda function: function
     trained_loss = compile_if(lambda x: loss_of(trained(x), bins, target))
-    apply = compile_if(kept)
+    apply = compile_if(evaluated)
 
     def train():
         optimizer.zero_grad()

@@ -1,1 +1,1 @@
-"""Other people's colouring networks, rebuilt from their papers, to be timed beside colorjax."""
+"""Published colourization networks, reimplemented from their papers, to compare their speed."""

@@ -1,4 +1,4 @@
-"""Liu et al. 2022, "A ConvNet for the 2020s": its tiny encoder, in PyTorch."""
+"""The tiny ConvNeXt encoder of Liu et al. 2022, "A ConvNet for the 2020s", in PyTorch."""
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,7 @@ class ChannelNorm(nn.LayerNorm):
 
 
 class Block(nn.Module):
-    """A depthwise 7x7 convolution, and two layers at each pixel, added to what came in."""
+    """A residual block: a depthwise 7x7 convolution and two pointwise layers."""
 
     def __init__(self, depth: int):
         super().__init__()
@@ -34,7 +34,7 @@ class Block(nn.Module):
 
 
 class ConvNeXtTiny(nn.Module):
-    """[b, 3, h, w] -> the maps of its four stages, normalized; h and w are multiples of 32."""
+    """[b, 3, h, w] -> normalized feature maps of four stages; h and w are multiples of 32."""
 
     def __init__(self):
         super().__init__()

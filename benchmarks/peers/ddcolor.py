@@ -1,7 +1,7 @@
-"""Kang et al. 2023, "DDColor", the tiny one, rebuilt from the paper in PyTorch.
+"""The tiny variant of Kang et al. 2023, "DDColor", reimplemented from the paper in PyTorch.
 
-A pixel decoder brings the encoder's maps back to the input's size. A colour decoder lets 100
-queries look at three of its maps, in turn, and each query becomes a map of where its colour is.
+A pixel decoder upsamples the encoder's feature maps to the input's size. In a colour decoder, 100
+queries attend to three of these maps in turn. Each query then gives a map of where its colour is.
 """
 
 import math
@@ -15,20 +15,20 @@ from benchmarks.peers import convnext
 SIDE = 512  # of the input
 PUBLISHED_PARAMETERS = 55.0e6
 QUERIES, WIDTH, HEADS, HIDDEN = 100, 256, 8, 2048
-ROUNDS = 3  # over the three maps
+ROUNDS = 3  # passes over the three maps
 DEPTHS = (512, 512, 256)  # of the pixel decoder's maps, at 1/16, 1/8 and 1/4 of the input's size
 # ImageNet's means and standard deviations of RGB in [0, 1].
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def shuffle(depth_in: int, depth: int, factor: int) -> nn.Sequential:
-    """Enlarges by a whole factor: channels become neighbouring pixels."""
+    """Returns a pixel shuffle: upsamples by an integer factor."""
     wide = nn.Conv2d(depth_in, depth * factor**2, 1)
     return nn.Sequential(wide, nn.PixelShuffle(factor), nn.ReLU(inplace=True))
 
 
 class Unit(nn.Module):
-    """Doubles the size of a map, and joins it with one of the encoder."""
+    """Doubles the size of a feature map, and concatenates it with one of the encoder."""
 
     def __init__(self, depth_in: int, skip: int, depth: int):
         super().__init__()
@@ -42,7 +42,7 @@ class Unit(nn.Module):
 
 
 class PixelDecoder(nn.Module):
-    """The encoder's maps -> those at 1/16, 1/8 and 1/4 of the input's size, and one at its size."""
+    """Encoder maps -> maps at 1/16, 1/8 and 1/4 of the input's size, and one at full size."""
 
     def __init__(self):
         super().__init__()
@@ -52,15 +52,15 @@ class PixelDecoder(nn.Module):
         self.last = shuffle(DEPTHS[-1], WIDTH, 4)
 
     def forward(self, maps: list[torch.Tensor]) -> tuple[list[torch.Tensor], torch.Tensor]:
-        x, found = maps[-1], []
+        x, decoded = maps[-1], []
         for unit, skip in zip(self.units, maps[-2::-1], strict=True):
             x = unit(x, skip)
-            found.append(x)
-        return found, self.last(x)
+            decoded.append(x)
+        return decoded, self.last(x)
 
 
 class Layer(nn.Module):
-    """Queries look at a map, then at one another, and then each goes through two layers."""
+    """A transformer decoder layer: cross-attention to a map, self-attention, feed-forward."""
 
     def __init__(self):
         super().__init__()
@@ -74,13 +74,13 @@ class Layer(nn.Module):
         self, x: torch.Tensor, places: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
     ) -> torch.Tensor:
         x = self.norms[0](x + self.cross(x + places, keys, values, need_weights=False)[0])
-        asked = x + places
-        x = self.norms[1](x + self.own(asked, asked, x, need_weights=False)[0])
+        query = x + places
+        x = self.norms[1](x + self.own(query, query, x, need_weights=False)[0])
         return self.norms[2](x + self.back(F.relu(self.forth(x))))
 
 
 class ColourDecoder(nn.Module):
-    """Three maps -> [b, queries, width]."""
+    """Three feature maps -> query embeddings [b, QUERIES, WIDTH]."""
 
     def __init__(self):
         super().__init__()
@@ -94,13 +94,13 @@ class ColourDecoder(nn.Module):
         self.last = nn.Sequential(three[0], nn.ReLU(), three[1], nn.ReLU(), three[2])
 
     def forward(self, maps: list[torch.Tensor]) -> torch.Tensor:
-        seen = []
+        memories = []  # keys and values of each map
         for x, narrow, level in zip(maps, self.narrow, self.levels, strict=True):
             values = narrow(x).flatten(2).transpose(1, 2) + level
-            seen.append((values + waves(*x.shape[2:]).to(x), values))
+            memories.append((values + positions(*x.shape[2:]).to(x), values))
         x = self.queries.expand(len(maps[0]), -1, -1)
         for i, layer in enumerate(self.layers):
-            x = layer(x, self.places, *seen[i % len(seen)])
+            x = layer(x, self.places, *memories[i % len(memories)])
         return self.last(self.norm(x))
 
 
@@ -123,8 +123,8 @@ class DDColorTiny(nn.Module):
         return self.refine(torch.cat([fused, x], dim=1))
 
 
-def waves(height: int, width: int) -> torch.Tensor:
-    """Sines and cosines of y and x, [height * width, WIDTH]: where a pixel of a map is."""
+def positions(height: int, width: int) -> torch.Tensor:
+    """Returns sinusoidal encodings of the positions y and x in a map: [height * width, WIDTH]."""
     rates = 10000 ** (-torch.arange(WIDTH // 4) / (WIDTH // 4))
     angles = [2 * math.pi * (torch.arange(n) + 1)[:, None] / n * rates for n in (height, width)]
     down, across = (torch.cat([a.sin(), a.cos()], dim=1) for a in angles)

@@ -1,7 +1,7 @@
-"""Zhang, Isola and Efros 2016, "Colorful Image Colorization", rebuilt from the paper in PyTorch.
+"""Zhang, Isola and Efros 2016, "Colorful Image Colorization", reimplemented in PyTorch.
 
-A VGG-styled network of eight blocks without pooling. It scores 313 bins of CIELAB's ab at a quarter
-of the input's size, and takes the mean of their softmax.
+A VGG-style network of eight blocks without pooling. It predicts logits of 313 bins of CIELAB's ab
+at a quarter of the input's size, and decodes them by the mean of their softmax.
 """
 
 import torch
@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import nn
 
 SIDE = 256  # of the input
-PUBLISHED_PARAMETERS = 32.2e6  # the authors' file of float32 weighs 129 MB
+PUBLISHED_PARAMETERS = 32.2e6  # the authors' float32 file has 129 MB
 BINS = 313
-# Depth, convolutions, the stride of the last one, and the dilation of all.
+# Depth, number of convolutions, stride of the last one, and dilation of all.
 BLOCKS = (
     (64, 2, 2, 1),
     (128, 2, 2, 1),
@@ -21,7 +21,7 @@ BLOCKS = (
     (512, 3, 1, 2),
     (512, 3, 1, 1),
 )
-SCORED_DEPTH = 256  # of the eighth block, which doubles the size first
+EIGHTH_DEPTH = 256  # of the eighth block, which first doubles the size
 
 
 class ECCV16(nn.Module):
@@ -40,12 +40,12 @@ class ECCV16(nn.Module):
                 ]
                 depth_in = depth
             layers.append(nn.BatchNorm2d(depth))
-        layers += [nn.ConvTranspose2d(depth_in, SCORED_DEPTH, 4, 2, padding=1), nn.ReLU(True)]
+        layers += [nn.ConvTranspose2d(depth_in, EIGHTH_DEPTH, 4, 2, padding=1), nn.ReLU(True)]
         for _ in range(2):
-            layers += [nn.Conv2d(SCORED_DEPTH, SCORED_DEPTH, 3, padding=1), nn.ReLU(inplace=True)]
-        self.scores = nn.Sequential(*layers, nn.Conv2d(SCORED_DEPTH, BINS, 1))
-        self.mean = nn.Conv2d(BINS, 2, 1, bias=False)  # its kernel is the bins' centres
+            layers += [nn.Conv2d(EIGHTH_DEPTH, EIGHTH_DEPTH, 3, padding=1), nn.ReLU(inplace=True)]
+        self.scores = nn.Sequential(*layers, nn.Conv2d(EIGHTH_DEPTH, BINS, 1))
+        self.mean = nn.Conv2d(BINS, 2, 1, bias=False)  # the kernel holds the bins' centres
 
     def forward(self, lightness: torch.Tensor) -> torch.Tensor:
-        shares = self.scores((lightness - 50) / 100).softmax(1)
-        return F.interpolate(self.mean(shares), scale_factor=4, mode="bilinear")
+        probabilities = self.scores((lightness - 50) / 100).softmax(1)
+        return F.interpolate(self.mean(probabilities), scale_factor=4, mode="bilinear")

@@ -1,6 +1,6 @@
-"""From a photograph's file to a coloured one, as users of other networks have it, with OpenCV.
+"""Colours a photograph from file to file with other networks and OpenCV, as their users would.
 
-The networks have random weights: what is measured is their time.
+The networks have random weights, because only their speed is measured.
 """
 
 from collections.abc import Callable
@@ -13,21 +13,21 @@ from benchmarks.harness import absent, optional
 from colorjax.pictures.writing import QUALITY
 
 NOTE = (
-    "ECCV16 and DDColor tiny: rebuilt from their papers at random weights, in PyTorch on the CPU, "
-    "channels last, which is their fastest layout; CIELAB and resizing by OpenCV in float32"
+    "ECCV16 and DDColor tiny: reimplemented from their papers with random weights, in PyTorch on "
+    "the CPU, channels last, their fastest layout; CIELAB and resizing by OpenCV in float32"
 )
 
 
 class Peer(NamedTuple):
-    """A network that sees a square copy of a photograph."""
+    """A network whose input is a square copy of a photograph."""
 
     name: str
-    side: int  # of the copy
-    predict: Callable[[np.ndarray], np.ndarray]  # its L [side, side] -> ab [any, any, 2], float32
+    side: int  # of the copy, pixels
+    predict: Callable[[np.ndarray], np.ndarray]  # L [side, side] -> ab [any, any, 2], float32
 
 
 def installed() -> tuple[list[Peer], list[str]]:
-    """The peers, in the order of their papers; none where a library is missing, and what is."""
+    """Returns the peers in the order of their papers, and notes; none if a library is missing."""
     notes = [
         absent(name)
         for name, module in (("OpenCV", "cv2"), ("PyTorch", "torch"))
@@ -51,7 +51,7 @@ def ddcolor_tiny() -> Peer:
 
 
 def colour_file(peer: Peer, source: Path, target: Path) -> None:
-    """Colours a photograph, which keeps its own L, and writes a JPEG of our quality."""
+    """Colours a photograph, keeping its L, and writes a JPEG with the quality of colorjax."""
     import cv2
 
     read = np.multiply(cv2.imread(str(source)), 1 / 255, dtype=np.float32)
@@ -60,14 +60,14 @@ def colour_file(peer: Peer, source: Path, target: Path) -> None:
     small = cv2.resize(lab[..., 0], (peer.side, peer.side), interpolation=cv2.INTER_AREA)
     lab[..., 1:] = cv2.resize(peer.predict(small), (width, height))
     bgr = cv2.cvtColor(lab, cv2.COLOR_Lab2BGR)
-    # Rounds, and brings what no 8 bits hold to the nearest that they do.
+    # convertScaleAbs rounds and saturates.
     eight_bits = cv2.convertScaleAbs(np.clip(bgr, 0, 1, out=bgr), alpha=255)
     if not cv2.imwrite(str(target), eight_bits, [cv2.IMWRITE_JPEG_QUALITY, QUALITY]):
         raise RuntimeError(f"{target}: OpenCV could not write it")
 
 
 def _runner(build: Callable) -> Callable[[np.ndarray], np.ndarray]:
-    """Runs a PyTorch network on one picture: float32 [c, h, w] -> [h, w, 2]."""
+    """Returns a function that runs a PyTorch network: float32 [c, h, w] -> [h, w, 2]."""
     import torch
 
     with torch.random.fork_rng(devices=[]):
@@ -83,7 +83,7 @@ def _runner(build: Callable) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def _gray(lightness: np.ndarray) -> np.ndarray:
-    """The gray of an L: [h, w] -> sRGB [3, h, w] in [0, 1]."""
+    """Converts L to gray: [h, w] -> sRGB [3, h, w] in [0, 1]."""
     import cv2
 
     zeros = np.zeros_like(lightness)

@@ -1,4 +1,4 @@
-"""Measures finished models on photographs, beside colourings that know nothing of the picture."""
+"""Measures trained models on photographs, next to constant baselines."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,9 +18,10 @@ from colorjax.studies import tables
 from colorjax.training import evaluate
 from colorjax.weights.released import Network
 
-BATCH = 8  # photographs a device at a time
-TRUTH, GRAY, MEAN = "truth", "gray", "mean chroma"  # rows of a table beside models
-# Of `task.summarize`, what is shown; the rest are parts of these, or in a model's own units.
+BATCH = 8  # photographs per device
+TRUTH, GRAY, MEAN = "truth", "gray", "mean chroma"  # rows that are not models
+# The metrics of `task.summarize` that tables show, with their headings. The others are components
+# of these, or their units differ between models.
 SHOWN = {
     "psnr": "PSNR, dB",
     "ssim": "SSIM",
@@ -38,18 +39,19 @@ SHOWN = {
 def assess(
     networks: dict[str, Network], photos: Sequence[places.Item], size: int, num_threads: int = 2
 ) -> dict[str, dict[str, float]]:
-    """Every metric of each model and baseline, averaged over photographs.
+    """Returns every metric of each model and baseline, averaged over photographs.
 
-    All see the same squares in one run. Baselines: no colour at all, and everywhere the mean
-    chroma of the first model's training set.
+    All of them are measured on the same squares. The baselines are gray, and the mean chroma of the
+    first model's training set at every pixel.
 
     Args:
       networks: the models by name.
-      photos: in colour, from `sources.open_folders`.
+      photos: colour photographs from `sources.open_folders`.
       size: side of the centre squares that are coloured and measured, a multiple of 16.
 
     Raises:
-      UserError: the size will not do, or a model has the name of a baseline.
+      UserError: the size is no multiple of 16, a model has the name of a baseline, or the first
+        model's colour space is not CIELUV.
     """
     if size < QUANTUM or size % QUANTUM:
         raise UserError(f"size is {size}, want a multiple of {QUANTUM}")
@@ -58,22 +60,22 @@ def assess(
         raise UserError(f"a model is called {taken.pop()!r}, which is a baseline's name")
     first = next(iter(networks.values()))
     constants = {GRAY: np.zeros(2), MEAN: mean_chroma(first)}
-    squares = evaluate.Squares(size, size, BATCH * jax.device_count(), num_threads)
+    options = evaluate.EvalOptions(size, size, BATCH * jax.device_count(), num_threads)
     results = {
-        name: measure_constant(squares, photos, chroma) for name, chroma in constants.items()
+        name: measure_constant(options, photos, chroma) for name, chroma in constants.items()
     }
     for name, network in networks.items():
         settings = network.config
-        model, of_model = build_model(settings), build_task(settings, network.statistics)
-        measure = evaluate.compile_metrics(squares, model, of_model, photos, settings.decoding)
+        model, model_task = build_model(settings), build_task(settings, network.statistics)
+        measure = evaluate.compile_metrics(options, model, model_task, photos, settings.decoding)
         results[name] = measure(network.variables)
     return results
 
 
 def mean_chroma(network: Network) -> np.ndarray:
-    """U and V, averaged over the pixels of a model's training set: [2].
+    """Returns the mean U and V of the pixels of a model's training set: [2].
 
-    Raises UserError if the model counts in another space.
+    Raises UserError if the model's colour space is not CIELUV.
     """
     if network.config.space != "luv":
         raise UserError(f"the first model's space is {network.config.space!r}, want 'luv'")
@@ -82,28 +84,28 @@ def mean_chroma(network: Network) -> np.ndarray:
 
 
 def measure_constant(
-    squares: evaluate.Squares, items: Sequence, chroma: np.ndarray
+    options: evaluate.EvalOptions, items: Sequence, chroma: np.ndarray
 ) -> dict[str, float]:
-    """The metrics of one chroma [2] everywhere."""
-    everywhere = task.regression(space=SPACES["luv"])
+    """Returns the metrics of the same chroma [2] at every pixel."""
+    constant_task = task.regression(space=SPACES["luv"])
 
     def measure(chroma, example):
         outputs = jnp.broadcast_to(chroma / task.CHROMA_SCALE, example.chroma.shape)
-        return everywhere.measure(outputs, example, ARGMAX)
+        return constant_task.measure(outputs, example, ARGMAX)
 
-    average = evaluate.compile_average(squares, everywhere, items, measure)
+    average = evaluate.compile_average(options, constant_task, items, measure)
     return task.summarize(average(np.float32(chroma)))
 
 
 def table(results: dict[str, dict[str, Any]], shown: dict[str, str] = SHOWN) -> str:
-    """Metrics as a table in Markdown.
+    """Formats metrics as a Markdown table.
 
     Args:
-      results: {row: metrics}; a metric that a row lacks, or has as None, is left blank.
-      shown: {metric: heading of its column}; columns that no row has are left out.
+      results: {row: metrics}; a metric that is missing or None leaves its cell blank.
+      shown: {metric: heading of its column}; metrics that no row has get no column.
     """
-    had = {key for metrics in results.values() for key in metrics}
-    shown = {key: head for key, head in shown.items() if key in had}
+    present = {key for metrics in results.values() for key in metrics}
+    shown = {key: heading for key, heading in shown.items() if key in present}
     lines = []
     for name, metrics in results.items():
         cells = (metrics.get(key) for key in shown)

@@ -1,12 +1,13 @@
-"""What was claimed of the models, whether the numbers bear it out, and how numbers are written."""
+"""Claims about the models, their verdicts from measured metrics, and the format of metrics."""
 
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 Metrics = dict[str, float]
-Results = dict[str, Metrics]  # name of a finished run, or of "run, decoding" -> metrics
+Results = dict[str, Metrics]  # name of a finished run, or "run, decoding" -> metrics
 
-# How metrics are called, which way is better, and their format; others go by their own name.
+# Heading and format of each metric; an arrow shows the better direction. Other metrics are shown by
+# their key.
 METRICS = {
     "loss": ("Loss ↓", ".4g"),
     "l_reg": ("L_reg ↓", ".0f"),
@@ -24,65 +25,69 @@ METRICS = {
     "saturation": ("Saturation", ".3f"),
     "delta_saturation": ("Δ saturation ↓", ".3f"),
 }
-NO_BREAK = "\u00a0"  # a space at which no line ends
-TRUE = "_true"  # ends the name of what the photographs themselves have of a metric
-SEEDS = ("classification", "another_seed")  # two runs that differ by their seed alone
+NO_BREAK = "\u00a0"  # no-break space
+TRUE = "_true"  # suffix of a metric of the photographs themselves
+SEEDS = ("classification", "another_seed")  # two runs that differ only in their seed
 
 
 class Claim(NamedTuple):
-    """A sentence that holds if all its comparisons, (metric, run, "<" or ">", other run), do."""
+    """A sentence that holds if all its comparisons hold: (metric, run, "<" or ">", other run)."""
 
     sentence: str
     comparisons: Sequence[tuple[str, str, str, str]]
-    shown: Sequence[str] = ()  # metrics of the first comparison's runs to be told besides
+    shown: Sequence[str] = ()  # further metrics to report of the first comparison's runs
 
 
 class Finding(NamedTuple):
+    """The verdict on a claim."""
+
     verdict: str  # held, did not hold, not run
     numbers: str
-    beyond_seeds: bool = True  # is every difference larger than that of two seeds?
+    beyond_seeds: bool = True  # every difference exceeds that between two seeds
 
 
-def chosen(sentence: str, metric: str, sign: str, *others: str) -> Claim:
-    """What the paper chose is better than each of the `others`, all else being the same."""
+def choice_beats(sentence: str, metric: str, sign: str, *others: str) -> Claim:
+    """Returns the claim that the paper's choice is better than each of `others`, all else equal."""
     return Claim(sentence, [(metric, "classification", sign, other) for other in others])
 
 
-# What the paper says, in our words; most of it without a number, so the metrics are our choice.
+# What the paper claims, in our words. It gives few numbers, so we chose the metrics.
 PAPER_CLAIMS = (
-    # Of the two models' results (the paper, section 5.3) ...
+    # On the results of the two models (the paper, section 5.3).
     Claim(
-        "Regression comes out less saturated than classification",
+        "Regression is less saturated than classification",
         [
             ("colorfulness", "regression", "<", "classification"),
             ("sat_diff", "regression", ">", "classification"),
         ],
     ),
     Claim(
-        "So it does by Huber's loss",
+        "Regression with Huber's loss is less saturated too",
         [
             ("colorfulness", "regression_huber", "<", "classification"),
             ("sat_diff", "regression_huber", ">", "classification"),
         ],
     ),
     Claim(
-        "And so with another seed of both",
+        "Regression with Huber's loss is less saturated with another seed too",
         [
             ("colorfulness", "regression_huber_another_seed", "<", "another_seed"),
             ("sat_diff", "regression_huber_another_seed", ">", "another_seed"),
         ],
     ),
-    # ... of the regression's loss: l2 first, later Huber's, "ideal" (the paper, section 3.5) ...
+    # On the regression loss: first l2, later Huber's, called "ideal" (the paper, section 3.5).
     Claim("Huber's loss does better than l2", [("l_reg", "regression_huber", "<", "regression")]),
-    # ... and of the alternatives that were tried (the paper, section 5.2). HSV made pictures noisy,
-    # of which model is not said.
+    # On the alternatives that were tried (the paper, section 5.2). It says that HSV made pictures
+    # noisy, but not for which model.
     Claim(
         "Regression does better in LUV than in HSV",
         [("l_reg", "regression", "<", "regression_hsv")],
     ),
-    chosen("Joining the maps (concat) does better than their sum", "loss", "<", "merge_sum"),
-    chosen("Residual units do better than the max-pools as they are", "loss", "<", "pools"),
-    chosen("Three final convolutions do better than one or two", "loss", "<", "final_1", "final_2"),
+    choice_beats("Joining the maps (concat) does better than their sum", "loss", "<", "merge_sum"),
+    choice_beats("Residual units do better than plain max-pools", "loss", "<", "pools"),
+    choice_beats(
+        "Three final convolutions do better than one or two", "loss", "<", "final_1", "final_2"
+    ),
     Claim(
         "Classification does better in LUV than in HSV",
         [
@@ -91,12 +96,12 @@ PAPER_CLAIMS = (
             ("acc_v", "classification", ">", "hsv"),
         ],
     ),
-    chosen("Batches of 6 do better than those of 4", "loss", "<", "batch_4"),
-    chosen("Adam's b2 of 0.999 does better than 0.99", "loss", "<", "adam_b2_0.99"),
-    chosen("Adam does better than Nesterov's momentum", "loss", "<", "nesterov"),
+    choice_beats("Batches of 6 do better than those of 4", "loss", "<", "batch_4"),
+    choice_beats("Adam's b2 of 0.999 does better than 0.99", "loss", "<", "adam_b2_0.99"),
+    choice_beats("Adam does better than Nesterov's momentum", "loss", "<", "nesterov"),
 )
-# What one would expect of the paper's models, but no part of its text that we have says: its memory
-# was too small to train the final model on batches of 8 or 12.
+# What one would expect of the paper's models, although the text that we have does not claim it: the
+# authors had too little memory to train the final model on batches of 8 or 12.
 OUR_CLAIMS = (
     Claim("Regression has the lower L_reg", [("l_reg", "regression", "<", "classification")]),
     Claim(
@@ -106,11 +111,13 @@ OUR_CLAIMS = (
             ("acc_v", "classification", ">", "regression"),
         ],
     ),
-    chosen("Batches of 6 do better than those of 8 and 12", "loss", "<", "batch_8", "batch_12"),
+    choice_beats(
+        "Batches of 6 do better than those of 8 and 12", "loss", "<", "batch_8", "batch_12"
+    ),
 )
 LATER_CLAIMS = (
     Claim(
-        "Rebalancing brings colorfulness up towards the photographs'",
+        "Rebalancing raises colorfulness towards the photographs'",
         [
             ("colorfulness", "channels_rebalanced", ">", "classification"),
             ("delta_colorfulness", "channels_rebalanced", "<", "classification"),
@@ -118,12 +125,12 @@ LATER_CLAIMS = (
         shown=("psnr",),
     ),
     Claim(
-        "So it does with soft targets and joint bins (Zhang et al. 2016)",
+        "Rebalancing also does so with soft targets and joint bins (Zhang et al. 2016)",
         [("colorfulness", "zhang", ">", "joint"), ("delta_colorfulness", "zhang", "<", "joint")],
         shown=("psnr",),
     ),
     Claim(
-        "The annealed mean brings colorfulness up towards the photographs', from the mean's",
+        "The annealed mean raises colorfulness from the mean's towards the photographs'",
         [
             ("colorfulness", "classification, annealed 0.38", ">", "classification, mean"),
             ("delta_colorfulness", "classification, annealed 0.38", "<", "classification, mean"),
@@ -131,7 +138,7 @@ LATER_CLAIMS = (
         shown=("psnr",),
     ),
     Claim(
-        "The mean has the higher PSNR than argmax, at less colorfulness",
+        "The mean has a higher PSNR than argmax, but less colorfulness",
         [
             ("psnr", "classification, mean", ">", "classification, argmax"),
             ("colorfulness", "classification, mean", "<", "classification, argmax"),
@@ -141,42 +148,42 @@ LATER_CLAIMS = (
 
 
 def is_about(claim: Claim, runs: Collection[str]) -> bool:
-    """Whether all runs that a claim compares are among `runs`, however they are decoded."""
+    """Returns whether all runs that a claim compares are in `runs`, whatever their decoding."""
     compared = {name for _, run, _, other in claim.comparisons for name in (run, other)}
     return all(name.partition(",")[0] in runs for name in compared)
 
 
 def judge(claim: Claim, results: Results) -> Finding:
-    """Checks a claim against the numbers; `not run` if a run, or a metric of it, is missing."""
-    holds, beyond = True, True
-    spread = spread_of_seeds(results)
-    told: dict[str, Metrics] = {}  # metric -> what each run has of it
+    """Checks a claim against the results; `not run` if a run or one of its metrics is missing."""
+    holds, beyond_seeds = True, True
+    spread = seed_spread(results)
+    compared: dict[str, Metrics] = {}  # metric -> {run: value}
     for metric, run, sign, other in claim.comparisons:
         for name in (run, other):
             if metric not in results.get(name, {}):
                 return Finding("not run", f"`{name}` has no numbers")
-            told.setdefault(metric, {})[name] = results[name][metric]
+            compared.setdefault(metric, {})[name] = results[name][metric]
         a, b = results[run][metric], results[other][metric]
         holds &= a < b if sign == "<" else a > b
-        beyond &= not abs(a - b) <= spread.get(metric, 0.0)
+        beyond_seeds &= not abs(a - b) <= spread.get(metric, 0.0)
     _, run, _, other = claim.comparisons[0]
     for metric in claim.shown:
-        told[metric] = {n: results[n][metric] for n in (run, other) if metric in results[n]}
-    numbers = [in_words(metric, of_runs, results[run]) for metric, of_runs in told.items()]
-    return Finding("held" if holds else "did not hold", "; ".join(numbers), beyond)
+        compared[metric] = {n: results[n][metric] for n in (run, other) if metric in results[n]}
+    numbers = [format_values(metric, values, results[run]) for metric, values in compared.items()]
+    return Finding("held" if holds else "did not hold", "; ".join(numbers), beyond_seeds)
 
 
-def in_words(metric: str, of_runs: Metrics, photographs: Metrics) -> str:
-    """Such as "Colorfulness: `mean` 21.3, `argmax` 40.1, photographs 38.2"."""
-    named = {f"`{name}`": value for name, value in of_runs.items()}
+def format_values(metric: str, values: Metrics, photographs: Metrics) -> str:
+    """Formats a metric of runs: "Colorfulness: `mean` 21.3, `argmax` 40.1, photographs 38.2"."""
+    named = {f"`{name}`": value for name, value in values.items()}
     if metric + TRUE in photographs:
         named["photographs"] = photographs[metric + TRUE]
     name = heading(metric).rstrip(f"{NO_BREAK}↑↓")
     return f"{name}: " + ", ".join(f"{k} {number(metric, v)}" for k, v in named.items())
 
 
-def spread_of_seeds(results: Results) -> Metrics:
-    """By how much each metric differs between the two runs of SEEDS; empty if not both were run."""
+def seed_spread(results: Results) -> Metrics:
+    """Returns how much each metric differs between the runs of SEEDS; empty unless both exist."""
     one, two = (results.get(name, {}) for name in SEEDS)
     return {metric: abs(one[metric] - two[metric]) for metric in one.keys() & two.keys()}
 

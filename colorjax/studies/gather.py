@@ -1,4 +1,4 @@
-"""From the folders of a reproduction's runs to what its report tells, with its plots."""
+"""Collects a reproduction's report from the folders of its runs, and draws its plots."""
 
 import shlex
 import sys
@@ -14,8 +14,8 @@ from colorjax.studies.sweep import Changes
 from colorjax.training import figures
 from colorjax.weights.runs import flatten, read_json, read_metrics, read_record, read_settings
 
-OWN = "own"  # the decoding that a run's config names
-# Of a run, by the first setting that it changes: what its losses are drawn with.
+OWN = "own"  # name of the decoding that a run's own config sets
+# First setting that a run changes -> the group of runs that its losses are drawn with.
 THEMES = {
     "objective": "regression",
     "model": "structure",
@@ -27,7 +27,7 @@ THEMES = {
     "rebalance": "bins and weights",
     "decoding": "bins and weights",
 }
-BASE = "classification"  # the run that the others, regression apart, are compared with
+BASE = "classification"  # the run that all others except regression are compared with
 
 
 def finished(folder: Path) -> bool:
@@ -36,7 +36,7 @@ def finished(folder: Path) -> bool:
 
 
 def read_row(folder: Path, changes: Changes) -> dict[str, Any]:
-    """An experiment's row, from what its folder holds."""
+    """Reads an experiment's row of the report from its folder."""
     row = {
         "run": folder.name,
         "settings": changes,
@@ -59,7 +59,7 @@ def read_row(folder: Path, changes: Changes) -> dict[str, Any]:
 
 
 def gather(settings: Settings, workdir: Path, rows: Sequence[dict[str, Any]]) -> report.Content:
-    """All that the report tells, from the folders of the runs."""
+    """Collects the whole content of the report from the folders of the runs."""
     done = [row["run"] for row in rows if row["metrics"]]
     measured = {run: read_json(workdir / run / "measured.json") for run in done}
     records = {
@@ -80,13 +80,13 @@ def gather(settings: Settings, workdir: Path, rows: Sequence[dict[str, Any]]) ->
         rows=rows,
         baseline=measured[base].get("constant", records[base]["constant"]) if base else {},
         decodings=decodings,
-        pictures=draw_all(settings, workdir, rows, decodings, measured),
-        how=how(settings, records),
+        pictures=draw_figures(settings, workdir, rows, decodings, measured),
+        provenance=provenance(settings, records),
     )
 
 
 def summary(settings: Settings, rows: Sequence[dict], records: dict[str, dict]) -> str:
-    """One paragraph: what was run on what."""
+    """Returns a paragraph that says what was run, on which data and on which device."""
     done = sum(bool(row["metrics"]) for row in rows)
     minutes = sum(row["minutes"] or 0 for row in rows)
     text = f"{done} of {len(rows)} runs have finished"
@@ -95,14 +95,14 @@ def summary(settings: Settings, rows: Sequence[dict], records: dict[str, dict]) 
         record = next(iter(records.values()))
         notes, session = record["data"], record["sessions"][-1]
         devices = session["devices"]
-        tested = f", {notes['test']:,} more to test on" if notes.get("test") else ""
+        tested = f", {notes['test']:,} in the test set" if notes.get("test") else ""
         text += (
-            f", on `{record['source']}`: {notes['train']:,} photographs to train on and "
-            f"{notes['holdout']:,} held out{tested}. "
-            f"Each saw {settings.num_steps * settings.batch_size:,} "
-            f"photographs in batches of {settings.batch_size} where nothing else is said, so "
-            f"{settings.num_steps:,} steps, at {settings.data.crop_size}x{settings.data.crop_size} "
-            f"pixels. The networks have {parameters[0]:.2f} to {parameters[-1]:.2f} million "
+            f", on `{record['source']}`: {notes['train']:,} photographs in the training set, "
+            f"{notes['holdout']:,} in the hold-out set{tested}. "
+            f"Each run saw {settings.num_steps * settings.batch_size:,} photographs at "
+            f"{settings.data.crop_size}x{settings.data.crop_size} pixels, in "
+            f"{settings.num_steps:,} steps with batches of {settings.batch_size} unless a run "
+            f"changes them. The networks have {parameters[0]:.2f} to {parameters[-1]:.2f} million "
             f"parameters. Encoder: {record['encoder']}. Device: {len(devices)} x {devices[0]}. "
             f"Training took {minutes:.1f} minutes in all"
         )
@@ -110,12 +110,12 @@ def summary(settings: Settings, rows: Sequence[dict], records: dict[str, dict]) 
 
 
 def data_sets(workdir: Path, records: dict[str, dict]) -> list[dict[str, Any]]:
-    """A row for each data set in use; clipping is that of the paper's bins where a run has them."""
+    """Returns a row for each data set; `clipped` is that of the paper's bins if a run has them."""
     rows: dict[str, dict[str, Any]] = {}
     for run, record in records.items():
-        of_run = read_settings(workdir / run)
-        of_paper = of_run.space == "luv" and of_run.bins.layout == "channels"
-        if of_paper or record["source"] not in rows:
+        settings = read_settings(workdir / run)
+        has_paper_bins = settings.space == "luv" and settings.bins.layout == "channels"
+        if has_paper_bins or record["source"] not in rows:
             rows[record["source"]] = {
                 "source": record["source"],
                 **record["data"],
@@ -124,14 +124,14 @@ def data_sets(workdir: Path, records: dict[str, dict]) -> list[dict[str, Any]]:
     return list(rows.values())
 
 
-def draw_all(
+def draw_figures(
     settings: Settings,
     workdir: Path,
     rows: Sequence[dict],
     decodings: Sequence[dict],
     measured: dict[str, dict],
 ) -> dict[str, tuple[np.ndarray, str]]:
-    """The report's figures with their captions; those that nothing is there for are left out."""
+    """Draws the report's figures, with captions; leaves out those that have no data yet."""
     shown = [run for run in settings.pictured if run in measured]
     pictures = {}
     panels = loss_panels(settings.batch_size, workdir, rows)
@@ -139,8 +139,8 @@ def draw_all(
         pictures["losses"] = (
             figures.plot_losses(panels),
             (
-                "Losses by photographs seen. Those of other objectives, spaces, bins or weights "
-                "are not comparable; early ones may lie above the frame."
+                "Loss by the number of photographs seen. Losses of different objectives, spaces, "
+                "bins or weights are not comparable; early values may lie above the frame."
             ),
         )
     if shown:
@@ -148,22 +148,22 @@ def draw_all(
         shares |= {run: measured[run]["saturation"]["prediction"] for run in shown}
         pictures["saturation"] = (
             figures.plot_saturation(shares),
-            ("HSV saturation of the measured pixels; dark ones may have any."),
+            ("HSV saturation of the measured pixels; that of dark pixels is arbitrary."),
         )
     if measured:
         pictures["colorfulness"] = (
             draw_colorfulness(rows, decodings),
             (
-                "Colorfulness against PSNR: a prediction that dares more colour "
-                "pays for it where the colour is wrong."
+                "Colorfulness against PSNR: a more colourful prediction loses PSNR where its "
+                "colours are wrong."
             ),
         )
     if shown:
         pictures["photographs"] = (
             figures.image_grid(photographs(workdir, shown), []),
             (
-                "Photographs that no network was trained on: what the networks are given, what "
-                "each run makes of it, and the truth."
+                "Photographs that no network was trained on: the input of the networks, the "
+                "prediction of each run, and the truth."
             ),
         )
     return pictures
@@ -172,7 +172,10 @@ def draw_all(
 def loss_panels(
     batch_size: int, workdir: Path, rows: Sequence[dict]
 ) -> dict[str, dict[str, dict[str, list[figures.Point]]]]:
-    """{theme: {run: {split: points}}} for `figures.plot_losses`; BASE stands first in each."""
+    """Returns {theme: {run: {split: points}}} for `figures.plot_losses`.
+
+    BASE comes first in every panel except that of regression, whose losses are not comparable.
+    """
     panels: dict[str, dict] = {}
     for row in rows:
         curves = loss_curves(workdir / row["run"], row["settings"].get("batch_size", batch_size))
@@ -185,7 +188,7 @@ def loss_panels(
 
 
 def theme(changes: Changes) -> str:
-    """What a run changes, one of the values of THEMES; "" for nothing."""
+    """Returns what a run changes: a value of THEMES, else the setting's name, or "" for nothing."""
     first = next(iter(changes), "").partition(".")[0]
     return THEMES.get(first, first)
 
@@ -210,7 +213,7 @@ def draw_colorfulness(rows: Sequence[dict], decodings: Sequence[dict]) -> np.nda
             groups.setdefault(name, {})[row["run"]] = point(row)
             truth = row["metrics"]["colorfulness_true"]
     for row in decodings:
-        if row["decoding"].startswith("sample"):  # one draw, on no way from argmax to the mean
+        if row["decoding"].startswith("sample"):  # not on the path from argmax to mean
             groups.setdefault("one sample", {})[f"{row['run']}, {row['decoding']}"] = point(row)
         else:
             paths.setdefault(row["run"], {})[row["decoding"]] = point(row)
@@ -218,26 +221,26 @@ def draw_colorfulness(rows: Sequence[dict], decodings: Sequence[dict]) -> np.nda
 
 
 def photographs(workdir: Path, shown: Sequence[str]) -> dict[str, np.ndarray]:
-    """Columns of pictures: input, each run's, truth; float [n, h, w, 3] in [0, 1]."""
+    """Returns columns of pictures: input, each run's result, truth; [n, h, w, 3] in [0, 1]."""
     pictures = {run: np.load(workdir / run / "pictures.npz") for run in shown}
     first = pictures[shown[0]]
     columns = {"input": first["gray"]}
-    columns |= {run: of_run["prediction"] for run, of_run in pictures.items()}
+    columns |= {run: arrays["prediction"] for run, arrays in pictures.items()}
     columns["truth"] = first["truth"]
     return {name: x / 255.0 for name, x in columns.items()}
 
 
-def how(settings: Settings, records: dict[str, dict]) -> dict[str, str]:
-    """The command, the settings that all runs share, and the versions of the first run."""
+def provenance(settings: Settings, records: dict[str, dict]) -> dict[str, str]:
+    """Returns the command, the settings that runs share, and the versions of the first run."""
     lists = ("experiments", "decodings", "decoded", "pictured", "sweep", "sweep_index")
     values = flatten(as_dict(settings))
     lines = [f"{name} = {value!r}" for name, value in values.items() if name not in lists]
-    told = {
+    texts = {
         "Command": shlex.join(["python", *sys.orig_argv[1:]]),
-        "Settings, where a run changes nothing": "\n".join(lines),
+        "Settings, unless a run changes them": "\n".join(lines),
     }
     if records:
         session = next(iter(records.values()))["sessions"][-1]
         versions = [f"{name} {version}" for name, version in session["versions"].items()]
-        told["Versions"] = "\n".join([*versions, f"started {session['time']}"])
-    return told
+        texts["Versions"] = "\n".join([*versions, f"started {session['time']}"])
+    return texts

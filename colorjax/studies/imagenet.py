@@ -1,7 +1,7 @@
-"""Which of ImageNet's 1000 classes a photograph shows, as its path or a table tells.
+"""Looks up which of ImageNet's 1000 classes a photograph shows, by its path or in a table.
 
-The classes are counted from 0 in the order of their synsets, which is that of the scores of the
-networks that were published for them; `imagenet_classes.txt` lists them and says where it is from.
+Classes are numbered from 0 in the order of their synsets, which is the order of the logits of
+published networks. `imagenet_classes.txt` lists them and names its source.
 """
 
 import csv
@@ -16,86 +16,88 @@ from colorjax.errors import UserError
 
 FILE = Path(__file__).parent / "imagenet_classes.txt"
 WANTED = "an index from 0 to 999, a synset such as n01440764, or a name such as tench"
-# As ImageNet names its files, n01440764_10026.JPEG; the rest of the name may be anything.
+# A file name of ImageNet, such as n01440764_10026.JPEG; anything may follow the synset.
 _SYNSET_FILE = re.compile(r"(n\d{8})[_.]")
-_HEADS = ("file", "filename", "photo", "image", "path")  # what a table may call its first column
+# Headings of the first column by which a table's header is recognised.
+_HEADINGS = ("file", "filename", "photo", "image", "path")
 
 
 class ImageClass(NamedTuple):
     """One of ImageNet's classes."""
 
-    synset: str  # WordNet's number of the noun, as "n01440764"
-    names: tuple[str, ...]  # of that noun, the usual one first
+    synset: str  # WordNet's number of the noun, such as "n01440764"
+    names: tuple[str, ...]  # synonyms of the noun, the usual one first
 
 
 @functools.cache
 def classes() -> tuple[ImageClass, ...]:
-    """All 1000 of them, in order."""
+    """Returns all 1000 classes in order."""
     lines = FILE.read_text(encoding="ascii").splitlines()
     rows = [line.partition(" ") for line in lines if not line.startswith("#")]
     return tuple(ImageClass(synset, tuple(names.split(", "))) for synset, _, names in rows)
 
 
 def class_of(text: str) -> int | None:
-    """The class that a synset or a name means, or None.
+    """Returns the index of the class that a synset or a name denotes, or None.
 
-    A name may be any of the class's, or all of them with commas; case, spaces, underscores and
-    hyphens do not matter. Where classes share a name, it means the one that has it first.
+    A name may be any one of a class's names, or all of them separated by commas; case, spaces,
+    underscores and hyphens are ignored. If classes share a name, the class that lists it first
+    among its names is meant.
 
     Raises:
-      UserError: several classes have that name, and all or none of them have it first.
+      UserError: several classes have that name, and not exactly one of them lists it first.
     """
-    found = _by_name().get(_plain(text), ())
-    if len(found) > 1:
-        synsets = " or ".join(classes()[i].synset for i in found)
-        raise UserError(f"{text!r} names {len(found)} of ImageNet's classes, want {synsets}")
-    return found[0] if found else None
+    indices = _by_name().get(_normalize(text), ())
+    if len(indices) > 1:
+        synsets = " or ".join(classes()[i].synset for i in indices)
+        raise UserError(f"{text!r} names {len(indices)} of ImageNet's classes, want {synsets}")
+    return indices[0] if indices else None
 
 
 @functools.cache
 def _by_name() -> dict[str, tuple[int, ...]]:
-    """The classes of each name or synset."""
+    """Returns the indices of the classes of each normalized name or synset."""
     first: dict[str, list[int]] = {}
     others: dict[str, list[int]] = {}
     for i, (synset, names) in enumerate(classes()):
-        for name in {_plain(synset), _plain(names[0]), _plain(", ".join(names))}:
+        for name in {_normalize(synset), _normalize(names[0]), _normalize(", ".join(names))}:
             first.setdefault(name, []).append(i)
-        for name in {_plain(name) for name in names[1:]}:
+        for name in {_normalize(name) for name in names[1:]}:
             others.setdefault(name, []).append(i)
-    return {name: tuple(found) for name, found in {**others, **first}.items()}
+    return {name: tuple(indices) for name, indices in {**others, **first}.items()}
 
 
-def _plain(name: str) -> str:
+def _normalize(name: str) -> str:
     return re.sub(r"[\s_-]", "", name).casefold()
 
 
 def label_of(path: str) -> int | None:
-    """The class that a photograph's path tells, with forward slashes; None if it tells none.
+    """Returns the class that a photograph's path, with forward slashes, indicates, or None.
 
-    A file whose name starts with a synset, as n01440764_10026.JPEG, is of that class. Any other is
-    of the innermost of its folders that a class could be called.
+    If the file's name starts with a synset, such as n01440764_10026.JPEG, that is the class.
+    Otherwise it is that of the innermost folder whose name denotes a class.
 
     Raises:
-      UserError: several classes have the name of that folder.
+      UserError: the name of that folder denotes several classes.
     """
     *folders, file = PurePosixPath(path).parts
     if synset := _SYNSET_FILE.match(file):
         return class_of(synset[1])
     try:
-        return next((found for f in reversed(folders) if (found := class_of(f)) is not None), None)
+        return next((index for f in reversed(folders) if (index := class_of(f)) is not None), None)
     except UserError as error:
         raise UserError(f"{path}: its folder {error}") from error
 
 
 def read_table(file: str | os.PathLike) -> dict[str, int]:
-    """Reads classes of photographs from a CSV file: {name of the photograph: class}.
+    """Reads the classes of photographs from a CSV file: {photograph's name: class}.
 
-    A line is a photograph's name and its class: an index from 0 to 999, a synset or a name. The
-    first line may be a head that calls the first column file, filename, photo, image or path.
+    Each line has a photograph's name and its class: an index from 0 to 999, a synset or a name. The
+    first line may be a header whose first column is called file, filename, photo, image or path.
 
     Raises:
-      UserError: it cannot be read, has no line, or a line is not as described or contradicts
-        another.
+      UserError: the file cannot be read, has no photograph, or a line has another form or
+        contradicts an earlier line.
     """
     try:
         with open(file, encoding="utf-8-sig", newline="") as opened:
@@ -104,7 +106,7 @@ def read_table(file: str | os.PathLike) -> dict[str, int]:
         raise UserError(f"{file}: cannot be read: {error.strerror or error}") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{file}: is no table in CSV and UTF-8 ({error})") from error
-    if rows and _plain(rows[0][1][0]) in _HEADS:
+    if rows and _normalize(rows[0][1][0]) in _HEADINGS:
         rows = rows[1:]
     table: dict[str, int] = {}
     for number, row in rows:
@@ -135,15 +137,15 @@ def _read_row(place: str, row: list[str]) -> tuple[str, int]:
 
 
 def labels(paths: Sequence[str], table: dict[str, int] | None = None) -> list[int | None]:
-    """The classes of photographs, None where nothing tells.
+    """Returns the class of each photograph, or None where it is unknown.
 
     Args:
-      paths: with forward slashes.
-      table: from `read_table`. It alone counts where it is given: a photograph is looked up by its
-        path, and then by the name of its file, which is one photograph wherever it lies.
+      paths: the photographs' paths with forward slashes.
+      table: from `read_table`. If given, it is the only source: a photograph is looked up by its
+        path, and then by its file name alone, whatever its folder is.
 
     Raises:
-      UserError: as `label_of`.
+      UserError: the name of a folder denotes several classes; see `label_of`.
     """
     if table is None:
         return [label_of(path) for path in paths]

@@ -1,4 +1,4 @@
-"""How often each bin of colour occurs in a training set, and how rebalancing would weigh it."""
+"""Counts how often each colour bin occurs in a training set, and computes rebalancing weights."""
 
 from pathlib import Path
 from typing import Any
@@ -21,22 +21,22 @@ from colorjax.weights import runs
 
 
 def prior(config: Any, workdir: Path) -> dict[str, Any]:
-    """Counts the bins of the settings over the whole training set and plots them.
+    """Counts the pixels in each bin over the whole training set and plots them.
 
-    Writes `prior.png` and `prior.json`: `counts` [G][Q] (of pixels), `centers` [G][Q][D], `prior`
+    Writes `prior.png` and `prior.json`: `counts` [G][Q] (pixels), `centers` [G][Q][D], `prior`
     [G][Q] (frequencies, blurred by `rebalance.sigma`), `weights` [G][Q] (of the loss, at
-    `rebalance.uniform`), `clipped`, `images` and `settings`. A run's own files in the workdir stay
-    as they are. Returns what `prior.json` holds. Raises UserError for settings or data that do not
-    fit, or several processes.
+    `rebalance.uniform`), `clipped`, `images` and `settings`. If the workdir holds a run, its files
+    are not changed. Returns the content of `prior.json`. Raises UserError for invalid settings or
+    data, and if there are several processes.
     """
     if jax.process_count() > 1:
         raise UserError("mode=prior runs in one process")
     settings = complete(config)
     check_training(settings)
     source, space = opening.open_source(settings.data), SPACES[settings.space]
-    untold = build_task(settings, None)
-    binning = untold.binning
-    statistics = evaluate.measure_bins(evaluate.squares_of(settings), untold, source.train)
+    unweighted = build_task(settings, None)
+    binning = unweighted.binning
+    statistics = evaluate.measure_bins(evaluate.eval_options(settings), unweighted, source.train)
     rebalance = settings.rebalance
     blurred, weights = task.rebalancing(
         statistics.counts, binning, space, rebalance.uniform, rebalance.sigma
@@ -63,7 +63,7 @@ def prior(config: Any, workdir: Path) -> dict[str, Any]:
 
 
 def colors(space: Space, binning: Binning) -> np.ndarray:
-    """What the centres of the bins look like, sRGB [G, Q, 3], the other channel being gray."""
+    """Returns the bins' centres as sRGB [G, Q, 3]; a channel outside the group is neutral."""
     gray = np.full((1, 3), 150, np.uint8)
     _, lightness, neutral = space.split(gray)
     groups, num_bins, channels = binning.centers.shape
@@ -75,16 +75,17 @@ def colors(space: Space, binning: Binning) -> np.ndarray:
 
 
 def summary(result: dict[str, Any]) -> str:
-    """A line for each group of bins."""
+    """Returns a line about the data, and one for each group of bins."""
     lines = [
         f"{result['source']}: {result['images']} photographs, "
         f"{result['clipped']:.1%} of pixels outside the bins"
     ]
     groups = ("both channels",) if len(result["counts"]) == 1 else ("first", "second channel")
     for name, counts, weights in zip(groups, result["counts"], result["weights"], strict=True):
-        seen = np.array(weights)[np.array(counts) > 0]
+        occurring = np.array(weights)[np.array(counts) > 0]
         lines.append(
-            f"{name}: {len(seen)} of {len(counts)} bins occur, the fullest holds "
-            f"{max(counts) / sum(counts):.1%}; weights {seen.min():.2g} to {seen.max():.2g}"
+            f"{name}: {len(occurring)} of {len(counts)} bins occur, the fullest holds "
+            f"{max(counts) / sum(counts):.1%} of the pixels; "
+            f"weights {occurring.min():.2g} to {occurring.max():.2g}"
         )
     return "\n".join(lines)

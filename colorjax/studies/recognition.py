@@ -1,10 +1,10 @@
-"""Whether a network that knows things by their colours still knows them in coloured photographs.
+"""Measures whether a classifier recognises what coloured photographs show.
 
-Zhang, Isola and Efros 2016 (section 3.2) had VGG16 classify ImageNet's photographs in colour, in
-gray and coloured: what is in a photograph is told better by the colours that it would have. Here
-EfficientNet-Lite0's own classifier of ImageNet's 1000 classes does it, at 224 pixels, none of it
-trained on anything that was coloured. The same network's `pooled` features give the Frechet
-distance between results and truths, for which nobody has to know what the photographs show.
+Zhang, Isola and Efros 2016 (section 3.2) had VGG16 classify ImageNet's photographs in their own
+colours, in gray, and in predicted colours: plausible colours help the classifier. This module uses
+EfficientNet-Lite0's classifier of ImageNet's 1000 classes, at 224 pixels; it was not trained on
+predicted colours. The `pooled` features of the same network give the Frechet distance between
+results and truths, which needs no labels.
 """
 
 import functools
@@ -34,64 +34,64 @@ from colorjax.weights.published.efficientnet import classifier_params
 from colorjax.weights.released import Network
 
 NETWORK = "EfficientNet-Lite0"
-SIDE = 224  # pixels, of the squares that it was trained on
+SIDE = 224  # pixels; side of the squares that the classifier was trained on
 SHOWN = {"top_1": "top-1", "won_back": "won back", "frechet_lite0": "Frechet (Lite0)"}
 
 
 class Predictions(NamedTuple):
-    """What a classifier makes of n pictures."""
+    """A classifier's outputs for n pictures."""
 
-    classes: np.ndarray  # int [n], the likeliest of 0 to 999
-    features: np.ndarray  # float32 [n, d], from which it tells the classes
+    classes: np.ndarray  # int [n], the most likely class, 0 to 999
+    features: np.ndarray  # float32 [n, d], the inputs of the classifier's last layer
 
 
-# uint8 [b, SIDE, SIDE, 3] sRGB -> what it sees
+# Takes sRGB pictures, uint8 [b, SIDE, SIDE, 3].
 Classifier = Callable[[np.ndarray], Predictions]
 
 
 def open_classifier() -> Classifier:
-    """EfficientNet-Lite0 with its published weights, from the user's cache or else fetched.
+    """Returns EfficientNet-Lite0 with its published weights, downloaded unless they are cached.
 
     Raises:
-      UserError: the weights cannot be had, or those in the cache are damaged.
+      UserError: the weights cannot be downloaded, or the cached ones are damaged.
     """
     return classifier_of(classifier_params())
 
 
 def classifier_of(params: dict[str, Any], width: float = 1.0) -> Classifier:
-    """EfficientNet-Lite with some params; see `EfficientNetLite` for both."""
+    """Returns EfficientNet-Lite with given params; see `EfficientNetLite` for both arguments."""
     model = EfficientNetLite(width, classifier=True)
 
     @jax.jit
-    def see(params, rgb_u8):
-        with jax.default_matmul_precision("highest"):  # a GPU's would be tf32
+    def predict(params, rgb_u8):
+        with jax.default_matmul_precision("highest"):  # a GPU would use tf32 by default
             taps = cast(Mapping[str, jax.Array], model.apply({"params": params}, rgb_u8))
         return jnp.argmax(taps["logits"], axis=-1), taps["pooled"]
 
-    return lambda rgb_u8: Predictions(*jax.device_get(see(params, rgb_u8)))
+    return lambda rgb_u8: Predictions(*jax.device_get(predict(params, rgb_u8)))
 
 
 def known_classes(
     name: str, photos: Sequence[Item], table: dict[str, int] | None = None
 ) -> list[int | None]:
-    """What the photographs show, as `imagenet.labels` knows it; None where it does not.
+    """Returns the class of each photograph from `imagenet.labels`, or None where it is unknown.
 
     Args:
-      name: what the message calls the photographs.
+      name: of the photographs, for the error message.
       photos: from `sources.open_folders`.
       table: from `imagenet.read_table`.
 
     Raises:
-      UserError: it is known of none of them, or a folder's name is that of several classes.
+      UserError: no photograph has a known class, or a folder's name denotes several classes.
     """
-    # A folder that is named itself may be that of a class.
-    paths = [one.key if table is not None else _with_folder(one) for one in photos]
+    # The name of the searched folder may itself denote a class.
+    paths = [item.key if table is not None else _with_folder(item) for item in photos]
     labels = imagenet.labels(paths, table)
     if all(label is None for label in labels):
         fault = (
             "is in the table of labels, want their names as they are in the folder"
             if table is not None
-            else "has a folder or file that is named by a class of ImageNet, want such or --labels"
+            else "has a folder or file that is named after an ImageNet class, want that or --labels"
         )
         raise UserError(
             f"{name}: none of its {len(labels)} photographs {fault}; --frechet alone needs none"
@@ -99,11 +99,11 @@ def known_classes(
     return labels
 
 
-def _with_folder(one: Item) -> str:
-    """A photograph's path in the folder that was searched, whose own name comes first."""
-    assert isinstance(one.data, Path)  # as of whatever lies in a folder
-    path = Path(os.path.abspath(one.data))
-    return "/".join(path.parts[-(one.key.count("/") + 2) :])
+def _with_folder(item: Item) -> str:
+    """Returns a photograph's path, starting with the name of the folder that was searched."""
+    assert isinstance(item.data, Path)  # true of every item from a folder
+    path = Path(os.path.abspath(item.data))
+    return "/".join(path.parts[-(item.key.count("/") + 2) :])
 
 
 def recognise(
@@ -112,121 +112,128 @@ def recognise(
     labels: Sequence[int | None] | None,
     classifier: Classifier,
 ) -> dict[str, dict[str, float | None]]:
-    """How well photographs are recognised in their own colours, in those of models, and in none.
+    """Measures how well photographs are recognised in their own colours, in models', and in gray.
 
-    They are coloured as users' are, at their own size and by each model's own settings, and then
-    made `square`. Baselines as in `assess.assess`, which keep the photograph's lightness too.
+    Each model colours them at full size with its own settings, as `colorjax` does for users. The
+    results are then cropped and resized by `square`. The baselines are those of `assess.assess`;
+    they too keep the photograph's lightness.
 
     Args:
       networks: the models by name.
-      photos: in colour, from `sources.open_folders`.
-      labels: their classes, from `known_classes`; None for the distance alone.
+      photos: colour photographs from `sources.open_folders`.
+      labels: their classes from `known_classes`; None to compute only the Frechet distance.
       classifier: from `open_classifier`.
 
     Returns:
       {row: {name: number}} of the truth, the baselines and the models:
-        `top_1`: the share of the photographs with a label whose class is the likeliest of 1000.
-        `won_back`: how much of what is lost with the truth's colours comes with a row's:
-          (top_1 - gray's) / (truth's - gray's); None where nothing is lost.
-        `labelled`: how many photographs have a label.
-        `frechet_lite0`: `metrics.frechet_distance` of the features of all photographs in a row's
-          colours and in the truth's. Of EfficientNet-Lite0's pooled features (1280), it is not FID,
-          and biased where photographs are few: with fewer than about 1280, compare it only
-          between results for the same ones.
+        `top_1`: the share of the labelled photographs whose label is the classifier's top class.
+        `won_back`: the share of the accuracy lost without colours that the row's colours restore:
+          (top_1 - gray's) / (truth's - gray's); None if gray loses no accuracy.
+        `labelled`: the number of photographs that have a label.
+        `frechet_lite0`: `metrics.frechet_distance` between the features of all photographs in the
+          row's colours and in their own. It uses the 1280 pooled features of EfficientNet-Lite0, so
+          it is not FID. It is biased for small sets: with fewer than about 1280 photographs,
+          compare it only between results for the same photographs.
 
     Raises:
-      UserError: a photograph cannot be read, there is only one, or the first model's space is not
-        CIELUV.
+      UserError: a photograph cannot be read, there is only one, or the first model's colour space
+        is not CIELUV.
     """
     if len(photos) < 2:
         raise UserError(f"of {len(photos)} photograph there is no Frechet distance, want 2 or more")
     painters = {name: open_painter(network) for name, network in networks.items()}
     chroma = mean_chroma(next(iter(networks.values())))
     rows = [TRUTH, GRAY, MEAN, *networks]
-    found = []
-    for one in tqdm(photos, "recognising", unit="photo", delay=1, disable=None):
-        rgb_u8 = photo.read_photo(one.data).rgb
+    predictions = []  # of each photograph, in the order of rows
+    for item in tqdm(photos, "recognising", unit="photo", delay=1, disable=None):
+        rgb_u8 = photo.read_photo(item.data).rgb
         coloured = [square(picture) for picture in in_colours(painters, chroma, rgb_u8)]
-        found.append(classifier(np.stack(coloured)))
-    seen = {
+        predictions.append(classifier(np.stack(coloured)))
+    by_row = {
         row: Predictions(
-            *(np.stack([part[i] for part in parts]) for parts in zip(*found, strict=True))
+            *(np.stack([part[i] for part in parts]) for parts in zip(*predictions, strict=True))
         )
         for i, row in enumerate(rows)
     }
-    return summarize(seen, labels)
+    return summarize(by_row, labels)
 
 
 def in_colours(
     painters: dict[str, Painter], chroma: np.ndarray, rgb_u8: np.ndarray
 ) -> Iterator[np.ndarray]:
-    """A photograph as it is, in gray, in one chroma [2] and in each painter's colours.
+    """Yields a photograph in its own colours, in gray, in one chroma [2], and by each painter.
 
-    All are uint8 [height, width, 3]; only one is made at a time.
+    All are uint8 [height, width, 3]. Each is computed when it is requested.
     """
     yield rgb_u8
     first = next(iter(painters.values()))
-    for everywhere in (np.zeros(2), chroma):
-        fits = resample.plain_chroma(jnp.asarray(everywhere, jnp.float32)[None, None])
-        yield tiles.full_size(first.color_tile, fits, rgb_u8)
+    for constant in (np.zeros(2), chroma):
+        fits = resample.unguided_fits(jnp.asarray(constant, jnp.float32)[None, None])
+        yield tiles.color_photo(first.color_tile, fits, rgb_u8)
     for painter in painters.values():
         ((_, (result,)),) = colorize.colorize(painter, [rgb_u8], [Settings()])
         yield result
 
 
 def square(rgb_u8: np.ndarray, side: int = SIDE) -> np.ndarray:
-    """The centre square, its shorter side made `side` pixels: bicubic, antialiased.
+    """Returns the largest centre square, resized to `side` pixels: bicubic, antialiased.
 
     uint8 [height, width, 3] -> [side, side, 3]. Smaller pictures are enlarged.
     """
     height, width, _ = rgb_u8.shape
-    least = min(height, width)
-    left, top = (width - least) / 2, (height - least) / 2
+    shorter = min(height, width)
+    left, top = (width - shorter) / 2, (height - shorter) / 2
     image = Image.fromarray(rgb_u8)
-    box = (left, top, left + least, top + least)
+    box = (left, top, left + shorter, top + shorter)
     return np.asarray(image.resize((side, side), Image.Resampling.BICUBIC, box=box))
 
 
 def summarize(
-    seen: dict[str, Predictions], labels: Sequence[int | None] | None
+    predictions: dict[str, Predictions], labels: Sequence[int | None] | None
 ) -> dict[str, dict[str, float | None]]:
-    """From what was seen in each row, TRUTH and GRAY among them, to `recognise`'s numbers."""
-    truth = seen[TRUTH].features
-    distance = {row: metrics.frechet_distance(one.features, truth) for row, one in seen.items()}
+    """Computes the metrics of `recognise` from each row's predictions; needs TRUTH and GRAY."""
+    truth = predictions[TRUTH].features
+    distance = {
+        row: metrics.frechet_distance(outputs.features, truth)
+        for row, outputs in predictions.items()
+    }
     if labels is None:
-        return {row: {"frechet_lite0": distance[row]} for row in seen}
+        return {row: {"frechet_lite0": distance[row]} for row in predictions}
     known = np.array([label is not None for label in labels])
-    wanted = np.array([label for label in labels if label is not None])
-    right = {row: float(np.mean(one.classes[known] == wanted)) for row, one in seen.items()}
-    back = functools.partial(won_back, gray=right[GRAY], truth=right[TRUTH])
+    targets = np.array([label for label in labels if label is not None])
+    accuracy = {
+        row: float(np.mean(outputs.classes[known] == targets))
+        for row, outputs in predictions.items()
+    }
+    share = functools.partial(won_back, gray=accuracy[GRAY], truth=accuracy[TRUTH])
     return {
         row: {
-            "top_1": right[row],
-            "won_back": back(right[row]),
-            "labelled": len(wanted),
+            "top_1": accuracy[row],
+            "won_back": share(accuracy[row]),
+            "labelled": len(targets),
             "frechet_lite0": distance[row],
         }
-        for row in seen
+        for row in predictions
     }
 
 
-def won_back(share: float, gray: float, truth: float) -> float | None:
-    """Where a share lies between gray's (0) and the truth's (1); None if that says nothing."""
-    return (share - gray) / (truth - gray) if truth > gray else None
+def won_back(accuracy: float, gray: float, truth: float) -> float | None:
+    """Scales an accuracy to 0 at gray's and 1 at the truth's; None unless truth > gray."""
+    return (accuracy - gray) / (truth - gray) if truth > gray else None
 
 
 def joined(
     measured: dict[str, dict[str, Any]], recognised: dict[str, dict[str, Any]]
 ) -> dict[str, dict[str, Any]]:
-    """Both kinds of metrics of each row, which `assess.assess` and `recognise` found."""
+    """Merges the metrics of `assess.assess` and `recognise`, row by row."""
     return {row: {**measured.get(row, {}), **more} for row, more in recognised.items()}
 
 
 def note(labels: Sequence[int | None] | None, count: int) -> str:
-    """What the columns of `SHOWN` are, for `count` photographs with these labels."""
+    """Returns text that explains the columns of `SHOWN` for `count` photographs."""
     lines = [
-        f"Frechet (Lite0): between the pooled features of {NETWORK} of the {count} results and of "
-        "their truths; not FID."
+        f"Frechet (Lite0): Frechet distance between the pooled {NETWORK} features of the {count} "
+        "results and of their truths; not FID."
     ]
     if labels is not None:
         known = sum(label is not None for label in labels)

@@ -1,6 +1,6 @@
-"""The report of a reproduction: findings, tables and figures as Markdown and as one HTML page.
+"""Writes the report of a reproduction: findings, tables and figures, as Markdown and as HTML.
 
-Works on numbers and pictures alone, so that it can be made again without a network.
+It needs only numbers and pictures, so that it can be written again without a network.
 """
 
 import base64
@@ -30,17 +30,18 @@ from colorjax.studies.tables import table
 from colorjax.weights.runs import write_text
 
 METRICS_EXPLAINED = """\
-Arrows say which way is better. **Loss**: what the run was trained on, comparable only between \
-runs of one objective, space and kind of bins. **L_reg**: squared error of U and V. **Acc.U**, \
-**Acc.V**: share of pixels whose U or V is in the right one of 50 bins. **Sat. diff**: difference \
-of the summed HSV saturations, as a share of the photograph's. **Colorfulness**: Hasler and \
+Arrows show the better direction. **Loss**: the loss that the run was trained on, comparable only \
+between runs with the same objective, space and kind of bins. **L_reg**: squared error of U and \
+V. **Acc.U**, **Acc.V**: share of pixels whose U or V is in the right one of 50 bins. \
+**Sat. diff**: difference of the summed HSV saturations, as a share of the photograph's. \
+**Colorfulness**: Hasler and \
 Suesstrunk's M3; Δ is its distance from the photographs'. **CF**, **ΔCF**: the variant with \
-absolute values that later papers report. **AuC**: area under the curve of pixels within a \
-distance in a\\*b\\*; rebalanced, every colour class counts alike. **Saturation**: mean of HSV's; \
-Δ is its distance from the photographs', as a share of theirs. Each run is measured at \
-its best checkpoint, the one with the lowest hold-out loss, on the photographs to test on where \
-there are such, else on the hold-out; whatever the space it predicts in, L_reg and the accuracies \
-are those of CIELUV.
+absolute values that later papers report. **AuC**: area under the curve of the share of pixels \
+within a distance in a\\*b\\*; rebalanced, every colour class has the same weight. \
+**Saturation**: mean HSV saturation; Δ is its distance from the photographs', as a share of \
+theirs. Each run is measured at its best checkpoint, the one with the lowest hold-out loss, on the \
+test set if there is one, else on the hold-out set. L_reg and the accuracies are computed in \
+CIELUV, whatever space a run predicts in.
 """
 DATA_COLUMNS = {
     "source": "Data set",
@@ -52,21 +53,21 @@ DATA_COLUMNS = {
     "near_gray": "Near gray",
     "clipped": "Pixels outside ±100",
 }
-FEW = 100  # photographs, of which a verdict says little
+FEW = 100  # with fewer measured photographs, verdicts carry a warning
 
 
 class Content(NamedTuple):
-    """What a report tells."""
+    """The content of a report."""
 
     summary: str  # what was run on what, a paragraph
-    data: Sequence[dict[str, Any]]  # a data set each, by DATA_COLUMNS
-    # An experiment each: `run`, `settings`, `outcome` (such as "step 80 of 100", "failed: ..."),
+    data: Sequence[dict[str, Any]]  # one row per data set, with the keys of DATA_COLUMNS
+    # One row per experiment: `run`, `settings`, `outcome` ("step 80 of 100", "failed: ..."),
     # `minutes` and `parameters` (None if unknown), `metrics` (empty unless finished).
     rows: Sequence[dict[str, Any]]
-    baseline: Metrics  # of the constant bin, empty if nothing was measured
+    baseline: Metrics  # of the constant bin; empty if nothing was measured
     decodings: Sequence[dict[str, Any]]  # `run`, `decoding`, `metrics`
-    pictures: dict[str, tuple[Any, str]]  # name -> uint8 [h, w, 3], what it shows
-    how: dict[str, str]  # heading -> preformatted text
+    pictures: dict[str, tuple[Any, str]]  # name -> (uint8 [h, w, 3], caption)
+    provenance: dict[str, str]  # heading -> preformatted text
 
 
 def write(workdir: Path, content: Content) -> None:
@@ -80,6 +81,7 @@ def write(workdir: Path, content: Content) -> None:
 
 
 def markdown(content: Content) -> str:
+    """Returns the report as Markdown."""
     results = results_of(content)
     pictures = [
         f"![{name}](figures/{name}.png)\n\n*{caption}*"
@@ -96,7 +98,7 @@ def markdown(content: Content) -> str:
         "Decodings": decodings_table(content.decodings),
         "Figures": "\n\n".join(pictures) or "Nothing has been measured yet.",
         "How it was run": "\n\n".join(
-            f"{what}:\n\n```\n{text}\n```" for what, text in content.how.items()
+            f"{heading}:\n\n```\n{text}\n```" for heading, text in content.provenance.items()
         ),
     }
     body = "".join(f"\n## {title}\n\n{text}\n" for title, text in sections.items())
@@ -107,26 +109,26 @@ def markdown(content: Content) -> str:
 
 
 def results_of(content: Content) -> Results:
-    """What claims are judged by."""
+    """Returns the metrics of every run and decoding, by which claims are judged."""
     runs = {row["run"]: row["metrics"] for row in content.rows if row["metrics"]}
     decoded = {f"{row['run']}, {row['decoding']}": row["metrics"] for row in content.decodings}
     return runs | decoded
 
 
-def findings(results: Results, runs: Collection[str], measured: Sequence[int] = ()) -> str:
-    """The verdicts on all claims about `runs`, a table for each who claims.
+def findings(results: Results, runs: Collection[str], photo_counts: Sequence[int] = ()) -> str:
+    """Returns the verdicts on all claims about `runs`, one table for each part of CLAIMS.
 
-    `measured` are the numbers of photographs measured.
+    `photo_counts` has the number of measured photographs of each data set.
     """
     text = (
-        "Each comparison is between single trainings. A verdict is called *within the seeds' "
-        "spread* where two trainings of the classification model, alike but for their seeds, "
-        "differ by as much as is compared.\n"
+        "Each comparison is between single training runs. A verdict is marked *within the seeds' "
+        "spread* if two trainings of the classification model that differ only in their seeds are "
+        "at least as far apart as the compared runs.\n"
     )
-    if measured and min(measured) < FEW:
+    if photo_counts and min(photo_counts) < FEW:
         text += (
-            f"\n**Only {min(measured)} photographs are measured**: the verdicts show that all of "
-            "it runs, and little of what larger sets would say.\n"
+            f"\n**Only {min(photo_counts)} photographs are measured**: the verdicts show that the "
+            "experiments run, but say little about larger data sets.\n"
         )
     for title, claims in CLAIMS.items():
         lines = []
@@ -149,7 +151,7 @@ MARKS = {"held": "✓", "did not hold": "✗", "not run": "–"}
 
 
 def data_table(data: Sequence[dict[str, Any]]) -> str:
-    """The paper's Table 1, with what was left out."""
+    """Returns the paper's Table 1, with the numbers of photographs that were left out."""
     if not data:
         return "No run has opened its data yet."
     present = dict.fromkeys(key for row in data for key in row)
@@ -167,13 +169,13 @@ def data_table(data: Sequence[dict[str, Any]]) -> str:
 
 
 def metric_columns(rows: Sequence[Metrics]) -> list[str]:
-    """Those that any row has, in the order of METRICS, unknown ones last."""
+    """Returns the metrics that any row has, in the order of METRICS, unknown ones last."""
     present = dict.fromkeys(name for row in rows for name in row if not name.endswith(TRUE))
     return [name for name in METRICS if name in present] + [n for n in present if n not in METRICS]
 
 
 def runs_table(rows: Sequence[dict[str, Any]]) -> str:
-    """What was run, and how it ended."""
+    """Returns a table of the runs: what each changes, and how it ended."""
     lines = []
     for row in rows:
         changes = ", ".join(f"`{name}={value}`" for name, value in row["settings"].items())
@@ -185,7 +187,7 @@ def runs_table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def metrics_table(content: Content) -> str:
-    """One row an experiment, the constant bin, and the photographs themselves."""
+    """Returns a table of metrics: each run, the constant bin, and the photographs themselves."""
     columns = metric_columns([*(row["metrics"] for row in content.rows), content.baseline])
     lines = []
     for row in content.rows:
@@ -203,7 +205,7 @@ def metrics_table(content: Content) -> str:
 
 
 def decodings_table(decodings: Sequence[dict[str, Any]]) -> str:
-    """The same scores, from one checkpoint, turned into colours in several ways."""
+    """Returns a table of metrics of the same logits under several decodings."""
     if not decodings:
         return "No run has been decoded in several ways yet."
     columns = [c for c in metric_columns([row["metrics"] for row in decodings]) if c != "loss"]
@@ -218,15 +220,15 @@ def decodings_table(decodings: Sequence[dict[str, Any]]) -> str:
     truth = decodings[0]["metrics"]
     lines.append(["photographs", "", *(number(c, truth.get(c + TRUE)) for c in columns)])
     return table(["Run", "Decoding", *map(heading, columns)], lines, right=2) + (
-        "\nFrom one checkpoint a run. *annealed T* is the mean at the temperature T; *sample* is "
-        "one draw.\n"
+        "\nAll decodings of a run use the same checkpoint. *annealed T* is the mean at the "
+        "temperature T; *sample* is one draw.\n"
     )
 
 
 def to_html(text: str, folder: Path) -> str:
-    """A page that stands alone: pictures, whose paths are in `folder`, become part of it.
+    """Renders Markdown as a self-contained HTML page that embeds the pictures from `folder`.
 
-    Raw HTML in `text` is shown as it is written.
+    Raw HTML in `text` is escaped.
     """
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     parser.add_render_rule("table_open", lambda *_: '<div class="wide"><table>\n')

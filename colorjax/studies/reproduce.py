@@ -1,9 +1,9 @@
-"""Trains the paper's models and their alternatives under one budget and reports on them.
+"""Trains the paper's models and their alternatives with one budget and reports on them.
 
-In the workdir: `report.md`, `report.html`, `figures/`, and a folder for each experiment with, next
-to what every run leaves, `result.json` (how its training ended), `measured.json` and
-`pictures.npz` (its best checkpoint on the test part, or on the hold-out where `data.test` is 0).
-Only what is missing of these is made.
+The workdir gets `report.md`, `report.html`, `figures/`, and a folder for each experiment. Besides
+the usual files of a run, that folder has `result.json` (how the training ended), and
+`measured.json` and `pictures.npz` (results of its best checkpoint on the test set, or on the
+hold-out set if `data.test` is 0). A second call only adds the files that are missing.
 """
 
 import contextlib
@@ -20,11 +20,11 @@ import numpy as np
 from flax import linen as nn
 
 from colorjax.data import opening
-from colorjax.errors import Interrupted, UserError
+from colorjax.errors import ResumableError, UserError
 from colorjax.models.build import build_model, build_task, predict
 from colorjax.models.task import Example, Task, enlarge, summarize
 from colorjax.ops import color
-from colorjax.settings import Decoding, Settings, as_dict, changed, complete
+from colorjax.settings import Decoding, Settings, as_dict, complete, override
 from colorjax.studies import report, sweep
 from colorjax.studies.gather import OWN, finished, gather, read_row
 from colorjax.studies.sweep import Changes
@@ -49,11 +49,11 @@ STEP_COUNTS = ("num_steps", "log_every", "eval_every", "checkpoint_every")
 def reproduce(config: Any, workdir: Path) -> list[dict[str, Any]]:
     """Runs the `experiments`, ((name, ((setting, value), ...)), ...), and writes the report.
 
-    A run that has finished or failed is not repeated (delete its folder to do so); one that was
-    stopped goes on and stops the whole until then. Returns a row an experiment: `run`, `settings`,
-    `outcome`, `minutes`, `parameters`, and the `metrics` of its best checkpoint, empty unless it
-    has finished. Raises UserError for experiments or decodings that the config does not have or
-    that name no setting, and Interrupted for a fault that would end the other runs too.
+    A finished or failed run is not repeated (delete its folder to repeat it). A signal stops the
+    current run and with it the reproduction; the next call resumes that run. Returns a row per
+    experiment: `run`, `settings`, `outcome`, `minutes`, `parameters`, and the `metrics` of its best
+    checkpoint, empty unless the run has finished. Raises UserError if experiments or decodings are
+    missing or invalid, and ResumableError for a fault that would stop the other runs too.
     """
     if jax.process_count() > 1:
         raise UserError("a reproduction runs in one process")
@@ -62,7 +62,7 @@ def reproduce(config: Any, workdir: Path) -> list[dict[str, Any]]:
     decodings = named_decodings(settings)
     for field in ("decoded", "pictured"):
         check_names(field, getattr(settings, field), experiments)
-    note_settings(settings, workdir)
+    save_settings(settings, workdir)
     for number, (name, changes) in enumerate(experiments.items(), start=1):
         folder = workdir / name
         if not (folder / "result.json").exists():
@@ -78,14 +78,14 @@ def reproduce(config: Any, workdir: Path) -> list[dict[str, Any]]:
 
 
 def named_changes(settings: Settings, field: str) -> dict[str, Changes]:
-    """A field ((name, ((dotted setting, value), ...)), ...) of the settings, checked."""
+    """Validates a field ((name, ((dotted setting, value), ...)), ...): {name: changes}."""
     if not getattr(settings, field):
         raise UserError(f"the config has no {field}, want --config=configs/reproduce.py or such")
     example = '(("batches", (("batch_size", 8),)),)'
     sweep.check_pairs(field, getattr(settings, field), f"its changes, such as {example}")
     known, named = flatten(as_dict(settings)), {}
     for name, changes in getattr(settings, field):
-        if not re.fullmatch(r"[\w=+-][\w=+. -]*", name):  # it is to be a folder
+        if not re.fullmatch(r"[\w=+-][\w=+. -]*", name):  # the name of a folder
             raise UserError(f"{field} has the name {name!r}, want letters, digits, _ = + - and .")
         if name in named:
             raise UserError(f"{field} has the name {name!r} twice")
@@ -98,7 +98,7 @@ def named_changes(settings: Settings, field: str) -> dict[str, Changes]:
 
 
 def named_decodings(settings: Settings) -> dict[str, Changes]:
-    """The `decodings`, which may change how scores are decoded alone, as `named_changes`."""
+    """Returns the `decodings` from `named_changes`; they may change only `decoding.*` settings."""
     named = named_changes(settings, "decodings")
     for name, changes in named.items():
         others = [setting for setting in changes if not setting.startswith("decoding.")]
@@ -108,16 +108,17 @@ def named_decodings(settings: Settings) -> dict[str, Changes]:
 
 
 def check_names(field: str, names: Sequence[str], experiments: dict[str, Changes]) -> None:
-    """Raises UserError if `names`, the setting `field`, has a run that is no experiment."""
+    """Raises UserError if one of `names`, the value of the setting `field`, is no experiment."""
     for name in names:
         if name not in experiments:
             raise UserError(f"{field} names {name!r}, which is none of the experiments")
 
 
-def note_settings(settings: Settings, workdir: Path) -> None:
-    """Keeps the settings, so that the workdir is enough to go on; warns if they were others.
+def save_settings(settings: Settings, workdir: Path) -> None:
+    """Writes the settings, so that the workdir suffices to resume; warns if they have changed.
 
-    Raises UserError where they would replace those of a run, InUse where one is being trained.
+    Raises UserError if the workdir holds a run, whose settings they would replace, and InUse if
+    another process trains in it.
     """
     with resume.locked(workdir):
         if (workdir / "record.json").exists():
@@ -128,27 +129,30 @@ def note_settings(settings: Settings, workdir: Path) -> None:
 
 
 def train(settings: Settings, changes: Changes, folder: Path) -> bool:
-    """One run, up to `result.json`; False if it was stopped by a signal. Counts its seconds."""
+    """Trains one run and writes its `result.json` and `seconds.json`.
+
+    Returns False if a signal stopped the run, which then has no `result.json` yet.
+    """
     before = read_json(folder / "seconds.json") if (folder / "seconds.json").exists() else 0.0
     started = time.perf_counter()
 
-    def count() -> None:
+    def save_seconds() -> None:
         write_json(folder / "seconds.json", before + time.perf_counter() - started)
 
     try:
         row = sweep.run_one(settings, same_images(settings, changes), folder)
-    except Interrupted:
-        with contextlib.suppress(OSError):  # the disk may be what it is about
-            count()
+    except ResumableError:
+        with contextlib.suppress(OSError):  # a full disk may be the reason for the interruption
+            save_seconds()
         raise
-    count()
+    save_seconds()
     if row is not None:
         write_json(folder / "result.json", row)
     return row is not None
 
 
 def same_images(settings: Settings, changes: Changes) -> Changes:
-    """Changes of the batch size get the numbers of steps that see as many photographs."""
+    """Adapts the numbers of steps to a changed batch size: all runs see as many photographs."""
     ratio = settings.batch_size / changes.get("batch_size", settings.batch_size)
     if ratio == 1:
         return changes
@@ -159,60 +163,66 @@ def same_images(settings: Settings, changes: Changes) -> Changes:
 def measure(folder: Path, decodings: dict[str, Changes]) -> None:
     """Measures and draws a run's best checkpoint, unless that has been done.
 
-    Writes `measured.json` {"step", "asked": the decodings, "metrics": {decoding: metrics},
-    "saturation": {"prediction" | "truth": [SATURATION_BINS] shares}, and, of a part to test on,
-    "constant": metrics of the constant bin, which the record has of the hold-out}; and, uint8
-    [n, h, w, 3] each, `pictures.npz`: gray, prediction and truth of a few of the photographs.
+    Writes `measured.json` {"step", "asked": the requested decodings, "metrics": {decoding:
+    metrics}, "saturation": {"prediction" | "truth": [SATURATION_BINS] shares}}. If there is a test
+    set, "constant" has the metrics of the constant bin on it; `record.json` has those on the
+    hold-out set. Also writes `pictures.npz` with `gray`, `prediction` and `truth` of a few
+    photographs, uint8 [n, h, w, 3] each.
     """
-    path, asked = folder / "measured.json", as_json(decodings)
-    if path.exists() and read_json(path)["asked"] == asked:
+    path, requested = folder / "measured.json", as_json(decodings)
+    if path.exists() and read_json(path)["asked"] == requested:
         return
     settings = read_settings(folder)
     statistics = read_statistics(folder)
     model, task = build_model(settings), build_task(settings, statistics)
-    ways = {OWN: settings.decoding}
-    ways |= {name: changed(settings, changes).decoding for name, changes in decodings.items()}
+    by_name = {OWN: settings.decoding}
+    by_name |= {name: override(settings, changes).decoding for name, changes in decodings.items()}
     step, variables = load_variables(folder, model, averaged=settings.ema > 0)
-    source, squares = opening.open_source(settings.data), evaluate.squares_of(settings)
+    source, options = opening.open_source(settings.data), evaluate.eval_options(settings)
     items = source.test or source.holdout
     draw(settings, model, task, items, variables, folder)
     average = evaluate.compile_average(
-        squares, task, items, partial(measure_all, model=model, task=task, ways=ways)
+        options, task, items, partial(measure_all, model=model, task=task, decodings=by_name)
     )
     averages = split_names(average(variables))
     saturation = {name: shares.tolist() for name, shares in averages.pop("saturation").items()}
-    metrics = {name: summarize(averages[name]) for name in ways}  # jax has sorted the names
-    measured = {"step": step, "asked": asked, "metrics": metrics, "saturation": saturation}
+    metrics = {name: summarize(averages[name]) for name in by_name}  # jax has sorted the names
+    measured = {"step": step, "asked": requested, "metrics": metrics, "saturation": saturation}
     if source.test:
         measured["constant"] = evaluate.measure_baseline(
-            squares, task, source.test, statistics.counts
+            options, task, source.test, statistics.counts
         )
     write_json(path, measured)
 
 
 def measure_all(
-    variables: Any, example: Example, *, model: nn.Module, task: Task, ways: dict[str, Decoding]
+    variables: Any,
+    example: Example,
+    *,
+    model: nn.Module,
+    task: Task,
+    decodings: dict[str, Decoding],
 ) -> dict[str, jax.Array]:
-    """Every metric under every decoding, from one pass: {"decoding/metric": [b, ...]}.
+    """Computes every metric of every decoding in one forward pass: {"decoding/metric": [b, ...]}.
 
-    And `saturation/prediction`, `saturation/truth`: [b, SATURATION_BINS] shares of the pixels.
+    Adds `saturation/prediction` and `saturation/truth`: [b, SATURATION_BINS] shares of the pixels.
     """
     outputs = predict(model, variables, example.gray)
     measured = {
         f"{name}/{metric}": value
-        for name, how in ways.items()
-        for metric, value in task.measure(outputs, example, how).items()
+        for name, decoding in decodings.items()
+        for metric, value in task.measure(outputs, example, decoding).items()
     }
-    prediction = enlarge(task.decode(outputs, ways[OWN]), example.gray.shape[-2])
+    prediction = enlarge(task.decode(outputs, decodings[OWN]), example.gray.shape[-2])
     chroma = {"prediction": prediction, "truth": example.chroma}
     for name, x in chroma.items():
-        rgb = task.colors(example.lightness, x)
+        rgb = task.to_rgb(example.lightness, x)
         measured[f"saturation/{name}"] = saturation_shares(rgb)
     return measured
 
 
 def saturation_shares(rgb: jax.Array) -> jax.Array:
-    """Histograms of HSV saturation, sRGB [b, h, w, 3] in [0, 1] -> [b, SATURATION_BINS]."""
+    """Returns histograms of HSV saturation: sRGB [b, h, w, 3] in [0, 1] -> [b, SATURATION_BINS]."""
     saturation = color.rgb_to_hsv(rgb)[..., 1].reshape(rgb.shape[0], -1)
     index = jnp.minimum((saturation * SATURATION_BINS).astype(jnp.int32), SATURATION_BINS - 1)
     counts = jax.vmap(partial(jnp.bincount, length=SATURATION_BINS))(index)
@@ -220,7 +230,7 @@ def saturation_shares(rgb: jax.Array) -> jax.Array:
 
 
 def split_names(averages: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """{"a/b": x} -> {"a": {"b": x}}."""
+    """Nests a dictionary by the first part of its keys: {"a/b": x} -> {"a": {"b": x}}."""
     split: dict[str, dict[str, Any]] = {}
     for name, value in averages.items():
         first, _, rest = name.partition("/")
@@ -231,15 +241,15 @@ def split_names(averages: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def draw(
     settings: Settings, model: nn.Module, task: Task, items: Sequence, variables: Any, folder: Path
 ) -> None:
-    """Writes `pictures.npz`, at most `figure_images` of the items, and one at least."""
+    """Writes `pictures.npz` with up to `figure_images` of the items, but at least one."""
     shown = opening.spread(items, max(settings.figure_images, 1))
-    batch = {"rgb": evaluate.load_rgb(evaluate.squares_of(settings), shown)}
+    batch = {"rgb": evaluate.load_rgb(evaluate.eval_options(settings), shown)}
     step = parallel.compile_step(
-        partial(steps.predict_step, model=model, task=task, how=settings.decoding),
+        partial(steps.predict_step, model=model, task=task, decoding=settings.decoding),
         devices=jax.local_devices()[:1],
     )
-    found = jax.device_get(step(variables, batch))
-    pictures = {name: np.asarray(color.to_u8(x)) for name, x in found.items()}
+    images = jax.device_get(step(variables, batch))
+    pictures = {name: np.asarray(color.to_u8(x)) for name, x in images.items()}
     np.savez_compressed(
         folder / "pictures.npz",
         gray=pictures["gray"],

@@ -7,9 +7,9 @@ from typing import Any
 
 import jax
 
-from colorjax.errors import Interrupted, UserError, check_choice, shown
+from colorjax.errors import ResumableError, UserError, check_choice, quoted
 from colorjax.pictures import image_io
-from colorjax.settings import Settings, as_dict, changed, complete
+from colorjax.settings import Settings, as_dict, complete, override
 from colorjax.studies.tables import table
 from colorjax.training import figures
 from colorjax.training.console import say
@@ -18,17 +18,17 @@ from colorjax.training.train import train
 from colorjax.weights.runs import flatten, read_json, write_json, write_text
 
 Changes = dict[str, Any]  # of settings: dotted name -> value
-# Metrics that a sweep may be judged by.
+# Metrics by which a sweep can choose its best run.
 LOWER_IS_BETTER = ("loss", "l_reg", "sat_diff", "delta_colorfulness", "delta_colorfulness_absolute")
 
 
 def sweep(config: Any, workdir: Path) -> list[dict[str, Any]]:
-    """Runs the grid `sweep`, ((name, values), ...), or only its `sweep_index`-th run.
+    """Runs the grid `sweep`, ((name, values), ...), or only its run number `sweep_index`.
 
-    A run that has finished or failed is not repeated (delete its folder to do so), one that was
-    stopped goes on. Writes `sweep.json`, `sweep.md` and `sweep.png` and returns the table's rows:
-    `run`, the settings, `status` and the hold-out's metrics. Raises UserError for a grid that
-    names no setting, and Interrupted for a fault that would end the other runs too.
+    A finished or failed run is not repeated (delete its folder to repeat it); a stopped run is
+    resumed. Writes `sweep.json`, `sweep.md` and `sweep.png` and returns the table's rows: `run`,
+    the changed settings, `status` and the metrics on the hold-out set. Raises UserError for an
+    invalid grid, and ResumableError for a fault that would stop the other runs too.
     """
     if jax.process_count() > 1:
         raise UserError("a sweep runs in one process: start one for each sweep_index instead")
@@ -49,7 +49,7 @@ def sweep(config: Any, workdir: Path) -> list[dict[str, Any]]:
 
 
 def grid(settings: Settings) -> list[Changes]:
-    """Every combination of the values in `sweep`, the last name varying fastest."""
+    """Returns every combination of the values in `sweep`; the last name varies fastest."""
     known = flatten(as_dict(settings))
     if not settings.sweep:
         raise UserError('sweep is empty, want (("batch_size", (4, 6)),) or such')
@@ -66,31 +66,32 @@ def grid(settings: Settings) -> list[Changes]:
 
 
 def check_pairs(field: str, pairs: Sequence[Any], want: str, kind: type = tuple) -> None:
-    """Raises UserError unless the setting `field` has pairs of a name and a `kind` alone."""
+    """Raises UserError unless the setting `field` has only pairs of a name and a `kind`."""
     for pair in pairs:
         good = isinstance(pair, tuple) and len(pair) == 2
         if not good or not isinstance(pair[0], str) or not isinstance(pair[1], kind):
-            raise UserError(f"{field} has {shown(pair)}, want pairs of a name and {want}")
+            raise UserError(f"{field} has {quoted(pair)}, want pairs of a name and {want}")
 
 
 def run_name(changes: Changes) -> str:
-    """The folder of a run: what it changes, short and fit for a file's name."""
+    """Returns the name of a run's folder: its changes, shortened and safe for a file name."""
     parts = [f"{name.rpartition('.')[2]}={value}" for name, value in changes.items()]
     return ",".join(parts).translate(str.maketrans("/\\: ()", "______"))
 
 
 def run_one(settings: Settings, changes: Changes, workdir: Path) -> dict[str, Any] | None:
-    """Trains one run; a failure is a row that says so. None if the run was stopped by a signal.
+    """Trains one run and returns its row, or None if a signal stopped it.
 
-    Raises Interrupted, and InUse, for what is no failure of the run's own: it has no row yet.
+    A failed run gets a row whose status gives the reason. Raises ResumableError and InUse for
+    faults that are not the run's own; it gets no row then.
     """
-    of_train = {"mode": "train"}  # what the run's own folder is to go on with
+    train_mode = {"mode": "train"}  # so that the run's own folder can be resumed as a training run
     try:
-        metrics = train(changed(settings, of_train | changes), workdir)
-    except (InUse, Interrupted):  # that run's own row is to come
+        metrics = train(override(settings, train_mode | changes), workdir)
+    except (InUse, ResumableError):  # the run can still be finished, and gets its row then
         raise
     except (UserError, jax.errors.JaxRuntimeError) as error:
-        # A setting of another type, a loss that diverged, too little memory: others may do.
+        # A setting of the wrong type, a diverged loss, too little memory: other runs may succeed.
         reason = str(error).splitlines()[0]
         say(f"failed: {reason}")
         return {"run": workdir.name, **changes, "status": f"failed: {reason}"}
@@ -100,7 +101,7 @@ def run_one(settings: Settings, changes: Changes, workdir: Path) -> dict[str, An
 
 
 def report(workdir: Path, runs: list[Changes], by: str) -> list[dict[str, Any]]:
-    """Writes the table of all runs so far, as JSON, Markdown and a plot, and prints it.
+    """Writes the table of all runs so far as JSON, Markdown and a plot, and prints it.
 
     The best run is the one with the lowest metric `by`.
     """
@@ -123,7 +124,7 @@ def report(workdir: Path, runs: list[Changes], by: str) -> list[dict[str, Any]]:
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:
-    """A Markdown table with a column for every key; numbers to four digits."""
+    """Returns a Markdown table with a column for every key; numbers have four digits."""
     columns = list(dict.fromkeys(name for row in rows for name in row if name != "run"))
 
     def cell(value):

@@ -1,12 +1,12 @@
-"""Tables in Markdown."""
+"""Formats tables in Markdown."""
 
 from collections.abc import Sequence
 
 
 def table(head: Sequence[str], lines: Sequence[Sequence[str]], right: int | None = None) -> str:
-    """A Markdown table that ends with a newline; columns from `right` on are aligned to the right.
+    """Returns a Markdown table that ends with a newline; columns from `right` on are right-aligned.
 
-    Newlines within cells become spaces, and a bar is written so that it ends no cell.
+    Newlines in cells become spaces, and vertical bars in cells are escaped.
     """
     rule = ["---:" if right is not None and i >= right else "---" for i in range(len(head))]
     return "".join(map(_line, [head, rule, *lines]))
