@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# The tables of one GPU, in under eight minutes: launch/benchmark_gpu.sh FOLDER [BENCHMARK OPTION...]
-# FOLDER gets a .txt and a .json for each setting, the most telling first; what there is no time
-# left for is named at the end. Environment:
-#   COLORJAX_PYTHON   an interpreter that has everything; otherwise .venv is made, with CUDA 12
-#   COLORJAX_SECONDS  all that may be used, 460 unless given
-#   COLORJAX_BATCHES  batch sizes, in order of importance: "32 128 6" unless given
-#   COLORJAX_DTYPES   "bfloat16 float32" unless given
+# Runs the benchmarks on one GPU in under eight minutes:
+#   launch/benchmark_gpu.sh FOLDER [BENCHMARK OPTION...]
+# FOLDER gets a .txt and a .json for each setting, the most important first. Settings for which no
+# time is left are listed at the end. Environment variables:
+#   COLORJAX_PYTHON   an interpreter with all requirements; default: a new .venv with CUDA 12
+#   COLORJAX_SECONDS  the time limit in seconds; default: 460
+#   COLORJAX_BATCHES  batch sizes in order of importance; default: "32 128 6"
+#   COLORJAX_DTYPES   default: "bfloat16 float32"
 set -euo pipefail
 folder="${1:?want a folder for the tables}"
 mkdir -p "$folder"
@@ -18,13 +19,13 @@ if [ -z "$PYTHON" ]; then
     source "$(dirname "${BASH_SOURCE[0]}")/venv.sh"
 fi
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-# A program that one section has compiled is not compiled again for the next.
+# Sections share their compiled programs.
 export JAX_COMPILATION_CACHE_DIR="$folder/compiled" JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0
 limit="${COLORJAX_SECONDS:-460}"
 SECONDS=0
 missing=()
 
-# measure NAME ARGUMENT...: the benchmarks, ended when the time is up; finished sections are kept
+# measure NAME ARGUMENT...: runs benchmarks until the time is up; finished sections are written
 measure() {
     local name="$1" left=$((limit - SECONDS))
     if ((left < 10)) || ! timeout "$left" "$PYTHON" -m benchmarks "${@:2}" \
@@ -39,7 +40,7 @@ first=1
 for batch in ${COLORJAX_BATCHES:-32 128 6}; do
     for dtype in ${COLORJAX_DTYPES:-bfloat16 float32}; do
         sections=(networks)
-        # Once is enough for what costs much and varies little.
+        # These sections are slow and depend little on the setting, so they run only once.
         ((first)) && sections+=(ceiling loader)
         [ "$dtype" = bfloat16 ] && sections+=(memory)
         measure "batch${batch}_$dtype" "${sections[@]}" --batch "$batch" --dtype "$dtype"

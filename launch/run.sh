@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs what is needed on the first call, then trains or measures:
+# Installs colorjax and its requirements on the first call, then trains or evaluates:
 #   launch/run.sh --config=configs/classify.py
-# On a GPU: COLORJAX_EXTRAS=cuda launch/run.sh ... (cuda13 for CUDA 13)
+# For a GPU: COLORJAX_EXTRAS=cuda launch/run.sh ... (cuda13 for CUDA 13)
 set -euo pipefail
 arguments=("$@")
 set -- train

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is needed on the first call, then runs the tests: launch/test.sh [PYTEST OPTIONS]
+# Installs the requirements on the first call, then runs the tests: launch/test.sh [PYTEST OPTIONS]
 set -euo pipefail
 arguments=("$@")
 set -- train test

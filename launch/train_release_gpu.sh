@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Trains the released model on one GPU in a given time, from a packed folder of photographs
+# Trains the released model on one GPU within a time limit, from a packed folder of photographs
 # (python -m colorjax.data.pack FOLDER... -o PACKED), and exports it:
 #   launch/train_release_gpu.sh PACKED[,PACKED...] SECONDS [-- --config.NAME=VALUE...]
-# Reading, compiling, measuring and exporting are within SECONDS. Environment:
-#   COLORJAX_VARIANT  of configs/release.py, gpu unless given; gpu,seen adds the perceptual loss
-#   COLORJAX_PYTHON   an interpreter that has everything; otherwise .venv is made, with CUDA 12
-#   COLORJAX_OUTPUT   folder for the run and model.safetensors, runs/release-gpu unless given
+# SECONDS includes reading, compiling, measuring and exporting. Environment variables:
+#   COLORJAX_VARIANT  variant of configs/release.py; default: gpu; gpu,seen adds the perceptual loss
+#   COLORJAX_PYTHON   an interpreter with all requirements; default: a new .venv with CUDA 12
+#   COLORJAX_OUTPUT   folder for the run and model.safetensors; default: runs/release-gpu
 set -euo pipefail
 SECONDS=0
 if [ $# -lt 2 ]; then
@@ -13,8 +13,8 @@ if [ $# -lt 2 ]; then
     exit 2
 fi
 packed="$1" limit="$2"
-reserve=40 # seconds for importing, and for measuring, drawing and exporting at the end
-least=150  # compiling alone takes up to 100
+reserve=40 # seconds for imports, and for measuring, drawing and exporting at the end
+least=150  # compiling alone takes up to 100 seconds
 if ! [[ "$limit" =~ ^[1-9][0-9]{0,6}$ ]] || [ "$limit" -lt $least ]; then
     echo "SECONDS is '$limit', want a whole number of at least $least" >&2
     exit 2
@@ -32,7 +32,7 @@ root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 output="${COLORJAX_OUTPUT:-runs/release-gpu}"
 left=$((limit - SECONDS - reserve))
 if [ $left -lt 1 ]; then
-    echo "of $limit seconds none is left to train after $SECONDS of installing, want more" >&2
+    echo "installing took $SECONDS of $limit seconds, which leaves no time to train: want more" >&2
     exit 2
 fi
 config="$root/configs/release.py:${COLORJAX_VARIANT:-gpu}"

@@ -1,5 +1,5 @@
-# Sourced by the other scripts: makes .venv beside launch/ if there is none and installs colorjax
-# into it. Extras beyond the script's own come from COLORJAX_EXTRAS, such as cuda or cuda13.
+# Sourced by the other scripts: creates .venv next to launch/ if it is missing and installs colorjax
+# into it. COLORJAX_EXTRAS adds extras to those of the script, for example cuda or cuda13.
 #   source venv.sh EXTRA...   sets $PYTHON
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
@@ -15,16 +15,16 @@ if [ ! -x "$PYTHON" ]; then
         fi
         "$base" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break
     done
-    # A half-made environment would pass for a whole one the next time.
+    # The next call would take an incomplete environment for a complete one.
     "$base" -m venv "$root/.venv" || { rm -rf "$root/.venv"; exit 2; }
 fi
 
-# Installed once for each set of extras, and again when the requirements change.
+# Installs once for each set of extras, and again when the requirements change.
 stamp="$root/.venv/installed-${extras:-plain}"
 if [ ! -e "$stamp" ] || [ "$root/setup.cfg" -nt "$stamp" ]; then
     echo "Installing colorjax${extras:+[$extras]} and what it needs into $root/.venv:" \
         "once, one to three minutes, 1 GB" >&2
-    # Modules are compiled when they are first imported, as most never are.
+    # Most modules are never imported, so none are compiled now.
     "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-compile \
         --editable "$root${extras:+[$extras]}"
     touch "$stamp"
