@@ -1,5 +1,5 @@
-"""What is trained, and how: `python -m colorjax.main --config=NAME[:VARIANT]`.
+"""Training configurations, for `python -m colorjax.main --config=NAME[:VARIANT]`.
 
-Installed as `colorjax.configs`; to one another, and to a config of your own that lies elsewhere,
-they are `configs`.
+The package is installed as `colorjax.configs`. Its modules, and your own configs in other folders,
+import it as `configs`.
 """

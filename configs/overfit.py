@@ -1,9 +1,9 @@
-"""Can the network learn 270 photographs by heart, as a first check (the paper, section 5.2)?
+"""A first check that the network can overfit 270 photographs (the paper, section 5.2).
 
     python -m colorjax.main --config=configs/overfit.py --config.data.source=folder:PATH
 
-The training loss should fall far below that of the hold-out. `configs/overfit.py:paper` is the
-paper's own size, for a GPU.
+The training loss should fall far below the loss on the hold-out set. `configs/overfit.py:paper`
+uses the paper's image size, for a GPU.
 """
 
 from ml_collections import ConfigDict
@@ -12,10 +12,10 @@ from configs import classify
 
 
 def get_config(variant: str = "sample") -> ConfigDict:
-    """`sample` and `paper` as in `configs/classify.py`, on 300 photographs, 30 of them held out."""
+    """Builds a variant of `configs/classify.py` for 300 photographs, 30 of them held out."""
     config = classify.get_config(variant)
     config.data.max_images = 300
-    config.optimizer.learning_rate = 1e-3  # the paper's, for this
+    config.optimizer.learning_rate = 1e-3  # the paper's for this check
     config.num_steps = 2_000
     config.log_every = 20
     config.eval_every = 500

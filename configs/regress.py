@@ -1,9 +1,9 @@
-"""The baseline: regression of CIELUV's U and V as numbers (the paper, section 3.5).
+"""The baseline: regression of U and V of CIELUV (the paper, section 3.5).
 
     python -m colorjax.main --config=configs/regress.py
 
-The loss is Huber's, which the authors moved on to; what they began with, and what runs of older
-versions of this file have, is `--config.regression.loss=l2`.
+The loss is the Huber loss, to which the authors switched. `--config.regression.loss=l2` selects the
+loss that they began with, and that runs of older versions of this file used.
 """
 
 from ml_collections import ConfigDict
@@ -12,7 +12,7 @@ from configs import classify
 
 
 def get_config(variant: str = "sample") -> ConfigDict:
-    """`sample` and `paper` as in `configs/classify.py`, apart from the objective and its loss."""
+    """Builds a variant of `configs/classify.py` with the regression objective and its loss."""
     config = classify.get_config(variant)
     config.objective = "regression"
     config.regression.loss = "huber"

@@ -1,24 +1,25 @@
-"""The model that colorjax is released with: light enough for a laptop, both to train and to use.
+"""The released model of colorjax, light enough to train and to use on a laptop.
 
-Without a GPU, hours at a steady learning rate and half an hour in which it falls to zero:
+Without a GPU, train for hours at a constant learning rate, then for half an hour while the rate
+decays to zero:
 
     launch/train_release.sh FOLDER...
 
-Then from that model on larger photographs, alone or several times with other seeds, of which the
-mean of the weights is better than each (`colorjax export RUN --mean-with OTHER`):
+Then fine-tune that model on larger photographs. Averaging the weights of several such runs with
+different seeds gives a better model than each run (`colorjax export RUN --mean-with OTHER`):
 
     python -m colorjax.main --config=configs/release.py:classify,larger --config.data.source=...
 
-On a GPU, the same in minutes:
+On a GPU, the same takes minutes:
 
     launch/train_release_gpu.sh PACKED 240
 
-EfficientNet-Lite0 pretrained on ImageNet (auto: fetched once), a decoder of four units, so that
-colour is predicted at a quarter of the picture's sides, 449 joint bins of CIELUV, and what Zhang,
-Isola and Efros (2016) made of the paper's classification: soft targets, rare colours that weigh
-more, an annealed mean. The input alone is made to look old, and what is measured and released is an
-average of the network over the last steps. 4.0 million parameters; two CPU cores train on 50 to 60
-photographs a second (docs/performance.md).
+The encoder is EfficientNet-Lite0 pretrained on ImageNet (auto: downloaded once). The decoder has
+four residual units and predicts colour at a quarter of the picture's sides, in 449 joint bins of
+CIELUV. Training and decoding follow Zhang, Isola and Efros (2016): soft targets, class rebalancing
+and the annealed mean. Ageing degrades only the network's input, not the targets. Evaluation and
+release use a moving average of the weights. The model has 4.0 million parameters; two CPU cores
+train on 50 to 60 photographs per second (docs/performance.md).
 """
 
 from ml_collections import ConfigDict
@@ -31,15 +32,21 @@ STAGES = ("first", "second", "larger", "seen")
 
 
 def get_config(choice: str = "classify,first") -> ConfigDict:
-    """VARIANT,STAGE: one of each; the first stage unless said.
+    """Builds the config for a choice VARIANT[,STAGE], by default of the stage `first`.
 
-    `classify`: the released model, on a CPU. `gpu`: its stage `larger` on a GPU, from a packed
-    folder, which has neither `first` nor `second`. `regress`: the paper's regression under the
-    budget of `classify`, always from ImageNet's encoder. `second` goes on in the folder of `first`
-    and ends it; it refuses a first stage that has not finished. `larger` goes on from the model
-    that colorjax comes with, whose encoder sees more in larger photographs, and slower, so that it
-    does not learn the photographs by heart. `seen` does so too, and adds to the loss how
-    differently a classifier sees a result and its truth, for which it takes twice as long.
+    Variants:
+      classify: the released model, on a CPU.
+      gpu: the stage `larger` of the released model on a GPU, from a packed folder. It has no stages
+        `first` and `second`.
+      regress: the paper's regression with the budget of `classify`, always from ImageNet's encoder.
+
+    Stages:
+      first: trains at a constant learning rate.
+      second: continues the run of `first` in its folder while the learning rate decays to zero. It
+        refuses a first stage that has not finished.
+      larger: fine-tunes the model bundled with colorjax on larger photographs, in which the encoder
+        recognizes more, at a lower rate of the encoder so that it does not overfit.
+      seen: as `larger`, with a perceptual loss, which takes twice as long.
     """
     variant, _, stage = choice.partition(",")
     known = variant in VARIANTS and stage in ("", *STAGES)
@@ -50,25 +57,25 @@ def get_config(choice: str = "classify,first") -> ConfigDict:
         )
     config = _first()
     if stage == "second":
-        _go_to_the_end(config)
+        _decay_rate(config)
     if stage in ("larger", "seen") or variant == "gpu":
-        _see_larger(config)
+        _use_larger_photographs(config)
     if variant == "regress":
         config.objective = "regression"
         config.bins.softness = 0.0
         config.rebalance.enabled = False
         config.decoding.rebalance = 1.0
         config.decoding.vibrance = 0.0
-        config.init_from = ""  # what colorjax comes with classifies
+        config.init_from = ""  # the bundled model is a classification network
     if stage == "seen":
-        _perceive(config)
+        _add_perceptual_loss(config)
     if variant == "gpu":
-        _use_a_gpu(config)
+        _use_gpu(config)
     return config
 
 
 def _first() -> ConfigDict:
-    """The first stage of `classify`; the others are changes of it."""
+    """Builds the first stage of `classify`, which the other stages and variants modify."""
     config = classify.get_config()
     config.data.load_size = 144
     config.data.crop_size = 112
@@ -89,7 +96,8 @@ def _first() -> ConfigDict:
     config.rebalance.enabled = True
     config.rebalance.uniform = 0.6
     config.decoding.method = "annealed"
-    # More of any is more vivid, and further from the truth: docs/model_card.md has the figures.
+    # Increasing vibrance or rebalance, or lowering the temperature, gives more vivid colours that
+    # are further from the truth. docs/model_card.md has the figures.
     config.decoding.temperature = 0.8
     config.decoding.rebalance = 0.2
     config.decoding.vibrance = 5.0
@@ -106,14 +114,14 @@ def _first() -> ConfigDict:
     return config
 
 
-def _go_to_the_end(config: ConfigDict) -> None:
+def _decay_rate(config: ConfigDict) -> None:
     config.steps_before = config.num_steps
-    config.num_steps = 1_000_000  # as many as there is time for
+    config.num_steps = 1_000_000  # num_seconds ends the run
     config.num_seconds = 1_800.0
     config.optimizer.schedule = "cosine"
 
 
-def _see_larger(config: ConfigDict) -> None:
+def _use_larger_photographs(config: ConfigDict) -> None:
     config.init_from = "release"
     config.data.load_size = 192
     config.data.crop_size = 144
@@ -122,7 +130,7 @@ def _see_larger(config: ConfigDict) -> None:
     config.optimizer.weight_decay = 0.1
 
 
-def _perceive(config: ConfigDict) -> None:
+def _add_perceptual_loss(config: ConfigDict) -> None:
     config.perception.classes = 0.3
     config.perception.maps = 0.05
     config.data.scale_jitter = 0.35
@@ -134,19 +142,19 @@ def _perceive(config: ConfigDict) -> None:
     config.optimizer.schedule = "cosine"
 
 
-def _use_a_gpu(config: ConfigDict) -> None:
-    config.steps_before = 0  # has one stage alone
+def _use_gpu(config: ConfigDict) -> None:
+    config.steps_before = 0  # there is no previous stage
     config.data.resident = True
     config.data.crop_size = 160
     config.data.scale_jitter = 0.45
     config.batch_size = 128
-    config.num_steps = 1_000_000  # as many as there is time for
+    config.num_steps = 1_000_000  # num_seconds ends the run
     config.num_seconds = 200.0
     config.log_every = 50
     config.eval_every = 1_000_000
     config.checkpoint_every = 500
     config.ema = 0.999
     config.model.dtype = "bfloat16"
-    config.optimizer.learning_rate *= 2  # the root of how much larger the batch is
+    config.optimizer.learning_rate *= 2  # the square root of the ratio of the batch sizes
     config.optimizer.warmup_steps = 150
     config.optimizer.schedule = "cosine"

@@ -1,13 +1,14 @@
-"""The paper's two models, all the alternatives that it tries and some that came after, compared.
+"""Comparison of the paper's two models, all alternatives that it tries, and some of later work.
 
     python -m colorjax.main --config=configs/reproduce.py
 
-On the bundled photographs: 24 minutes of CPU time, most of it compilation. With four photographs
-held out it shows that all of it runs; `docs/reproduction.md` has what 411 photographs say.
+It trains every experiment with the same budget and writes `report.html` and `report.md`. The same
+command resumes an interrupted reproduction.
 
-Trains every experiment under one budget and writes `report.html` and `report.md`. A reproduction
-that was stopped goes on. `--config=configs/reproduce.py:scenes --config.data.source=folder:PATH`
-does the same on photographs of your own.
+On the bundled photographs it takes 24 minutes of CPU time, most of it compilation. With only four
+photographs held out, this shows no more than that all experiments run; `docs/reproduction.md` has
+the results for 411 photographs. For photographs of your own, use
+`--config=configs/reproduce.py:scenes --config.data.source=folder:PATH`.
 """
 
 from ml_collections import ConfigDict
@@ -17,9 +18,10 @@ from configs import classify
 
 VARIANTS = ("sample", "scenes", "paper", "petals")
 
-# (name, ((setting, value), ...)): what each run changes. The report's claims find it by its name.
+# (name, ((setting, value), ...)): the settings that each run changes. The claims of the report
+# refer to runs by these names.
 MODELS = (
-    # Of the losses that the paper tries it is l2 whose best prediction is the mean (the petals).
+    # l2 is the loss of the paper whose best prediction is the mean, as in the petals example.
     ("regression", (("objective", "regression"),)),
     ("classification", ()),
 )
@@ -38,7 +40,7 @@ ALTERNATIVES = (
     ("yuv", (("space", "yuv"),)),
     ("hsv", (("space", "hsv"),)),
     ("adam_b2_0.99", (("optimizer.b2", 0.99),)),
-    # With a rate of its own: at Adam's it would hardly move.
+    # It has its own learning rate, because Adam's is much too small for it.
     (
         "nesterov",
         (
@@ -47,15 +49,15 @@ ALTERNATIVES = (
             ("optimizer.learning_rate", 0.03),
         ),
     ),
-    ("another_seed", (("seed", 1),)),  # by how much do runs differ that differ in nothing?
-    # As many photographs as the others see, so other numbers of steps.
+    ("another_seed", (("seed", 1),)),  # measures how much runs differ by chance
+    # All runs see the same number of photographs, so the number of steps varies here.
     ("batch_4", (("batch_size", 4),)),
     ("batch_8", (("batch_size", 8),)),
     ("batch_12", (("batch_size", 12),)),
     ("channels_soft", (("bins.softness", 5.0),)),
     ("channels_rebalanced", (("rebalance.enabled", True),)),
     ("joint", (("bins.layout", "joint"),)),
-    # Zhang, Isola and Efros 2016: all of it together.
+    # All components of Zhang, Isola and Efros 2016 together.
     (
         "zhang",
         (
@@ -66,7 +68,7 @@ ALTERNATIVES = (
         ),
     ),
 )
-# What the paper says of its own networks, what matters most first: each takes about an hour.
+# The paper's claims about its own networks, the most important first; each run takes about an hour.
 PAPER = (
     ("classification", ()),
     ("regression_huber", HUBER),
@@ -91,27 +93,30 @@ DECODINGS = (
 
 
 def get_config(variant: str = "sample") -> ConfigDict:
-    """What is compared on what.
+    """Builds the config of a comparison.
 
-    `sample`: the bundled photographs, on a CPU. `scenes`: 411 photographs of `data.source` to
-    train on, as many as the paper's Open Country has, at 64 pixels. `paper`: the paper's networks
-    at full width on as many, at 112 pixels, with photographs that only the report sees; best from
-    pretrained weights (`model.encoder_weights`). `petals`: the two models alone, on the set
-    `petals`.
+    Variants:
+      sample: the bundled photographs, on a CPU.
+      scenes: 411 training photographs from `data.source`, as many as the paper's Open Country has,
+        at 64 pixels.
+      paper: the paper's networks at full width on as many photographs, at 112 pixels, with a test
+        set that only the report uses. Pretrained weights (`model.encoder_weights`) are recommended.
+      petals: only the two models, on the data set `petals`.
     """
     if variant not in VARIANTS:
         raise UserError(
             f"configs/reproduce.py has no variant {variant!r}, want {', '.join(VARIANTS)}"
         )
-    made = {"sample": sample, "scenes": scenes, "paper": paper, "petals": petals}
-    config = made[variant]()
+    builders = {"sample": sample, "scenes": scenes, "paper": paper, "petals": petals}
+    config = builders[variant]()
     config.mode = "reproduce"
     config.experiments = {"petals": MODELS, "paper": PAPER}.get(variant, MODELS + ALTERNATIVES)
     config.decodings = DECODINGS
-    # Runs that are decoded in several ways, and runs that figures show beside the truth.
-    daring = ("zhang",) if variant in ("sample", "scenes") else ()
-    config.decoded = ("classification", *daring)
-    config.pictured = ("regression", "classification", *daring)
+    # `decoded` names the runs to decode by every method, `pictured` those that figures compare with
+    # the truth.
+    zhang = ("zhang",) if variant in ("sample", "scenes") else ()
+    config.decoded = ("classification", *zhang)
+    config.pictured = ("regression", "classification", *zhang)
     if variant == "paper":
         config.pictured = ("regression", "regression_huber", "classification")
     return config
@@ -119,7 +124,7 @@ def get_config(variant: str = "sample") -> ConfigDict:
 
 def sample() -> ConfigDict:
     config = classify.get_config("sample")
-    config.data.holdout = 0.3  # 4 of the 12: a single one would measure nothing
+    config.data.holdout = 0.3  # 4 of the 12, because a single photograph is not meaningful
     config.data.load_size = 56
     config.data.crop_size = 48
     config.model.width = 0.25
@@ -133,7 +138,7 @@ def sample() -> ConfigDict:
 
 def scenes() -> ConfigDict:
     config = classify.get_config("sample")
-    config.data.max_images = 548  # 411 to train on, and enough to measure on
+    config.data.max_images = 548  # 411 for training and 137 for evaluation
     config.data.holdout = 0.25
     config.model.width = 0.25
     config.model.encoder_weights = "none"
@@ -147,9 +152,9 @@ def scenes() -> ConfigDict:
 def paper() -> ConfigDict:
     config = classify.get_config("paper")
     config.data.load_size = config.data.crop_size = 112
-    config.data.max_images = 548  # 411 to train on, an eighth to choose and an eighth to test by
+    config.data.max_images = 548  # 411 for training, an eighth each for validation and test
     config.data.holdout = config.data.test = 0.125
-    config.num_steps = 1_400  # each photograph twenty times
+    config.num_steps = 1_400  # each photograph is seen twenty times
     config.log_every = 20
     config.eval_every = 200
     config.checkpoint_every = 50
@@ -157,6 +162,6 @@ def paper() -> ConfigDict:
 
 
 def petals() -> ConfigDict:
-    from configs import petals  # its set is drawn by a program that the others do without
+    from configs import petals  # imported here because only this variant needs it
 
     return petals.get_config("classify")

@@ -1,4 +1,4 @@
-"""From settings to the network, its bins and its objective."""
+"""Builds the network, its bins and its objective from the settings."""
 
 from typing import Any, cast
 
@@ -16,28 +16,28 @@ from colorjax.settings import Bins, Settings
 
 
 def check_network(settings: Settings) -> None:
-    """Raises UserError for an encoder that there is not, or a decoder that does not fit it."""
+    """Raises UserError if the encoder is unknown or the decoder does not fit it."""
     model = settings.model
     check_choice("model.encoder", model.encoder, tuple(colorizer.ENCODERS))
     check_choice("model.merge", model.merge, colorizer.MERGES)
     units = len(model.decoder_features)
-    most = len(colorizer.ENCODERS[model.encoder].residual)
-    if not colorizer.LEAST_UNITS <= units <= most:
+    max_units = len(colorizer.ENCODERS[model.encoder].residual)
+    if not colorizer.MIN_UNITS <= units <= max_units:
         raise UserError(
-            f"model.decoder_features is {model.decoder_features}, want {most} depths, "
-            f"coarse to fine, or fewer, down to {colorizer.LEAST_UNITS}, for smaller outputs"
+            f"model.decoder_features is {model.decoder_features}, want {max_units} depths, "
+            f"coarse to fine, or fewer, down to {colorizer.MIN_UNITS}, for smaller outputs"
         )
     smaller = colorizer.output_factor(model.encoder, units) > 1
     if smaller and any(SPACES[settings.space].circular):
         raise UserError(
             f"space is {settings.space!r} with model.encoder {model.encoder!r} and {units} "
-            "model.decoder_features, whose outputs are smaller than the picture; hue has no mean, "
-            "want luv, lab or yuv"
+            "model.decoder_features, whose outputs are smaller than the picture; hue cannot be "
+            "averaged, want luv, lab or yuv"
         )
 
 
 def build_model(settings: Settings) -> colorizer.Colorizer:
-    """The network that the settings describe; UserError as of `check_network`."""
+    """Builds the network that the settings describe; raises UserError like `check_network`."""
     check_network(settings)
     model, classifies = settings.model, settings.objective == "classification"
     binning = build_binning(settings.bins, settings.space)
@@ -61,34 +61,36 @@ def build_model(settings: Settings) -> colorizer.Colorizer:
 
 
 def predict(model: nn.Module, variables: Any, gray: jax.Array) -> jax.Array:
-    """The outputs of a network that is not training, as its `__call__` gives them."""
+    """Applies a network in inference mode and returns the outputs of its `__call__`."""
     return cast(jax.Array, model.apply(variables, gray))
 
 
 def init_variables(model: colorizer.Colorizer, seed: int) -> dict[str, Any]:
-    """Random weights; `batch_stats` is empty where nothing is normalized so."""
-    side = 2 * colorizer.stride(model.encoder)  # any will do
+    """Initializes random weights; `batch_stats` is empty if the network has no batch norm."""
+    side = 2 * colorizer.stride(model.encoder)  # the weights do not depend on the size
     variables = model.init(jax.random.key(seed), jnp.zeros((1, side, side, 1)))
     return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
 
 
 def variable_shapes(model: colorizer.Colorizer) -> dict[str, Any]:
-    """What `init_variables` gives, as shapes and dtypes alone."""
+    """Returns the shapes and dtypes of `init_variables`, without computing its values."""
     return jax.eval_shape(lambda: init_variables(model, 0))
 
 
 def build_binning(settings: Bins, space: str) -> Binning:
-    """The bins for chroma of the colour space that is called `space`."""
+    """Builds the bins for the chroma of the colour space named `space`."""
     if settings.layout == "joint":
         return task.joint_binning(space, settings.joint_width)
     return channel_bins(num_bins=settings.num_bins, low=settings.low, high=settings.high)
 
 
 def build_task(settings: Settings, statistics: Statistics | None) -> task.Task:
-    """The objective.
+    """Builds the objective.
 
-    `statistics` are the training set's: their means are what bins stand for, and their counts what
-    the loss is rebalanced by, if so set. None where there are none yet.
+    Args:
+      settings: of the run.
+      statistics: of the training set, None if not counted yet. If the settings say so, their means
+        are the values that bins decode to, and their counts give the class rebalancing weights.
     """
     binning, space = build_binning(settings.bins, settings.space), SPACES[settings.space]
     if settings.objective == "regression":
@@ -104,11 +106,16 @@ def build_task(settings: Settings, statistics: Statistics | None) -> task.Task:
 def values_and_weights(
     settings: Settings, statistics: Statistics | None, binning: Binning
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """What each bin stands for, [G, Q, D], and its weight in the loss, [G, Q], if it has one."""
+    """Returns the value that each bin decodes to, [G, Q, D], and the class weights of the loss.
+
+    The weights are [G, Q], or None if the loss is not rebalanced.
+    """
     values, weights = binning.centers, None
     if statistics and settings.bins.value == "mean":
         values = np.reshape(np.asarray(statistics.means, np.float32), binning.centers.shape)
     if statistics and settings.rebalance.enabled:
-        how, space = settings.rebalance, SPACES[settings.space]
-        _, weights = task.rebalancing(statistics.counts, binning, space, how.uniform, how.sigma)
+        options, space = settings.rebalance, SPACES[settings.space]
+        _, weights = task.rebalancing(
+            statistics.counts, binning, space, options.uniform, options.sigma
+        )
     return values, weights

@@ -1,8 +1,8 @@
-"""Networks on pictures that fill but the upper left corner of what they are given.
+"""Prediction for pictures that occupy the upper left corner of a larger canvas.
 
-One program then serves pictures of many shapes. A network pads a picture with zeros at every
-convolution, so that whatever lies outside of the picture is made zero again before each: the same
-numbers come out as of the picture alone.
+One compiled program then serves pictures of many shapes. To give the same numbers as for the
+picture alone, every feature map is set to zero outside the picture before each convolution, because
+the network pads a picture with zeros there.
 """
 
 from functools import partial
@@ -17,26 +17,34 @@ from colorjax.models.efficientnet import EfficientNetLite
 from colorjax.models.layers import Conv
 
 
-def predict_within(
+def predict_on_canvas(
     model: nn.Module, variables: Any, gray: jax.Array, sides: jax.Array
 ) -> jax.Array:
-    """`build.predict` of pictures in the corners of canvases.
+    """Calls `build.predict` for pictures in the upper left corners of canvases.
 
     Args:
-      gray: [b, h, w, 1] in [0, 255].
-      sides: int32 [b, 2], height and width of each picture, which the network's stride divides.
+      model: the network.
+      variables: of the network.
+      gray: [b, h, w, 1] in [0, 255], the canvases.
+      sides: int32 [b, 2], height and width of each picture, multiples of the network's stride.
 
     Returns:
-      As `predict`; what lies outside of a picture means nothing.
+      The outputs of `predict`; they have no meaning outside a picture.
     """
-    with nn.intercept_methods(partial(_call, sides, gray.shape[1])):
+    with nn.intercept_methods(partial(_call_masked, sides, gray.shape[1])):
         return predict(model, variables, gray)
 
 
-def inside(sides: jax.Array, canvas: int, shape: tuple[int, ...]) -> jax.Array:
-    """Which cells of a map [b, h, w, c] of canvases so high are of the pictures: [b, h, w, 1]."""
+def inside_mask(sides: jax.Array, canvas: int, shape: tuple[int, ...]) -> jax.Array:
+    """Returns which cells of a feature map lie inside the pictures: bool [b, h, w, 1].
+
+    Args:
+      sides: int32 [b, 2], height and width of each picture.
+      canvas: height of the canvases.
+      shape: [b, h, w, c], the shape of the feature map.
+    """
     _, height, width, _ = shape
-    # Halved sides are rounded up, so that the quotient may be less than the power of two.
+    # Halving rounds up odd sides, so that the quotient may be smaller than the power of two.
     factor = 1 << (-(-canvas // height) - 1).bit_length()
     rows, columns = (-(-sides // factor)).T
     down = jnp.arange(height) < rows[:, None]
@@ -44,18 +52,20 @@ def inside(sides: jax.Array, canvas: int, shape: tuple[int, ...]) -> jax.Array:
     return (down[:, :, None] & across[:, None])[..., None]
 
 
-def _call(sides: jax.Array, canvas: int, call, arguments: tuple, options: dict, context) -> Any:
-    """Calls a method of a module, whose maps are made zero outside if it is a convolution."""
+def _call_masked(
+    sides: jax.Array, canvas: int, call, arguments: tuple, options: dict, context
+) -> Any:
+    """Calls a module's method; the inputs of a convolution are set to zero outside the pictures."""
 
-    def within(x: jax.Array) -> jax.Array:
-        return jnp.where(inside(sides, canvas, x.shape), x, 0)
+    def masked(x: jax.Array) -> jax.Array:
+        return jnp.where(inside_mask(sides, canvas, x.shape), x, 0)
 
     module, method = context.module, context.method_name
     if isinstance(module, EfficientNetLite) and method == "_layer":
         name, shapes, x, *rest = arguments
         if shapes[name][0] > 1:
-            arguments = name, shapes, within(x), *rest
+            arguments = name, shapes, masked(x), *rest
     elif isinstance(module, Conv) and method == "__call__" and max(module.size) > 1:
         (x,) = arguments
-        arguments = ([(within(m), f) for m, f in x] if isinstance(x, list) else within(x),)
+        arguments = ([(masked(m), f) for m, f in x] if isinstance(x, list) else masked(x),)
     return call(*arguments, **options)

@@ -1,9 +1,11 @@
-"""The paper's networks: VGG16, a residual-encoder decoder, and one of two heads.
+"""The paper's networks: a VGG16 encoder, a decoder of residual units, and one of two heads.
 
-Classification (Fig. 3) joins the decoder's maps at full size and scores bins; regression (Fig. 2)
-predicts chroma from the last map alone. A light encoder halves the picture in its first
-convolution already: the outputs then have half the picture's sides, or a quarter of them with one
-unit less, as in Zhang, Isola and Efros 2016: the eye sees colour no finer.
+The classification network (Fig. 3) joins the decoder's feature maps at full size and predicts
+logits over bins. The regression network (Fig. 2) predicts chroma from the last map only.
+
+The light encoders halve the resolution in their first convolution. Their outputs have half the
+picture's sides, or a quarter with one residual unit less, as in Zhang, Isola and Efros 2016: the
+eye does not resolve colour any finer.
 """
 
 import functools
@@ -25,32 +27,40 @@ from colorjax.ops.resample import conv_same, upsample
 from colorjax.settings import Model
 
 MERGES = ("concat", "sum")
-LEAST_UNITS = 3  # that a decoder may have
+MIN_UNITS = 3  # residual units of the smallest decoder
 
 Map = Float[Array, "b _ _ _"]
-Maps = list[tuple[Map, int]]  # maps, and by how much each is smaller than what is asked for
-Activations = Mapping[str, Map]  # of an encoder, by name
-Taps = tuple[tuple[str, int], ...]  # activations, and how much smaller than the image each is
+Maps = list[tuple[Map, int]]  # feature maps, each with its downsampling factor
+Activations = Mapping[str, Map]  # an encoder's activations by name
+Taps = tuple[tuple[str, int], ...]  # names of activations, each with its downsampling factor
 
 
 class Encoder(NamedTuple):
-    """An encoder: all that tells one from another. Taps are listed from coarse to fine."""
+    """What distinguishes an encoder from the others. Taps are listed from coarse to fine.
 
-    stride: int  # the sides of an image must divide by it
-    residual: Taps  # what residual units add
-    pools: Taps  # what is joined without residual units
-    # The colorizer, gray [b, h, w, 1], whether it is training, and width, dtype and name of the
-    # module -> {activation: [b, ., ., c]}
+    Attributes:
+      stride: the sides of an image must be multiples of it.
+      residual: the activations that the residual units add.
+      pools: the activations that are joined if there are no residual units.
+      apply: the colorizer, gray [b, h, w, 1], whether it is training, and the module's width, dtype
+        and name -> {activation: [b, ., ., c]}.
+      from_pretrained: published weights, the settings, gray pictures for calibration ->
+        (params, batch_stats).
+      is_frozen: a layer's name, train_depthwise, frozen_stages -> whether the layer is frozen; None
+        if no layer ever is.
+    """
+
+    stride: int
+    residual: Taps
+    pools: Taps
     apply: Callable[..., Mapping[str, Array]]
-    # Published weights, the settings, gray pictures to calibrate on -> (params, batch_stats)
     from_pretrained: Callable[[Mapping[str, Any], Model, Array], tuple[dict, dict]]
-    # A layer's name, train_depthwise, frozen_stages -> whether it has no gradient; None: all have.
     is_frozen: Callable[[str, bool, int], bool] | None = None
 
 
 def _apply_vgg16(colorizer, gray, train, **common):
-    normed = {"batch_norm": colorizer.encoder_batch_norm, "axis_name": colorizer.axis_name}
-    return vgg16.VGG16(**normed, **common)(gray, train)
+    options = {"batch_norm": colorizer.encoder_batch_norm, "axis_name": colorizer.axis_name}
+    return vgg16.VGG16(**options, **common)(gray, train)
 
 
 def _apply_squeezenet(colorizer, gray, train, **common):
@@ -58,8 +68,8 @@ def _apply_squeezenet(colorizer, gray, train, **common):
 
 
 def _apply_efficientnet(colorizer, gray, train, **common):
-    trained = {name: getattr(colorizer, name) for name in ("train_depthwise", "frozen_stages")}
-    return efficientnet.EfficientNetLite(**trained, **common)(gray)
+    options = {name: getattr(colorizer, name) for name in ("train_depthwise", "frozen_stages")}
+    return efficientnet.EfficientNetLite(**options, **common)(gray)
 
 
 def _pretrained_vgg16(weights, settings, gray):
@@ -72,7 +82,7 @@ _SQUEEZENET = (("fire9", 16), ("fire5", 8), ("fire3", 4), ("conv1", 2))
 _EFFICIENTNET = (("stage7", 32), ("stage5", 16), ("stage3", 8), ("stage2", 4), ("stage1", 2))
 
 ENCODERS = {
-    # It ends before block 4's pool, so its last activation stands for that.
+    # The encoder ends before block 4's pool; its last activation takes the place of that pool.
     "vgg16": Encoder(
         8,
         (("block4_conv3", 8), ("block3_conv3", 4), ("block2_conv2", 2), ("block1_conv2", 1)),
@@ -80,7 +90,8 @@ ENCODERS = {
         _apply_vgg16,
         _pretrained_vgg16,
     ),
-    # Their pools, or strides, come right after activations that are joined instead.
+    # The light encoders downsample directly after these activations, which therefore take the place
+    # of the pools.
     "squeezenet": Encoder(
         16,
         _SQUEEZENET,
@@ -100,47 +111,51 @@ ENCODERS = {
 
 
 def stride(encoder: str) -> int:
-    """What the sides of an image must divide by."""
+    """Returns the stride of an encoder; the sides of an image must be multiples of it."""
     return ENCODERS[encoder].stride
 
 
 def output_factor(encoder: str, units: int = 4) -> int:
-    """How much smaller than the image the outputs are, after so many residual units."""
+    """Returns the downsampling factor of the outputs after `units` residual units."""
     return ENCODERS[encoder].residual[units - 1][1]
 
 
 class Colorizer(nn.Module):
-    """Scores of `num_bins` bins from each head, one a chroma channel (the paper, Fig. 3).
+    """The colorization network: predicts logits over the bins of chroma (the paper, Fig. 3).
+
+    Depths are numbers of channels.
 
     Attributes:
-      encoder: `vgg16` (the paper), or `squeezenet` or `efficientnet-lite0`, which are light.
-      num_bins: scores per head; None for the regression network (Fig. 2), which gives the two
-        chroma channels themselves and has no use for `heads`, `merge`, `final_features` and the
-        last of `decoder_features`.
-      heads: what is scored, in the order of the output: a 1x1 convolution `<head>_logits` each.
-        The paper's U and V apart, or ("uv",) for bins that hold both at once.
+      encoder: `vgg16` (the paper), or one of the light encoders `squeezenet` and
+        `efficientnet-lite0`.
+      num_bins: logits per head; None for the regression network (Fig. 2), which predicts the two
+        chroma channels and ignores `heads`, `merge`, `final_features` and the last of
+        `decoder_features`.
+      heads: names of the heads, in the order of the output. Each is a 1x1 convolution named
+        `<head>_logits`. ("u", "v") classifies U and V separately, as in the paper; ("uv",)
+        classifies both jointly.
       merge: how the full-size maps are joined: `concat`, or `sum` of 1x1 projections to the
         depth of the finest map.
-      residual_units: True for the residual encoder of Fig. 2; False to join the encoder's
-        max-pools directly.
-      decoder_features: depths of the residual units, coarse to fine: as many as the encoder has
-        maps, or fewer, three at least, to leave out the finest and predict at smaller sides. Where
-        a depth is not that of the encoder's map to be added, a 1x1 convolution brings the map to
-        it.
+      residual_units: True for the residual units of Fig. 2; False joins the encoder's max-pools
+        directly.
+      decoder_features: depths of the residual units, coarse to fine, one per map of the encoder.
+        Fewer depths, at least three, leave out the finest maps and give smaller outputs. Where the
+        depth of an encoder's map differs from that of the unit, a 1x1 convolution projects it.
       final_features: depths of the 3x3 convolutions after the merge; the paper tries one to three.
       upscaling: `nearest` or `bilinear`; the paper leaves it open.
-      encoder_batch_norm: batch norm before every ReLU of VGG16 too; the others have none.
-      train_depthwise, frozen_stages: what of EfficientNet has gradients.
+      encoder_batch_norm: whether VGG16 has batch norm before every ReLU; the other encoders have
+        none.
+      train_depthwise: whether EfficientNet's depthwise kernels are trained.
+      frozen_stages: how many of EfficientNet's first stages are frozen.
       final_batch_norm: batch norm in the final convolutions, which the paper leaves out of "the
         last few layers".
-      skip_batch_norm: batch norm on the encoder's maps before they are added or joined; with False
-        they come as they are.
-      width: scales every depth but the scores; 1 is the paper's network.
-      fused: compute the first final convolution at the sizes of the maps where upscaling is
-        `nearest`, so that the full-size maps are never joined. The same function and parameters up
-        to rounding, in a fraction of the time and memory.
-      dtype: type of the computation; parameters and statistics stay float32.
-      axis_name: device axis over which batch statistics are averaged, if there is one.
+      skip_batch_norm: batch norm on the encoder's maps before they are added or joined.
+      width: scales every depth except that of the logits; 1 is the paper's network.
+      fused: with `nearest` upscaling, computes the first final convolution at the resolutions of
+        the maps, so that the full-size maps are never joined. Function and parameters are the same
+        up to rounding, at a fraction of the time and memory.
+      dtype: dtype of the computation; parameters and statistics stay float32.
+      axis_name: device axis over which batch statistics are averaged, None for no averaging.
     """
 
     encoder: str = "vgg16"
@@ -165,12 +180,16 @@ class Colorizer(nn.Module):
     def __call__(
         self, gray: Float[AnyArray, "b h w 1"], train: bool = False
     ) -> Float[Array, "b _ _ ..."]:
-        """`gray` [b, h, w, 1] in [0, 255] -> logits [b, h / f, w / f, len(heads), num_bins].
+        """Predicts logits, or chroma if `num_bins` is None.
 
-        f is the `output_factor`, 1 for the paper's network. The regression network gives chroma
-        [b, h / f, w / f, 2]. Either comes in `dtype`.
-
-        Raises ValueError if h or w does not divide by `stride`, or a setting is unknown.
+        Args:
+          gray: [b, h, w, 1] in [0, 255].
+          train: whether batch norm uses the statistics of the batch.
+        Returns:
+          [b, h / f, w / f, len(heads), num_bins] logits, or [b, h / f, w / f, 2] chroma, in
+          `dtype`. f is the `output_factor`, 1 for the paper's network.
+        Raises:
+          ValueError: if h or w is not a multiple of `stride`, or a setting is unknown.
         """
         if self.encoder not in ENCODERS:
             raise ValueError(f"encoder is {self.encoder!r}, want one of {tuple(ENCODERS)}")
@@ -188,31 +207,35 @@ class Colorizer(nn.Module):
         x: Map | Maps = merged if self._is_fused() else self._join(merged)
         for i, features in enumerate(self.final_features, start=1):
             x = self._conv(x, features, 3, train, f"final{i}", norm=self.final_batch_norm)
-        assert not isinstance(x, list)  # maps are left apart for a convolution alone
-        return self._score(x, self.num_bins)
+        assert not isinstance(x, list)  # maps stay separate only if a final convolution follows
+        return self._logits(x, self.num_bins)
 
-    def _score(self, x: Map, num_bins: int) -> Float[Array, "b h w heads num_bins"]:
-        """[b, h, w, c] -> [b, h, w, len(heads), num_bins]: a 1x1 convolution for each head."""
+    def _logits(self, x: Map, num_bins: int) -> Float[Array, "b h w heads num_bins"]:
+        """Applies the 1x1 convolution of each head: -> [b, h, w, len(heads), num_bins]."""
         shape = (1, 1, x.shape[-1], num_bins)
         heads = [ConvParams(shape, name=f"{head}_logits")() for head in self.heads]
-        # Computed as one, because logits are the largest of all maps, and dear to put together.
+        # One convolution for all heads, because the logits are the largest of all maps and
+        # concatenating them is expensive.
         kernel, bias = (jnp.concatenate(parts, axis=-1) for parts in zip(*heads, strict=True))
         logits = add_bias(conv_same(x, kernel.astype(self.dtype)), bias)
         return logits.reshape(*x.shape[:-1], len(self.heads), num_bins)
 
     def _regress(self, taps: Activations, train: bool) -> Float[Array, "b h w 2"]:
-        """Fig. 2: the last unit is a linear convolution to two channels."""
+        """Predicts chroma: the last unit is a linear convolution to two channels (Fig. 2)."""
         units = len(self.decoder_features) - 1
         x, factor = self._residual_maps(taps, train, units)[-1]
         x = self._upscale_and_add(x, factor, taps, units, train)
         return Conv(2, (3, 3), dtype=self.dtype, name="chroma")(x)
 
     def _residual_maps(self, taps: Activations, train: bool, units: int) -> Maps:
-        """Upscale, add the encoder's map of that size, convolve; and again: (map, factor) each."""
+        """Returns the output of each residual unit with its downsampling factor, coarse to fine.
+
+        A unit upscales the previous map, adds the encoder's map of that size, and convolves.
+        """
         encoder = ENCODERS[self.encoder]
         depth, *finer_depths = self.decoder_features[:units]
         tap, factor = encoder.residual[0]
-        # Its bias would be cancelled by the next batch norm, and drift on rounding errors.
+        # The next batch norm would cancel a bias, which would then drift with rounding errors.
         x = self._skip(taps, tap, train, use_bias=False)
         x = self._conv(x, depth, 1, train, "unit1")
         maps = [self._at_stride(x, factor, taps)]
@@ -224,9 +247,10 @@ class Colorizer(nn.Module):
         return maps
 
     def _at_stride(self, x: Map, factor: int, taps: Activations) -> tuple[Map, int]:
-        """A map that is coarser than the encoder's stride, enlarged to that; others as they are.
+        """Upsamples a map that is coarser than the encoder's stride to it; keeps other maps.
 
-        Where the sides of the image do not divide by `factor`, its last cells reach beyond them.
+        If the sides of the image are not multiples of `factor`, the upsampled map extends beyond
+        the image and is cropped.
         """
         encoder = ENCODERS[self.encoder]
         if factor <= encoder.stride:
@@ -238,15 +262,15 @@ class Colorizer(nn.Module):
     def _upscale_and_add(
         self, x: Map, factor: int, taps: Activations, unit: int, train: bool
     ) -> Map:
-        """Brings `x`, which is `factor` smaller than the image, to the size of a unit's tap."""
-        tap, finer = ENCODERS[self.encoder].residual[unit]
+        """Upscales `x`, of downsampling factor `factor`, to the unit's tap and adds that."""
+        tap, tap_factor = ENCODERS[self.encoder].residual[unit]
         skip = self._skip(taps, tap, train)
         if skip.shape[-1] != x.shape[-1]:  # only with depths other than the paper's
             skip = self._project(skip, x.shape[-1], f"{tap}_project")
-        return upsample(x, factor // finer, method=self.upscaling) + skip
+        return upsample(x, factor // tap_factor, method=self.upscaling) + skip
 
     def _maps(self, taps: Activations, train: bool) -> Maps:
-        """What is joined: (map, factor) each, by which the map is smaller than the outputs."""
+        """Returns the maps to join, each with its downsampling factor relative to the outputs."""
         units = len(self.decoder_features)
         if self.residual_units:
             maps = self._residual_maps(taps, train, units)
@@ -260,11 +284,11 @@ class Colorizer(nn.Module):
         return self.fused and self.upscaling == "nearest" and len(self.final_features) > 0
 
     def _merge(self, maps: Maps) -> Maps:
-        """The maps to be upscaled and joined, (map, factor) each: a single one for `sum`."""
+        """Merges the maps as far as possible before upscaling: into a single one for `sum`."""
         if self.merge == "concat":
             return maps
         depth = scale_width(self.decoder_features[-1], self.width)
-        # Repeated pixels may be repeated again; interpolated ones not interpolated again.
+        # Nearest upscaling in two steps equals that in one step; bilinear upscaling does not.
         finest = min(factor for _, factor in maps) if self.upscaling == "nearest" else 1
         projected = (
             upsample(self._project(x, depth, f"merge{i}"), factor // finest, method=self.upscaling)
@@ -273,6 +297,7 @@ class Colorizer(nn.Module):
         return [(functools.reduce(operator.add, projected), finest)]
 
     def _join(self, maps: Maps) -> Map:
+        """Upscales the maps to the size of the outputs and concatenates them."""
         return jnp.concatenate([upsample(x, f, method=self.upscaling) for x, f in maps], axis=-1)
 
     def _project(self, x: Map, depth: int, name: str) -> Float[Array, "b h w {depth}"]:
@@ -281,16 +306,16 @@ class Colorizer(nn.Module):
     def _conv(
         self, x: Map | Maps, features: int, size: int, train: bool, name: str, norm: bool = True
     ) -> Map:
-        """Convolution, batch norm, ReLU; the bias is left out where batch norm would cancel it.
+        """Applies a convolution, batch norm and ReLU, without a bias if there is batch norm.
 
-        `x` is an array, or a list of maps (map, factor) to be upscaled and joined.
+        `x` is an array, or a list of maps with their factors, to be upscaled and joined.
         """
         features = scale_width(features, self.width)
         x = Conv(features, (size, size), not norm, self.dtype, name=name)(x)
         return nn.relu(self._norm(x, train, f"{name}_bn") if norm else x)
 
     def _skip(self, taps: Activations, tap: str, train: bool, use_bias: bool = True) -> Map:
-        """An encoder's map as the decoder takes it."""
+        """Returns an encoder's map, normalized if `skip_batch_norm` is set."""
         x = taps[tap]
         return self._norm(x, train, f"{tap}_norm", use_bias) if self.skip_batch_norm else x
 

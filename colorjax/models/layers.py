@@ -1,7 +1,7 @@
-"""Convolutions as the networks here use them, with the parameters of `flax.linen.Conv`.
+"""Convolution layers of the networks, with the parameters of `flax.linen.Conv`.
 
-A bias is added in float32, whatever the layer computes in: its gradient is a sum over all pixels of
-a batch, and a sum in bfloat16 stops growing at 256 times what is added to it.
+Biases are added in float32, whatever the dtype of the layer: the gradient of a bias is a sum over
+all pixels of a batch, and a bfloat16 sum stops growing at 256 times its addends.
 """
 
 from typing import Any
@@ -19,14 +19,14 @@ GLOROT = nn.initializers.glorot_uniform()  # the paper's Xavier
 
 
 def scale_width(features: int, width: float) -> int:
-    """`features` channels scaled by `width` and rounded down, but at least one."""
+    """Returns `features` channels scaled by `width` and rounded down, but at least one."""
     return max(1, int(features * width))
 
 
 def add_bias(
     x: Float[Array, "*batch c"], bias: Float32[AnyArray, " c"] | None
 ) -> Float[Array, "*batch c"]:
-    """`x` [..., c] plus `bias` float32 [c], in the type of `x`."""
+    """Adds `bias`, float32 [c] or None, to `x` [..., c]; the result has the dtype of `x`."""
     return x if bias is None else (x.astype(jnp.float32) + bias).astype(x.dtype)
 
 
@@ -34,9 +34,10 @@ Params = tuple[Float32[Array, "height width in out"], Float32[Array, " out"] | N
 
 
 class ConvParams(nn.Module):
-    """The parameters of a convolution alone: those of `nn.Conv` with Glorot-uniform kernels.
+    """The parameters of a convolution without the convolution itself.
 
-    `shape` is the kernel's: height, width, in, out. Names and initial values are `nn.Conv`'s.
+    Names and initial values are those of `nn.Conv` with Glorot-uniform kernels. `shape` is that of
+    the kernel: height, width, in, out.
     """
 
     shape: tuple[int, int, int, int]
@@ -44,7 +45,7 @@ class ConvParams(nn.Module):
 
     @nn.compact
     def __call__(self) -> Params:
-        """The kernel and, if there is one, the bias [out]; float32."""
+        """Returns the kernel and the bias [out], or None for the bias; float32."""
         return _params(self, self.shape, self.use_bias)
 
 
@@ -52,9 +53,9 @@ Map = Float[Array, "b _ _ _"]
 
 
 class Conv(nn.Module):
-    """A convolution with stride 1, zero-padded to SAME; `size` is of odd sides.
+    """A convolution with stride 1, zero-padded to SAME; the kernel's sides in `size` are odd.
 
-    `dtype` is what it computes in; parameters are float32.
+    It computes in `dtype`; its parameters are float32.
     """
 
     features: int
@@ -64,10 +65,10 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Map | list[tuple[Map, int]]) -> Float[Array, "b h w {self.features}"]:
-        """[b, h, w, in] -> [b, h, w, features], in `dtype`.
+        """Convolves [b, h, w, in] -> [b, h, w, features], in `dtype`.
 
-        `x` may be several maps, (map, factor) each, to be upsampled and joined as
-        `resample.conv_upsampled` has it.
+        `x` may also be a list of maps with their factors, which are upsampled and concatenated as
+        in `resample.conv_upsampled`.
         """
         maps = x if isinstance(x, list) else [(x, 1)]
         maps = [(part.astype(self.dtype), factor) for part, factor in maps]
@@ -87,7 +88,11 @@ def _params(module: nn.Module, shape: tuple[int, ...], use_bias: bool) -> Params
 
 
 def three_channels(gray_or_rgb: Num[AnyArray, "b h w _"]) -> Float32[Array, "b h w 3"]:
-    """[b, h, w, 1 or 3] -> float32 [b, h, w, 3]; gray is repeated. ValueError for other shapes."""
+    """Converts [b, h, w, 1 or 3] to float32 [b, h, w, 3], repeating gray.
+
+    Raises:
+      ValueError: for any other shape.
+    """
     if gray_or_rgb.ndim != 4 or gray_or_rgb.shape[-1] not in (1, 3):
         raise ValueError(f"want [b, h, w, 1] or [b, h, w, 3], got shape {gray_or_rgb.shape}")
     rgb = jnp.broadcast_to(gray_or_rgb, (*gray_or_rgb.shape[:-1], 3))
@@ -99,43 +104,50 @@ def pointwise(
 ) -> Float[Array, "*batch out"]:
     """1x1 convolution of `x` [b, h, w, in] with `kernel` [in, out].
 
-    Flattened: the kernel's gradient of a product of four axes costs a CPU five times as much.
+    The pixels are flattened into one axis, because the gradient of the kernel is five times slower
+    on a CPU for a product of an array with four axes.
     """
     y = x.reshape(-1, x.shape[-1]) @ kernel
     return y.reshape(*x.shape[:-1], kernel.shape[-1])
 
 
-def conv_halving(
+def conv_stride2(
     x: Float[Array, "b h w in"], kernel: Float[AnyArray, "n n in out"]
 ) -> Float[Array, "b h//2 w//2 out"]:
-    """3x3 convolution of `x` [b, h, w, in] with stride 2, zero-padded to SAME, of even sides.
+    """3x3 convolution of `x` [b, h, w, in] with stride 2, zero-padded to SAME; h and w are even.
 
-    One product over all nine taps: of so few input channels it is quick, and so is its gradient.
+    It is one product over all nine taps, which is fast for few input channels, as is its gradient.
     """
     taps = jnp.concatenate([tap for _, tap in windows(x, kernel.shape[0], 2)], axis=-1)
     return pointwise(taps, kernel.reshape(-1, kernel.shape[-1]))
 
 
-def extents(x: Float[AnyArray, "b h w c"], side: int, stride: int) -> list[tuple[Any, int, int]]:
-    """For height and width: how large the result is, and how many zeros come before and after.
+def same_padding(
+    x: Float[AnyArray, "b h w c"], kernel_size: int, stride: int
+) -> list[tuple[Any, int, int]]:
+    """Returns for height and width the size of the output, and the zeros before and after.
 
-    Of even sides, stride 2 leaves the last zero alone; so padding depends on no size. Sizes are
-    symbols where a program for any is exported.
+    The padding does not depend on the size, because sizes are symbolic when a program is exported
+    for any size. At stride 2 and even sides no window therefore reaches the last zero.
     """
-    before = (side - stride) // 2
-    return [((n - 1) // stride + 1, before, side - 1 - before) for n in x.shape[1:3]]
+    before = (kernel_size - stride) // 2
+    return [((n - 1) // stride + 1, before, kernel_size - 1 - before) for n in x.shape[1:3]]
 
 
 def windows(
-    x: Float[Array, "b h w c"], side: int, stride: int
+    x: Float[Array, "b h w c"], kernel_size: int, stride: int
 ) -> list[tuple[tuple[int, int], Float[Array, "b _ _ c"]]]:
-    """What each element of a kernel is multiplied with: ((row, column), [b, h', w', c]) each."""
-    (height, *rows), (width, *columns) = extents(x, side, stride)
-    # As much further as any window's slice may reach, whatever the sides.
+    """Returns for each kernel element, (row, column), the values [b, h', w', c] that it multiplies.
+
+    `x` is zero-padded to SAME.
+    """
+    (height, *rows), (width, *columns) = same_padding(x, kernel_size, stride)
+    # Extra padding, because the strided slices extend stride - 1 pixels beyond the last pixel that
+    # they read.
     padding = [(before, after + stride - 1) for before, after in (rows, columns)]
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
 
     def window(i, j):
         return x[:, i : i + stride * height : stride, j : j + stride * width : stride]
 
-    return [((i, j), window(i, j)) for i in range(side) for j in range(side)]
+    return [((i, j), window(i, j)) for i in range(kernel_size) for j in range(kernel_size)]

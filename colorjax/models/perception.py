@@ -1,9 +1,9 @@
-"""A loss of what is seen: a classifier is to see in a result what it sees in the truth.
+"""A perceptual loss: a frozen classifier should respond to a result as to the true picture.
 
-The other losses count pixels one by one: a dog that is half green costs no more than one whose
-brown is a little off everywhere. EfficientNet-Lite0, which tells ImageNet's classes apart and is
-not trained here, sees that the former is no dog. Such losses are perceptual losses (Johnson, Alahi
-and Fei-Fei, arXiv:1603.08155).
+The other losses compare pixels one by one: a dog that is half green costs no more than a dog whose
+brown is slightly wrong everywhere. A classifier, however, does not recognize a half green dog. The
+classifier is EfficientNet-Lite0, trained on ImageNet and not trained further here. Perceptual
+losses are due to Johnson, Alahi and Fei-Fei, arXiv:1603.08155.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,37 +19,37 @@ from colorjax.ops import losses
 from colorjax.ops.arrays import widen
 from colorjax.settings import Decoding, Perception
 
-MAPS = ("stage3", "stage5", "stage7")  # the last ones at strides of 8, 16 and 32
+MAPS = ("stage3", "stage5", "stage7")  # the last feature maps at strides 8, 16 and 32
 
 
 def perceptual_loss(
     task: Task,
     params: Mapping[str, Any],
-    how: Decoding,
-    share: Perception,
+    options: Decoding,
+    weights: Perception,
     dtype: Any = jnp.float32,
 ) -> Task:
-    """The objective `task`, to whose loss the distance between result and truth is added.
+    """Returns the objective `task` with a perceptual loss added to its training loss.
 
-    The loss of the hold-out, in `measure`, stays as it is, so that runs can be compared by it.
+    The loss in `measure`, on the hold-out set, does not include it, so that runs remain comparable.
 
     Args:
-      task: the objective, whose outputs may be of any size that it allows.
+      task: the objective, whose outputs may have any size that it allows.
       params: of `EfficientNetLite(classifier=True)`.
-      how: how a result is decoded; by a method that has a gradient, mean or annealed.
-      share: what the two distances are multiplied by.
-      dtype: what the classifier computes in; the distances are in float32.
+      options: decoding of the outputs, by a method with a gradient: mean or annealed.
+      weights: factors of the two terms, which compare class probabilities and feature maps.
+      dtype: dtype in which the classifier computes; the terms are float32.
     """
-    see = classifier(params, dtype)
+    classify = classifier(params, dtype)
 
     def loss(outputs: jax.Array, example: Example) -> jax.Array:
-        chroma = enlarge(task.decode(outputs, how), example.gray.shape[-2])
-        seen = see(task.colors(example.lightness, chroma))
-        true = jax.lax.stop_gradient(see(task.colors(example.lightness, example.chroma)))
+        chroma = enlarge(task.decode(outputs, options), example.gray.shape[-2])
+        predicted = classify(task.to_rgb(example.lightness, chroma))
+        true = jax.lax.stop_gradient(classify(task.to_rgb(example.lightness, example.chroma)))
         return (
             task.loss(outputs, example)
-            + share.classes * losses.divergence(seen["logits"], true["logits"])
-            + share.maps * sum(map_distance(seen[name], true[name]) for name in MAPS)
+            + weights.classes * losses.kl_divergence(predicted["logits"], true["logits"])
+            + weights.maps * sum(map_distance(predicted[name], true[name]) for name in MAPS)
         )
 
     return task._replace(loss=loss)
@@ -58,24 +58,31 @@ def perceptual_loss(
 def classifier(
     params: Mapping[str, Any], dtype: Any = jnp.float32
 ) -> Callable[[jax.Array], Mapping[str, jax.Array]]:
-    """sRGB [b, h, w, 3] in [0, 1], sides multiples of 16 -> the taps of `EfficientNetLite`."""
+    """Returns a function from sRGB pictures to the taps of `EfficientNetLite`.
+
+    Its argument is [b, h, w, 3] in [0, 1]; h and w are multiples of 16.
+    """
     model: nn.Module = EfficientNetLite(classifier=True, dtype=dtype)
 
-    def see(rgb):
+    def classify(rgb):
         return cast(Mapping[str, jax.Array], model.apply({"params": params}, 255.0 * rgb))
 
-    return see
+    return classify
 
 
-def map_distance(seen: jax.Array, true: jax.Array) -> jax.Array:
-    """Of two maps [b, h, w, c] the squared distance of each pixel's unit vectors, its mean: [b].
+def map_distance(predicted: jax.Array, true: jax.Array) -> jax.Array:
+    """Returns the distance between two feature maps [b, h, w, c], in [0, 4]: [b].
 
-    As LPIPS has it, unweighted (Zhang et al. 2018, arXiv:1801.03924). From 0 to 4.
+    It is the squared distance between the unit vectors of each pixel, averaged over pixels: LPIPS
+    without its learned weights (Zhang et al. 2018, arXiv:1801.03924).
     """
-    difference = unit_vectors(widen(seen)) - unit_vectors(widen(true))
+    difference = unit_vectors(widen(predicted)) - unit_vectors(widen(true))
     return jnp.mean(jnp.sum(jnp.square(difference), axis=-1), axis=(1, 2))
 
 
 def unit_vectors(x: jax.Array) -> jax.Array:
-    """Vectors [..., c] of length 1; those of next to no length stay so, with a finite gradient."""
+    """Normalizes vectors [..., c] to length 1.
+
+    Vectors of nearly zero length stay nearly zero, so that the gradient is finite.
+    """
     return x * jax.lax.rsqrt(jnp.sum(jnp.square(x), axis=-1, keepdims=True) + 1e-6)

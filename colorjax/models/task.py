@@ -1,4 +1,4 @@
-"""What the network predicts: the one place that knows one objective from another."""
+"""The objectives, classification and regression; all other modules treat them alike."""
 
 import functools
 import operator
@@ -15,51 +15,76 @@ from colorjax.ops.bins import Binning
 from colorjax.ops.spaces import FULL_SCALE, SPACES, Space, difference, wrap
 from colorjax.settings import ARGMAX, Decoding
 
-CHROMA_SCALE = FULL_SCALE  # brings chroma into about [-1, 1] for regression
-LUV_BINS = bins.channel_bins()  # in which the accuracies are counted, whatever the objective
+CHROMA_SCALE = FULL_SCALE  # divisor that brings chroma into about [-1, 1] for regression
+LUV_BINS = bins.channel_bins()  # the bins of the accuracy metrics, for every objective
 
 
 class Example(NamedTuple):
-    """A batch of photographs as the network sees them; b, h, w as in the uint8 batch."""
+    """A batch of photographs, split into the network's input and the true chroma.
 
-    gray: jax.Array  # [b, h, w, 1] gray in [0, 255], the network's input
-    lightness: jax.Array  # [b, h, w, 1] L* in [0, 100], or what the space has instead
-    chroma: jax.Array  # [b, h, w, 2] U and V, or their like: the truth
+    b, h and w are those of the uint8 batch.
+
+    Attributes:
+      gray: [b, h, w, 1] in [0, 255], the network's input.
+      lightness: [b, h, w, 1], L* in [0, 100], or the corresponding channel of the colour space.
+      chroma: [b, h, w, 2], true U and V, or the corresponding channels of the colour space.
+    """
+
+    gray: jax.Array
+    lightness: jax.Array
+    chroma: jax.Array
 
 
 class Statistics(NamedTuple):
-    """How often each bin occurs in a training set, and what it stands for there."""
+    """Statistics of the bins over a training set.
 
-    counts: np.ndarray  # [G, Q] float64, of pixels
-    means: np.ndarray  # [G, Q, D] float64, of their chroma
-    clipped: float = 0.0  # share of pixels outside the bins' range
+    Attributes:
+      counts: [G, Q] float64, number of pixels in each bin.
+      means: [G, Q, D] float64, mean chroma of these pixels.
+      clipped: share of pixels whose chroma is outside the range of the bins.
+      images: number of images counted.
+    """
+
+    counts: np.ndarray
+    means: np.ndarray
+    clipped: float = 0.0
     images: int = 0
 
 
 class Task(NamedTuple):
-    """An objective as pure functions of arrays; `outputs` are the model's.
+    """An objective, as pure functions of arrays. `outputs` are the outputs of the model.
 
-    They may be smaller than the pictures by a whole factor: the loss then compares them with the
-    mean of the true chroma over the cells of factor x factor pixels, and `measure` enlarges what
-    they decode to.
+    Outputs may be smaller than the pictures by an integer factor. The loss then compares them with
+    the true chroma averaged over cells of factor x factor pixels, and `measure` upsamples the
+    decoded chroma.
+
+    Attributes:
+      prepare: uint8 RGB [b, h, w, 3] -> example.
+      loss: outputs, example -> [b].
+      decode: outputs, options -> chroma [b, ., ., 2] at the resolution of the outputs. All numbers
+        in the options except `vibrance` may be traced. Regression ignores the options.
+      measure: outputs, example, decoding options -> metrics, {name: [b, ...]}.
+      to_rgb: lightness, chroma -> sRGB in [0, 1].
+      statistics: example -> the sums from which the `Statistics` of a training set are computed.
+      constant: bin counts, example -> the outputs of the best constant prediction, a baseline.
+      binning: the bins of `statistics`.
+      confidence: outputs -> [b, ., .] in [0, 1] at the resolution of the outputs; None for
+        regression.
+      color_distribution: outputs, share of the class rebalancing to keep -> the probabilities
+        [..., n] of all colours that the outputs can decode to, and these colours' chroma [n, 2];
+        None for regression.
     """
 
-    prepare: Callable[[AnyArray], Example]  # uint8 RGB [b, h, w, 3] -> Example
-    loss: Callable[[jax.Array, Example], jax.Array]  # outputs, example -> [b]
-    # outputs, how -> chroma [b, ., ., 2], of the outputs' own size. Numbers of `how` but vibrance
-    # may be traced; outputs that are chroma themselves take no notice of it.
+    prepare: Callable[[AnyArray], Example]
+    loss: Callable[[jax.Array, Example], jax.Array]
     decode: Callable[[jax.Array, Decoding], jax.Array]
-    # outputs, example, how to decode them -> {name: [b, ...]}
     measure: Callable[[jax.Array, Example, Decoding], dict[str, jax.Array]]
-    colors: Callable[[jax.Array, jax.Array], jax.Array]  # lightness, chroma -> sRGB in [0, 1]
-    statistics: Callable[[Example], dict[str, jax.Array]]  # what is counted over a training set
-    constant: Callable[[jax.Array, Example], jax.Array]  # counts, example -> outputs: the baseline
-    binning: Binning  # in which the statistics are counted
-    # outputs -> [b, ., .] in [0, 1], of the outputs' own size; None where there are no scores
+    to_rgb: Callable[[jax.Array, jax.Array], jax.Array]
+    statistics: Callable[[Example], dict[str, jax.Array]]
+    constant: Callable[[jax.Array, Example], jax.Array]
+    binning: Binning
     confidence: Callable[[jax.Array], jax.Array] | None = None
-    # Outputs, how much of rebalanced training stays -> the probabilities [..., n] of all colours
-    # that they may become, and these, [n, 2]; None likewise
-    likely: Callable[[jax.Array, AnyArray], tuple[jax.Array, jax.Array]] | None = None
+    color_distribution: Callable[[jax.Array, AnyArray], tuple[jax.Array, jax.Array]] | None = None
 
 
 def classification(
@@ -70,59 +95,67 @@ def classification(
     weights: AnyArray | None = None,
     softness: float = 0.0,
 ) -> Task:
-    """Chroma classified into the bins of `binning`, G groups of Q: outputs [b, h, w, G, Q].
+    """Classification of chroma into the bins of `binning`: outputs [b, h, w, G, Q] are logits.
 
-    Loss: the groups' cross-entropies, summed and averaged over pixels (the paper, section 3.6).
+    The loss is the cross-entropy, summed over the G groups and averaged over pixels (the paper,
+    section 3.6).
 
     Args:
-      values: [G, Q, D], what each bin is un-binned to; the bins' centres if None.
-      weights: [G, Q], by which the loss of a pixel is multiplied according to its true bin. Scores
-        learn to be higher by their logarithms; `Decoding.rebalance` says how much is kept.
-      softness: sigma of the Gaussian by which a pixel's target is spread over the bins around its
-        chroma, in units of chroma; 0 is the true bin alone. Zhang, Isola and Efros 2016 spread it
-        by 5 over the five nearest bins of width 10, outside of which it has next to nothing.
+      binning: G groups of Q bins.
+      space: the colour space.
+      values: [G, Q, D], the chroma that each bin decodes to; the bins' centres if None.
+      weights: [G, Q], class rebalancing weights of a pixel's loss by its true bin; None for equal
+        weights. Training with them adds their logarithms to the logits; `Decoding.rebalance` is
+        the share of this that decoding keeps.
+      softness: standard deviation, in units of chroma, of the Gaussian around a pixel's chroma that
+        gives its soft targets; 0 for one-hot targets. Zhang, Isola and Efros 2016 use 5 and the
+        five nearest bins of width 10; the Gaussian is close to 0 beyond these.
     """
-    unbinned = binning.centers if values is None else values
+    bin_values = binning.centers if values is None else values
 
     def loss(logits, example):
         chroma = cell_means(example.chroma, logits.shape[-3])
-        per_group = _entropies(logits, chroma, binning, space, softness)
+        per_group = _cross_entropies(logits, chroma, binning, space, softness)
         if weights is not None:
             true_bins = binning.encode(chroma)
             per_group = per_group * jnp.asarray(weights)[jnp.arange(len(weights)), true_bins]
         return jnp.mean(jnp.sum(per_group, axis=-1), axis=(-2, -1))
 
-    def restored(logits, rebalance):
+    def adjusted(logits, rebalance):
         if weights is None:
             return logits
         return decoding.undo_rebalancing(logits, weights, 1.0 - rebalance)
 
-    def likely(logits, rebalance):
-        return decoding.distribution(restored(logits, rebalance), unbinned)
+    def color_distribution(logits, rebalance):
+        return decoding.distribution(adjusted(logits, rebalance), bin_values)
 
-    def decode(logits, how):
-        key = jax.random.key(how.seed)
-        logits = restored(logits, how.rebalance)
+    def decode(logits, options):
         chroma = decoding.decode(
-            logits, unbinned, space, method=how.method, temperature=how.temperature, key=key
+            adjusted(logits, options.rebalance),
+            bin_values,
+            space,
+            method=options.method,
+            temperature=options.temperature,
+            key=jax.random.key(options.seed),
         )
-        if how.method in decoding.MEANS and how.vibrance:
-            return decoding.add_vibrance(chroma, how.vibrance)
+        if options.method in decoding.MEANS and options.vibrance:
+            return decoding.add_vibrance(chroma, options.vibrance)
         return chroma
 
     def constant(counts, example):
-        # So sure of one bin that every decoding says that one.
+        # The logits are so large that every decoding method returns this bin.
         logits = 1e4 * jax.nn.one_hot(bins.most_frequent(counts), binning.centers.shape[1])
         return jnp.broadcast_to(logits, (*example.chroma.shape[:-1], *logits.shape))
 
     task = _task(space, binning, loss, decode, constant)
     return task._replace(
-        confidence=lambda logits: decoding.confidence(restored(logits, 0.0)), likely=likely
+        confidence=lambda logits: decoding.confidence(adjusted(logits, 0.0)),
+        color_distribution=color_distribution,
     )
 
 
-def _entropies(logits, chroma, binning: Binning, space: Space, softness: float) -> jax.Array:
-    """The cross-entropies of the groups: [b, h, w, G]; see `classification`."""
+def _cross_entropies(logits, chroma, binning: Binning, space: Space, softness: float) -> jax.Array:
+    """Returns the cross-entropy of each group, [b, h, w, G]; see `classification`."""
     if not softness:
         return losses.cross_entropy(logits, binning.encode(chroma))
     targets = soft_targets(chroma, binning.centers, softness, space)
@@ -135,22 +168,27 @@ def regression(
     binning: Binning = LUV_BINS,
     space: Space = SPACES["luv"],
 ) -> Task:
-    """Regression of chroma, divided by 100: outputs [b, h, w, 2] (the paper, section 3.5).
+    """Regression of chroma (the paper, section 3.5): outputs [b, h, w, 2] are chroma / 100.
 
-    Loss: `l2`, or `huber` with its M in the same units, summed over both channels and averaged
-    over pixels. `binning` is what the training set's statistics are counted in.
+    The loss is summed over both channels and averaged over pixels.
+
+    Args:
+      loss_name: `l2` or `huber`.
+      huber_m: threshold M of the Huber loss, in units of the outputs.
+      binning: the bins in which the training set's statistics are counted.
+      space: the colour space.
     """
-    pointwise = {
+    pixel_loss = {
         "l2": losses.squared_error,
         "huber": lambda predicted, target: losses.huber(predicted, target, huber_m),
     }[loss_name]
 
     def loss(outputs, example):
         chroma = cell_means(example.chroma, outputs.shape[-2])
-        error = pointwise(difference(space, decode(outputs, ARGMAX), chroma) / CHROMA_SCALE, 0.0)
+        error = pixel_loss(difference(space, decode(outputs, ARGMAX), chroma) / CHROMA_SCALE, 0.0)
         return jnp.mean(jnp.sum(error, axis=-1), axis=(-2, -1))
 
-    def decode(outputs, how):
+    def decode(outputs, options):
         return outputs.astype(jnp.float32) * CHROMA_SCALE
 
     def constant(counts, example):
@@ -161,12 +199,13 @@ def regression(
 
 
 def cell_means(x: jax.Array, width: int) -> jax.Array:
-    """Means over square cells, of which `width` lie side by side: [b, h, w, c] -> [b, ., width, c].
+    """Downsamples by an integer factor to the given width: [b, h, w, c] -> [b, ., width, c].
 
-    Chroma that goes round in a circle has no such mean, and is left as it is by a factor of 1.
+    Each output pixel is the mean of a square cell. A circular channel has no such mean; spaces with
+    one are only used with a factor of 1, which returns `x` unchanged.
     """
-    batch, height, full, depth = x.shape
-    factor = full // width
+    batch, height, full_width, depth = x.shape
+    factor = full_width // width
     if factor == 1:
         return x
     cells = x.reshape(batch, height // factor, factor, width, factor, depth)
@@ -174,25 +213,26 @@ def cell_means(x: jax.Array, width: int) -> jax.Array:
 
 
 def enlarge(chroma: jax.Array, width: int) -> jax.Array:
-    """Decoded chroma, smaller than its picture by a whole factor, at the picture's `width`."""
+    """Upsamples decoded chroma bilinearly, by an integer factor, to the picture's `width`."""
     return resample.upsample(chroma, width // chroma.shape[-2], method="bilinear")
 
 
 @functools.cache
 def joint_binning(space_name: str, width: float) -> Binning:
-    """Squares of side `width` in the chroma plane of a space, wherever sRGB has a colour."""
+    """Bins the chroma plane of a space into squares of side `width` that contain sRGB colours."""
     steps = np.linspace(0, 255, 52).astype(np.uint8)  # every fifth level
     cube = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(-1, 3)
-    # Numbers are wanted here, also where what asks for the bins is being traced itself.
+    # The bins must be concrete numbers even if the caller is being traced.
     with jax.ensure_compile_time_eval():
         _, _, chroma = jax.jit(SPACES[space_name].split)(cube)
     return bins.joint_bins(np.asarray(chroma, np.float64), width)
 
 
 def soft_targets(chroma: jax.Array, centers: np.ndarray, sigma: float, space: Space) -> jax.Array:
-    """Chroma [..., 2] as a distribution over bins: a Gaussian around it, at `centers` [G, Q, D].
+    """Encodes chroma [..., 2] as soft targets over bins with `centers` [G, Q, D].
 
-    Returns [..., G, Q], each group adding up to 1.
+    The targets are proportional to a Gaussian of standard deviation `sigma` around the chroma.
+    Returns [..., G, Q], summing to 1 over each group.
     """
     groups, _, channels = centers.shape
     chroma = chroma.reshape(*chroma.shape[:-1], groups, channels)
@@ -202,24 +242,25 @@ def soft_targets(chroma: jax.Array, centers: np.ndarray, sigma: float, space: Sp
 def rebalancing(
     counts: np.ndarray, binning: Binning, space: Space, uniform: float, sigma: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The prior and the weights of the loss that follow from pixel `counts` [G, Q]: [G, Q] each.
+    """Returns the smoothed prior and the class weights for pixel `counts` [G, Q]: [G, Q] each.
 
-    See `bins.smooth_prior` and `bins.rebalancing_weights`. On the host: a program for this would
-    take longer to compile than all of it takes.
+    See `bins.smooth_prior` and `bins.rebalancing_weights`. It computes on the host, because a
+    compiled program would take longer to compile than the computation takes.
     """
     centers = binning.centers.astype(np.float64)
-    straight = centers[:, :, None] - centers[:, None]  # [G, Q, Q, D]
+    delta = centers[:, :, None] - centers[:, None]  # [G, Q, Q, D]
     circular = np.reshape(space.circular, (len(centers), 1, 1, -1))
-    turns = np.round(straight / (2 * FULL_SCALE)) * circular
-    distances = np.sum((straight - 2 * FULL_SCALE * turns) ** 2, axis=-1)
-    prior = bins.smooth_prior(counts, distances, sigma)
+    turns = np.round(delta / (2 * FULL_SCALE)) * circular
+    squared_distances = np.sum((delta - 2 * FULL_SCALE * turns) ** 2, axis=-1)
+    prior = bins.smooth_prior(counts, squared_distances, sigma)
     return prior, bins.rebalancing_weights(prior, uniform)
 
 
 def _squared_distances(chroma: jax.Array, centers: np.ndarray, space: Space) -> jax.Array:
-    """From chroma [..., G, D] to every bin's centre [G, Q, D]: [..., G, Q]."""
+    """Returns squared distances from chroma [..., G, D] to the `centers` [G, Q, D]: [..., G, Q]."""
     circular = np.reshape(space.circular, (len(centers), 1, -1))
-    # A sum of channels, each of which is folded into what uses it; an axis of two would not be.
+    # A sum over channels in Python, because XLA fuses it with its consumer; it would not fuse a
+    # reduction of an axis of two.
     squares = (
         jnp.square(wrap(chroma[..., :, None, d] - centers[..., d], circular[..., d]))
         for d in range(centers.shape[-1])
@@ -228,11 +269,11 @@ def _squared_distances(chroma: jax.Array, centers: np.ndarray, space: Space) -> 
 
 
 def summarize(averages: dict[str, np.ndarray]) -> dict[str, float]:
-    """From the averages of `Task.measure` over a set of images to the set's metrics.
+    """Computes the metrics of a set of images from the averages of `Task.measure` over the set.
 
-    The differences in colorfulness (as DDColor has it) and saturation are those of the set's means,
-    where too much in one image makes up for too little in another. `sat_diff` is a mean of
-    differences, where it does not.
+    The `delta_` metrics of colorfulness (defined as by DDColor) and saturation are differences of
+    the set's means: an excess in one image compensates for a deficit in another. `sat_diff` is the
+    mean of the images' differences, which do not compensate each other.
     """
     numbers = dict(averages)
     pixels, areas = numbers.pop("color_pixels"), numbers.pop("color_areas")
@@ -247,13 +288,13 @@ def summarize(averages: dict[str, np.ndarray]) -> dict[str, float]:
 def _task(
     space: Space, binning: Binning, loss: Callable, decode: Callable, constant: Callable
 ) -> Task:
-    """What every objective shares: preparation, metrics and statistics."""
+    """Builds a task from the functions in which objectives differ, and adds those they share."""
 
     def prepare(rgb_u8):
         return Example(*space.split(rgb_u8))
 
-    def measure(outputs, example, how):
-        predicted = enlarge(decode(outputs, how), example.chroma.shape[-2])
+    def measure(outputs, example, options):
+        predicted = enlarge(decode(outputs, options), example.chroma.shape[-2])
         rgb, chroma = _in_luv(space, example.lightness, predicted)
         true_rgb, true_chroma = _in_luv(space, example.lightness, example.chroma)
         accuracy = metrics.bin_accuracy(LUV_BINS.encode(chroma), LUV_BINS.encode(true_chroma))
@@ -276,7 +317,7 @@ def _task(
 
 
 def _measure_pictures(rgb: jax.Array, true_rgb: jax.Array) -> dict[str, jax.Array]:
-    """The metrics of finished pictures, [b, h, w, 3] each: {name: [b, ...]}."""
+    """Returns the metrics that compare RGB pictures, [b, h, w, 3] each: {name: [b, ...]}."""
     ab, true_ab = (color.rgb_to_lab(x)[..., 1:] for x in (rgb, true_rgb))
     color_pixels, color_areas = metrics.auc_by_color(ab, true_ab)
     return {
@@ -296,8 +337,8 @@ def _measure_pictures(rgb: jax.Array, true_rgb: jax.Array) -> dict[str, jax.Arra
 
 
 def _in_luv(space: Space, lightness: jax.Array, chroma: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The picture, and its U and V, in which all spaces are measured."""
+    """Returns the RGB picture, and its U and V, in which all spaces are compared."""
     rgb = space.join(lightness, chroma)
     if space is SPACES["luv"]:
-        return rgb, chroma  # as predicted, before it is brought into the gamut
+        return rgb, chroma  # as predicted, not mapped into the gamut
     return rgb, color.rgb_to_luv(rgb)[..., 1:]

@@ -1,7 +1,7 @@
-"""The encoder: VGG16 (Simonyan & Zhou, arXiv:1409.1556) with its activations named.
+"""The paper's encoder: VGG16 (Simonyan & Zhou, arXiv:1409.1556) with named activations.
 
-The paper's encoder is "a portion of the VGG16 network" with a batch norm before every ReLU. Layers
-carry Keras's names, so that weights, taps and parameters share one vocabulary.
+The paper uses "a portion of the VGG16 network" with batch norm before every ReLU. Weights, taps and
+parameters share Keras's layer names.
 """
 
 from collections.abc import Mapping
@@ -17,20 +17,20 @@ from colorjax.models.layers import Conv, scale_width, three_channels
 from colorjax.ops.arrays import AnyArray
 from colorjax.ops.resample import conv_same
 
-# Channel means of the ImageNet training set, which the published network was trained without.
+# Channel means of the ImageNet training set, which are subtracted from the network's input.
 IMAGENET_MEAN_RGB = (123.68, 116.779, 103.939)
 
-# Lasagne's defaults, in which the paper was made (its alpha of 0.1 is a momentum of 0.9).
+# Defaults of Lasagne, which the paper used (its alpha of 0.1 is a momentum of 0.9).
 BATCH_NORM: dict[str, Any] = {"momentum": 0.9, "epsilon": 1e-4}
 
-# Block number -> (its convolutions, their channels); every block ends in a max-pool.
+# Block number -> (number of convolutions, their channels); every block ends in a max-pool.
 _BLOCKS = {1: (2, 64), 2: (2, 128), 3: (3, 256), 4: (3, 512), 5: (3, 512)}
 
 
 def layers_up_to(last_layer: str) -> tuple[str, ...]:
-    """The names of VGG16's convolutions and pools in order, up to `last_layer` and with it.
+    """Returns the names of VGG16's convolutions and pools in order, up to and with `last_layer`.
 
-    Raises UserError if `last_layer` is none of them.
+    Raises UserError if `last_layer` is not one of them.
     """
     names = []
     for block, (convs, _) in _BLOCKS.items():
@@ -49,10 +49,10 @@ def _is_pool(name: str) -> bool:
 def layer_shapes(
     last_layer: str = "block5_conv3", width: float = 1.0
 ) -> dict[str, tuple[int, int, int, int]]:
-    """Name -> kernel shape (height, width, in, out) of the convolutions up to `last_layer`.
+    """Returns name -> kernel shape (height, width, in, out) of the convolutions up to `last_layer`.
 
     `width` scales the channels as `scale_width` does; 1.0 is the published network.
-    Raises UserError if `last_layer` is no layer of VGG16.
+    Raises UserError if `last_layer` is not a layer of VGG16.
     """
     shapes = {}
     channels_in = 3
@@ -65,13 +65,12 @@ def layer_shapes(
 
 
 def max_pool(x: jax.Array) -> jax.Array:
-    """Maxima over 2x2 windows with stride 2: [b, h, w, c] -> [b, h // 2, w // 2, c].
+    """Max-pools 2x2 windows with stride 2: [b, h, w, c] -> [b, h // 2, w // 2, c].
 
-    An odd last row or column is dropped, as by Keras's "valid" pooling. Written as maxima of
-    strided slices, because the gradient of XLA's windowed reduction is slow on a CPU. Where values
-    tie, each of the tied shares the gradient (`jnp.maximum` splits it in halves) and not the first
-    alone as in `flax.linen.max_pool`; after a ReLU ties are almost always zeros, which the ReLU
-    passes no gradient through either way.
+    An odd last row or column is dropped, as by Keras's "valid" pooling. The maxima are taken over
+    strided slices, because the gradient of XLA's windowed reduction is slow on a CPU. Tied values
+    share the gradient (`jnp.maximum` splits it in halves), whereas `flax.linen.max_pool` gives it
+    to the first. After a ReLU ties are almost always zeros, whose gradient the ReLU blocks anyway.
     """
     height, width = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
     x = x[:, :height, :width]
@@ -80,22 +79,22 @@ def max_pool(x: jax.Array) -> jax.Array:
     return jnp.maximum(left, right)
 
 
-def without_mean(gray_or_rgb: Num[AnyArray, "b h w _"]) -> Float32[jax.Array, "b h w 3"]:
-    """[b, h, w, 1 or 3] in [0, 255] -> float32 [b, h, w, 3] without the ImageNet mean."""
+def subtract_mean(gray_or_rgb: Num[AnyArray, "b h w _"]) -> Float32[jax.Array, "b h w 3"]:
+    """Subtracts the ImageNet mean: [b, h, w, 1 or 3] in [0, 255] -> float32 [b, h, w, 3]."""
     return three_channels(gray_or_rgb) - jnp.asarray(IMAGENET_MEAN_RGB, jnp.float32)
 
 
 class VGG16(nn.Module):
     """VGG16 up to `last_layer`; layers after it are not built.
 
-    Fresh kernels are Glorot-uniform (the paper's Xavier), biases zero. With `batch_norm` every
-    convolution has no bias and is followed by a norm named after it (`block1_conv1_bn`), by
-    default with the settings of `BATCH_NORM`. `dtype` is what the layers compute in; parameters and
-    statistics are float32. `axis_name` names the pmap or shard_map axis to average the batch's
-    statistics over.
+    Kernels are initialized Glorot-uniform (the paper's Xavier) and biases to zero. With
+    `batch_norm` the convolutions have no bias, and each is followed by a batch norm named after it
+    (`block1_conv1_bn`), by default with the settings of `BATCH_NORM`. The layers compute in
+    `dtype`; parameters and statistics are float32. Batch statistics are averaged over the pmap or
+    shard_map axis `axis_name`, if there is one.
 
-    Parameters: `block1_conv1/kernel` [3, 3, in, out], its inputs in RGB order; `bias` [out] without
-    batch norm; `block1_conv1_bn/scale` and `bias` [out] with it. Statistics:
+    Parameters: `block1_conv1/kernel` [3, 3, in, out], with inputs in RGB order; `bias` [out]
+    without batch norm; `block1_conv1_bn/scale` and `bias` [out] with batch norm. Statistics:
     `block1_conv1_bn/mean` and `var` [out].
     """
 
@@ -109,15 +108,20 @@ class VGG16(nn.Module):
 
     @nn.compact
     def __call__(self, gray_or_rgb: Num[AnyArray, "b h w _"], train: bool) -> dict[str, jax.Array]:
-        """Computes the taps, in `dtype`: layer name -> [b, h', w', c], convolutions after the ReLU.
+        """Computes the activations ("taps") of all layers, for convolutions after the ReLU.
 
-        `gray_or_rgb` is [b, h, w, 1] or [b, h, w, 3], sRGB in [0, 255] with the mean still in it;
-        gray counts as three equal channels. h' and w' are h and w halved (rounded down) once a
-        pool. `train` normalises by the batch's statistics and updates the running ones.
-        Raises UserError for an unknown `last_layer` and ValueError for another number of channels.
+        Args:
+          gray_or_rgb: [b, h, w, 1] or [b, h, w, 3], sRGB in [0, 255], before the mean is
+            subtracted; gray counts as three equal channels.
+          train: whether batch norm uses the batch's statistics and updates the running statistics.
+        Returns:
+          Layer name -> [b, h', w', c] in `dtype`; each pool halves h' and w', rounding down.
+        Raises:
+          UserError: if `last_layer` is unknown.
+          ValueError: for another number of channels.
         """
         shapes = layer_shapes(self.last_layer, self.width)
-        x = without_mean(gray_or_rgb).astype(self.dtype)
+        x = subtract_mean(gray_or_rgb).astype(self.dtype)
         taps = {}
         for name in layers_up_to(self.last_layer):
             x = max_pool(x) if _is_pool(name) else self._conv(name, shapes[name][-1], x, train)
@@ -144,15 +148,21 @@ Weights = Mapping[str, Mapping[str, Any]]
 def from_pretrained(
     weights: Weights, batch_norm: bool = True, last_layer: str = "block4_conv3"
 ) -> tuple[dict, dict]:
-    """Variables of `VGG16(last_layer, batch_norm)` from the published weights, without any data.
+    """Converts the published weights to the variables of `VGG16(last_layer, batch_norm)`.
 
-    `weights` is layer name -> {"kernel": [3, 3, in, out], "bias": [out]} with block1_conv1's inputs
-    in RGB order. Returns (params, batch_stats), shaped as by `VGG16.init`; batch_stats is {}
-    without batch norm. With batch norm the published biases are left out and the norms are fresh
-    (scale 1, bias 0, mean 0, variance 1), as Lasagne's `batch_norm()` does to a pretrained layer: a
-    bias is cancelled by the batch's mean, and its size means nothing beside normalised activations.
-    Such an encoder keeps VGG16's filters but not its activations, which
-    `batch_norm_from_pretrained` keeps too.
+    With batch norm, the published biases are dropped and the norms are initialized (scale 1, bias
+    0, mean 0, variance 1), as Lasagne's `batch_norm()` does for a pretrained layer. Subtracting the
+    batch's mean would cancel the biases, and their scale has no meaning for normalized activations.
+    Such an encoder keeps VGG16's filters but not its activations; `batch_norm_from_pretrained`
+    keeps both.
+
+    Args:
+      weights: layer name -> {"kernel": [3, 3, in, out], "bias": [out]}, with block1_conv1's inputs
+        in RGB order.
+      batch_norm: as for `VGG16`.
+      last_layer: as for `VGG16`.
+    Returns:
+      (params, batch_stats), shaped as by `VGG16.init`; batch_stats is {} without batch norm.
     """
     params, stats = {}, {}
     for name in layer_shapes(last_layer):
@@ -173,17 +183,23 @@ def batch_norm_from_pretrained(
     last_layer: str = "block4_conv3",
     epsilon: float = BATCH_NORM["epsilon"],
 ) -> tuple[dict, dict]:
-    """Variables of `VGG16(last_layer, batch_norm=True)` that computes just what VGG16 computes.
+    """Returns variables with which `VGG16(last_layer, batch_norm=True)` computes the same as VGG16.
 
-    The norms' running statistics are those of the pretrained network's own pre-activations (without
-    bias) on the calibration batch `gray_or_rgb` ([b, h, w, 1 or 3], sRGB in [0, 255]), and their
-    scale and bias undo the normalisation and put the published bias back: with running statistics
-    the encoder equals VGG16 with its biases on any input, up to rounding, and with the batch's
-    statistics it does so on the calibration batch. `epsilon` must be the module's, `weights` is as
-    in `from_pretrained`. Returns (params, batch_stats), shaped as by `VGG16.init`.
+    The running statistics of the norms are those of the pretrained network's pre-activations
+    (without bias) on a calibration batch. Scale and bias of the norms undo the normalization and
+    add the published bias. With running statistics the encoder equals VGG16 with its biases on any
+    input, up to rounding; with the batch's statistics it does so on the calibration batch.
+
+    Args:
+      weights: as for `from_pretrained`.
+      gray_or_rgb: the calibration batch, [b, h, w, 1 or 3], sRGB in [0, 255].
+      last_layer: as for `VGG16`.
+      epsilon: must equal that of the module.
+    Returns:
+      (params, batch_stats), shaped as by `VGG16.init`.
     """
     params, stats = {}, {}
-    x = without_mean(jnp.asarray(gray_or_rgb))
+    x = subtract_mean(jnp.asarray(gray_or_rgb))
     for name in layers_up_to(last_layer):
         if _is_pool(name):
             x = max_pool(x)

@@ -1,8 +1,8 @@
-"""What annotations call arrays here, and how wide the floats of results are.
+"""Array types for annotations, and promotion of floats to at least float32.
 
-Annotations are jaxtyping's, and the tests check them; to a program they are only read. An argument
-may be an array of jax or of numpy, a result is one of jax. A name stands for one size within a
-call; `*batch` stands for any number of leading axes.
+Annotations use jaxtyping. The tests check them at run time; other programs do not. Arguments may be
+jax or numpy arrays; results are jax arrays. Within one call, a dimension's name stands for one
+size; `*batch` stands for any number of leading axes.
 """
 
 import jax.numpy as jnp
@@ -14,6 +14,6 @@ AnyArray = Array | np.ndarray
 
 
 def widen(x: Num[AnyArray, "*shape"]) -> Float[Array, "*shape"]:
-    """`x` [...] as float32, or as the wider float that it is already."""
+    """Converts `x` [...] to float32, or keeps its dtype if that is a wider float."""
     x = jnp.asarray(x)
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))

@@ -1,14 +1,15 @@
-"""Colour conversions on arrays whose last axis is the channel.
+"""Colour conversions of arrays whose last axis holds the channels.
 
-`rgb` is gamma-encoded sRGB in [0, 1]. Every function takes any leading shape, promotes narrower
-floats to float32, and may be jitted, vmapped and differentiated (every gradient is finite, at
-black and on the gray axis too). The `_to_rgb` functions do not clip: a colour outside the sRGB
-gamut comes back outside [0, 1], and `to_u8` is what clips.
+`rgb` is gamma-encoded sRGB in [0, 1]. Every function accepts any leading shape, promotes narrower
+floats to float32, and may be jitted, vmapped and differentiated. All gradients are finite, also at
+black and on the gray axis. The `_to_rgb` functions do not clip: a colour outside the sRGB gamut
+gives values outside [0, 1]. `to_u8` and `to_u16` clip.
 
-White is the sum of the three primaries, and the sums below are written in differences of channels
-(rows of the relative matrices add up to one, so the middle weight need not appear). Together they
-give every gray a chroma of exactly 0.0 in LUV, Lab and YUV; with the tabulated D65 white grays
-would keep up to 0.008. Nor is there a matrix product for a GPU to round to tf32.
+Two choices give every gray a chroma of exactly 0.0 in LUV, Lab and YUV. White is the sum of the
+three primaries; with the tabulated D65 white, grays would have a chroma of up to 0.008. And the
+sums below are written in differences of channels: the rows of the relative matrices sum to one, so
+that the middle weight drops out. This form also avoids matrix products, which a GPU may round to
+tf32.
 """
 
 import jax.numpy as jnp
@@ -24,7 +25,7 @@ xyz_from_linear_rgb = np.array(
 )
 white_xyz = xyz_from_linear_rgb.sum(axis=1)
 
-# Relative means divided by white: each row sums to one.
+# "Relative" XYZ is XYZ divided by that of white; each row of this matrix sums to one.
 relative_xyz_from_linear_rgb = xyz_from_linear_rgb / white_xyz[:, None]
 linear_rgb_from_relative_xyz = np.linalg.inv(relative_xyz_from_linear_rgb)
 
@@ -35,21 +36,22 @@ WHITE_U = 4.0 * _WHITE_X / _WHITE_D
 WHITE_V = 9.0 / _WHITE_D
 _MIN_V = 0.01
 
-# Linear R, G and B are Y (1 + k) / (1 + dv), where k is linear in du = u'/u'n - 1 and
-# dv = v'/v'n - 1: below, k's weights of (du, dv) for each of the three.
+# Linear R, G and B are each Y (1 + k) / (1 + dv), where k is a linear function of
+# du = u'/u'n - 1 and dv = v'/v'n - 1. The matrix below has one row of weights of (du, dv) for each
+# of R, G and B.
 _DU_Z = 3.0 * WHITE_U / (12.0 - 3.0 * WHITE_U - 20.0 * WHITE_V)
 _DV_Z = 20.0 * WHITE_V / (12.0 - 3.0 * WHITE_U - 20.0 * WHITE_V)
 linear_rgb_from_chromaticity = linear_rgb_from_relative_xyz @ np.array(
     [[1.0, 0.0], [0.0, 1.0], [-_DU_Z, -_DV_Z]]
 )
 
-# CIE 15: the cube root gives way to a line below these (luminance, lightness, f of luminance).
+# CIE 15: a line replaces the cube root below these values of luminance, lightness and f(luminance).
 LUMINANCE_KNEE = (6.0 / 29.0) ** 3
 _LIGHTNESS_KNEE = 8.0
 _F_KNEE = 6.0 / 29.0
 KAPPA = (29.0 / 3.0) ** 3
 
-# IEC 61966-2-1: the power gives way to a line below these (encoded, linear).
+# IEC 61966-2-1: a line replaces the power below these encoded and linear values.
 _ENCODED_KNEE = 0.04045
 LINEAR_KNEE = 0.0031308
 _encoded = np.arange(256) / 255.0
@@ -57,74 +59,77 @@ linear_from_u8 = np.where(
     _encoded > _ENCODED_KNEE, ((_encoded + 0.055) / 1.055) ** 2.4, _encoded / 12.92
 ).astype(np.float32)
 
-# ITU-R BT.601 luma, and the reach of U and V for colours in the gamut.
+# ITU-R BT.601 luma weights, and the factors that scale B - Y and R - Y to the ranges of U and V,
+# which are +-0.436 and +-0.615.
 _LUMA_R, _LUMA_G, _LUMA_B = 0.299, 0.587, 0.114
 _U_PER_DIFFERENCE = 0.436 / (1.0 - _LUMA_B)
 _V_PER_DIFFERENCE = 0.615 / (1.0 - _LUMA_R)
 
-# Denominators below this count as zero: the gradient of a quotient squares them, and the square
-# must stay far from the end of float32. The darkest 16-bit colour lies six orders above.
+# Denominators below this count as zero. The gradient of a quotient squares its denominator, and the
+# square must not underflow float32. The darkest 16-bit colour is six orders of magnitude larger.
 _TINY = 1e-12
 
 
 def linearize(rgb: Float[AnyArray, "*shape"]) -> Float[Array, "*shape"]:
-    """sRGB's electro-optical transfer (IEC 61966-2-1).
+    """Applies sRGB's electro-optical transfer function (IEC 61966-2-1).
 
     Args:
-        rgb: [...], gamma-encoded, [0, 1]; below 0 the line goes on.
+      rgb: [...], gamma-encoded, in [0, 1]; the linear segment extends below 0.
     Returns:
-        [...], linear light, [0, 1].
+      [...], linear light, in [0, 1].
     Raises:
-        TypeError: for integers, whose range nobody can know.
+      TypeError: if `rgb` has an integer dtype, because its range is ambiguous.
     """
     rgb = _as_float(rgb)
     curved = rgb > _ENCODED_KNEE
-    # A power of the masked-out values may be NaN, and so would then be the gradient through where.
+    # Mask the base as well: a power of the values that `where` discards may be NaN, and would make
+    # the gradient NaN.
     base = (jnp.where(curved, rgb, 1.0) + 0.055) / 1.055
     return jnp.where(curved, base**2.4, rgb / 12.92)
 
 
 def delinearize(linear_rgb: Float[AnyArray, "*shape"]) -> Float[Array, "*shape"]:
-    """The inverse of `linearize`: [...], linear light -> [...], gamma-encoded; both in [0, 1]."""
+    """Inverts `linearize`: [...], linear light -> [...], gamma-encoded; both in [0, 1]."""
     linear_rgb = _as_float(linear_rgb)
     curved = linear_rgb > LINEAR_KNEE
-    # The power's own slope is infinite at 0, and infinity times where's zero is NaN.
+    # The slope of the power is infinite at 0, and its product with the zero of `where` is NaN.
     base = jnp.where(curved, linear_rgb, 1.0)
     return jnp.where(curved, 1.055 * base ** (1.0 / 2.4) - 0.055, linear_rgb * 12.92)
 
 
 def rgb_to_xyz(rgb: Float[AnyArray, "*batch 3"]) -> Float[Array, "*batch 3"]:
-    """sRGB to CIE 1931 XYZ: [..., 3] in [0, 1] -> [..., 3], with Y of white 1."""
+    """Converts sRGB to CIE 1931 XYZ: [..., 3] in [0, 1] -> [..., 3], where white has Y = 1."""
     x, y, z = _relative_xyz(linearize(rgb))
     return jnp.stack([x * _WHITE_X, y, z * _WHITE_Z], axis=-1)
 
 
 def xyz_to_rgb(xyz: Float[AnyArray, "*batch 3"]) -> Float[Array, "*batch 3"]:
-    """CIE 1931 XYZ to sRGB, unclipped: [..., 3] -> [..., 3]."""
+    """Converts CIE 1931 XYZ to sRGB, unclipped: [..., 3] -> [..., 3]."""
     x, y, z = _channels(_as_float(xyz))
     return delinearize(_linear_rgb(x / _WHITE_X, y, z / _WHITE_Z))
 
 
 def rgb_to_luv(rgb: Float[AnyArray, "*batch 3"]) -> Float[Array, "*batch 3"]:
-    """sRGB to CIELUV (CIE 15).
+    """Converts sRGB to CIELUV (CIE 15).
 
     Args:
-        rgb: [..., 3], gamma-encoded, [0, 1].
+      rgb: [..., 3], gamma-encoded, in [0, 1].
     Returns:
-        [..., 3]: L* in [0, 100], u* in [-83, 175], v* in [-134, 107].
+      [..., 3]: L* in [0, 100], u* in [-83, 175], v* in [-134, 107].
     """
     return _luv_from_relative_xyz(*_relative_xyz(linearize(rgb)))
 
 
 def luv_to_rgb(luv: Float[AnyArray, "*batch 3"]) -> Float[Array, "*batch 3"]:
-    """CIELUV to sRGB, unclipped: [..., 3] -> [..., 3].
+    """Converts CIELUV to sRGB, unclipped: [..., 3] -> [..., 3].
 
-    Defined for chroma that no real colour of that lightness has, which a prediction for a dark
-    pixel may ask for: v' under 0.01 is taken as 0.01, and L* under 1e-4 as gray.
+    The result is also defined for chroma that no real colour of that lightness has, because a
+    prediction for a dark pixel may contain it: v' below 0.01 counts as 0.01, and a colour with L*
+    below 1e-4 counts as gray.
     """
     lightness, u, v = _channels(_as_float(luv))
     du, dv = _offsets_from_white(lightness, u, v)
-    # v' divides: at 0 it would send X and Z to infinity, and beyond it turn their sign.
+    # v' is a divisor: X and Z would be infinite at 0 and would change their sign below 0.
     dv = jnp.maximum(dv, _MIN_V / WHITE_V - 1.0)
     y = _luminance_from_lightness(lightness)
     x = y * (1.0 + du) / (1.0 + dv)
@@ -134,43 +139,43 @@ def luv_to_rgb(luv: Float[AnyArray, "*batch 3"]) -> Float[Array, "*batch 3"]:
 
 
 def fit_chroma(luv: Float[AnyArray, "*batch 3"]) -> Float[Array, "*batch 3"]:
-    """Pulls colours outside the sRGB gamut straight towards the gray of their lightness.
+    """Moves colours outside the sRGB gamut towards gray, at constant lightness and hue.
 
-    Clipping RGB instead changes the lightness, and grossly so in dark pixels: there one bin's
-    width of chroma is more than any real colour has, and black areas light up in specks.
+    Clipping RGB instead changes the lightness. The change is gross in dark pixels, where the width
+    of one bin is more chroma than any real colour has: black areas would show bright specks.
 
     Args:
-        luv: [..., 3] CIELUV, L* in [0, 100], any chroma.
+      luv: [..., 3] CIELUV, L* in [0, 100], any chroma.
     Returns:
-        [..., 3]: lightness and hue kept, chroma scaled by a factor in [0, 1] that is 1 in gamut.
+      [..., 3]: L* unchanged, chroma scaled by a factor in [0, 1] that is 1 inside the gamut.
     """
     lightness, u, v = _channels(_as_float(luv))
     du, dv = _offsets_from_white(lightness, u, v)
     y = _luminance_from_lightness(lightness)
-    room = jnp.where(y < 1.0, 1.0 - y, 1.0)
-    # With the chroma scaled by t, linear red is y (1 + t k) / (1 + t dv), green and blue likewise:
-    # at least 0 while -k t <= 1, at most 1 while (y k - dv) t <= 1 - y.
+    headroom = jnp.where(y < 1.0, 1.0 - y, 1.0)
+    # With the chroma scaled by t, linear red is y (1 + t k) / (1 + t dv), and green and blue
+    # likewise. It is at least 0 while -k t <= 1, and at most 1 while (y k - dv) t <= 1 - y.
     excess = jnp.ones_like(y)
     for by_du, by_dv in linear_rgb_from_chromaticity.tolist():
         k = by_du * du + by_dv * dv
-        excess = jnp.maximum(excess, jnp.maximum(-k, (y * k - dv) / room))
+        excess = jnp.maximum(excess, jnp.maximum(-k, (y * k - dv) / headroom))
     scale = jnp.where((lightness > 0.0) & (y < 1.0), 1.0 / excess, 0.0)
     return jnp.stack([lightness, u * scale, v * scale], axis=-1)
 
 
 def rgb_to_lab(rgb: Float[AnyArray, "*batch 3"]) -> Float[Array, "*batch 3"]:
-    """sRGB to CIELAB (CIE 15).
+    """Converts sRGB to CIELAB (CIE 15).
 
     Args:
-        rgb: [..., 3], gamma-encoded, [0, 1].
+      rgb: [..., 3], gamma-encoded, in [0, 1].
     Returns:
-        [..., 3]: L* in [0, 100], a* in [-86, 98], b* in [-108, 94].
+      [..., 3]: L* in [0, 100], a* in [-86, 98], b* in [-108, 94].
     """
     return _lab_from_relative_xyz(*_relative_xyz(linearize(rgb)))
 
 
 def lab_to_rgb(lab: Float[AnyArray, "*batch 3"]) -> Float[Array, "*batch 3"]:
-    """CIELAB to sRGB, unclipped: [..., 3] -> [..., 3]."""
+    """Converts CIELAB to sRGB, unclipped: [..., 3] -> [..., 3]."""
     lightness, a, b = _channels(_as_float(lab))
     f_y = (lightness + 16.0) / 116.0
     x, y, z = (_f_inverse(f) for f in (f_y + a / 500.0, f_y, f_y - b / 200.0))
@@ -178,47 +183,47 @@ def lab_to_rgb(lab: Float[AnyArray, "*batch 3"]) -> Float[Array, "*batch 3"]:
 
 
 def rgb_u8_to_luv(rgb_u8: UInt8[AnyArray, "*batch 3"]) -> Float[Array, "*batch 3"]:
-    """`rgb_to_luv(rgb_u8 / 255)` with the power read from a table: [..., 3] uint8 -> [..., 3].
+    """Computes `rgb_to_luv(rgb_u8 / 255)` by a lookup table: [..., 3] uint8 -> [..., 3].
 
     Raises:
-        TypeError: unless the dtype is uint8.
+      TypeError: if the dtype is not uint8.
     """
     return _luv_from_relative_xyz(*_relative_xyz(_linearize_u8(rgb_u8)))
 
 
 def rgb_u8_to_lab(rgb_u8: UInt8[AnyArray, "*batch 3"]) -> Float[Array, "*batch 3"]:
-    """`rgb_to_lab(rgb_u8 / 255)` with the power read from a table: [..., 3] uint8 -> [..., 3].
+    """Computes `rgb_to_lab(rgb_u8 / 255)` by a lookup table: [..., 3] uint8 -> [..., 3].
 
     Raises:
-        TypeError: unless the dtype is uint8.
+      TypeError: if the dtype is not uint8.
     """
     return _lab_from_relative_xyz(*_relative_xyz(_linearize_u8(rgb_u8)))
 
 
 def to_u8(rgb: Float[AnyArray, "*shape"]) -> UInt8[Array, "*shape"]:
-    """Rounds and clips: [...], [0, 1], out of gamut too -> [...] uint8."""
+    """Clips to [0, 1] and rounds to 8 bits: [...] -> [...] uint8."""
     return jnp.clip(jnp.round(_as_float(rgb) * 255.0), 0.0, 255.0).astype(jnp.uint8)
 
 
 def to_u16(rgb: Float[AnyArray, "*shape"]) -> UInt16[Array, "*shape"]:
-    """As `to_u8`, of 65,536 steps: [...] -> [...] uint16."""
+    """Clips to [0, 1] and rounds to 16 bits: [...] -> [...] uint16."""
     return jnp.clip(jnp.round(_as_float(rgb) * 65535.0), 0.0, 65535.0).astype(jnp.uint16)
 
 
 def rgb_to_hsv(rgb: Float[AnyArray, "*batch 3"]) -> Float[Array, "*batch 3"]:
-    """sRGB to hue, saturation and value (Smith 1978).
+    """Converts sRGB to hue, saturation and value (Smith 1978).
 
     Args:
-        rgb: [..., 3], gamma-encoded, [0, 1].
+      rgb: [..., 3], gamma-encoded, in [0, 1].
     Returns:
-        [..., 3], all in [0, 1]. Hue is in turns, so 0 and 1 are the same red. Where hue has no
-        meaning (gray) it is 0 with gradient 0, and so is the saturation of black.
+      [..., 3], all in [0, 1]. Hue is in turns, so 0 and 1 are the same red. The hue of a gray and
+      the saturation of black are undefined; they are set to 0, with gradient 0.
     """
     r, g, b = _channels(_as_float(rgb))
     value = jnp.maximum(r, jnp.maximum(g, b))
     spread = value - jnp.minimum(r, jnp.minimum(g, b))
     coloured = spread > _TINY
-    # Divisors are masked, not only results: the gradient of 0 / 0 would be NaN through where.
+    # Mask the divisor as well as the result: `where` passes on the NaN gradient of 0 / 0.
     divisor = jnp.where(coloured, spread, 1.0)
     sixths = jnp.where(value == g, 2.0 + (b - r) / divisor, 4.0 + (r - g) / divisor)
     turns = jnp.where(value == r, (g - b) / divisor, sixths) / 6.0
@@ -229,7 +234,7 @@ def rgb_to_hsv(rgb: Float[AnyArray, "*batch 3"]) -> Float[Array, "*batch 3"]:
 
 
 def hsv_to_rgb(hsv: Float[AnyArray, "*batch 3"]) -> Float[Array, "*batch 3"]:
-    """The inverse of `rgb_to_hsv`: [..., 3] -> [..., 3] in [0, 1]; hue may be any number."""
+    """Inverts `rgb_to_hsv`: [..., 3] -> [..., 3] in [0, 1]; hue may be any number."""
     hue, saturation, value = _channels(_as_float(hsv))
 
     def channel(offset: float) -> Array:
@@ -242,13 +247,14 @@ def hsv_to_rgb(hsv: Float[AnyArray, "*batch 3"]) -> Float[Array, "*batch 3"]:
 
 
 def rgb_to_yuv(rgb: Float[AnyArray, "*batch 3"]) -> Float[Array, "*batch 3"]:
-    """sRGB to luma and two colour differences (ITU-R BT.601), on gamma-encoded values.
+    """Converts gamma-encoded sRGB to luma and two colour differences (ITU-R BT.601).
 
     Args:
-        rgb: [..., 3], gamma-encoded, [0, 1].
+      rgb: [..., 3], gamma-encoded, in [0, 1].
     Returns:
-        [..., 3]: Y in [0, 1], U in [-0.436, 0.436], V in [-0.615, 0.615], zero for gray. Some
-        colorization networks call YUV what is YCbCr: U / 0.872 and V / 1.23, in [-0.5, 0.5].
+      [..., 3]: Y in [0, 1], U in [-0.436, 0.436], V in [-0.615, 0.615]; U and V of a gray are 0.
+      Some colorization networks use the name YUV for YCbCr, whose chroma is U / 0.872 and
+      V / 1.23, in [-0.5, 0.5].
     """
     r, g, b = _channels(_as_float(rgb))
     y = g + _LUMA_R * (r - g) + _LUMA_B * (b - g)
@@ -256,7 +262,7 @@ def rgb_to_yuv(rgb: Float[AnyArray, "*batch 3"]) -> Float[Array, "*batch 3"]:
 
 
 def yuv_to_rgb(yuv: Float[AnyArray, "*batch 3"]) -> Float[Array, "*batch 3"]:
-    """The inverse of `rgb_to_yuv`, unclipped: [..., 3] -> [..., 3]."""
+    """Inverts `rgb_to_yuv`, unclipped: [..., 3] -> [..., 3]."""
     y, u, v = _channels(_as_float(yuv))
     b_minus_y = u / _U_PER_DIFFERENCE
     r_minus_y = v / _V_PER_DIFFERENCE
@@ -265,25 +271,25 @@ def yuv_to_rgb(yuv: Float[AnyArray, "*batch 3"]) -> Float[Array, "*batch 3"]:
 
 
 def gray_from_lightness(lightness: Float[AnyArray, "*batch 1"]) -> Float[Array, "*batch 1"]:
-    """The sRGB gray that has this lightness.
+    """Returns the sRGB gray of a given lightness.
 
     Args:
-        lightness: [..., 1], L* in [0, 100].
+      lightness: [..., 1], L* in [0, 100].
     Returns:
-        [..., 1], gamma-encoded, [0, 255]: the encoder's input before the mean is subtracted.
+      [..., 1], gamma-encoded, in [0, 255]: the encoder's input before the mean is subtracted.
     """
     return 255.0 * delinearize(_luminance_from_lightness(_as_float(lightness)))
 
 
 def lightness_from_gray(gray: Float[AnyArray, "*batch 1"]) -> Float[Array, "*batch 1"]:
-    """The inverse of `gray_from_lightness`: [..., 1] in [0, 255] -> L* in [0, 100]."""
+    """Inverts `gray_from_lightness`: [..., 1] in [0, 255] -> L* in [0, 100]."""
     return _lightness_from_luminance(linearize(_as_float(gray) / 255.0))
 
 
 def gray_from_rgb(rgb: Float[AnyArray, "*batch 3"]) -> Float[Array, "*batch 1"]:
-    """The sRGB gray of a colour's luminance: [..., 3] in [0, 1] -> [..., 1] in [0, 255].
+    """Returns the sRGB gray of a colour's luminance: [..., 3] in [0, 1] -> [..., 1] in [0, 255].
 
-    It goes through linear light, so that it agrees with `gray_from_lightness` of the colour's L*.
+    It is computed in linear light, so that it agrees with `gray_from_lightness` of the colour's L*.
     """
     _, y, _ = _relative_xyz(linearize(rgb))
     return 255.0 * delinearize(y)[..., None]
@@ -313,7 +319,7 @@ def _channels(image: Array) -> tuple[Array, Array, Array]:
 
 
 def _relative_xyz(linear_rgb: Array) -> tuple[Array, Array, Array]:
-    """X/Xn, Y/Yn and Z/Zn; all three exactly equal for a gray."""
+    """Returns X/Xn, Y/Yn and Z/Zn, which are exactly equal for a gray."""
     r, g, b = _channels(linear_rgb)
     weights = relative_xyz_from_linear_rgb.tolist()
     x, y, z = (g + from_r * (r - g) + from_b * (b - g) for from_r, _, from_b in weights)
@@ -321,7 +327,7 @@ def _relative_xyz(linear_rgb: Array) -> tuple[Array, Array, Array]:
 
 
 def _linear_rgb(x: Array, y: Array, z: Array) -> Array:
-    """The inverse of `_relative_xyz`: exactly gray where x, y and z are exactly equal."""
+    """Inverts `_relative_xyz`; the result is exactly gray where x, y and z are exactly equal."""
     weights = linear_rgb_from_relative_xyz.tolist()
     return jnp.stack(
         [y + from_x * (x - y) + from_z * (z - y) for from_x, _, from_z in weights], axis=-1
@@ -329,18 +335,18 @@ def _linear_rgb(x: Array, y: Array, z: Array) -> Array:
 
 
 def _offsets_from_white(lightness: Array, u: Array, v: Array) -> tuple[Array, Array]:
-    """u'/u'n - 1 and v'/v'n - 1, exactly 0 for a gray."""
-    # At L* = 0 chroma means nothing and u* / L* has no limit.
+    """Returns u'/u'n - 1 and v'/v'n - 1, which are exactly 0 for a gray."""
+    # At L* = 0 chroma has no meaning, and u* / L* has no limit.
     lit = lightness > 1e-4
     per_lightness = jnp.where(lit, 1.0 / (13.0 * jnp.where(lit, lightness, 1.0)), 0.0)
     return u * per_lightness / WHITE_U, v * per_lightness / WHITE_V
 
 
 def _luv_from_relative_xyz(x: Array, y: Array, z: Array) -> Array:
-    # u' - u'n and v' - v'n each on one fraction: their numerators are sums of differences that
-    # vanish for gray, and nothing cancels near it.
+    # u' - u'n and v' - v'n are each written as a single fraction. Their numerators are sums of
+    # differences that vanish for gray, so that no digits cancel near it.
     d = _WHITE_X * x + 15.0 * y + 3.0 * _WHITE_Z * z
-    # At black, where d is 0, the lightness and the differences are 0 already.
+    # At black d is 0, but so are the lightness and the differences.
     divisor = _WHITE_D * jnp.where(d > _TINY, d, 1.0)
     lightness = _lightness_from_luminance(y)
     scale = 13.0 * lightness / divisor
@@ -358,7 +364,7 @@ def _lab_from_relative_xyz(x: Array, y: Array, z: Array) -> Array:
 
 def _lightness_from_luminance(y: Array) -> Array:
     curved = y > LUMINANCE_KNEE
-    # As in delinearize. A power and not cbrt: as exact, and a third faster on a CPU.
+    # Masked as in `delinearize`. A power is as exact as cbrt, and a third faster on a CPU.
     root = jnp.where(curved, y, 1.0) ** (1.0 / 3.0)
     return jnp.where(curved, 116.0 * root - 16.0, KAPPA * y)
 

@@ -1,8 +1,8 @@
-"""What of one picture is like what of another, told by deep features, and values transferred over.
+"""Correspondence between two pictures by deep features, and transfer of values along it.
 
-Attention between pictures, as of exemplar-based colouring (He et al., *Deep Exemplar-based
-Colorization*, 2018; Zhang et al., *Deep Exemplar-based Video Colorization*, 2019), without anything
-that is trained for it.
+This is the attention between pictures of exemplar-based colorization (He et al., *Deep
+Exemplar-based Colorization*, 2018; Zhang et al., *Deep Exemplar-based Video Colorization*, 2019),
+but without parameters that are trained for it.
 """
 
 from collections.abc import Sequence
@@ -14,64 +14,68 @@ from jaxtyping import Float
 
 from colorjax.ops.arrays import AnyArray, widen
 
-# Lengths of features below this count as none.
-LEAST_LENGTH = 1e-3
+# Feature vectors with a smaller norm are not scaled up to unit length.
+MIN_NORM = 1e-3
 
 
 def similarity(
     ours: Sequence[Float[AnyArray, "m _"]],
     theirs: Sequence[Float[AnyArray, "n _"]],
-    there: Float[AnyArray, " n"],
+    coverage: Float[AnyArray, " n"],
 ) -> Float[Array, "m n"]:
-    """Cosines between the features of two pictures, in the mean of all levels.
+    """Returns cosine similarities between the cells of two pictures, averaged over feature levels.
 
-    At each level, features are what they differ by from the mean of both pictures: what every
-    feature has in common says nothing, and pictures of two kinds are unlike everywhere.
+    At each level, the mean feature of both pictures is subtracted first, because a component that
+    all features share carries no information. The same mean serves both pictures, so that pictures
+    of different kinds are dissimilar everywhere.
 
     Args:
-      ours: [m, c] of each level; c may differ from one to the other.
-      theirs: [n, c] of each.
-      there: [n], how much of them there is, from 0, nothing, to 1.
+      ours: [m, c] for each level, the features of the first picture; c may differ between levels.
+      theirs: [n, c] for each level, the features of the second picture.
+      coverage: [n] in [0, 1], the share of each cell of the second picture that is valid.
 
     Returns:
       [m, n] in [-1, 1].
     """
-    weights = widen(there)[:, None]
+    weights = widen(coverage)[:, None]
     parts = []
     for our, their in zip(map(widen, ours), map(widen, theirs), strict=True):
         their_mean = jnp.sum(weights * their, axis=0) / jnp.maximum(jnp.sum(weights), 1e-6)
-        middle = (jnp.mean(our, axis=0) + their_mean) / 2
-        parts.append((_directions(our - middle), _directions(their - middle)))
-    # One product of all levels: the sum of the products of each.
+        center = (jnp.mean(our, axis=0) + their_mean) / 2
+        parts.append((_unit_vectors(our - center), _unit_vectors(their - center)))
+    # The product of the concatenated levels is the sum of the products of all levels.
     our, their = (jnp.concatenate(levels, axis=-1) for levels in zip(*parts, strict=True))
     return our @ their.T / len(parts)
 
 
-def transferred(
+def transfer(
     similarities: Float[AnyArray, "m n"],
     values: Float[AnyArray, "n c"],
-    there: Float[AnyArray, " n"],
+    coverage: Float[AnyArray, " n"],
     *,
     temperature: float = 0.03,
 ) -> tuple[Float[Array, "m c"], Float[Array, " m"]]:
-    """Each of m places with the values of the places that are like it.
+    """Gives each of m cells the mean value of n cells, weighted by a softmax of their similarity.
 
     Args:
       similarities: [m, n], from `similarity`.
-      values: [n, c].
-      there: [n], as for `similarity`; above 0 somewhere.
-      temperature: the difference in similarity that makes one place count e times as much.
+      values: [n, c], the values to transfer.
+      coverage: [n], as for `similarity`; at least one must be above 0. Weights are proportional to
+        it.
+      temperature: of the softmax, in units of similarity: a cell that is more similar by this much
+        has e times the weight.
 
     Returns:
-      Values [m, c], and [m] the greatest similarity to a place that is there.
+      values: [m, c], the weighted means.
+      similarity: [m], the greatest similarity to a cell whose coverage is above 0.
     """
-    there = widen(there)
-    like = jnp.where(there > 0, widen(similarities), -jnp.inf)
-    counts = jnp.where(there > 0, jnp.log(jnp.maximum(there, 1e-6)), 0.0)
-    share = jax.nn.softmax(like / temperature + counts, axis=-1)
-    return share @ widen(values), jnp.max(like, axis=-1)
+    coverage = widen(coverage)
+    valid = jnp.where(coverage > 0, widen(similarities), -jnp.inf)
+    log_coverage = jnp.where(coverage > 0, jnp.log(jnp.maximum(coverage, 1e-6)), 0.0)
+    attention = jax.nn.softmax(valid / temperature + log_coverage, axis=-1)
+    return attention @ widen(values), jnp.max(valid, axis=-1)
 
 
-def _directions(features: Float[Array, "m c"]) -> Float[Array, "m c"]:
-    length = jnp.linalg.norm(features, axis=-1, keepdims=True)
-    return features / jnp.maximum(length, LEAST_LENGTH)
+def _unit_vectors(features: Float[Array, "m c"]) -> Float[Array, "m c"]:
+    norm = jnp.linalg.norm(features, axis=-1, keepdims=True)
+    return features / jnp.maximum(norm, MIN_NORM)

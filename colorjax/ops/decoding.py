@@ -1,7 +1,7 @@
-"""From scores of bins to chroma: the paper's argmax, and what came after it.
+"""Decoding of logits over bins into chroma: the paper's argmax and the methods of later work.
 
-Every decoder takes `logits` [..., G, Q] and the bins' `values` [G, Q, D] (the groups of
-`colorjax.ops.bins`) and returns chroma [..., G D]. None looks at neighbouring pixels.
+Every decoder takes `logits` [..., G, Q] and the bins' `values` [G, Q, D], where the groups G are
+those of `colorjax.ops.bins`, and returns chroma [..., G D]. It treats every pixel on its own.
 """
 
 import jax
@@ -14,8 +14,8 @@ from colorjax.ops.arrays import AnyArray, widen
 from colorjax.ops.spaces import FULL_SCALE, Space
 
 METHODS = ("argmax", "mean", "annealed", "sample")
-MEANS = ("mean", "annealed")  # whose results are paler than what they are means of
-MUTED = 5.0  # chroma, about half a bin: nearer to gray than that, a hue is not to be relied on
+MEANS = ("mean", "annealed")  # methods that average, which makes their colours paler
+MUTED_CHROMA = 5.0  # about half a joint bin; the hue of smaller chroma is unreliable
 
 
 def decode(
@@ -27,22 +27,22 @@ def decode(
     temperature: float | Float[AnyArray, ""] = 0.38,
     key: PRNGKeyArray | None = None,
 ) -> Float32[Array, "*batch 2"]:
-    """Chroma from scores, by one of `METHODS`.
+    """Decodes logits into chroma by one of `METHODS`.
 
     Args:
       logits: [..., G, Q], in any float type.
-      values: [G, Q, D], the chroma that each bin stands for.
-      space: whose channels may be circles, where a mean goes round.
+      values: [G, Q, D], the chroma that represents each bin.
+      space: the colour space; channels that it marks as circular get a circular mean.
       method: `argmax`, the most probable bin (the paper, section 3.6); `mean`, the expectation;
-        `annealed`, the expectation at a temperature (Zhang, Isola and Efros 2016, section 2.3);
-        `sample`, one of the colourings that the network thinks possible, at a temperature.
-      temperature: divides the logits where `annealed` or `sample` ask for it, > 0; towards 0 both
-        become argmax, at 1 they are the mean and the network's own distribution.
-      key: of the random numbers, which `sample` wants.
+        `annealed`, the annealed mean, which is the expectation at a temperature (Zhang, Isola and
+        Efros 2016, section 2.3); `sample`, a random sample at a temperature.
+      temperature: divides the logits for `annealed` and `sample`, > 0. Towards 0 both become
+        argmax. At 1 they are the mean, and a sample from the network's own distribution.
+      key: random key, required by `sample`.
     Returns:
       [..., G D] float32.
     Raises:
-      ValueError: for another method, or `sample` without a key.
+      ValueError: if the method is unknown, or `sample` has no key.
     """
     logits = jnp.asarray(logits, jnp.float32)
     values = jnp.asarray(values, jnp.float32)
@@ -62,21 +62,22 @@ def decode(
 def add_vibrance(
     chroma: Float[AnyArray, "*batch 2"], vibrance: float
 ) -> Float32[Array, "*batch 2"]:
-    """Gives colours about as much more chroma each, muted and vivid ones alike; hues stay.
+    """Adds about the same amount of chroma to every colour, muted or vivid, at constant hue.
 
-    The mean of what a pixel may be is paler than photographs are. Of all that brings the mean
-    length of a set of such means up to a given one, a constant added to every length costs the
-    least squared error: to multiply them moves vivid colours farthest, which need it least. Next to
-    gray, where that would make edges of nothing, the length n gains `vibrance` n / (n + MUTED).
+    Expected colours are paler than those of photographs. Of all corrections that raise the mean
+    chroma of a set of expected colours to a given value, a constant that is added to every chroma
+    has the least squared error. A factor would change vivid colours most, which need it least. Near
+    gray a constant would create visible edges from negligible differences; a chroma of n therefore
+    gains `vibrance` n / (n + MUTED_CHROMA).
 
     Args:
-      chroma: [..., 2], the coordinates of a plane around gray.
-      vibrance: in units of chroma; 0 leaves all as it is.
+      chroma: [..., 2], coordinates in a plane with gray at the origin.
+      vibrance: the amount to add, in units of chroma; 0 leaves the colours unchanged.
     """
     chroma = jnp.asarray(chroma, jnp.float32)
     squares = jnp.sum(jnp.square(chroma), axis=-1, keepdims=True)
-    length = jnp.sqrt(squares + 1e-12)  # has a gradient at gray too
-    return chroma * (1.0 + vibrance / (length + MUTED))
+    norm = jnp.sqrt(squares + 1e-12)  # differentiable at gray
+    return chroma * (1.0 + vibrance / (norm + MUTED_CHROMA))
 
 
 def undo_rebalancing(
@@ -84,28 +85,30 @@ def undo_rebalancing(
     weights: Float[AnyArray, "groups num_bins"],
     share: float | Float[AnyArray, ""],
 ) -> Float32[Array, "*batch groups num_bins"]:
-    """Takes a share of a loss's class weights out of the scores that were learned with them.
+    """Removes a share of the class rebalancing from logits that were trained with it.
 
-    Cross-entropy weighted by w is least where the scores are those of w p, p being how often each
-    bin is right; less log w they are those of p again (logit adjustment: Menon et al. 2021).
+    A cross-entropy with class weights w is minimal where softmax(logits) is proportional to w p, p
+    being the true probabilities of the bins. Subtracting log w gives the logits of p (logit
+    adjustment, Menon et al. 2021).
 
     Args:
       logits: [..., G, Q], in any float type.
-      weights: [G, Q], >= 0; the logits of bins without weight, which learned nothing, stay.
-      share: from 0, the scores as they are, to 1, those of p.
+      weights: [G, Q], >= 0, the class weights of the loss. The logits of bins with weight 0, which
+        were not trained, stay unchanged.
+      share: 0 leaves the logits unchanged; 1 gives the logits of p.
     Returns:
       [..., G, Q] float32.
     """
     weights = jnp.asarray(weights, jnp.float32)
-    learned = jnp.log(jnp.where(weights > 0, weights, 1.0))
-    return jnp.asarray(logits, jnp.float32) - share * learned
+    log_weights = jnp.log(jnp.where(weights > 0, weights, 1.0))
+    return jnp.asarray(logits, jnp.float32) - share * log_weights
 
 
 def confidence(logits: Float[AnyArray, "*batch groups num_bins"]) -> Float32[Array, "*batch"]:
-    """How sure scores are: 1 - their entropy, as a share of the most that it can be.
+    """Returns 1 - the normalized entropy of the predicted distribution, averaged over groups.
 
-    1 is all probability in one bin of every group, 0 is the same for all bins. Of several groups it
-    is the mean. Scores from a rebalanced loss are to go through `undo_rebalancing` before.
+    It is 1 where one bin of every group has all probability, and 0 where all bins are equally
+    probable. Apply `undo_rebalancing` first to logits from a rebalanced loss.
 
     Args:
       logits: [..., G, Q], Q > 1, in any float type.
@@ -113,8 +116,8 @@ def confidence(logits: Float[AnyArray, "*batch groups num_bins"]) -> Float32[Arr
     Returns:
       [...] float32 in [0, 1].
     """
-    scores = jax.nn.log_softmax(jnp.asarray(logits, jnp.float32), axis=-1)
-    entropy = -jnp.sum(jnp.exp(scores) * scores, axis=-1) / jnp.log(scores.shape[-1])
+    log_p = jax.nn.log_softmax(jnp.asarray(logits, jnp.float32), axis=-1)
+    entropy = -jnp.sum(jnp.exp(log_p) * log_p, axis=-1) / jnp.log(log_p.shape[-1])
     return jnp.clip(1.0 - jnp.mean(entropy, axis=-1), 0.0, 1.0)
 
 
@@ -122,25 +125,25 @@ def distribution(
     logits: Float[AnyArray, "*batch groups num_bins"],
     values: Float[AnyArray, "groups num_bins depth"],
 ) -> tuple[Float32[Array, "*batch colors"], Float32[Array, "colors channels"]]:
-    """The probability of every chroma that scores may become: one bin of each group together.
+    """Returns the joint probability of every combination of one bin per group, and its chroma.
 
     Args:
-      logits: [..., G, Q], in any float type; groups are independent of each other.
-      values: [G, Q, D], the chroma that each bin stands for.
+      logits: [..., G, Q], in any float type; the groups count as independent.
+      values: [G, Q, D], the chroma that represents each bin.
     Returns:
-      probabilities: [..., Q^G] float32, which add up to 1.
+      probabilities: [..., Q^G] float32, summing to 1.
       chroma: [Q^G, G D] float32.
     """
-    single = jax.nn.softmax(jnp.asarray(logits, jnp.float32), axis=-1)
+    marginals = jax.nn.softmax(jnp.asarray(logits, jnp.float32), axis=-1)
     values = jnp.asarray(values, jnp.float32)
-    shares, chroma = single[..., 0, :], values[0]
+    joint, chroma = marginals[..., 0, :], values[0]
     for group in range(1, len(values)):
-        shares = shares[..., :, None] * single[..., group, None, :]
-        shares = shares.reshape(*shares.shape[:-2], -1)
-        own = jnp.tile(values[group], (len(chroma), 1))
+        joint = joint[..., :, None] * marginals[..., group, None, :]
+        joint = joint.reshape(*joint.shape[:-2], -1)
+        group_chroma = jnp.tile(values[group], (len(chroma), 1))
         chroma = jnp.repeat(chroma, values.shape[1], axis=0)
-        chroma = jnp.concatenate([chroma, own], axis=-1)
-    return shares, chroma
+        chroma = jnp.concatenate([chroma, group_chroma], axis=-1)
+    return joint, chroma
 
 
 def expectation(
@@ -148,7 +151,10 @@ def expectation(
     values: Float[AnyArray, "groups num_bins depth"],
     space: Space,
 ) -> Float[Array, "*batch 2"]:
-    """The mean of `values` [G, Q, D] under softmax(`logits` [..., G, Q]): [..., G D]."""
+    """Returns the mean of `values` [G, Q, D] under softmax(`logits` [..., G, Q]): [..., G D].
+
+    Channels that `space` marks as circular get a circular mean.
+    """
     probabilities = jax.nn.softmax(widen(logits), axis=-1)
     means: list[Array] = []
     for group in range(values.shape[0]):
@@ -162,12 +168,11 @@ def expectation(
 def sample_bins(
     key: PRNGKeyArray, logits: Float[AnyArray, "*batch groups num_bins"]
 ) -> Int32[Array, "*batch groups"]:
-    """A bin for each pixel, drawn from softmax(`logits` [..., G, Q]): int32 [..., G].
+    """Samples a bin for each pixel from softmax(`logits` [..., G, Q]): int32 [..., G].
 
-    Every pixel has the same luck: the bin with the greatest logit plus Gumbel noise is drawn, and
-    the noise is one number a bin for all pixels. Each pixel's bin has exactly the probability that
-    the network gives it, while pixels that the network thinks alike get the same colour, which
-    independent draws would turn into confetti.
+    It uses the Gumbel-max trick with one noise value per bin, which all pixels share. Each bin is
+    still drawn with exactly the probability that the network assigns to it, and pixels with similar
+    distributions get the same colour. Independent samples would look like confetti.
     """
     noise = jax.random.gumbel(key, logits.shape[-2:])
     return jnp.argmax(logits + noise, axis=-1).astype(jnp.int32)
@@ -176,7 +181,7 @@ def sample_bins(
 def _circular_mean(
     probabilities: Float[AnyArray, "*batch num_bins"], values: Float[AnyArray, " num_bins"]
 ) -> Float[Array, "*batch"]:
-    """The direction of the mean vector, of values in [-100, 100] once round a circle."""
+    """Returns the circular mean of `values`, whose range [-100, 100] is one full turn."""
     angles = values * (jnp.pi / FULL_SCALE)
     x = jnp.sum(probabilities * jnp.cos(angles), axis=-1)
     y = jnp.sum(probabilities * jnp.sin(angles), axis=-1)

@@ -1,4 +1,4 @@
-"""Losses, elementwise: the caller says what is summed and what is averaged."""
+"""Elementwise losses; the caller sums or averages them."""
 
 import jax
 import jax.numpy as jnp
@@ -12,19 +12,19 @@ from colorjax.ops.arrays import AnyArray, widen
 def cross_entropy(
     logits: Float[AnyArray, "*batch num_bins"], bins: Int[AnyArray, "*batch"]
 ) -> Float32[Array, "*batch"]:
-    """Negative log-probability of the true bin, in nats (the paper, section 3.6).
+    """Returns the negative log-probability of the true bin, in nats (the paper, section 3.6).
 
     `logits` [..., num_bins] in any float type, `bins` int32 [...] -> float32 [...].
 
-    The gradient is one pass over the logits in their own type: what differentiating the definition
-    would keep for it is two float32 copies of them, the largest arrays of the network.
+    A custom gradient makes one pass over the logits in their own dtype. Automatic differentiation
+    would store two float32 copies of the logits, which are the largest arrays of the network.
     """
     return _cross_entropy_forward(logits, bins)[0]
 
 
 def _cross_entropy_forward(logits, bins):
     log_sum = jax.nn.logsumexp(logits.astype(jnp.float32), axis=-1)
-    # Not take_along_axis: a gather, and the scatter that is its gradient, are slow on a CPU.
+    # No take_along_axis: its gather, and the scatter of its gradient, are slow on a CPU.
     true_logit = jnp.sum(jnp.where(_is_bin(logits, bins), logits, 0), -1, dtype=jnp.float32)
     return log_sum - true_logit, (logits, bins, log_sum)
 
@@ -49,20 +49,20 @@ def _is_bin(
 def soft_cross_entropy(
     logits: Float[AnyArray, "*batch num_bins"], targets: Float[AnyArray, "*batch num_bins"]
 ) -> Float32[Array, "*batch"]:
-    """Cross-entropy against a distribution over the bins, in nats (Zhang, Isola and Efros 2016).
+    """Returns the cross-entropy with soft targets, in nats (Zhang, Isola and Efros 2016).
 
-    `logits` and `targets` [..., num_bins], the latter adding up to 1 -> float32 [...]. Only the
+    `logits` and `targets` [..., num_bins], where the targets sum to 1 -> float32 [...]. Only the
     logits have a gradient.
     """
     return _soft_cross_entropy_forward(logits, targets)[0]
 
 
 def _soft_cross_entropy_forward(logits, targets):
-    # Flattened, without which XLA takes a CPU ten times as long over the sum of products.
-    wide = logits.astype(jnp.float32).reshape(-1, logits.shape[-1])
-    most = jnp.max(wide, axis=-1, keepdims=True)
-    log_sum = jnp.log(jnp.sum(jnp.exp(wide - most), axis=-1)) + most[:, 0]
-    expected = jnp.sum(targets.reshape(wide.shape) * wide, axis=-1)
+    # Flatten first: otherwise XLA takes ten times as long on a CPU over the sum of products.
+    flat = logits.astype(jnp.float32).reshape(-1, logits.shape[-1])
+    largest = jnp.max(flat, axis=-1, keepdims=True)
+    log_sum = jnp.log(jnp.sum(jnp.exp(flat - largest), axis=-1)) + largest[:, 0]
+    expected = jnp.sum(targets.reshape(flat.shape) * flat, axis=-1)
     loss, log_sum = (x.reshape(logits.shape[:-1]) for x in (log_sum - expected, log_sum))
     return loss, (logits, targets, log_sum)
 
@@ -76,30 +76,32 @@ def _soft_cross_entropy_backward(saved, g):
 soft_cross_entropy.defvjp(_soft_cross_entropy_forward, _soft_cross_entropy_backward)
 
 
-def divergence(
+def kl_divergence(
     logits: Float[AnyArray, "*batch classes"], true_logits: Float[AnyArray, "*batch classes"]
 ) -> Float32[Array, "*batch"]:
-    """Kullback-Leibler divergence from the true distribution to the one of `logits`, in nats.
+    """Returns the Kullback-Leibler divergence KL(true || predicted), in nats.
 
-    Both are scores [..., classes] in any float type; the loss is 0 where they say the same.
+    `logits` and `true_logits` [..., classes] in any float type -> float32 [...]. It is 0 where both
+    distributions are equal.
     """
-    said, true = (jax.nn.log_softmax(widen(x), axis=-1) for x in (logits, true_logits))
-    return jnp.sum(jnp.exp(true) * (true - said), axis=-1)
+    predicted, true = (jax.nn.log_softmax(widen(x), axis=-1) for x in (logits, true_logits))
+    return jnp.sum(jnp.exp(true) * (true - predicted), axis=-1)
 
 
 def squared_error(
     predicted: Float[AnyArray, "*shape"], target: Float[AnyArray, "*shape"] | float
 ) -> Float[Array, "*shape"]:
-    """The l2 loss of the difference u, u^2 (the paper, section 3.5); same shape as the inputs."""
+    """Returns the l2 loss, (predicted - target)^2, without reduction (the paper, section 3.5)."""
     return jnp.square(widen(predicted) - target)
 
 
 def huber(
     predicted: Float[AnyArray, "*shape"], target: Float[AnyArray, "*shape"] | float, m: float
 ) -> Float[Array, "*shape"]:
-    """Huber: u^2 for |u| <= m, else m (2 |u| - m), u the difference (the paper, section 3.5).
+    """Returns the Huber loss without reduction (the paper, section 3.5).
 
-    Twice `optax.losses.huber_loss(delta=m)`. Same shape as the inputs.
+    With u = predicted - target it is u^2 for |u| <= m, and m (2 |u| - m) otherwise: twice
+    `optax.losses.huber_loss(delta=m)`.
     """
     u = jnp.abs(widen(predicted) - target)
     return jnp.where(u <= m, jnp.square(u), m * (2 * u - m))

@@ -1,4 +1,4 @@
-"""Upsampling of feature maps and chroma, channel last, and convolution with it and without."""
+"""Upsampling of channel-last feature maps and chroma, and convolutions with and without it."""
 
 import functools
 import operator
@@ -16,7 +16,7 @@ from colorjax.ops.arrays import AnyArray, widen
 
 METHODS = ("nearest", "bilinear")
 
-# About as many pixels as keep a band of feature maps in a CPU's cache.
+# Pixels in a band of rows whose feature maps fit into a CPU's cache.
 BAND_PIXELS = 2048
 
 
@@ -26,12 +26,14 @@ Map = Float[AnyArray, "b _ _ _"]
 def upsample(
     x: Float[AnyArray, "*batch h w c"], factor: int, *, method: str = "nearest"
 ) -> Float[Array, "*batch {factor}*h {factor}*w c"]:
-    """Enlarges `x` [..., height, width, channels] by a whole `factor` along height and width.
+    """Upsamples `x` [..., height, width, channels] by an integer `factor` along height and width.
 
-    `nearest` repeats pixels, as Upscale2D of Lasagne does by default; `bilinear` interpolates
-    between pixel centres and repeats the border. How the decoder upscales its maps is left open
-    (the paper, section 3.5).
-    Raises ValueError for any other method.
+    `nearest` repeats pixels, as Lasagne's Upscale2D does by default. `bilinear` interpolates
+    between pixel centres and repeats the border. How the decoder upscales its maps (the paper,
+    section 3.5) is not stated.
+
+    Raises:
+      ValueError: if the method is unknown.
     """
     if method not in METHODS:
         raise ValueError(f"upsampling method is {method!r}, want one of {METHODS}")
@@ -48,20 +50,23 @@ def upsample(
 
 
 def box_mean(x: Float[AnyArray, "*batch h w c"], radius: int) -> Float[Array, "*batch h w c"]:
-    """Means over squares of side 2 radius + 1, of what lies inside the image: [..., h, w, c]."""
+    """Returns the mean over a square window around each pixel: [..., h, w, c].
+
+    The windows have side 2 `radius` + 1. Pixels outside the image do not count.
+    """
     means = widen(x)
     for axis in (-3, -2):
         size = [1] * means.ndim
         size[axis] = 2 * radius + 1
         total = jax.lax.reduce_window(means, 0.0, jax.lax.add, size, (1,) * means.ndim, "SAME")
-        length = means.shape[axis]  # may be a symbol, where a program is exported
-        place = jnp.arange(length)
-        inside = jnp.minimum(place + radius, length - 1) - jnp.maximum(place - radius, 0) + 1
-        means = total / inside.astype(jnp.float32).reshape(-1, *[1] * (-1 - axis))
+        length = means.shape[axis]  # a symbolic dimension when a program is exported
+        index = jnp.arange(length)
+        count = jnp.minimum(index + radius, length - 1) - jnp.maximum(index - radius, 0) + 1
+        means = total / count.astype(jnp.float32).reshape(-1, *[1] * (-1 - axis))
     return means
 
 
-def guide_chroma(
+def fit_guided_filter(
     chroma: Float[AnyArray, "*batch h w 2"],
     lightness: Float[AnyArray, "*batch h w 1"],
     *,
@@ -69,26 +74,29 @@ def guide_chroma(
     smoothness: float = 1.0,
     inside: Bool[AnyArray, "*batch h w 1"] | None = None,
 ) -> Float[Array, "*batch h w 6"]:
-    """Fits chroma to lightness around every pixel, so that it may be enlarged along L's edges.
+    """Fits chroma as a linear function of lightness around every pixel.
 
-    The guided filter of He, Sun and Tang (2010), whose linear fits are interpolated instead of its
-    results (He and Sun, *Fast Guided Filter*, 2015). A fit says nothing of lightness that it has
-    not seen, which thin lines and highlights of the large picture have: hence the range.
+    This is the guided filter of He, Sun and Tang (2010). Interpolating the coefficients of the fits
+    instead of the filtered chroma upsamples chroma along the edges of a full-size L* (He and Sun,
+    *Fast Guided Filter*, 2015). A fit does not hold for L* outside the range that it was fitted on,
+    which thin lines and highlights of the full-size picture exceed. The result therefore includes
+    that range, and `apply_fits` clips L* to it.
 
     Args:
       chroma: [..., h, w, 2].
-      lightness: [..., h, w, 1], L* in [0, 100] of the same places.
-      radius: of the squares that are fitted, in pixels of the chroma.
-      smoothness: contrast of L* below which an edge counts as none.
-      inside: [..., h, w, 1], what there is of the picture; the rest counts no more than what is
-        beyond the border, and its fits mean nothing. All unless given.
+      lightness: [..., h, w, 1], L* in [0, 100] at the same resolution.
+      radius: radius of the square windows, in pixels of the chroma.
+      smoothness: contrast of L* below which the filter ignores an edge: the square root of its
+        regularization.
+      inside: [..., h, w, 1], True for pixels of the picture. Other pixels are ignored like those
+        beyond the border, and their fits have no meaning. All pixels count by default.
 
     Returns:
-      [..., h, w, 6], for `guided_chroma`, to be interpolated between its pixels: slope (2, chroma a
-      unit of L*) and offset (2) of the fits, the least and the greatest L* around.
+      [..., h, w, 6], to be interpolated and passed to `apply_fits`: slope (2, chroma per unit of
+      L*) and offset (2) of the fits, then the smallest and the largest L* in the window.
     """
     chroma, lightness = widen(chroma), widen(lightness)
-    light = lightness - 50.0  # for the sake of float32 squares
+    light = lightness - 50.0  # values around 0 have more precise float32 squares
     mean = functools.partial(_mean_inside, radius=radius, inside=inside)
     mean_l, mean_c = mean(light), mean(chroma)
     variance = mean(light * light) - mean_l * mean_l
@@ -98,78 +106,89 @@ def guide_chroma(
     slope, offset = mean(slope), mean(offset)
     size = (*[1] * (lightness.ndim - 3), 2 * radius + 1, 2 * radius + 1, 1)
 
-    def extreme(initial, of):
-        there = lightness if inside is None else jnp.where(inside, lightness, initial)
-        return jax.lax.reduce_window(there, initial, of, size, (1,) * lightness.ndim, "SAME")
+    def extreme(initial, reduce):
+        masked = lightness if inside is None else jnp.where(inside, lightness, initial)
+        return jax.lax.reduce_window(masked, initial, reduce, size, (1,) * lightness.ndim, "SAME")
 
     low, high = extreme(jnp.inf, jax.lax.min), extreme(-jnp.inf, jax.lax.max)
     return jnp.concatenate([slope, offset - 50.0 * slope, low, high], axis=-1)
 
 
 def _mean_inside(x: Array, *, radius: int, inside: AnyArray | None) -> Array:
-    """As `box_mean`, of what is inside."""
+    """Returns the `box_mean` of the pixels that are inside the picture."""
     if inside is None:
         return box_mean(x, radius)
     share = box_mean(inside.astype(jnp.float32), radius)
     return box_mean(jnp.where(inside, x, 0.0), radius) / jnp.maximum(share, 1e-3)
 
 
-def plain_chroma(chroma: Float[AnyArray, "*batch 2"]) -> Float[Array, "*batch 6"]:
-    """As `guide_chroma`, of chroma that no lightness guides: plain bilinear interpolation."""
+def unguided_fits(chroma: Float[AnyArray, "*batch 2"]) -> Float[Array, "*batch 6"]:
+    """Returns fits for `apply_fits` that do not depend on lightness.
+
+    Interpolating them is plain bilinear interpolation of the chroma.
+    """
     chroma = widen(chroma)
-    nothing = jnp.zeros_like(chroma)
-    return jnp.concatenate([nothing, chroma, nothing], axis=-1)
+    zeros = jnp.zeros_like(chroma)
+    return jnp.concatenate([zeros, chroma, zeros], axis=-1)
 
 
-def guided_chroma(
+def apply_fits(
     fits: Float[AnyArray, "*batch 6"], lightness: Float[AnyArray, "*batch 1"]
 ) -> Float[Array, "*batch 2"]:
-    """Chroma [..., 2] of `fits` [..., 6] at places whose L* is `lightness` [..., 1]."""
+    """Evaluates `fits` [..., 6] at `lightness` [..., 1], L* in [0, 100]: chroma [..., 2]."""
     slope, offset, low, high = jnp.split(widen(fits), (2, 4, 5), axis=-1)
-    # Interpolation rounds, and may turn an empty range around.
+    # Rounding in the interpolation may make `low` exceed `high` where they are equal.
     return slope * jnp.clip(lightness, low, jnp.maximum(low, high)) + offset
 
 
 def sample_bilinear(
     x: Float[AnyArray, "h w c"], rows: Float[AnyArray, " r"], columns: Float[AnyArray, " s"]
 ) -> Float[Array, "r s c"]:
-    """`x` [h, w, c] between its pixels, at the places `rows` x `columns`: [len, len, c].
+    """Interpolates `x` [h, w, c] bilinearly on the grid `rows` [r] x `columns` [s]: [r, s, c].
 
-    Places are counted in pixels of `x`, whose centres are whole numbers; outside of [0, h - 1] and
-    [0, w - 1] the border goes on.
+    Coordinates are in pixels of `x`, whose centres have integer coordinates. Outside [0, h - 1] and
+    [0, w - 1] the border is repeated.
     """
 
     height, width, depth = x.shape
-    # As products: a CPU gathers pixels one by one, and multiplies small matrices at its full speed.
-    planes = jnp.einsum("hwc,sw->hcs", widen(x), _hats(columns, width), precision="highest")
-    rows_of_all = planes.reshape(height, -1)
-    result = jnp.dot(_hats(rows, height), rows_of_all, precision="highest")
+    # Matrix products, because a CPU gathers pixels one by one but multiplies small matrices at full
+    # speed.
+    planes = jnp.einsum("hwc,sw->hcs", widen(x), _bilinear(columns, width), precision="highest")
+    planes = planes.reshape(height, -1)
+    result = jnp.dot(_bilinear(rows, height), planes, precision="highest")
     return jnp.moveaxis(result.reshape(-1, depth, columns.shape[0]), 1, -1)
 
 
-def _hats(places: Float[AnyArray, " n"], count: Any) -> Float[Array, "n count"]:
-    """What each of `count` pixels weighs at the places: two of them, or one.
+def _bilinear(coordinates: Float[AnyArray, " n"], count: Any) -> Float[Array, "n count"]:
+    """Returns the interpolation weights of `count` pixels at n coordinates.
 
-    `count` is an int, or the symbol of a size that is not known yet.
+    At most two weights of a row are not 0. `count` is an int or a symbolic dimension.
     """
-    places = jnp.clip(widen(places), 0.0, count - 1.0)
-    return jnp.maximum(0.0, 1.0 - jnp.abs(places[:, None] - jnp.arange(count)))
+    coordinates = jnp.clip(widen(coordinates), 0.0, count - 1.0)
+    return jnp.maximum(0.0, 1.0 - jnp.abs(coordinates[:, None] - jnp.arange(count)))
 
 
 def conv_upsampled(
     maps: Sequence[tuple[Map, int]], kernel: Float[AnyArray, "3 3 joined features"]
 ) -> Float[Array, "b height width features"]:
-    """3x3 convolution, zero-padded to SAME, over nearest-upsampled maps joined along channels.
+    """Convolves the concatenation of nearest-upsampled feature maps without building it.
 
-    `maps` holds (x [b, height // factor, width // factor, channels], factor), where a factor is a
-    power of two; `kernel` is [3, 3, sum of channels, features], that of the
-    plain convolution over `concatenate([upsample(x, factor) for x, factor in maps], axis=-1)`.
-    Returns its [b, height, width, features] up to rounding, without ever making the concatenation.
+    The result is, up to rounding, the 3x3 convolution, zero-padded to SAME, of
+    `concatenate([upsample(x, factor) for x, factor in maps], axis=-1)` with `kernel`.
 
-    A tap of the kernel is a matrix, and matrices commute with upsampling: each is applied at the
-    map's own size, and the coarse maps meet there, so that only their sum has to grow. Against
-    nine taps a pixel, a map costs nine taps a cell of factor x factor pixels.
-    Raises ValueError if a factor is no power of two, or the shapes do not fit together.
+    Each tap of the kernel multiplies pixels by a matrix, which commutes with nearest upsampling.
+    The taps are therefore applied at each map's own resolution. Their products are summed at the
+    finest of the coarse resolutions, and only the sums are upsampled. A map thus costs nine taps
+    per cell of factor x factor pixels instead of nine taps per pixel.
+
+    Args:
+      maps: pairs of a map [b, height // factor, width // factor, channels] and its factor, which is
+        a power of two.
+      kernel: [3, 3, sum of channels, features].
+    Returns:
+      [b, height, width, features].
+    Raises:
+      ValueError: if a factor is not a power of two, or the shapes do not fit together.
     """
     _check_maps(maps, kernel)
     ends = list(accumulate(x.shape[-1] for x, _ in maps))
@@ -196,27 +215,28 @@ def _check_maps(maps: Sequence[tuple[Map, int]], kernel: Float[AnyArray, "..."])
 def _conv_coarse(
     coarse: Sequence[tuple[Map, int, Float[AnyArray, "3 3 _ features"]]],
 ) -> Float[Array, "b height width features"]:
-    """Sum of the convolutions of (map, factor, kernel), all of factors above one."""
+    """Sums the convolutions of (map, factor, kernel) triples, whose factors are all above one."""
     finest = min(factor for _, factor, _ in coarse)
 
     def tap(row: int, column: int) -> Float[Array, "b h w features"]:
-        # Nine small products rather than one with nine times the channels: cutting that apart
-        # costs more on a CPU, in the backward pass above all, than the larger product saves.
+        # Nine small products instead of one with nine times the channels: splitting its result
+        # costs more on a CPU, above all in the backward pass, than the larger product saves.
         products = (upsample(x @ k[row, column], factor // finest) for x, factor, k in coarse)
         return functools.reduce(operator.add, products)
 
-    rows = [_spread([tap(i, j) for j in range(3)], 2, finest) for i in range(3)]
-    return _spread(rows, 1, finest)
+    rows = [_upsample_taps([tap(i, j) for j in range(3)], 2, finest) for i in range(3)]
+    return _upsample_taps(rows, 1, finest)
 
 
-def _spread(
+def _upsample_taps(
     taps: Sequence[Float[Array, "b h w c"]], axis: int, factor: int
 ) -> Float[Array, "b _ _ c"]:
-    """Enlarges `axis` by `factor`, each pixel the sum of the three taps that fall on it there.
+    """Upsamples `axis` by `factor`, and sums for every pixel the three taps that it reads.
 
-    `taps` are the low-resolution products with the kernel's first, middle and last element. All
-    three fall into a pixel's own cell, but for the first at the left edge of a cell and the last
-    at the right edge, which fall into the neighbours, or onto the zeros around the image.
+    `taps` are the low-resolution products with the kernel's first, middle and last element. A pixel
+    reads all three from its own cell, with two exceptions: at the left edge of a cell the first tap
+    reads the cell to the left, and at the right edge the last tap reads the cell to the right.
+    Beyond the border of the image the taps read zeros.
     """
     first, middle, last = taps
     left = _shift(first, axis, 1) + middle + last
@@ -228,7 +248,7 @@ def _spread(
 
 
 def _shift(x: Float[Array, "*shape"], axis: int, by: int) -> Float[Array, "*shape"]:
-    """Moves `x` by `by` pixels along `axis`, zeros coming in and the far end falling out."""
+    """Shifts `x` by `by` pixels along `axis`, filling with zeros."""
     padding = [(0, 0, 0)] * x.ndim
     padding[axis] = (by, -by, 0)
     return jax.lax.pad(x, jnp.zeros((), x.dtype), padding)
@@ -238,14 +258,14 @@ def _shift(x: Float[Array, "*shape"], axis: int, by: int) -> Float[Array, "*shap
 def conv_same(
     x: Float[AnyArray, "b h w c"], kernel: Float[AnyArray, "n n c features"]
 ) -> Float[Array, "b h w features"]:
-    """Convolution of `x` [b, h, w, in] with `kernel` [n, n, in, out], n odd, zero-padded to SAME.
+    """Convolves `x` [b, h, w, in] with `kernel` [n, n, in, out], n odd, zero-padded to SAME.
 
-    XLA's own, but for two things on a CPU. Large ones are computed as of `winograd`, if no gradient
-    is asked for: in training they would take more memory. And XLA sees the gradient of the kernel
-    as a convolution whose window is the whole image, and takes several times longer over it than a
-    sum of products does.
+    It uses XLA's convolution, with two exceptions on a CPU. Large convolutions go through
+    `winograd`, unless a gradient is required, because training would then need more memory. The
+    gradient of the kernel is a sum of products: XLA would compute it as a convolution whose window
+    is the whole image, which takes several times longer.
     """
-    if not winograd.pays(x, kernel):
+    if not winograd.is_faster(x, kernel):
         return _xla_conv_same(x, kernel)
     return jax.lax.platform_dependent(x, kernel, cpu=winograd.conv, default=_xla_conv_same)
 
@@ -268,7 +288,8 @@ def _conv_same_backward(saved, g):
         cpu=lambda x, g: _kernel_gradient(x, g, kernel.shape[0]).astype(kernel.dtype),
         default=lambda x, g: jax.vjp(lambda k: _xla_conv_same(x, k), kernel)[1](g)[0],
     )
-    # Else a compiler leaves the kernels' gradients to the end, and keeps what they are made of.
+    # Without the barrier, the compiler defers the gradients of all kernels to the end, and keeps
+    # their inputs in memory until then.
     kernel_bar, g = jax.lax.optimization_barrier((kernel_bar, g))
     (x_bar,) = jax.vjp(lambda x: _xla_conv_same(x, kernel), x)[1](g)
     return x_bar, kernel_bar
@@ -280,17 +301,18 @@ conv_same.defvjp(_conv_same_forward, _conv_same_backward)
 def _kernel_gradient(
     x: Float[Array, "b h w c"], g: Float[Array, "b h w features"], size: int
 ) -> Float[Array, "n n c features"]:
-    """d sum(g * conv_same(x, kernel)) / d kernel, float32 at least: [size, size, in, out].
+    """Returns d sum(g * conv_same(x, kernel)) / d kernel: [size, size, in, out], at least float32.
 
-    `x` is [b, h, w, in] and `g` [b, h, w, out]. One product a tap, over all pixels, a band of rows
-    at a time: the taps read almost the same pixels, which are then still in the cache.
+    `x` is [b, h, w, in] and `g` [b, h, w, out]. Each tap is one matrix product over the pixels of a
+    band of rows. All taps of a band are computed before the next band, because they read almost the
+    same pixels, which are then in the cache.
     """
     batch, height, width, depth = x.shape
     bands = -(-height // max(1, BAND_PIXELS // (batch * width)))
     rows = -(-height // bands)
-    margin, missing = size // 2, bands * rows - height
-    x = jnp.pad(x, ((0, 0), (margin, margin + missing), (margin, margin), (0, 0)))
-    g = jnp.pad(g, ((0, 0), (0, missing), (0, 0), (0, 0)))
+    margin, fill = size // 2, bands * rows - height
+    x = jnp.pad(x, ((0, 0), (margin, margin + fill), (margin, margin), (0, 0)))
+    g = jnp.pad(g, ((0, 0), (0, fill), (0, 0), (0, 0)))
 
     def band(i):
         xs = jax.lax.dynamic_slice_in_dim(x, i * rows, rows + 2 * margin, 1)

@@ -1,7 +1,8 @@
-"""The colour spaces that a photograph may be cut in: what the network is given, what it predicts.
+"""Colour spaces that split a photograph into the network's input and the chroma to predict.
 
-Chroma is scaled so that [-100, 100] holds all of sRGB, or nearly all in CIELUV and CIELAB, which
-are left as they are: one grid of bins and one scale of regression then serve every space.
+Chroma is scaled so that [-100, 100] contains the whole sRGB gamut. The chroma of CIELUV and CIELAB
+is not scaled, and nearly all of the gamut lies in this range. One set of bins and one scale of
+regression therefore serve every space.
 """
 
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from colorjax.ops import color
 from colorjax.ops.arrays import AnyArray, widen
 
 FULL_SCALE = 100.0
-_YUV_REACH = (0.436, 0.615)  # of U and V for colours in the gamut
+_YUV_LIMITS = (0.436, 0.615)  # largest absolute U and V in the gamut
 
 
 Rgb8 = UInt8[AnyArray, "*batch 3"]
@@ -27,28 +28,32 @@ AnyChroma = Float[AnyArray, "*batch 2"]
 
 
 class Space(NamedTuple):
-    """A colour space as two pure functions, each the other's inverse."""
+    """A colour space as a pair of pure functions, which are inverse to each other.
 
-    # uint8 RGB -> gray in [0, 255], lightness, chroma
+    Attributes:
+      split: uint8 RGB -> gray in [0, 255], lightness, chroma.
+      join: lightness, any chroma -> sRGB in [0, 1].
+      circular: for each chroma channel, whether -100 and 100 are the same value.
+    """
+
     split: Callable[[Rgb8], tuple[Channel, Channel, Chroma]]
-    # lightness, any chroma -> sRGB in [0, 1]
     join: Callable[[AnyChannel, AnyChroma], Rgb]
-    circular: tuple[bool, bool] = (False, False)  # is -100 the same as 100?
+    circular: tuple[bool, bool] = (False, False)
 
 
 def difference(space: Space, chroma: AnyChroma, true_chroma: AnyChroma) -> Float[Array, "*batch 2"]:
-    """`chroma - true_chroma`, [..., 2]; the short way round where a channel is a circle."""
+    """Returns `chroma - true_chroma`, [..., 2], wrapped in the space's circular channels."""
     return wrap(widen(chroma) - widen(true_chroma), jnp.array(space.circular))
 
 
-def wrap(straight: Float[AnyArray, "..."], circular: Bool[AnyArray, "..."]) -> Float[Array, "..."]:
-    """A difference of chroma the short way round, where the bool `circular` says so.
+def wrap(delta: Float[AnyArray, "..."], circular: Bool[AnyArray, "..."]) -> Float[Array, "..."]:
+    """Wraps differences of chroma into [-100, 100] where `circular` is True.
 
-    The two broadcast against each other.
+    `delta` and `circular` broadcast against each other.
     """
-    straight = widen(straight)
-    turns = jnp.round(straight / (2 * FULL_SCALE))
-    return straight - 2 * FULL_SCALE * turns * circular.astype(straight.dtype)
+    delta = widen(delta)
+    turns = jnp.round(delta / (2 * FULL_SCALE))
+    return delta - 2 * FULL_SCALE * turns * circular.astype(delta.dtype)
 
 
 def _split_luv(rgb_u8: Rgb8) -> tuple[Channel, Channel, Chroma]:
@@ -57,7 +62,7 @@ def _split_luv(rgb_u8: Rgb8) -> tuple[Channel, Channel, Chroma]:
 
 
 def _join_luv(lightness: AnyChannel, chroma: AnyChroma) -> Rgb:
-    """Chroma outside the gamut is reduced at constant lightness and hue."""
+    """Converts to sRGB, after moving colours outside the gamut towards gray (`fit_chroma`)."""
     luv = color.fit_chroma(jnp.concatenate([lightness, chroma], axis=-1))
     return jnp.clip(color.luv_to_rgb(luv), 0.0, 1.0)
 
@@ -74,12 +79,12 @@ def _join_lab(lightness: AnyChannel, chroma: AnyChroma) -> Rgb:
 
 def _split_yuv(rgb_u8: Rgb8) -> tuple[Channel, Channel, Chroma]:
     yuv = color.rgb_to_yuv(rgb_u8 / 255.0)
-    chroma = yuv[..., 1:] * (FULL_SCALE / jnp.array(_YUV_REACH))
+    chroma = yuv[..., 1:] * (FULL_SCALE / jnp.array(_YUV_LIMITS))
     return 255.0 * yuv[..., :1], yuv[..., :1], chroma
 
 
 def _join_yuv(lightness: AnyChannel, chroma: AnyChroma) -> Rgb:
-    uv = chroma * (jnp.array(_YUV_REACH) / FULL_SCALE)
+    uv = chroma * (jnp.array(_YUV_LIMITS) / FULL_SCALE)
     return jnp.clip(color.yuv_to_rgb(jnp.concatenate([lightness, uv], axis=-1)), 0.0, 1.0)
 
 

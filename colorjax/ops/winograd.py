@@ -1,8 +1,10 @@
-"""3x3 convolution with half the products: Winograd's, of four rows at a time, for CPUs.
+"""3x3 convolution with half the multiplications, for CPUs: Winograd's F(4, 3).
 
-Rows alone are transformed (Winograd, *Arithmetic Complexity of Computations*, 1980; Lavin and Gray,
-arXiv:1509.09308, call it F(4, 3)). Along both axes there would be a quarter of the products, but
-more sums in memory, larger errors and 36 matrices a layer to compile instead of six.
+F(4, 3) computes four outputs of a three-tap filter with six multiplications instead of twelve
+(Winograd, *Arithmetic Complexity of Computations*, 1980; Lavin and Gray, arXiv:1509.09308). Only
+the vertical axis is transformed, four rows at a time. Transforming both axes would take a quarter
+of the multiplications, but more additions in memory, larger errors, and 36 matrices per layer to
+compile instead of six.
 """
 
 import functools
@@ -17,10 +19,11 @@ from jaxtyping import Float
 
 from colorjax.ops.arrays import AnyArray
 
-# Four results of a kernel with three elements are read off a product of polynomials, which its
-# values at six points decide: 0, 1, -1, 1/2, -2 and infinity. These keep errors least.
+# The transforms that Lavin and Gray call G, B^T and A^T. F(4, 3) reads its outputs off a product of
+# polynomials, which is determined by its values at six points. The points 0, 1, -1, 1/2, -2 and
+# infinity have the smallest rounding errors.
 ROWS = 4
-OF_KERNEL = (
+KERNEL_TRANSFORM = (
     (1, 0, 0),
     (1 / 3, 1 / 3, 1 / 3),
     (-1 / 3, 1 / 3, -1 / 3),
@@ -28,7 +31,7 @@ OF_KERNEL = (
     (1 / 15, -2 / 15, 4 / 15),
     (0, 0, 1),
 )
-OF_INPUT = (
+INPUT_TRANSFORM = (
     (1, -3 / 2, -2, 3 / 2, 1, 0),
     (0, -1, 1 / 2, 5 / 2, 1, 0),
     (0, 1, -5 / 2, 1 / 2, 1, 0),
@@ -36,58 +39,59 @@ OF_INPUT = (
     (0, 1 / 2, -1, -1 / 2, 1, 0),
     (0, 1, -3 / 2, -2, 3 / 2, 1),
 )
-OF_RESULT = (
+OUTPUT_TRANSFORM = (
     (1, 1, 1, 1, 1, 0),
     (0, 1, -1, 1 / 2, -2, 0),
     (0, 1, 1, 1 / 4, 4, 0),
     (0, 1, -1, 1 / 8, -8, 1),
 )
 
-# Of a square in an image; of smaller ones little is to be saved, as the sums take their share. By
-# the square, long pictures are computed as others are: by the released model always plainly.
-LEAST_PRODUCTS = 2**29
+# Minimum number of multiplications. In smaller convolutions the additions of the transforms cost
+# about as much as they save. The number is counted for a square with the image's shorter side, so
+# that elongated pictures are computed like others: the released model never uses the transforms.
+MIN_PRODUCTS = 2**29
 
 
-def pays(x: Float[AnyArray, "b h w c"], kernel: Float[AnyArray, "n m c features"]) -> bool:
-    """Whether `conv` is quicker on a CPU than plain convolution, and as good as exact.
+def is_faster(x: Float[AnyArray, "b h w c"], kernel: Float[AnyArray, "n m c features"]) -> bool:
+    """Returns whether `conv` is faster on a CPU than a direct convolution, and accurate enough.
 
-    float32 alone: in shorter types its errors would show.
+    It is accurate enough in float32 only; in narrower types the errors would be visible.
     """
     if kernel.shape[:2] != (3, 3) or {x.dtype, kernel.dtype} != {jnp.dtype("float32")}:
         return False
-    # Sizes may be symbols, where a program is exported.
+    # Dimensions are symbolic when a program is exported.
     if not all(isinstance(n, int) for n in x.shape) or min(kernel.shape[2:]) < 32:
         return False
-    return min(x.shape[1:3]) ** 2 * math.prod(kernel.shape) >= LEAST_PRODUCTS
+    return min(x.shape[1:3]) ** 2 * math.prod(kernel.shape) >= MIN_PRODUCTS
 
 
 def conv(
     x: Float[AnyArray, "b h w c"], kernel: Float[AnyArray, "3 3 c features"]
 ) -> Float[Array, "b h w features"]:
-    """Convolution of `x` [b, h, w, in] with `kernel` [3, 3, in, out], zero-padded to SAME.
+    """Convolves `x` [b, h, w, in] with `kernel` [3, 3, in, out], zero-padded to SAME.
 
-    Of float32 it differs from the plain one by a few millionths of the greatest result.
+    In float32 it differs from a direct convolution by a few millionths of the largest output.
     """
     batch, height, width, _ = x.shape
     tiles = -(-height // ROWS)
     x = jnp.pad(x, ((0, 0), (1, tiles * ROWS + 1 - height), (0, 0), (0, 0)))
-    # The first rows of all tiles, the second rows, ...; neighbouring tiles share two.
+    # The first rows of all tiles, the second rows, and so on; neighbouring tiles share two rows.
     rows = [x[:, i : i + ROWS * (tiles - 1) + 1 : ROWS] for i in range(ROWS + 2)]
     products = [
         jax.lax.conv_general_dilated(
-            _sum(of_input, rows),
-            _sum(of_kernel, jnp.unstack(kernel))[None],
+            _weighted_sum(input_weights, rows),
+            _weighted_sum(kernel_weights, jnp.unstack(kernel))[None],
             (1, 1),
             "SAME",
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )
-        for of_input, of_kernel in zip(OF_INPUT, OF_KERNEL, strict=True)
+        for input_weights, kernel_weights in zip(INPUT_TRANSFORM, KERNEL_TRANSFORM, strict=True)
     ]
-    y = jnp.stack([_sum(of_result, products) for of_result in OF_RESULT], axis=2)
+    y = jnp.stack([_weighted_sum(weights, products) for weights in OUTPUT_TRANSFORM], axis=2)
     return y.reshape(batch, tiles * ROWS, width, -1)[:, :height]
 
 
-def _sum(weights: Sequence[float], parts: Sequence[Array]) -> Array:
-    """Sum of `parts`, weighted; nothing is computed for a weight of 0 or 1."""
+def _weighted_sum(weights: Sequence[float], parts: Sequence[Array]) -> Array:
+    """Returns the weighted sum of `parts`; weights of 0 or 1 cost no multiplication."""
     terms = [x if w == 1 else w * x for w, x in zip(weights, parts, strict=True) if w]
     return functools.reduce(operator.add, terms)
