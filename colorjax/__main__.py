@@ -6,10 +6,10 @@ from colorjax import stopping
 
 
 def main() -> None:
-    """Runs the command; signals are heeded before what takes seconds to import."""
+    """Installs the signal handlers, before the slow imports, and runs the command."""
     stopping.listen()
-    # What is imported stays: to search it for garbage as often as Python does takes a sixth of the
-    # time that a photograph takes from the prompt to the file.
+    # Imported modules are never garbage. Searching them at Python's default rate takes a sixth of
+    # the time from the prompt to the file of one photograph.
     gc.set_threshold(50_000)
     from colorjax import cli
 

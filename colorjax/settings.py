@@ -1,9 +1,9 @@
-"""The settings of a run: what a config becomes once it is complete and checked.
+"""The settings of a run: a complete, validated config.
 
-A config is what a user writes, or what a run's `config.json` and a released file hold. `complete`
-makes `Settings` of it at the doors; every function further in takes those, or the part of them that
-it needs. A field with a default here is one that runs of older versions lack; the default is what
-they did. `configs/classify.py` says what each setting means.
+A config is written by a user, or stored in a run's `config.json` or in a released file. Entry
+points convert it to `Settings` with `complete`; all other functions take `Settings`, or the part
+of them that they need. A field has a default here if the configs of older versions lack it; the
+default reproduces what those versions did. `configs/classify.py` explains each setting.
 """
 
 import dataclasses
@@ -26,13 +26,13 @@ FITS = ("crop", "scale")
 SCHEDULES = ("constant", "cosine")
 OPTIMIZERS = ("adam", "nesterov")
 DTYPES = ("float32", "bfloat16")
-MOST_BINS = 10_000  # of one group; the scores of a pixel are as many
-MOST_SEED = 2**32 - 1
+MAX_BINS = 10_000  # per group; the network predicts one score per pixel and bin
+MAX_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """Which photographs, and how they are cut."""
+    """Which photographs are used, and how they are resized and cropped."""
 
     source: str
     holdout: float
@@ -55,7 +55,7 @@ class Data:
 
 @dataclass(frozen=True, kw_only=True)
 class Augment:
-    """What is done at random to photographs in training."""
+    """Random augmentation of training photographs."""
 
     crop: bool = True
     flip: bool = True
@@ -63,7 +63,7 @@ class Augment:
 
 @dataclass(frozen=True, kw_only=True)
 class Regression:
-    """The loss of a network that predicts chroma itself."""
+    """The loss of a network that predicts chroma values directly."""
 
     loss: str = "l2"
     huber_m: float = 1.0
@@ -71,7 +71,7 @@ class Regression:
 
 @dataclass(frozen=True, kw_only=True)
 class Bins:
-    """What chroma is classified into."""
+    """The bins that chroma is classified into."""
 
     num_bins: int
     low: float
@@ -84,7 +84,7 @@ class Bins:
 
 @dataclass(frozen=True, kw_only=True)
 class Rebalance:
-    """Whether, and by how much, rare colours weigh more in the loss."""
+    """Whether, and by how much, rare colours get a larger weight in the loss."""
 
     enabled: bool = False
     uniform: float = 0.5
@@ -93,11 +93,12 @@ class Rebalance:
 
 @dataclass(frozen=True, kw_only=True)
 class Perception:
-    """What is added to the loss, as seen by EfficientNet-Lite0: see `models/perception.py`.
+    """Weights of the perceptual loss, computed with EfficientNet-Lite0: see `models/perception.py`.
 
     Attributes:
-      classes: times the divergence of the classes that it sees in the result and in the truth.
-      maps: times the distance of its maps of both.
+      classes: weight of the divergence between the network's class probabilities for the result
+        and for the truth.
+      maps: weight of the distance between its feature maps for the two.
     """
 
     classes: float = 0.0
@@ -109,11 +110,13 @@ class Decoding:
     """How scores become chroma (`Task.decode`).
 
     Attributes:
-      method: one of `decoding.METHODS`; argmax is the paper's.
-      temperature: of annealed and sample, > 0; may be traced, as may seed and rebalance.
-      seed: of sample.
-      rebalance: how much of the loss's weights stays in the scores, from 0 to 1.
-      vibrance: what `decoding.add_vibrance` adds to the chroma of means, in its units.
+      method: one of `decoding.METHODS`; the paper uses argmax.
+      temperature: temperature of the methods annealed and sample, > 0. It may be a traced value,
+        as may seed and rebalance.
+      seed: random seed of the method sample.
+      rebalance: how much of the loss's class weights stays in the scores, from 0 to 1.
+      vibrance: what `decoding.add_vibrance` adds to the chroma of the methods that average, in
+        units of chroma.
     """
 
     method: str = "argmax"
@@ -128,7 +131,7 @@ ARGMAX = Decoding()
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """The network, and what its encoder starts from."""
+    """The network architecture, and the initial weights of its encoder."""
 
     encoder_weights: str
     calibrate_batch_norm: bool
@@ -149,7 +152,7 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True)
 class Optimizer:
-    """By which rule parameters change, and how fast."""
+    """The optimizer and its learning rate schedule."""
 
     name: str
     learning_rate: float
@@ -165,7 +168,7 @@ class Optimizer:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """All settings of a run, laid out as in a config."""
+    """All settings of a run, in the structure of a config."""
 
     seed: int
     batch_size: int
@@ -193,7 +196,7 @@ class Settings:
     rebalance: Rebalance = Rebalance()
     perception: Perception = Perception()
     decoding: Decoding = ARGMAX
-    # Of studies.
+    # The rest is used by studies only.
     mode: str = "train"
     sweep: tuple = ()
     sweep_by: str = "loss"
@@ -205,12 +208,12 @@ class Settings:
 
 
 def complete(config: Any) -> Settings:
-    """The settings of a config, with what older versions left out filled in.
+    """Converts a config to settings, with defaults for the fields that older versions lack.
 
     Args:
-      config: a ConfigDict, the dict that it came from, or settings, which are returned as they are.
+      config: a ConfigDict, the dict that it came from, or Settings, which are returned unchanged.
     Raises:
-      UserError: a setting is missing, unknown, of another type or out of its range.
+      UserError: a setting is missing, unknown, of the wrong type or out of range.
     """
     if isinstance(config, Settings):
         return config
@@ -221,12 +224,19 @@ def complete(config: Any) -> Settings:
 
 
 def as_dict(settings: Settings) -> dict[str, Any]:
-    """The config that `complete` would make these settings of."""
+    """Returns the config, as a dict, from which `complete` makes these settings."""
     return dataclasses.asdict(settings)
 
 
-def changed(settings: Settings, changes: Mapping[str, Any]) -> Settings:
-    """With other values by dotted name, {"data.source": "sample"}; UserError as of `complete`."""
+def override(settings: Settings, changes: Mapping[str, Any]) -> Settings:
+    """Returns the settings with some values replaced, and validates them.
+
+    Args:
+      settings: the settings to start from.
+      changes: dotted name -> new value, {"data.source": "sample"}.
+    Raises:
+      UserError: there is no such setting, or `complete` rejects the result.
+    """
     tree = as_dict(settings)
     for name, value in changes.items():
         *groups, last = name.split(".")
@@ -240,44 +250,44 @@ def changed(settings: Settings, changes: Mapping[str, Any]) -> Settings:
     return complete(tree)
 
 
-def _read(kind: type, content: Any, where: str) -> Any:
-    """A dataclass from a mapping; `where` is what its fields' names begin with."""
+def _read(kind: type, content: Any, prefix: str) -> Any:
+    """Reads a dataclass from a mapping; `prefix` is put before field names in messages."""
     if not isinstance(content, Mapping):
-        place = where.removesuffix(".") or "the config"
-        raise UserError(f"{place} is {reprlib.repr(content)}, want settings by their names")
+        group = prefix.removesuffix(".") or "the config"
+        raise UserError(f"{group} is {reprlib.repr(content)}, want a mapping of names to settings")
     hints = get_type_hints(kind)
     for name in content:
         if name not in hints:
             close = difflib.get_close_matches(str(name), hints, 1)
-            suggestion = f", did you mean {where + close[0]!r}?" if close else ""
-            raise UserError(f"there is no setting {f'{where}{name}'!r}{suggestion}")
+            suggestion = f", did you mean {prefix + close[0]!r}?" if close else ""
+            raise UserError(f"there is no setting {f'{prefix}{name}'!r}{suggestion}")
     values = {}
     for field in dataclasses.fields(kind):
-        value, name = content.get(field.name), f"{where}{field.name}"
+        value, name = content.get(field.name), f"{prefix}{field.name}"
         if value is None:
             if field.default is dataclasses.MISSING:
                 raise UserError(f"the config has no {name}")
         elif dataclasses.is_dataclass(hints[field.name]):
             values[field.name] = _read(hints[field.name], value, f"{name}.")
         else:
-            values[field.name] = _value(name, value, hints[field.name])
+            values[field.name] = _convert(name, value, hints[field.name])
     return kind(**values)
 
 
-def _value(name: str, value: Any, kind: Any) -> Any:
-    """The value of one setting as the type that it is to have; JSON's lists become tuples."""
+def _convert(name: str, value: Any, kind: Any) -> Any:
+    """Returns the value of one setting as the type `kind`; lists from JSON become tuples."""
     if kind is float and _is_number(value):
         if not math.isfinite(value):
             raise UserError(f"{name} is {value}, want a finite number")
         return float(value)
     if (get_origin(kind) or kind) is tuple and isinstance(value, list | tuple):
         if not get_args(kind):
-            return _tuples(value)
+            return _to_tuples(value)
         element, _ = get_args(kind)
-        return tuple(_value(f"{name}[{i}]", x, element) for i, x in enumerate(value))
+        return tuple(_convert(f"{name}[{i}]", x, element) for i, x in enumerate(value))
     if kind in (str, bool, int) and type(value) is kind:
         return value
-    wanted = {float: "a number", int: "a whole number", str: "a text", bool: "True or False"}
+    wanted = {float: "a number", int: "a whole number", str: "a string", bool: "True or False"}
     raise UserError(f"{name} is {reprlib.repr(value)}, want {wanted.get(kind, 'a tuple')}")
 
 
@@ -285,15 +295,15 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _tuples(tree: Any) -> Any:
-    return tuple(map(_tuples, tree)) if isinstance(tree, list | tuple) else tree
+def _to_tuples(tree: Any) -> Any:
+    return tuple(map(_to_tuples, tree)) if isinstance(tree, list | tuple) else tree
 
 
 def check(settings: Settings) -> None:
-    """Raises UserError for a choice that there is not, or a number out of its range.
+    """Raises UserError for an unknown choice or a number out of range.
 
-    What depends on the encoder is checked where the network is built, what depends on the devices
-    where training begins.
+    Limits that depend on the encoder are checked where the network is built, limits that depend on
+    the devices where training starts.
     """
     check_seed("seed", settings.seed)
     for name in (
@@ -325,7 +335,7 @@ def check(settings: Settings) -> None:
     if settings.decoding.vibrance and any(SPACES[settings.space].circular):
         raise UserError(
             f"decoding.vibrance is {settings.decoding.vibrance} with space {settings.space!r}, "
-            "whose chroma is no plane around gray, want 0"
+            "whose chroma is not a plane around gray, want 0"
         )
     _check_perception(settings)
     _check_model(settings.model)
@@ -333,34 +343,35 @@ def check(settings: Settings) -> None:
 
 
 def without_effect(settings: Settings) -> list[str]:
-    """A sentence for each setting that was changed, and that the others leave without effect."""
-    model, how, start = settings.model, settings.decoding, settings.init_from
+    """Returns a sentence for each changed setting that has no effect given the others."""
+    model, decoder, start = settings.model, settings.decoding, settings.init_from
     regresses = settings.objective == "regression"
-    of_other = model.encoder != "efficientnet-lite0"
+    other_encoder = model.encoder != "efficientnet-lite0"
     encoder, objective = f"model.encoder {model.encoder!r}", f"objective {settings.objective!r}"
-    method = f"decoding.method {how.method!r}"
-    no_weights = not settings.rebalance.enabled
-    wants_weights = model.encoder_weights not in ("auto", "none")
+    method = f"decoding.method {decoder.method!r}"
+    averages = decoder.method in decoding.MEANS
+    balanced = settings.rebalance.enabled
+    pretrained = model.encoder_weights not in ("auto", "none")
     idle = (
-        ("model.frozen_stages", of_other and model.frozen_stages > 0, encoder),
-        ("model.train_depthwise", of_other and not model.train_depthwise, encoder),
-        ("model.encoder_weights", start and wants_weights, f"init_from {start}"),
+        ("model.frozen_stages", other_encoder and model.frozen_stages > 0, encoder),
+        ("model.train_depthwise", other_encoder and not model.train_depthwise, encoder),
+        ("model.encoder_weights", start and pretrained, f"init_from {start}"),
         ("model.residual_units", regresses and not model.residual_units, objective),
         ("model.merge", regresses and model.merge != "concat", objective),
         ("bins.softness", regresses and settings.bins.softness > 0, objective),
-        ("rebalance.enabled", regresses and not no_weights, objective),
-        ("decoding.vibrance", regresses and how.vibrance > 0, objective),
-        ("decoding.vibrance", how.vibrance > 0 and how.method not in decoding.MEANS, method),
-        ("decoding.rebalance", no_weights and how.rebalance < 1, "rebalance.enabled False"),
+        ("rebalance.enabled", regresses and balanced, objective),
+        ("decoding.vibrance", regresses and decoder.vibrance > 0, objective),
+        ("decoding.vibrance", decoder.vibrance > 0 and not averages, method),
+        ("decoding.rebalance", not balanced and decoder.rebalance < 1, "rebalance.enabled False"),
     )
     return [f"{name} is without effect with {cause}" for name, is_idle, cause in idle if is_idle]
 
 
 def check_seed(name: str, seed: int) -> None:
-    """Raises UserError unless `seed`, the setting called `name`, is a seed of random numbers."""
+    """Raises UserError unless `seed`, the setting called `name`, is in [0, 2**32 - 1]."""
     check_at_least(name, seed, 0)
-    if seed > MOST_SEED:
-        raise UserError(f"{name} is {seed}, want at most {MOST_SEED}")
+    if seed > MAX_SEED:
+        raise UserError(f"{name} is {seed}, want at most {MAX_SEED}")
 
 
 def _check_data(data: Data) -> None:
@@ -386,23 +397,23 @@ def _check_bins(bins: Bins) -> None:
     check_choice("bins.layout", bins.layout, BIN_LAYOUTS)
     check_choice("bins.value", bins.value, BIN_VALUES)
     check_at_least("bins.softness", bins.softness, 0)
-    # The plane of chroma is some 300 wide, and hardly half of its squares hold a colour.
+    # The chroma plane is about 300 wide, and fewer than half of its squares contain a colour.
     check_at_least("bins.joint_width", bins.joint_width, 2.0)
     if not bins.low < bins.high or bins.num_bins < 1:
         raise UserError(
             f"bins are {bins.num_bins} on [{bins.low}, {bins.high}], "
             "want at least one, and bins.low below bins.high"
         )
-    if bins.num_bins > MOST_BINS:
-        raise UserError(f"bins.num_bins is {bins.num_bins}, want at most {MOST_BINS}")
+    if bins.num_bins > MAX_BINS:
+        raise UserError(f"bins.num_bins is {bins.num_bins}, want at most {MAX_BINS}")
 
 
-def _check_decoding(how: Decoding) -> None:
-    check_choice("decoding.method", how.method, decoding.METHODS)
-    check_at_least("decoding.temperature", how.temperature, 1e-3)
-    check_seed("decoding.seed", how.seed)
-    check_share("decoding.rebalance", how.rebalance)
-    check_at_least("decoding.vibrance", how.vibrance, 0)
+def _check_decoding(decoder: Decoding) -> None:
+    check_choice("decoding.method", decoder.method, decoding.METHODS)
+    check_at_least("decoding.temperature", decoder.temperature, 1e-3)
+    check_seed("decoding.seed", decoder.seed)
+    check_share("decoding.rebalance", decoder.rebalance)
+    check_at_least("decoding.vibrance", decoder.vibrance, 0)
 
 
 def _check_perception(settings: Settings) -> None:
@@ -412,7 +423,7 @@ def _check_perception(settings: Settings) -> None:
         return
     if settings.decoding.method not in decoding.MEANS:
         raise UserError(
-            f"decoding.method is {settings.decoding.method!r} with perception, which has no "
+            f"decoding.method is {settings.decoding.method!r} with perception, but has no "
             "gradient, want mean or annealed"
         )
 
@@ -435,5 +446,5 @@ def _check_optimizer(optimizer: Optimizer) -> None:
         check_at_least(f"optimizer.{name}", getattr(optimizer, name), 0)
     for name in ("b1", "b2", "momentum"):
         if not 0 <= getattr(optimizer, name) < 1:
-            found = getattr(optimizer, name)
-            raise UserError(f"optimizer.{name} is {found}, want a share below 1")
+            value = getattr(optimizer, name)
+            raise UserError(f"optimizer.{name} is {value}, want a share below 1")

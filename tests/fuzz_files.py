@@ -48,7 +48,7 @@ class End(NamedTuple):
 def by_pillow(data):
     """The image of a caller's own, who has opened what Pillow would open."""
     # What ends the process there is kept from it here alone.
-    with image_io.opened(data, "a.x", photo.FORMATS):
+    with image_io.open_image(data, "a.x", photo.FORMATS):
         pass
     try:
         image = Image.open(io.BytesIO(data))

@@ -123,7 +123,7 @@ def _landmarks(data: bytearray) -> list[int]:
     """Where entries of tables, chunks, boxes and segments begin, or nearly."""
     if data[:2] in (b"II", b"MM"):
         pages = tiff_file.read_pages(io.BytesIO(data))
-        return sorted({place for page in pages for place in page.places.values()} | {4})
+        return sorted({place for page in pages for place in page.entry_offsets.values()} | {4})
     found = [match.start() for match in _LANDMARK.finditer(data, 0, 65_536)]
     # Before the name of a chunk or a box stands its size.
     ahead = 4 if data[:4] == b"\x89PNG" or data[4:8] in (b"ftyp", b"jP  ", b"JXL ") else 0

@@ -19,7 +19,7 @@ from test_colorizer import (
 
 from colorjax.models import build
 from colorjax.models.task import Statistics
-from colorjax.settings import changed, complete
+from colorjax.settings import complete, override
 from colorjax.training import setup, steps
 from colorjax.training.augment import Augmentation
 from configs import reproduce
@@ -52,7 +52,7 @@ RGB = np.random.default_rng(0).integers(0, 256, (4, 20, 20, 3), dtype=np.uint8)
 
 
 def config_of(name, **changes):
-    return changed(complete(reproduce.get_config()), {**EXPERIMENTS[name], **changes})
+    return override(complete(reproduce.get_config()), {**EXPERIMENTS[name], **changes})
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

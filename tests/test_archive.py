@@ -81,13 +81,13 @@ def test_shards_are_counted_from_0():
     ],
 )
 def test_a_result_is_named_by_its_photograph_alone(place, mark, format, wanted):
-    assert remaining.result_of(PurePosixPath(place), mark, format) == wanted
+    assert remaining.result_path(PurePosixPath(place), mark, format) == wanted
 
 
 def test_photographs_of_one_name_and_several_kinds_have_results_of_several_names():
     names = "a.tif a.png a.jpg a.jpeg a.heic a.tif.jpg a_color.tif".split()
     for format in (None, "jpg", "png"):
-        assert len({remaining.result_of(PurePosixPath(n), "_color", format) for n in names}) == 7
+        assert len({remaining.result_path(PurePosixPath(n), "_color", format) for n in names}) == 7
 
 
 # Which photographs there are.
@@ -136,7 +136,7 @@ def test_folders_are_listed_as_they_are_read(tmp_path):
             yield store.Entry(f"{i}.jpg", False)
 
     endless = store.local(str(tmp_path))._replace(entries=entries)
-    items = source.of_store(endless).items(Counter())
+    items = source.from_store(endless).items(Counter())
     assert [item.path for item in islice(items, 2)] == ["0.jpg", "1.jpg"] and listed == [""]
 
 
@@ -149,7 +149,7 @@ def test_a_folder_that_cannot_be_looked_into_is_a_row(tmp_path):
             raise PermissionError(13, "Permission denied")
         yield from there.entries(folder)
 
-    items = sorted(source.of_store(there._replace(entries=entries)).items(Counter()))
+    items = sorted(source.from_store(there._replace(entries=entries)).items(Counter()))
     assert items == [("a.jpg", ""), ("x", "x: cannot be looked into: Permission denied")]
 
 
@@ -158,7 +158,7 @@ def test_a_name_that_no_table_can_hold_is_a_row(tmp_path):
     (Path(os.fsdecode(os.fsencode(tmp_path) + b"/b\xff.jpg"))).write_bytes(b"-")
     items, _ = walked(tmp_path)
     assert items[0] == ("a.jpg", "")
-    assert items[1].path == r"b\udcff.jpg" and "is no UTF-8" in items[1].fault
+    assert items[1].path == r"b\udcff.jpg" and "is not UTF-8" in items[1].fault
 
 
 def manifest(file, paths, column="path"):
@@ -173,7 +173,7 @@ def test_a_manifest_names_photographs_each_once(tmp_path):
     file = manifest(tmp_path / "list.parquet", ["x/a.jpg", None, "x/a.jpg", "b.jpg"], "file")
     items = list(source.open_source(file, column="file").items(Counter()))
     assert [item.path for item in items] == ["x/a.jpg", "row 1", "b.jpg"]
-    assert items[1].fault == f"{file}: row 1 has no path, but None"
+    assert items[1].fault == f"{file}: row 1 has None, want a path"
     with pytest.raises(UserError, match="has no column 'path', want --column of file"):
         list(source.open_source(file).items(Counter()))
 
@@ -192,13 +192,13 @@ def test_a_manifest_names_photographs_each_once(tmp_path):
 )
 def test_a_manifests_folders_are_kept_below_its_root(path, root, wanted):
     opened = source.open_source("/lists/list.parquet", root=root)
-    assert str(opened.place(path)) == wanted
+    assert str(opened.relative_path(path)) == wanted
 
 
 @pytest.mark.parametrize("path", ["../a.jpg", "x/../../a.jpg", "/data/../a.jpg", "s3://b/../a.jpg"])
 def test_a_manifests_paths_lead_out_of_nothing(path):
     with pytest.raises(UserError, match="want a path without"):
-        source.open_source("/lists/list.parquet").place(path)
+        source.open_source("/lists/list.parquet").relative_path(path)
 
 
 def test_a_manifest_is_read_by_its_paths(tmp_path):
@@ -239,10 +239,10 @@ def place(request, tmp_path):
 
 
 def test_a_store_gives_back_what_was_put_and_replaces_nothing(place):
-    assert not place.is_there("x/a.jpg") and place.put("x/a.jpg", b"one")
+    assert not place.exists("x/a.jpg") and place.put("x/a.jpg", b"one")
     assert not place.put("x/a.jpg", b"two") and place.read("x/a.jpg") == b"one"
     place.put("b.gz", b"not packed")
-    assert place.read("b.gz") == b"not packed" and place.is_there("x/a.jpg")
+    assert place.read("b.gz") == b"not packed" and place.exists("x/a.jpg")
     assert sorted(place.entries("")) == [("b.gz", False), ("x", True)]
     assert list(place.entries("x")) == [("a.jpg", False)]  # and no half of a file
     place.remove("x/a.jpg")
@@ -257,7 +257,7 @@ def test_what_cannot_be_put_leaves_nothing_under_its_name(place, tmp_path):
         place.put("file/a.jpg", b"one")
     with pytest.raises((OSError, TypeError)):
         place.put("b.jpg", None)
-    assert not place.is_there("b.jpg")
+    assert not place.exists("b.jpg")
 
 
 def test_uris_that_are_none_are_one_sentence():
@@ -271,13 +271,13 @@ def test_uris_that_are_none_are_one_sentence():
 
 def rows_left(folder, target, known, shard="0/1", passed_over=None):
     told, there = [], store.local(str(folder))
-    opened = source.of_store(there)
-    order = worker.Order(str(folder), str(target))
-    paths = remaining.left(
+    opened = source.from_store(there)
+    config = worker.WorkerConfig(str(folder), str(target))
+    paths = remaining.remaining_paths(
         opened,
         store.local(str(target)),
         known,
-        order.named,
+        config.result_path,
         remaining.parse_shard(shard),
         Counter(),
         told.append,
@@ -294,13 +294,15 @@ def test_what_is_left_is_what_the_log_and_the_results_do_not_have(tmp_path):
         Row("x/done.jpg", DONE, result="x/done_color.jpg"),
         Row("x/deleted.jpg", DONE, result="x/deleted_color.jpg"),
         Row("x/failed.jpg", FAILED, "x/failed.jpg: is empty"),
-        Row("x/settled.jpg", SKIPPED, worker.OURS),
+        Row("x/settled.jpg", SKIPPED, worker.OWN_RESULT),
     ]
     before = []
-    paths, told = rows_left(tmp_path / "in", tmp_path / "out", log.known(rows), passed_over=before)
+    paths, told = rows_left(
+        tmp_path / "in", tmp_path / "out", log.read_finished(rows), passed_over=before
+    )
     assert sorted(before) == ["x/done.jpg", "x/settled.jpg"]
     assert paths == ["x/deleted.jpg", "x/failed.jpg", "x/new.jpg"]
-    assert [row[:3] for row in told] == [("x/there.jpg", SKIPPED, remaining.THERE)]
+    assert [row[:3] for row in told] == [("x/there.jpg", SKIPPED, remaining.RESULT_EXISTS)]
     assert told[0].result == "x/there_color.jpg" and told[0].when > 0
 
 
@@ -308,7 +310,7 @@ def test_a_folder_of_results_that_cannot_be_looked_into_fails_the_photographs_of
     filled(tmp_path / "in", "a.jpg", "sub/b.jpg", "sub/c.jpg")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "sub").symlink_to("sub")
-    paths, told = rows_left(tmp_path / "in", tmp_path / "out", log.known([]))
+    paths, told = rows_left(tmp_path / "in", tmp_path / "out", log.read_finished([]))
     reason = f"{tmp_path}/out/sub: cannot be looked into: Too many levels of symbolic links"
     assert paths == ["a.jpg"]
     assert [row[:3] for row in told] == [
@@ -319,15 +321,16 @@ def test_a_folder_of_results_that_cannot_be_looked_into_fails_the_photographs_of
 def test_shards_leave_the_files_of_others_alone(tmp_path):
     filled(tmp_path / "in", *(f"{i}.jpg" for i in range(40)))
     parts = [
-        rows_left(tmp_path / "in", tmp_path / "out", log.known([]), f"{i}/3")[0] for i in range(3)
+        rows_left(tmp_path / "in", tmp_path / "out", log.read_finished([]), f"{i}/3")[0]
+        for i in range(3)
     ]
     assert all(parts) and sorted(sum(parts, [])) == sorted(f"{i}.jpg" for i in range(40))
 
 
 def test_what_was_left_out_for_its_colours_is_asked_for_again():
-    rows = [Row("a.jpg", SKIPPED, worker.IN_COLOUR), Row("b.jpg", SKIPPED, worker.OURS)]
-    assert log.known(rows).settled == {"a.jpg", "b.jpg"}
-    assert log.known(rows, again=worker.IN_COLOUR).settled == {"b.jpg"}
+    rows = [Row("a.jpg", SKIPPED, worker.IN_COLOUR), Row("b.jpg", SKIPPED, worker.OWN_RESULT)]
+    assert log.read_finished(rows).skipped == {"a.jpg", "b.jpg"}
+    assert log.read_finished(rows, retry_reason=worker.IN_COLOUR).skipped == {"b.jpg"}
 
 
 # What is written down.
@@ -360,7 +363,7 @@ def test_a_full_disk_under_a_log_is_one_sentence():
 
 def test_a_file_that_is_no_log_is_refused(tmp_path):
     (tmp_path / "log.jsonl").write_text('{"step": 3}\n')
-    with pytest.raises(UserError, match="line 1 is none of an archive's log"):
+    with pytest.raises(UserError, match="line 1 is not a row of an archive log"):
         list(log.json_lines(tmp_path / "log.jsonl").rows())
 
 
@@ -396,7 +399,7 @@ def test_rows_are_written_down_before_they_are_many(place, monkeypatch):
 def test_a_part_that_is_damaged_is_named(place):
     pytest.importorskip("pyarrow")
     place.put("log/1.parquet", b"nothing")
-    with pytest.raises(UserError, match="log/1.parquet: is no part of an archive's log"):
+    with pytest.raises(UserError, match="log/1.parquet: is not part of an archive log"):
         list(log.parquet(place, "log").rows())
 
 
@@ -421,7 +424,7 @@ def test_a_defect_of_the_program_is_the_row_of_the_file_that_has_it():
     from colorjax.coloring.folders.naming import Job
 
     jobs = [Job(name, (), None) for name in ("a.jpg", "b.jpg", "c.jpg")]
-    rows = list(worker._each(run, jobs))
+    rows = list(worker._run_isolated(run, jobs))
     assert [row[:2] for row in rows] == [("a.jpg", DONE), ("b.jpg", FAILED), ("c.jpg", DONE)]
     assert rows[1].why == "b.jpg: cannot be coloured: IndexError: list index out of range"
 
@@ -486,7 +489,7 @@ def test_a_shard_colours_what_can_be_coloured_and_then_nothing(model, scans, tmp
         "x/bad.png": FAILED,
     }
     assert rows["x/colour.png"]["why"] == worker.IN_COLOUR
-    assert rows["ours.jpg"]["why"] == worker.OURS
+    assert rows["ours.jpg"]["why"] == worker.OWN_RESULT
     assert rows["a.jpg"]["size"] == (scans / "a.jpg").stat().st_size and rows["a.jpg"]["seconds"]
     assert sorted(files) == ["a_color.jpg", "x/b_color.bmp.png", "x/deep_color.png"]
     assert mark.is_marked(target / "x/deep_color.png")
@@ -512,7 +515,7 @@ def test_photographs_that_are_done_before_are_counted_and_told(tmp_path):
 def test_a_shard_counts_none_of_anothers_photographs_as_done_before(tmp_path):
     names = [f"{i}.jpg" for i in range(40)]
     filled(tmp_path / "in", *names)
-    known, counts = log.known([Row(name, SKIPPED, worker.OURS) for name in names]), []
+    known, counts = log.read_finished([Row(name, SKIPPED, worker.OWN_RESULT) for name in names]), []
     for i in range(3):
         before = []
         assert rows_left(tmp_path / "in", tmp_path, known, f"{i}/3", before) == ([], [])
@@ -521,16 +524,18 @@ def test_a_shard_counts_none_of_anothers_photographs_as_done_before(tmp_path):
 
 
 def test_a_result_is_found_and_not_made_again(model, scans, tmp_path):
-    order = worker.Order(str(scans), str(tmp_path), model=model)
+    config = worker.WorkerConfig(str(scans), str(tmp_path), model=model)
     filled(tmp_path, "a_color.jpg")
 
     def colorize(jobs, **how):
         assert not jobs
         return iter(())
 
-    opened = source.open_source(order.source)
-    rows = list(worker.rows(order, opened, store.local(str(tmp_path)), colorize, ["a.jpg"]))
-    assert [row[:3] for row in rows] == [("a.jpg", DONE, worker.EARLIER)]
+    opened = source.open_source(config.source)
+    rows = list(
+        worker.colorize_files(config, opened, store.local(str(tmp_path)), colorize, ["a.jpg"])
+    )
+    assert [row[:3] for row in rows] == [("a.jpg", DONE, worker.EARLIER_ATTEMPT)]
 
 
 def test_results_go_to_object_stores_whole(model, scans, tmp_path):
@@ -541,10 +546,10 @@ def test_results_go_to_object_stores_whole(model, scans, tmp_path):
 
     target = arrow_folder(tmp_path / "store")
     painter = open_painter(load_network(model))
-    order = worker.Order(str(scans), "", quality=30)
+    config = worker.WorkerConfig(str(scans), "", quality=30)
     colorize = partial(_colorize, batch.run, painter, [Settings()])
-    opened = source.of_store(store.local(str(scans)))
-    rows = list(worker.rows(order, opened, target, colorize, ["a.jpg", "x/deep.png"]))
+    opened = source.from_store(store.local(str(scans)))
+    rows = list(worker.colorize_files(config, opened, target, colorize, ["a.jpg", "x/deep.png"]))
     assert [row.status for row in rows] == [DONE, DONE], rows
     assert sorted(target.entries("")) == [("a_color.jpg", False), ("x", True)]
     assert mark.is_marked_data(target.read("x/deep_color.png"))
@@ -569,7 +574,7 @@ def test_mistakes_are_one_sentence_each(tmp_path):
     there, file, one = tmp_path / "in", tmp_path / "file", ("--shard", "0/1")
     said = refusal(tmp_path / "gone", tmp_path / "out", *one)
     assert said.endswith("/gone: there is no such folder")
-    assert "is no folder, want one or a manifest" in refusal(file, tmp_path / "out", *one)
+    assert "is not a folder, want one, or a manifest" in refusal(file, tmp_path / "out", *one)
     for inside in (there, there / "out", there / ".." / "in" / "out"):
         assert "want a target outside of it" in refusal(there, inside, *one)
     assert "/file/out: cannot be written to: Not a directory" in refusal(there, file / "out", *one)
@@ -642,12 +647,12 @@ def test_a_file_over_which_every_worker_dies_is_a_row(model, scans, tmp_path, mo
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(cluster, "Actor", Dying)
     monkeypatch.setattr(cluster, "RETRIES", 1)
-    monkeypatch.setattr(cluster, "TOGETHER", 3)
-    order = worker.Order(str(scans), str(tmp_path / "out"), model=model)
+    monkeypatch.setattr(cluster, "BLOCK_FILES", 3)
+    config = worker.WorkerConfig(str(scans), str(tmp_path / "out"), model=model)
     layout = cluster.Cluster(workers=1, cores=1)
     paths = ["a.jpg", "x/b.bmp", "no.jpg"]
     with cluster.connected(layout):
-        rows = {row.path: row for row in cluster.colorized(order, layout, paths)}
+        rows = {row.path: row for row in cluster.colorize(config, layout, paths)}
     assert sorted(rows) == sorted(paths)
     assert [rows[path].status for path in paths] == [DONE, FAILED, FAILED]
     assert rows["x/b.bmp"].why == f"x/b.bmp: {cluster.LOST}"

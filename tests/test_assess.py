@@ -12,7 +12,7 @@ from skimage.metrics import peak_signal_noise_ratio
 from colorjax import cli
 from colorjax.coloring.folders import gallery
 from colorjax.commands import model as command
-from colorjax.commands.measure import named
+from colorjax.commands.measure import parse_models
 from colorjax.data import sources
 from colorjax.errors import UserError
 from colorjax.models.task import Statistics
@@ -144,15 +144,15 @@ def test_a_gallery_shows_gray_result_and_truth_of_photos_that_have_colour(
 
 def test_the_photos_of_a_gallery_are_spread_evenly():
     names = [f"{i:02}" for i in range(20)]
-    assert gallery.chosen(reversed(names), 4) == ["00", "05", "10", "15"]
-    assert gallery.chosen(names[:2], 4) == ["00", "01"]
+    assert gallery.choose(reversed(names), 4) == ["00", "05", "10", "15"]
+    assert gallery.choose(names[:2], 4) == ["00", "01"]
 
 
 @pytest.fixture
 def undrawn(monkeypatch):
     """A gallery that loads no network, and whose rows are white."""
     monkeypatch.setattr(command, "painter_of", lambda options: None)
-    monkeypatch.setattr(gallery, "row", lambda *_: np.full((8, 8, 3), 255, np.uint8))
+    monkeypatch.setattr(gallery, "draw_row", lambda *_: np.full((8, 8, 3), 255, np.uint8))
 
 
 def gallery_of(*arguments):
@@ -192,7 +192,7 @@ def test_a_gallery_says_how_many_results_it_leaves_out(undrawn, tmp_path):
 def test_a_model_whose_path_holds_an_equals_sign_is_that_path_where_it_exists(tmp_path):
     run = tmp_path / "learning_rate=0.001"
     run.mkdir()
-    assert named([str(run), f"best={run}", "new=~/a"]) == {
+    assert parse_models([str(run), f"best={run}", "new=~/a"]) == {
         str(run): str(run),
         "best": str(run),
         "new": os.path.expanduser("~/a"),
@@ -201,4 +201,4 @@ def test_a_model_whose_path_holds_an_equals_sign_is_that_path_where_it_exists(tm
 
 def test_two_models_of_one_name_are_refused():
     with pytest.raises(UsageError, match="the name 'a' twice"):
-        named(["a=x", "a=y"])
+        parse_models(["a=x", "a=y"])

@@ -50,7 +50,7 @@ def test_scaled_crops_show_a_part_of_their_image_and_depend_on_its_number_alone(
 
 def test_a_share_of_images_is_framed_in_black_or_white_and_the_rest_is_untouched():
     images = np.full((400, 20, 20, 3), (90, 120, 160), np.uint8)
-    framed = np.asarray(augment.framed(jax.random.key(0), images, np.arange(400), 0.25))
+    framed = np.asarray(augment.add_frames(jax.random.key(0), images, np.arange(400), 0.25))
     changed = (framed != images).any((1, 2, 3))
     assert 70 < changed.sum() < 130
     assert_array_equal(framed[:, 4:16, 4:16], images[:, 4:16, 4:16])

@@ -60,7 +60,7 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path, inverted):
 
 
 def test_only_a_few_photos_are_read_ahead(tmp_path, inverted, monkeypatch):
-    monkeypatch.setattr(batch, "TOGETHER", 1)
+    monkeypatch.setattr(batch, "GROUP_SIZE", 1)
     read, reading = [], threading.Lock()
     real = batch.photo.read_photo
 
@@ -72,7 +72,7 @@ def test_only_a_few_photos_are_read_ahead(tmp_path, inverted, monkeypatch):
     monkeypatch.setattr(batch.photo, "read_photo", counting)
     outcomes = batch.run(None, jobs_of(tmp_path, 12), [None])
     next(outcomes)
-    assert len(read) <= batch.AHEAD + 4
+    assert len(read) <= batch.READ_AHEAD + 4
     outcomes.close()
     assert len(read) < 12
 
@@ -91,7 +91,7 @@ def test_what_is_stopped_leaves_whole_files_only(tmp_path, inverted, monkeypatch
 
 @pytest.mark.slow
 def test_memory_holds_no_photos_that_are_done(tmp_path, inverted, monkeypatch):
-    monkeypatch.setattr(batch, "TOGETHER", 1)
+    monkeypatch.setattr(batch, "GROUP_SIZE", 1)
     held = []
     real = batch.photo.read_photo
 
@@ -107,7 +107,7 @@ def test_memory_holds_no_photos_that_are_done(tmp_path, inverted, monkeypatch):
         gc.collect()
         alive.append(sum(ref() is not None for ref in held))
     # Those that are read ahead, and two whose results are written.
-    assert max(alive) <= batch.AHEAD + 4
+    assert max(alive) <= batch.READ_AHEAD + 4
     gc.collect()
     assert not any(ref() is not None for ref in held)
 
@@ -124,7 +124,7 @@ def held():
 many, last = [b"x" * 100_000 for _ in range(1000)], b"y" * 100_000
 del many
 before = held()
-memory.give_back()
+memory.trim()
 print(before - held())
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -133,8 +133,8 @@ print(before - held())
 
 def test_memory_is_given_back_after_each_group(tmp_path, inverted, monkeypatch):
     groups = []
-    monkeypatch.setattr(batch, "TOGETHER", 2)
-    monkeypatch.setattr(batch.memory, "give_back", lambda: groups.append(1))
+    monkeypatch.setattr(batch, "GROUP_SIZE", 2)
+    monkeypatch.setattr(batch.memory, "trim", lambda: groups.append(1))
     list(batch.run(None, jobs_of(tmp_path, 5), [None]))
     assert len(groups) == 3
 
@@ -147,7 +147,7 @@ def test_quality_is_that_of_jpeg_and_webp(tmp_path, inverted, suffix, tells):
     for quality in (30, 95):
         target = tmp_path / f"{quality}.{suffix}"
         job = Job(str(tmp_path / "a.png"), (str(target),), None)
-        list(batch.run(None, [job], [None], how=batch.Writing(quality=quality)))
+        list(batch.run(None, [job], [None], write_options=batch.WriteOptions(quality=quality)))
         sizes.append(target.stat().st_size)
     assert (sizes[0] < 0.7 * sizes[1]) == tells
 
@@ -165,7 +165,7 @@ def test_a_result_takes_the_place_of_its_photo_which_is_kept(tmp_path, inverted)
     assert "00.png.orig is there already" in again.fault
     assert open(f"{job.source}.orig", "rb").read() == before
     os.unlink(f"{job.source}.orig")
-    (told,) = batch.run(None, [job], [None], how=batch.Writing(keep_original=False))
+    (told,) = batch.run(None, [job], [None], write_options=batch.WriteOptions(keep_original=False))
     assert told.fault == "" and os.listdir(tmp_path) == ["00.png"]
 
 
@@ -194,7 +194,7 @@ def test_what_another_has_written_meanwhile_is_not_replaced(tmp_path, inverted, 
     jobs = jobs_of(tmp_path, 2)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "00.png").write_text("of another")
-    first, second = batch.run(None, jobs, [None], how=batch.Writing(overwrite=False))
+    first, second = batch.run(None, jobs, [None], write_options=batch.WriteOptions(overwrite=False))
     assert first.fault == f"{jobs[0].targets[0]}: is there already; --overwrite replaces it"
     assert second.fault == "" and sorted(os.listdir(tmp_path / "out")) == ["00.png", "01.png"]
     assert (tmp_path / "out" / "00.png").read_text() == "of another"

@@ -272,7 +272,7 @@ def test_hues_have_no_mean_for_outputs_smaller_than_the_picture():
         ({"decoding__vibrance": -1.0}, "decoding.vibrance is -1.0, want at least 0"),
         (
             {"decoding__vibrance": 5.0, "space": "hsv"},
-            "decoding.vibrance is 5.0 with space 'hsv', whose chroma is no plane around gray",
+            "decoding.vibrance is 5.0 with space 'hsv', whose chroma is not a plane around gray",
         ),
         ({"data__scale_jitter": 1.0}, "data.scale_jitter is 1.0, want a share below 1"),
         ({"data__weights": (("a", 0),)}, r"data.weights has \('a', 0\), want pairs of a folder's"),

@@ -46,7 +46,7 @@ def test_networks_that_look_beyond_a_corner_have_no_canvas(other):
 def test_cells_of_a_picture_are_told_from_those_of_its_canvas(factor):
     sides = np.array([[80, 112], [112, 16]], np.int32)
     height, width = -(-112 // factor), -(-144 // factor)
-    found = np.asarray(canvas.inside(sides, 112, (2, height, width, 1)))
+    found = np.asarray(canvas.inside_mask(sides, 112, (2, height, width, 1)))
     for one, (rows, columns) in zip(found, sides, strict=True):
         want = np.zeros((height, width, 1), bool)
         want[: -(-rows // factor), : -(-columns // factor)] = True
@@ -92,6 +92,6 @@ def test_fits_at_the_edge_of_what_is_inside_are_those_of_the_picture_alone():
     chroma, lightness = rng.normal(0, 30, (2, 9, 12, 2)), rng.uniform(0, 100, (2, 9, 12, 1))
     inside = np.zeros((2, 9, 12, 1), bool)
     inside[:, :7, :5] = True
-    fits = resample.guide_chroma(chroma, lightness, inside=inside)
-    alone = resample.guide_chroma(chroma[:, :7, :5], lightness[:, :7, :5])
+    fits = resample.fit_guided_filter(chroma, lightness, inside=inside)
+    alone = resample.fit_guided_filter(chroma[:, :7, :5], lightness[:, :7, :5])
     assert_allclose(fits[:, :7, :5], alone, rtol=1e-4, atol=1e-3)

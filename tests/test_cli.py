@@ -218,8 +218,8 @@ def test_a_pipe_gives_a_picture_and_nothing_else(model):
     "arguments, message",
     [
         (["a.jpg", "--overwrite", "--skip-existing"], "exclude each other"),
-        (["a.jpg", "--grid", "--samples", "2"], "want it alone"),
-        (["a.jpg", "--samples", "2", "--decode", "mean"], "not decoded by mean"),
+        (["a.jpg", "--grid", "--samples", "2"], "--grid cannot be combined"),
+        (["a.jpg", "--samples", "2", "--decode", "mean"], "want --decode sample, not mean"),
         (["-", "-o", "-", "--samples", "2"], "want one photo"),
         (["a.jpg", "--decode", "best"], "'best' is not one of"),
         (["--overwrite"], "Missing argument"),
@@ -371,7 +371,7 @@ def test_an_exported_run_colours_as_the_run_does(tmp_path):
     # Kernels are rounded to float16.
     assert np.abs(by_run - by_file).mean() < 1
     result = invoke("export", tmp_path / "none", "-o", file)
-    assert result.exit_code == 2 and "is no run's folder" in result.stderr
+    assert result.exit_code == 2 and "is not a run's folder" in result.stderr
 
 
 def test_the_model_that_comes_with_it_paints_a_sky_blue_and_mountains_not():

@@ -182,7 +182,7 @@ def edge_places(photo, chroma, fits_of, factor):
     fits = fits_of(jnp.asarray(chroma), jnp.asarray(cells)[..., None])
     rows, columns = ((np.arange(n) + 0.5) / factor - 0.5 for n in (height, width))
     here = resample.sample_bilinear(fits, rows, columns)
-    u = np.asarray(resample.guided_chroma(here, jnp.asarray(lightness)))[..., 0]
+    u = np.asarray(resample.apply_fits(here, jnp.asarray(lightness)))[..., 0]
     return [np.flatnonzero(row < 0)[-1] + 1 for row in u], u
 
 
@@ -193,9 +193,9 @@ def test_an_edge_between_two_colours_keeps_its_place_at_ten_times_the_size(edge)
     truth = np.where(np.arange(size) < edge, -50.0, 50.0) * np.ones((size, 1))
     coarse = truth.reshape(size // factor, factor, size // factor, factor).mean((1, 3))
     chroma = np.stack([coarse, -coarse], axis=-1).astype(np.float32)
-    places, u = edge_places(lightness, chroma, resample.guide_chroma, factor)
+    places, u = edge_places(lightness, chroma, resample.fit_guided_filter, factor)
     assert np.abs(np.array(places) - edge).max() <= 1
     # Nor does either colour bleed: a pixel further nine tenths of the step are done.
     assert np.abs(u[:, edge + 1 :] - 50).max() < 10 and np.abs(u[:, : edge - 1] + 50).max() < 10
-    _, blurred = edge_places(lightness, chroma, lambda c, _: resample.plain_chroma(c), factor)
+    _, blurred = edge_places(lightness, chroma, lambda c, _: resample.unguided_fits(c), factor)
     assert np.abs(blurred[:, edge + 1] - 50).max() > 20

@@ -288,7 +288,7 @@ def test_large_convolutions_predict_what_small_ones_do(monkeypatch):
 
     variables = jax.tree.map(stirred, init(model))
     expected = jax.jit(model.apply)(variables, GRAY)
-    monkeypatch.setattr(winograd, "LEAST_PRODUCTS", 1)
+    monkeypatch.setattr(winograd, "MIN_PRODUCTS", 1)
     logits = jax.jit(lambda *given: model.apply(*given))(variables, GRAY)
     apart = jnp.abs(logits - expected).max() / jnp.abs(expected).max()
     assert 0 < apart < 1e-5

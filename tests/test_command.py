@@ -68,7 +68,7 @@ def test_films_in_a_folder_are_counted_and_it_is_told_how_they_are_coloured(tmp_
     for name in ("a.mp4", "b.MOV", "c.txt"):
         (tmp_path / name).touch()
     (done,) = invoke(tmp_path).stderr.splitlines()[:1]
-    assert "of no kind that is read: 1 .txt; 2 films left out, as films are coloured one by" in done
+    assert "unsupported formats: 1 .txt; 2 films left out, as films are coloured one by" in done
     assert "when named (colorjax film.mp4)" in done and ".mp4," not in done
 
 
@@ -114,12 +114,12 @@ def test_a_home_is_found_in_every_path(model, tmp_path, monkeypatch):
         (["a.png", "--discard-original"], "--discard-original is for --replace"),
         (["a.png", "--suffix", "x/y"], "want no slash"),
         (["a.png", "-o", "out.xyz"], "out.xyz: results are written as .jpg"),
-        (["a.png", "--pages", "9" * 5000], "is none of all, first and a number from 1 on"),
-        (["export", "--photo-size", f"{'9' * 5000}x1", "-o", "a.jax"], "is no size as 640x480"),
+        (["a.png", "--pages", "9" * 5000], "is not all, first or a page number from 1"),
+        (["export", "--photo-size", f"{'9' * 5000}x1", "-o", "a.jax"], "is not a size such as"),
         (["a.png", "--hint", f"1,{'9' * 5000}=#ffffff"], "want X,Y=#RRGGBB"),
         (["a.png", "-o", "cat.bmp"], "cat.bmp: results are written as .jpg"),
-        (["a.png", "-o", "o.png", "--format", "jpg"], "--format jpg is another than that of"),
-        (["a.png", "-o", "o.TIFF", "--format", "webp"], "--format webp is another than that of"),
+        (["a.png", "-o", "o.png", "--format", "jpg"], "--format jpg is not the format of"),
+        (["a.png", "-o", "o.TIFF", "--format", "webp"], "--format webp is not the format of"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_before_the_work(arguments, said, tmp_path, monkeypatch):

@@ -66,7 +66,7 @@ FLOATS = {
     "bins.rebalancing_weights": [np.full((2, 50), 0.02, np.float16), 0.5],
     "losses.cross_entropy": [LOGITS, BINS],
     "losses.soft_cross_entropy": [LOGITS, LOGITS],
-    "losses.divergence": [LOGITS, LOGITS],
+    "losses.kl_divergence": [LOGITS, LOGITS],
     "losses.squared_error": [CHROMA, CHROMA],
     "losses.huber": [CHROMA, CHROMA, 1.0],
     "decoding.decode": [LOGITS, VALUES, SPACES["hsv"]],
@@ -80,17 +80,17 @@ FLOATS = {
     **{f"metrics.{name}": [CHROMA] * 2 for name in "l_reg auc pixel_auc auc_by_color".split()},
     "metrics.bin_accuracy": [BINS, BINS],
     "resample.box_mean": [RGB, 1],
-    "resample.guide_chroma": [CHROMA, GRAY],
-    "resample.plain_chroma": [CHROMA],
+    "resample.fit_guided_filter": [CHROMA, GRAY],
+    "resample.unguided_fits": [CHROMA],
     "joining.luminance": [RGB_U8],
     "joining.lightness": [low(4, 4)],
     "joining.join": [low(4, 4), low(4, 4), low(4, 4, 2)],
-    "resample.guided_chroma": [low(4, 6), low(4, 1)],
+    "resample.apply_fits": [low(4, 6), low(4, 1)],
     "resample.sample_bilinear": [low(4, 4, 2), low(5), low(6)],
     "propagation.affinities": [low(8, 9, 1)],
     "propagation.propagate": [low(8, 6, 7), low(6, 7, 2), low(6, 7, 1)],
     "correspondence.similarity": [[low(6, 4)], [low(5, 4)], low(5)],
-    "correspondence.transferred": [low(6, 5), low(5, 2), low(5)],
+    "correspondence.transfer": [low(6, 5), low(5, 2), low(5)],
     "ageing.age": [KEY, GRAY, whole(1), 0.0],
     "ageing.gaussian": [low()],
     "ageing.blur": [low(8, 8, 1), low(3)],
@@ -98,13 +98,13 @@ FLOATS = {
 INTEGERS = {
     "color.to_u8": [RGB],
     "color.to_u16": [RGB],
-    "joining.encoded_u8": [RGB],
+    "joining.encode_u8": [RGB],
     "bins.bin_chroma": [CHROMA],
     "bins.most_frequent": [COUNTS],
     "decoding.sample_bins": [KEY, LOGITS],
 }
 # On the host: of whole sets, and of sizes.
-NUMBERS = {"metrics.balanced_auc", "metrics.frechet_distance", "winograd.pays"}
+NUMBERS = {"metrics.balanced_auc", "metrics.frechet_distance", "winograd.is_faster"}
 # Parts of networks, which compute in one type from end to end.
 NETWORKS = {
     "resample.upsample": [RGB, 2],
@@ -152,7 +152,7 @@ def test_results_are_float32_whatever_narrower_floats_go_in(name):
 @pytest.mark.parametrize("name", INTEGERS)
 def test_bins_and_pixels_are_whole_numbers(name):
     _, found = dtypes(name, INTEGERS[name])
-    pixels = {"color.to_u8": "uint8", "color.to_u16": "uint16", "joining.encoded_u8": "uint8"}
+    pixels = {"color.to_u8": "uint8", "color.to_u16": "uint16", "joining.encode_u8": "uint8"}
     assert found == {np.dtype(pixels.get(name, "int32"))}
 
 

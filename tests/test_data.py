@@ -247,7 +247,7 @@ def test_a_folder_with_a_comma_is_given_alone(tmp_path):
     odd = fill(tmp_path / "sea, sand", 20)
     assert sources.open_source(f"folder:{odd}", holdout=0.3).notes["found"] == 20
     other = fill(tmp_path / "other", 20)
-    with pytest.raises(UserError, match="there is no folder '.*/sea'; commas part folders"):
+    with pytest.raises(UserError, match="there is no folder '.*/sea'; commas separate folders"):
         sources.open_source(f"folder:{odd},{other}", holdout=0.3)
 
 

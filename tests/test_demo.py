@@ -123,7 +123,7 @@ def test_a_sepia_photo_has_no_colours_of_its_own_as_for_the_command(studio, tmp_
 
 
 def test_a_photo_that_was_cleaned_up_is_asked_for_again(studio):
-    with pytest.raises(UserError, match="^a.jpg: is deleted by now, 6 hours on: please choose it"):
+    with pytest.raises(UserError, match="^a.jpg: was deleted after 6 hours: please choose it"):
         page_view.paint(studio, page_view.View("/nowhere/a.jpg", Settings()))
 
 
@@ -272,7 +272,7 @@ def test_old_uploads_and_results_are_deleted_and_the_page_itself_is_not(server, 
     assert len(shown) >= 14
     assert {httpx.get(f"{url}{path}").status_code for path in shown} == {200}
     *_, message = client.predict(api_name="/download")
-    assert "unique.png: is deleted by now" in message
+    assert "unique.png: was deleted after 6 hours" in message
 
 
 # --- the command ---

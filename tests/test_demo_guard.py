@@ -200,7 +200,7 @@ def test_calls_that_are_no_json_or_too_long_are_refused(server):
     url = f"{server.local_url}gradio_api/call/choose"
     assert httpx.post(url, content=b"path=x").status_code == 403
     assert httpx.post(url, content=b"[" * 100_000).status_code == 403
-    long = json.dumps({"data": ["x" * guard.MOST_BYTES_OF_A_CALL]})
+    long = json.dumps({"data": ["x" * guard.MAX_CALL_BYTES]})
     assert httpx.post(url, content=long).status_code == 413
 
 
@@ -224,7 +224,7 @@ def test_pages_elsewhere_cannot_ask(server, origin, status):
 
 def test_uploads_in_one_request_have_a_limit_too(server):
     url = f"{server.local_url}gradio_api/upload"
-    most = page_server.UPLOADED_AT_ONCE * MOST_BYTES
+    most = page_server.MAX_UPLOADS_AT_ONCE * MOST_BYTES
     files = [("files", (f"{i}.jpg", io.BytesIO(bytes(most // 6)))) for i in range(7)]
     assert httpx.post(url, files=files).status_code == 413
     chunks = (b"x" for _ in range(3))
@@ -276,14 +276,14 @@ def test_behind_a_proxy_the_page_answers_to_its_name_there(colorizer, tmp_path, 
 @pytest.mark.parametrize(
     "root_path, names, words",
     [
-        ("photos", [], "--root-path is 'photos'; want a path as /photos"),
-        ("", ["https://a.example"], "--allow-host is 'https://a.example'; want the name of a host"),
+        ("photos", [], "--root-path is 'photos'; want a path such as /photos"),
+        ("", ["https://a.example"], "--allow-host is 'https://a.example'; want a host name"),
         ("", ["a.example", "*"], "--allow-host is '[*]'"),
     ],
 )
 def test_what_is_no_path_or_name_of_a_proxy_is_told(root_path, names, words):
     with pytest.raises(UserError, match=words):
-        guard.check_names(root_path, names)
+        guard.check_proxy_options(root_path, names)
 
 
 # --- one visitor, and the others ---
@@ -293,7 +293,7 @@ def test_a_photo_of_extreme_proportions_is_refused(server, tmp_path):
     thin = write(tmp_path / "thin.png", np.zeros((1, 51, 3), np.uint8))
     message = choose(visit(server.local_url), thin)
     assert "thin.png: has 51 x 1 pixels, one side 51 times as long as the other" in message
-    limits.check_shape(2, 100, "just so")
+    limits.check_aspect_ratio(2, 100, "just so")
 
 
 def test_a_download_holds_nobody_elses_photo(server, tmp_path, monkeypatch):
@@ -331,7 +331,7 @@ def test_what_takes_too_long_is_cancelled_and_told(server, tmp_path, monkeypatch
             limits.run_in_time(lane, "d.png", lambda: 1)
     finally:
         go_on.set()
-    wait_until(lambda: lane.slots._value == 1 and lane.cancelled._value == limits.MOST_CANCELLED)
+    wait_until(lambda: lane.slots._value == 1 and lane.cancelled._value == limits.MAX_CANCELLED)
     assert not lane.jobs and limits.run_in_time(lane, "e.png", lambda: 1) == 1
 
 
@@ -347,7 +347,7 @@ def test_a_job_that_was_cancelled_ends_at_its_next_step():
     with pytest.raises(UserError, match="given up"):
         limits.run_in_time(lane, "a.png", work)
     wait_until(lambda: not lane.jobs)
-    assert steps and lane.slots._value == 1 and lane.cancelled._value == limits.MOST_CANCELLED
+    assert steps and lane.slots._value == 1 and lane.cancelled._value == limits.MAX_CANCELLED
 
 
 def test_a_painting_that_was_cancelled_ends_between_two_tiles(colorizer):
@@ -402,9 +402,9 @@ def test_what_fails_in_time_fails_as_itself():
 
 
 def test_more_photos_than_a_queue_holds_are_told(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(events, "MOST_PHOTOS", 2)
+    monkeypatch.setattr(events, "MAX_PHOTOS", 2)
     paths = [write(tmp_path / f"{i}.png", picture(seed=i)) for i in range(3)]
     client = visit(server.local_url)
     message = choose(client, *paths)
-    assert "2.png: has no room, nor has what comes after it" in message
+    assert "2.png: was left out, with all photos after it" in message
     assert "0.png" in client.predict(*CONTROLS, api_name="/colorize")[1]

@@ -44,7 +44,7 @@ def redness(rgb, x, y) -> int:
 def test_a_hint_holds_at_its_pixel_of_the_photo_on_the_page_and_in_the_download(
     colorizer, studio, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(page_view, "PREVIEW", 90)
+    monkeypatch.setattr(page_view, "PREVIEW_SIDE", 90)
     photo = picture(140, 180)
     photo[80:, 100:] = 128
     view = page_view.View(
@@ -61,7 +61,7 @@ def test_a_hint_holds_at_its_pixel_of_the_photo_on_the_page_and_in_the_download(
 
 
 def test_draws_have_the_hints_too(studio, tmp_path, monkeypatch):
-    monkeypatch.setattr(page_view, "SAMPLE", 45)
+    monkeypatch.setattr(page_view, "SAMPLE_SIDE", 45)
     photo = picture()
     photo[40:, 50:] = 128
     settings = Settings("argmax", hints=(Hint(75, 60, RED),))
@@ -71,10 +71,10 @@ def test_draws_have_the_hints_too(studio, tmp_path, monkeypatch):
 
 
 def test_likely_colours_are_asked_at_pixels_of_the_photo(studio, tmp_path, monkeypatch):
-    monkeypatch.setattr(page_view, "PREVIEW", 90)
+    monkeypatch.setattr(page_view, "PREVIEW_SIDE", 90)
     view = page_view.View(write(tmp_path / "a.png", picture(140, 180)), Settings())
     found = page_view.likely(studio, view, 179, 139, None)
-    small = page_view.preview(studio, view.path).small.rgb
+    small = page_view.load_preview(studio, view.path).small.rgb
     assert found == studio.colorizer.likely(small, 89, 69) and len(found) > 2
     with pytest.raises(UserError, match="outside of the picture"):
         page_view.likely(studio, view, 180, 139, None)
@@ -92,18 +92,18 @@ def test_a_network_without_scores_has_no_likely_colours_and_no_doubt(tmp_path):
     studio = page_view.open_studio(colorizer, tmp_path)
     view = page_view.View(write(tmp_path / "a.png", picture()), Settings())
     assert page_view.likely(studio, view, 1, 1, None) == ()
-    assert page_view.doubt(studio, view) is None
+    assert page_view.uncertainty_mask(studio, view) is None
 
 
 def test_the_doubt_is_the_more_opaque_the_less_sure_the_network_is(studio, tmp_path):
     rgb = picture(90, 130)
     view = page_view.View(write(tmp_path / "a.png", rgb), Settings())
-    address = page_view.doubt(studio, view)
+    address = page_view.uncertainty_mask(studio, view)
     image = Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2])))
-    assert image.mode == "LA" and max(image.size) == page_view.DOUBT_SIDE
+    assert image.mode == "LA" and max(image.size) == page_view.MASK_SIDE
     alpha = np.asarray(image.getchannel("A"), float)
     sure = np.asarray(studio.colorizer.confidence(rgb).resize(image.size, Image.BOX)) / 255
-    least, most = page_view.DOUBT
+    least, most = page_view.UNCERTAINTY_RANGE
     want = np.clip((1 - sure - least) / (most - least), 0, 1)
     np.testing.assert_allclose(alpha / 255, want, atol=0.02)
 
@@ -117,7 +117,7 @@ class Thing:
 
 
 def test_the_last_things_are_kept_few_of_an_owner_and_not_too_large_in_all():
-    kept = VisitorCache(most_of_owner=2, most_bytes=100)
+    kept = VisitorCache(max_per_owner=2, max_bytes=100)
     made = []
 
     def get(owner, key, size=10):
@@ -142,14 +142,14 @@ def test_the_last_things_are_kept_few_of_an_owner_and_not_too_large_in_all():
 def test_the_network_sees_a_photo_once_for_all_settings_and_hints(studio, tmp_path, monkeypatch):
     runs = []
     view = page_view.View(write(tmp_path / "a.png", picture()), Settings("argmax"), "me")
-    prepared = page_view.preview(studio, view.path, "me").prepared
+    prepared = page_view.load_preview(studio, view.path, "me").prepared
     painter = prepared._painter
     counting = painter._replace(score=lambda *args: runs.append(1) or painter.score(*args))
     monkeypatch.setattr(prepared, "_painter", counting)
     for settings in (Settings("argmax"), Settings("mean", saturation=0.5)):
         page_view.paint(studio, view._replace(settings=settings))
     page_view.paint(studio, view._replace(settings=Settings(hints=(Hint(5, 5, RED),))))
-    assert page_view.likely(studio, view, 3, 3, None) and page_view.doubt(studio, view)
+    assert page_view.likely(studio, view, 3, 3, None) and page_view.uncertainty_mask(studio, view)
     assert len(runs) == 1
 
 
@@ -174,11 +174,14 @@ def test_hints_and_swatches_of_a_visitor(server, tmp_path):
 @pytest.mark.parametrize(
     "text, words",
     [
-        ("[", "is no JSON"),
-        ('{"x": 1}', "hints: are no list"),
+        ("[", "is not valid JSON"),
+        ('{"x": 1}', "hints: holds dict, want a list of hints"),
         ('[{"x": 1, "y": 2, "colour": "red"}]', "hint 1 has the colour"),
         ('[{"x": 1000, "y": 2, "colour": "#102030"}]', "outside of the picture of 455 x 256"),
-        (json.dumps([[0, 0, RED]] * 201), "there are 201 colours of yours, want at most 200"),
+        (
+            json.dumps([[0, 0, RED]] * 201),
+            "the photo has 201 colours of your own, want at most 200",
+        ),
     ],
 )
 def test_what_are_no_hints_is_one_sentence(server, text, words):
@@ -203,10 +206,10 @@ def test_who_leaves_leaves_no_photo_behind(colorizer, tmp_path):
     class Visitor:
         session_hash = "me"
 
-    page_view.preview(studio, path, "me")
-    assert studio.kept.owners() == ["", "me"]
+    page_view.load_preview(studio, path, "me")
+    assert studio.previews.owners() == ["", "me"]
     leave(Visitor())
-    assert studio.kept.owners() == [""]
+    assert studio.previews.owners() == [""]
 
 
 def test_an_idle_page_looks_for_work_at_leisure(server):
@@ -215,5 +218,5 @@ def test_an_idle_page_looks_for_work_at_leisure(server):
 
 
 def test_what_the_script_is_told_cannot_end_its_place():
-    assert value_in(events.data({"a": "'><b>"})) == {"a": "'><b>"}
-    assert "<b>" not in events.data("'><b>")
+    assert value_in(events.data_element({"a": "'><b>"})) == {"a": "'><b>"}
+    assert "<b>" not in events.data_element("'><b>")

@@ -92,24 +92,24 @@ def test_a_reference_is_looked_at_once_for_all_photos_and_settings(
     # Another file under its name is another reference.
     write(tmp_path / "b.png", patches(5, (60, 80)))
     page_view.paint(studio, view)
-    assert len(count) == 2 and studio.lent.owners() == ["me"]
+    assert len(count) == 2 and studio.references.owners() == ["me"]
     studio.drop("me")
-    assert studio.lent.owners() == studio.kept.owners() == []
+    assert studio.references.owners() == studio.previews.owners() == []
 
 
 def test_what_is_kept_of_a_reference_is_counted_and_shown_small(studio, tmp_path):
     other = write(tmp_path / "b.png", patches(0, (400, 600)))
-    found = page_view.borrow(studio, Reference(other, "me"))
-    assert studio.lent.nbytes == found.nbytes >= found.known.levels[0].nbytes > 0
+    found = page_view.load_reference(studio, Reference(other, "me"))
+    assert studio.references.nbytes == found.nbytes >= found.prepared.levels[0].nbytes > 0
     assert (
-        max(rgb_of(found.thumbnail).shape) == references.THUMB
+        max(rgb_of(found.thumbnail).shape) == references.THUMBNAIL_SIDE
         and spread(rgb_of(found.thumbnail)) > 5
     )
 
 
 def test_a_reference_that_was_cleaned_up_is_asked_for_again(studio, files):
     view = page_view.View(files[0], Settings(), "me", Reference("/nowhere/b.png", "me"))
-    with pytest.raises(UserError, match="^b.png: is deleted by now, 6 hours on: please choose it"):
+    with pytest.raises(UserError, match="^b.png: was deleted after 6 hours: please choose it"):
         page_view.paint(studio, view)
 
 

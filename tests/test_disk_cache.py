@@ -136,7 +136,7 @@ def test_an_interrupted_build_leaves_nothing(photos, tmp_path, monkeypatch, stop
         raise stop("in the middle")
 
     with monkeypatch.context() as patch:
-        patch.setattr(disk_cache, "_decoded", interrupted)
+        patch.setattr(disk_cache, "_decode_all", interrupted)
         with pytest.raises(stop):
             cached(photos, tmp_path / "cache")
     assert files(tmp_path / "cache") == []

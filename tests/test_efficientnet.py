@@ -39,7 +39,7 @@ def published_taps(pixels):
     torch = pytest.importorskip("torch")
     pytest.importorskip("efficientnet_lite_pytorch")
     net, taps = _published_network(), {}
-    last = {block.name: f"stage{block.stage}" for block in efficientnet.blocks() if block.last}
+    last = {block.name: f"stage{block.stage}" for block in efficientnet.blocks() if block.is_last}
 
     def keep(name):
         return lambda module, inputs, output: taps.update({name: output.numpy()})
@@ -263,7 +263,7 @@ def test_conv_halving_is_the_convolution_with_stride_2():
     rng = np.random.default_rng(3)
     x = rng.normal(size=(2, 8, 14, 3)).astype(np.float32)
     kernel = rng.normal(size=(3, 3, 3, 6)).astype(np.float32)
-    assert_alike(efficientnet.conv_halving, lambda x, k: xla_conv(x, k, 2), x, kernel)
+    assert_alike(efficientnet.conv_stride2, lambda x, k: xla_conv(x, k, 2), x, kernel)
 
 
 def test_relu6_is_a_clip():

@@ -114,7 +114,7 @@ def refusal(data):
     with pytest.raises(UserError) as caught:
         read_state_dict(data, "the file")
     sentence = str(caught.value)
-    assert sentence.startswith("the file is no sound PyTorch state dict: ")
+    assert sentence.startswith("the file is not a valid PyTorch state dict: ")
     assert "\n" not in sentence and len(sentence) < 300
     return sentence
 
@@ -150,7 +150,7 @@ def test_two_arrays_may_share_a_storage():
     assert_array_equal(read_state_dict(head + stored_bytes(VALUES), "the file")["b"], [3, 4, 5])
     shared["b"] = tensor(storage("0", 5), (3,), (1,))
     head = MAGIC + VERSION + MACHINE + state_pickle(shared) + keys_pickle(["0"])
-    assert "says two things of the storage '0'" in refusal(head + stored_bytes(VALUES))
+    assert "describes the storage '0' in two ways" in refusal(head + stored_bytes(VALUES))
 
 
 def test_a_file_that_pytorch_writes_is_read_to_the_bit():
@@ -490,7 +490,7 @@ def test_weights_survive_the_way_into_the_cache(file, home):
     loaded, want = store.load(PUBLISHED, path), PUBLISHED.read(PUBLISHED, file)
     for name, array in store.flat(want).items():
         assert_array_equal(store.flat(loaded)[name], array)
-    assert PUBLISHED.share(loaded) == "not the published arrays"
+    assert PUBLISHED.describe_match(loaded) == "not the published arrays"
     digest = store.file_hash(file, "sha256")
     record = f"(sha256 {digest}, not the published arrays)"
     assert pretrained.resolve(PUBLISHED, "auto")[1] == f"imagenet {record}"
@@ -510,7 +510,7 @@ def test_a_spoilt_array_is_named(tmp_path):
     path, name = tmp_path / "lite0.pth", "_blocks.4._bn1.running_var"
     assert f"does not hold EfficientNet-Lite0's weights: it lacks {name}" in spoilt(path, name)
     extra = spoilt(path, "_se_reduce.weight", np.zeros(1, np.float32))
-    assert "it has _se_reduce.weight, which EfficientNet-Lite0 has not" in extra
+    assert "it has _se_reduce.weight, which EfficientNet-Lite0 does not have" in extra
     assert f"{name} is float32 of shape (3,), want float32 of (240,)" in spoilt(
         path, name, np.zeros(3, np.float32)
     )
@@ -532,11 +532,11 @@ def test_what_is_no_such_file_is_refused(tmp_path, file):
     path = tmp_path / "gone.pth"
     assert "is not a file, want PyTorch's file of EfficientNet-Lite0, or the" in port_refusal(path)
     path.write_bytes(b"")
-    assert "no sound PyTorch state dict: it ends at byte 0" in port_refusal(path)
+    assert "not a valid PyTorch state dict: it ends at byte 0" in port_refusal(path)
     path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
-    assert "no sound PyTorch state dict: it has b'\\x89HDF" not in port_refusal(path)
+    assert "not a valid PyTorch state dict: it has b'\\x89HDF" not in port_refusal(path)
     path.write_bytes(random_bytes()[:1_000_000])
-    assert "no sound PyTorch state dict: it ends after" in port_refusal(path)
+    assert "not a valid PyTorch state dict: it ends after" in port_refusal(path)
 
 
 def test_a_damaged_or_foreign_zip_file_is_refused(tmp_path):
@@ -548,7 +548,7 @@ def test_a_damaged_or_foreign_zip_file_is_refused(tmp_path):
     zipped(path, data=b"short", compression=zipfile.ZIP_LZMA)
     assert "in another way than a wheel does" in port_refusal(path)
     zipped(path, data=b"short", compression=zipfile.ZIP_DEFLATED)
-    assert "no sound PyTorch state dict" in port_refusal(path)
+    assert "not a valid PyTorch state dict" in port_refusal(path)
     whole = zipped(path).read_bytes()
     for place in (whole.index(MEMBER.encode()), 10**6, len(whole) - 60):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
@@ -584,9 +584,9 @@ def test_the_genuine_file_is_known_as_such(lite0_file, capsys):
         "published arrays"
     )
     weights = store.load(PUBLISHED, path)
-    assert PUBLISHED.share(weights) == "the published arrays"
+    assert PUBLISHED.describe_match(weights) == "the published arrays"
     weights["block3_depthwise"]["kernel"].view(np.int32)[1, 1, 0, 9] ^= 1
-    assert PUBLISHED.share(weights) == "not the published arrays"
+    assert PUBLISHED.describe_match(weights) == "not the published arrays"
 
 
 @pytest.fixture

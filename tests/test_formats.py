@@ -99,7 +99,7 @@ def test_files_that_say_no_more_than_that_they_hold_images_are_known_by_what_els
     avif = encode(red_and_blue(), "AVIF")
     for data in (HEIC, avif):
         plain = data[:8] + b"mif1" + data[12:]
-        assert formats.by_signature(plain[: formats.HEAD_BYTES]) == formats.by_signature(data)
+        assert formats.detect_format(plain[: formats.HEAD_BYTES]) == formats.detect_format(data)
         assert photo.read_photo(plain).rgb.shape == (64, 64, 3)
 
 
@@ -133,16 +133,16 @@ def test_the_types_of_items_and_of_their_content_are_found(version, many, large)
         meta = box(b"meta", bytes(4), box(b"hdlr", bytes(20)), table)
         return box(b"ftyp", b"heic", bytes(4)) + box(b"mdat", b"infe\xff") + meta
 
-    assert heif_file.misnamed(file(b"mime", b"application/rdf+xml")) is None
-    assert heif_file.misnamed(file(b"mime", b"app\xfe")) == b"app\xfe"
+    assert heif_file.find_invalid_type(file(b"mime", b"application/rdf+xml")) is None
+    assert heif_file.find_invalid_type(file(b"mime", b"app\xfe")) == b"app\xfe"
     want = b"\xd2xif" if version > 1 else None
-    assert heif_file.misnamed(file(b"\xd2xif", b"text")) == want
+    assert heif_file.find_invalid_type(file(b"\xd2xif", b"text")) == want
 
 
 @pytest.mark.parametrize("cut", [3, 9, 50, 100, 200, 300])
 def test_boxes_of_a_heic_that_is_cut_short_or_without_an_end_are_looked_at_once(cut):
-    assert heif_file.misnamed(HEIC[:cut]) is None
-    assert heif_file.misnamed(HEIC[:cut] + bytes(10**5)) is None
+    assert heif_file.find_invalid_type(HEIC[:cut]) is None
+    assert heif_file.find_invalid_type(HEIC[:cut] + bytes(10**5)) is None
 
 
 def test_folders_are_searched_for_every_kind_that_is_read(tmp_path):
@@ -164,11 +164,11 @@ def test_folders_are_searched_for_every_kind_that_is_read(tmp_path):
 def test_what_is_passed_over_is_counted_in_the_summary(tmp_path):
     planned = command.Plan([], [], 0, {".nef": 2, ".txt": 1}, [])
     line = command.summary([batch.Outcome("a.jpg", ("b.jpg",))], planned, 2.0)
-    assert line == ("1 photo coloured in 2.0 s: b.jpg; of no kind that is read: 2 .nef, 1 .txt")
+    assert line == ("1 photo coloured in 2.0 s: b.jpg; unsupported formats: 2 .nef, 1 .txt")
     (tmp_path / "raw.nef").write_bytes(b"")
     result = CliRunner().invoke(cli.main, [str(tmp_path)])
     assert result.exit_code == 1
-    assert "; of no kind that is read: 1 .nef; 1 failed:" in result.stderr
+    assert "; unsupported formats: 1 .nef; 1 failed:" in result.stderr
 
 
 @pytest.mark.parametrize("suffix", [".jfif", ".jpe"])
@@ -180,10 +180,10 @@ def test_jpegs_of_other_suffixes_are_written_under_their_own(suffix, tmp_path):
 
 
 def test_the_usual_formats_load_no_decoder_of_others():
-    with image_io.opened(encode(red_and_blue(), "JPEG")) as image:
+    with image_io.open_image(encode(red_and_blue(), "JPEG")) as image:
         assert image.format == "JPEG"
-    assert formats.by_signature(io.BytesIO(encode(red_and_blue(), "PNG")).read(12)) == "PNG"
-    assert image_io._let_in(b"BM" + bytes(20), image_io.FORMATS, "a") == (
+    assert formats.detect_format(io.BytesIO(encode(red_and_blue(), "PNG")).read(12)) == "PNG"
+    assert image_io._candidate_formats(b"BM" + bytes(20), image_io.FORMATS, "a") == (
         "JPEG",
         "PNG",
         "WEBP",

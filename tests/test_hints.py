@@ -109,7 +109,7 @@ def test_python_takes_hints_as_tuples_and_as_mappings(model, tmp_path):
     second = colorizer.colorize(photo, hints=[{"x": 20, "y": 30, "colour": RED}])
     assert_array_equal(np.asarray(first), np.asarray(second))
     assert_array_equal(colorizer.colorize_arrays([photo], hints=[(20, 30, RED)])[0], first)
-    with pytest.raises(UserError, match="hints are of one picture"):
+    with pytest.raises(UserError, match="hints belong to one picture"):
         colorizer.colorize_many([photo], hints=[(20, 30, RED)])
 
 
@@ -174,7 +174,7 @@ def test_the_command_takes_hints_of_its_line_and_of_a_file_and_writes_confidence
         (["--confidence", "--grid"], "want no --confidence"),
         (["--confidence", "--replace"], "want no --confidence"),
         (["--confidence", "-o", "-"], "want no --confidence"),
-        (["b.png", "--hint", "1,2=#ffffff"], "Hints are of one photo, and not of 2"),
+        (["b.png", "--hint", "1,2=#ffffff"], "Hints are for one photo, not for 2"),
     ],
 )
 def test_what_cannot_be_meant_is_one_sentence_and_writes_nothing(

@@ -214,7 +214,7 @@ def test_the_papers_own_network_can_be_written_down_for_any_size_too():
 def test_small_copies_are_those_of_pillow_to_one_step(shape):
     picture = photo(70, 61)
     want = Image.fromarray(picture).resize(shape[::-1], Image.Resampling.BICUBIC)
-    found = np.asarray(program.made_small(picture[None], shape))[0]
+    found = np.asarray(program.resized(picture[None], shape))[0]
     assert off(found, np.asarray(want)) <= 1
     assert np.mean(found != np.asarray(want)) < 0.01
 
@@ -224,7 +224,7 @@ def test_small_copies_are_those_of_pillow_to_one_step(shape):
     [
         (["-o", "m"], "Missing argument 'RUN'"),
         (["-o", "m.onnx", "--photo-size", "8x8"], "--photo-size is for --format jax-export"),
-        (["-o", "m", "--format", "jax-export", "--photo-size", "8x0"], "'8x0' is no size"),
+        (["-o", "m", "--format", "jax-export", "--photo-size", "8x0"], "'8x0' is not a size"),
         (["nowhere", "-o", "m", "--format", "jax-export"], "nowhere: there is no such model"),
     ],
 )

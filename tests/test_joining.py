@@ -63,7 +63,7 @@ def steps_of_new_path(y, u, v):
     y = y.astype(np.float32)
     chroma = np.stack([u, v], -1).astype(np.float32)
     channels = joining.join(y, joining.lightness(y), chroma)
-    return jnp.stack([joining.encoded_u8(x) for x in channels], -1)
+    return jnp.stack([joining.encode_u8(x) for x in channels], -1)
 
 
 @pytest.mark.parametrize("path", [steps_of_old_path, steps_of_new_path])
@@ -81,8 +81,8 @@ def test_lightness_is_that_of_the_definition_to_a_five_thousandth():
 def test_every_linear_value_is_encoded_to_its_nearest_step_or_between_two():
     x = np.linspace(-0.1, 1.1, 400_001).astype(np.float32)
     exact = 255 * encoded(np.clip(x.astype(np.float64), 0, 1))
-    assert np.abs(np.asarray(joining.encoded_u8(x)) - exact).max() <= 0.501
-    assert_array_equal(joining.encoded_u8(linear(np.arange(256) / 255)), np.arange(256))
+    assert np.abs(np.asarray(joining.encode_u8(x)) - exact).max() <= 0.501
+    assert_array_equal(joining.encode_u8(linear(np.arange(256) / 255)), np.arange(256))
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
@@ -110,8 +110,8 @@ def test_a_tile_is_joined_in_bands_as_in_one_piece(sides, coarse):
     rng = np.random.default_rng(0)
     rgb = rng.integers(0, 256, (*sides, 3), dtype=np.uint8)
     chroma = rng.normal(0, 40, (*coarse, 2)).astype(np.float32)
-    fits = np.asarray(resample.plain_chroma(chroma))
-    rows, columns = (tiles._places(0, n, n, m) for n, m in zip(sides, coarse, strict=True))
+    fits = np.asarray(resample.unguided_fits(chroma))
+    rows, columns = (tiles._positions(0, n, n, m) for n, m in zip(sides, coarse, strict=True))
     got = np.asarray(jax.jit(functions.color_tile)(fits, rgb, rows, columns))
     assert np.abs(gray_steps(got) - gray_steps(rgb)).max() <= 1.0
     whole = np.asarray(resample.sample_bilinear(chroma, rows, columns), np.float64)

@@ -69,14 +69,15 @@ def test_the_likely_colours_of_a_spot_are_those_of_the_network_there(colorizer):
     for i, one in enumerate(found):
         assert abs(luv_of(one)[0] - pixel[0]) < 1.0
         for other in found[:i]:
-            assert np.hypot(*(luv_of(one) - luv_of(other))[1:]) > likely_colours.APART - 2
+            assert np.hypot(*(luv_of(one) - luv_of(other))[1:]) > likely_colours.MIN_DISTANCE - 2
     # The likeliest of all is what argmax takes, where none is joined with it.
     painter = colorizer._painter
-    seen = colorize.analyze(painter, rgb)
-    height, width = seen.scores.outputs.shape[1:3]
-    logits = seen.scores.outputs[0, 30 * height // 64, 40 * width // 96]
+    analysis = colorize.analyze(painter, rgb)
+    height, width = analysis.scores.outputs.shape[1:3]
+    logits = analysis.scores.outputs[0, 30 * height // 64, 40 * width // 96]
     best = np.argmax(logits, -1) * 4.0 - 98
-    assert min(np.hypot(*(luv_of(one)[1:] - best)) for one in found) < likely_colours.APART + 2
+    nearest = min(np.hypot(*(luv_of(one)[1:] - best)) for one in found)
+    assert nearest < likely_colours.MIN_DISTANCE + 2
 
 
 def test_what_is_all_but_black_or_white_has_colours_that_can_be_told_apart(colorizer):
@@ -149,7 +150,8 @@ def test_a_prepared_picture_is_coloured_as_ever_and_seen_once(colorizer, monkeyp
     # What is asked of a border has that shown too.
     assert once.likely(2, 2) and len(runs) == 2
     once.colorize(hints=[(2, 3, "#a04030")])
-    assert len(runs) == 2 and once.nbytes > rgb.nbytes + 2 * once._seen[once._inner].small.nbytes
+    small = once._analyses[once._inner].small
+    assert len(runs) == 2 and once.nbytes > rgb.nbytes + 2 * small.nbytes
 
 
 def test_confidence_comes_of_the_run_that_colours(tmp_path):

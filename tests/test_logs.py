@@ -68,7 +68,7 @@ def test_a_process_that_does_not_write_leaves_nothing(tmp_path):
 
 
 def test_a_folder_without_a_run_and_a_broken_record_are_one_sentence(tmp_path):
-    with pytest.raises(UserError, match="record.json is missing, so .* is no run's folder"):
+    with pytest.raises(UserError, match="record.json is missing, so .* is not a run's folder"):
         runs.read_record(tmp_path)
     (tmp_path / "record.json").write_text("{")
     with pytest.raises(UserError, match="record.json is not JSON"):

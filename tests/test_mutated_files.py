@@ -108,7 +108,7 @@ def read_alone(path):
 def test_what_libtiff_says_of_a_file_is_in_its_sentence_and_not_on_the_screen(tmp_path):
     data = bytearray(encode(noise(20, 20), "TIFF", compression="tiff_adobe_deflate"))
     (page,) = tiff_file.read_pages(io.BytesIO(data))
-    data[page.one(Tag.StripOffsets) + 40] ^= 1
+    data[page.first(Tag.StripOffsets) + 40] ^= 1
     path = tmp_path / "a.tif"
     path.write_bytes(data)
     done = read_alone(path)
@@ -119,7 +119,7 @@ def test_what_libtiff_says_of_a_file_is_in_its_sentence_and_not_on_the_screen(tm
 def test_a_fax_with_damaged_lines_is_read_with_a_notice_of_the_first(tmp_path):
     data = bytearray(seeds()["fax tiff"])
     (page,) = tiff_file.read_pages(io.BytesIO(data))
-    data[page.one(Tag.StripOffsets) + 20] ^= 0xFF
+    data[page.first(Tag.StripOffsets) + 20] ^= 0xFF
     path = tmp_path / "a.tif"
     path.write_bytes(data)
     done = read_alone(path)
@@ -132,7 +132,7 @@ def test_what_pillow_warns_of_and_logs_does_not_reach_the_screen(tmp_path):
     data = encode(noise(4, 4), "TIFF", dpi=(300, 300))
     (page,) = tiff_file.read_pages(io.BytesIO(data))
     two = bytearray(data)
-    struct.pack_into("<I", two, page.places[Tag.XResolution] + 4, 2)  # of one number
+    struct.pack_into("<I", two, page.entry_offsets[Tag.XResolution] + 4, 2)  # of one number
     many = tiff_file.with_numbers(data, page, {Tag.SamplesPerPixel: 2048})
     with pytest.warns(UserWarning, match="tag 282 had too many entries"):
         Image.open(io.BytesIO(two)).getexif()

@@ -125,5 +125,5 @@ def test_a_replaced_photo_is_found_behind_its_link_and_must_be_of_a_format_that_
     todo, faults = naming.check_replaced(jobs)
     assert todo == jobs[:1]
     assert faults == [
-        (names[1], f"{names[1]}: no '.gif' is written, so that it cannot be replaced")
+        (names[1], f"{names[1]}: cannot be replaced, as '.gif' files cannot be written")
     ]

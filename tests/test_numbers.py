@@ -68,7 +68,7 @@ def test_the_command_says_what_is_wrong_with_a_number(arguments, said, tmp_path)
 
 
 def test_size_is_bounded_by_the_memory_that_is_free(network, monkeypatch):
-    monkeypatch.setattr(memory, "available", lambda: memory.BYTES_A_PIXEL * 200**2)
+    monkeypatch.setattr(memory, "available", lambda: memory.BYTES_PER_PIXEL * 200**2)
     colorize.open_painter(network, size=200)
     with pytest.raises(UserError, match="size is 201, want at most 200 with the 0.1 GB of memory"):
         colorize.open_painter(network, size=201)

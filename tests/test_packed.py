@@ -64,7 +64,7 @@ def test_packed_folders_of_two_sizes_are_one_source(folders, packed_folder, tmp_
     )
     source = opening.open_source(data)
     assert len(source.train) + len(source.holdout) == 406 + 203
-    assert loader.stacked(source.train, SIDE).shape == (len(source.train), SIDE, SIDE, 3)
+    assert loader.decode_all(source.train, SIDE).shape == (len(source.train), SIDE, SIDE, 3)
     items = [*source.train, *source.holdout]
     assert len({item.key for item in items}) == len(items)
     assert sum(sources.in_folder(item.key, ["blue"]) for item in items) == 203
@@ -76,16 +76,16 @@ def test_a_packed_source_holds_out_what_its_folders_would(folders, packed_folder
     theirs = sources.open_source(f"folder:{place}", holdout=0.2)
     assert {item.digest for item in ours.holdout} == {item.digest for item in theirs.holdout}
     assert ours.notes == theirs.notes
-    assert loader.stacked(ours.train, SIDE).shape == (len(ours.train), SIDE, SIDE, 3)
+    assert loader.decode_all(ours.train, SIDE).shape == (len(ours.train), SIDE, SIDE, 3)
 
 
 def test_packed_squares_are_brought_to_the_size_that_a_run_loads(packed_folder):
-    plain = loader.stacked(sources.open_source(f"packed:{packed_folder}").train[:3], SIDE)
+    plain = loader.decode_all(sources.open_source(f"packed:{packed_folder}").train[:3], SIDE)
     for size in (32, 64):
         config = classify.get_config()
         config.data.source = f"packed:{packed_folder}"
         config.data.load_size = config.data.crop_size = size
-        large = loader.stacked(opening.open_source(complete(config).data).train[:3], size)
+        large = loader.decode_all(opening.open_source(complete(config).data).train[:3], size)
         assert large.shape == (3, size, size, 3)
         # Plain squares stay what they are but for the coding.
         assert np.abs(large.mean((1, 2)) - plain.mean((1, 2))).max() < 1.0
@@ -188,7 +188,7 @@ def test_indices_are_those_of_the_pictures_in_the_batches(packed_folder, weighte
     items = sources.open_source(f"packed:{packed_folder}", holdout=0.1).train
     weights = loader.folder_weights(items, {"red": 0.3}) if weighted else None
     order = {"batch_size": 8, "seed": 5, "weights": weights, "start": 16}
-    squares = loader.stacked(items, SIDE)
+    squares = loader.decode_all(items, SIDE)
     pictures = loader.train_batches(items, size=SIDE, **order)
     indices = loader.train_indices(len(items), **order)
     for _ in range(60):  # over the end of an epoch

@@ -87,7 +87,7 @@ def test_what_is_not_installed_is_a_line_and_what_is_has_a_row(missing, monkeypa
     monkeypatch.setattr(photographs, "Colorizer", Copier)
     (table,) = photographs.measure(TINY, (0.01,))
     names = [row["contender"] for row in table.rows]
-    floor = [] if "cv2" in missing else [photographs.FLOOR]
+    floor = [] if "cv2" in missing else [photographs.LOWER_BOUND]
     assert names == [*floor, "colorjax", *([] if missing else ["one", "two"])]
     assert all(len(row["times_s"]) == TINY.repeats for row in table.rows)
     told = {"cv2": "OpenCV", "torch": "PyTorch"}
@@ -103,7 +103,7 @@ def test_the_section_runs_with_the_true_peers(tmp_path, monkeypatch):
     monkeypatch.setattr(pipeline, "installed", lambda: found)
     (table,) = photographs.measure(TINY, (0.05,))
     names = [row["contender"] for row in table.rows]
-    assert names == [photographs.FLOOR, "colorjax", "ECCV16", "DDColor tiny"]
+    assert names == [photographs.LOWER_BOUND, "colorjax", "ECCV16", "DDColor tiny"]
     assert table.notes == [pipeline.NOTE]
     for peer in found[0]:
         pictures.draw_mosaic(tmp_path / "photo.jpg", 0.05)

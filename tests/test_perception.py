@@ -50,7 +50,7 @@ def added(params):
 def test_the_divergence_is_that_of_scipy():
     said, true = RNG.normal(0, 3, (2, 4, 10)).astype(np.float32)
     want = rel_entr(softmax(np.float64(true), -1), softmax(np.float64(said), -1)).sum(-1)
-    assert_allclose(losses.divergence(said, true), want, rtol=1e-5)
+    assert_allclose(losses.kl_divergence(said, true), want, rtol=1e-5)
 
 
 def test_the_distance_of_maps_is_0_for_one_direction_2_for_a_right_angle_and_4_for_opposites():
@@ -113,7 +113,7 @@ def test_without_a_share_the_objective_is_as_it_was():
 
 def test_all_three_maps_count(params, added):
     see, truth = perception.classifier(params), task.regression().prepare(RGB)
-    colors = task.regression().colors
+    colors = task.regression().to_rgb
     gray, true = (see(colors(truth.lightness, share * truth.chroma)) for share in (0, 1))
     parts = [perception.map_distance(gray[name], true[name]) for name in perception.MAPS]
     assert_allclose(added(jnp.zeros((2, 32, 32, 2)), 0.0, 1.0), sum(parts), rtol=1e-3)

@@ -246,7 +246,7 @@ def outcome(workdir: Path) -> Outcome:
     inside = slice(margin, margin + settings.data.crop_size)
     flowers = [petals.flower(int(item.key.removeprefix("petals#"))) for item in holdout]
     whole = np.stack([petals.coverage(one)[0][inside, inside] == 1 for one in flowers])
-    gray = task.prepare(evaluate.load_rgb(evaluate.squares_of(settings), holdout)).gray
+    gray = task.prepare(evaluate.load_rgb(evaluate.eval_options(settings), holdout)).gray
     outputs = jax.jit(model.apply)(variables, gray)
     last = runs.read_metrics(workdir)[-1]
     return Outcome(last["sat_diff"], np.asarray(task.decode(outputs, settings.decoding))[whole])

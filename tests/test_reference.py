@@ -18,7 +18,7 @@ from colorjax import Colorizer, cli
 from colorjax.coloring import colorize, hints, reference
 from colorjax.coloring.network import shapes, transfer
 from colorjax.coloring.settings import Settings
-from colorjax.commands.hinting import source_of
+from colorjax.commands.hinting import reference_source
 from colorjax.errors import UserError
 from colorjax.ops import color, correspondence
 from colorjax.pictures.photo import Photo
@@ -66,7 +66,7 @@ def psnr(found, truth):
 
 def coloured(painter, photo, other=None, **settings):
     if other is not None:
-        settings["reference"] = reference.of_photo(painter, Photo(other))
+        settings["reference"] = reference.prepare_reference(painter, Photo(other))
     ((_, (result,)),) = colorize.colorize(painter, [photo], [Settings(**settings)])
     return result
 
@@ -163,7 +163,7 @@ def test_hints_go_before_a_reference(painter):
 
 def test_without_a_reference_nothing_changes_beside_one_that_has_one(painter):
     photo = patches()
-    given = reference.of_photo(painter, Photo(patches(1)))
+    given = reference.prepare_reference(painter, Photo(patches(1)))
     settings = [Settings(), Settings(reference=given), Settings(saturation=0.5)]
     ((_, results),) = colorize.colorize(painter, [photo], settings)
     assert_array_equal(results[0], coloured(painter, photo))
@@ -174,7 +174,7 @@ def test_without_a_reference_nothing_changes_beside_one_that_has_one(painter):
 def test_photos_that_share_a_reference_come_out_as_each_alone(painter):
     many = colorize.open_painter(tiny_network(), batch_size=4)
     photos = [patches(seed) for seed in range(3)]
-    given = Settings(reference=reference.of_photo(many, Photo(patches(2))))
+    given = Settings(reference=reference.prepare_reference(many, Photo(patches(2))))
     for i, (found,) in colorize.colorize(many, photos, [given]):
         alone = coloured(painter, photos[i], patches(2))
         assert np.abs(found.astype(int) - alone).max() <= 1
@@ -184,22 +184,22 @@ def test_borders_of_a_reference_count_for_nothing_and_16_bits_are_as_good_as_8(p
     plain = patches()
     framed = np.zeros((84, 116, 3), np.uint8)
     framed[10:74, 10:106] = plain
-    want = reference.of_photo(painter, Photo(plain))
+    want = reference.prepare_reference(painter, Photo(plain))
     for other in (framed, plain.astype(np.uint16) * 257):
-        found = reference.of_photo(painter, Photo(other))
+        found = reference.prepare_reference(painter, Photo(other))
         jax.tree.map(assert_array_equal, found, want)
 
 
 def test_what_is_transparent_in_a_reference_gives_no_colours(painter):
     alpha = np.full((64, 96), 255, np.uint8)
     alpha[:, 48:] = 0
-    found = reference.of_photo(painter, Photo(patches(), alpha))
+    found = reference.prepare_reference(painter, Photo(patches(), alpha))
     height, width = transfer.cells(*shapes.network_shape(64, 96, painter.size))
-    there = np.asarray(found.there)[: height * width].reshape(height, width)
+    there = np.asarray(found.coverage)[: height * width].reshape(height, width)
     assert_array_equal(there, np.repeat([[1, 0]], height, axis=0).repeat(width // 2, axis=1))
-    assert np.asarray(found.there).sum() == there.sum()
+    assert np.asarray(found.coverage).sum() == there.sum()
     with pytest.raises(UserError, match="transparent all over"):
-        reference.of_photo(painter, Photo(patches(), 0 * alpha))
+        reference.prepare_reference(painter, Photo(patches(), 0 * alpha))
 
 
 @pytest.mark.parametrize("shape", [(40, 300), (16, 16), (1, 1)])
@@ -267,7 +267,7 @@ def test_a_reference_may_come_through_a_pipe_which_is_read_once(tmp_path):
     os.mkfifo(pipe)
     writer = threading.Thread(target=Path(pipe).write_bytes, args=(picture,))
     writer.start()
-    found = source_of(pipe)
+    found = reference_source(pipe)
     writer.join()
     assert found == picture
 
@@ -279,7 +279,7 @@ def test_a_place_is_most_like_itself_and_takes_its_own_value():
     assert_allclose(np.diag(found), 1, atol=1e-5)
     assert np.abs(found).max() < 1 + 1e-5
     values = rng.normal(size=(20, 2)).astype(np.float32)
-    taken, like = correspondence.transferred(found, values, np.ones(20), temperature=0.01)
+    taken, like = correspondence.transfer(found, values, np.ones(20), temperature=0.01)
     assert_allclose(taken, values, atol=1e-3)
     assert_allclose(like, 1, atol=1e-5)
 
@@ -287,6 +287,6 @@ def test_a_place_is_most_like_itself_and_takes_its_own_value():
 def test_what_is_not_there_gives_nothing_and_is_like_nothing():
     similarities = np.array([[0.9, 0.1, 0.1]], np.float32)
     values = np.array([[100.0], [2.0], [4.0]], np.float32)
-    taken, like = correspondence.transferred(similarities, values, np.array([0.0, 1.0, 1.0]))
+    taken, like = correspondence.transfer(similarities, values, np.array([0.0, 1.0, 1.0]))
     assert_allclose(taken, [[3.0]], atol=1e-4)
     assert_allclose(like, [0.1], atol=1e-6)

@@ -162,9 +162,9 @@ def test_another_kind_of_file_is_refused(exported, tmp_path):
     path = tmp_path / "model.safetensors"
     assert "is not a file" in refusal(path)
     path.write_bytes(b"\x80\x04K\x01.")  # a pickle
-    assert "is no sound safetensors file" in refusal(path)
+    assert "is not a valid safetensors file" in refusal(path)
     path.write_bytes(exported.read_bytes()[:-100])
-    assert "is no sound safetensors file" in refusal(path)
+    assert "is not a valid safetensors file" in refusal(path)
     save_file({"x": np.zeros(1, np.float32)}, path)
     assert "is of format None" in refusal(path)
 
@@ -214,7 +214,7 @@ def test_no_mean_is_taken_with_a_network_of_the_same_shapes_that_computes_otherw
     config = json.loads((other / "config.json").read_text())
     config["model"]["upscaling"] = "bilinear"
     (other / "config.json").write_text(json.dumps(config))
-    with pytest.raises(UserError, match="^.*other has model.upscaling 'bilinear' and .*: there is"):
+    with pytest.raises(UserError, match="^.*other has model.upscaling 'bilinear' and .*: their"):
         export.export(run[0], tmp_path / "mean.safetensors", mean_with=[other])
 
 

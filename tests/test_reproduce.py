@@ -7,9 +7,9 @@ from numpy.testing import assert_allclose
 from test_train import tiny_config
 
 from colorjax.data import opening
-from colorjax.errors import Interrupted, UserError
+from colorjax.errors import ResumableError, UserError
 from colorjax.models import build
-from colorjax.settings import as_dict, changed, complete
+from colorjax.settings import as_dict, complete, override
 from colorjax.studies import claims, reproduce, sweep
 from colorjax.training import evaluate
 from colorjax.weights import runs
@@ -25,7 +25,7 @@ MEAN = ("mean", (("decoding.method", "mean"),))
 
 
 def three_experiments(**changes):
-    return changed(
+    return override(
         tiny_config(num_steps=3, eval_every=3),
         {
             "mode": "reproduce",
@@ -105,7 +105,7 @@ def test_runs_are_measured_as_evaluation_measures_them(reproduced):
     model = build.build_model(settings)
     task = build.build_task(settings, runs.read_statistics(folder))
     _, variables = runs.load_variables(folder, model, averaged=False)
-    holdout, squares = opening.open_source(settings.data).holdout, evaluate.squares_of(settings)
+    holdout, squares = opening.open_source(settings.data).holdout, evaluate.eval_options(settings)
     metrics = evaluate.compile_metrics(squares, model, task, holdout, settings.decoding)(variables)
     assert rows[1]["metrics"] == pytest.approx(metrics, rel=1e-4)
 
@@ -168,7 +168,7 @@ def test_every_experiment_and_decoding_changes_real_settings_of_the_right_type(v
     known = runs.flatten(as_dict(settings))
     for field in ("experiments", "decodings"):
         for changes in reproduce.named_changes(settings, field).values():
-            changed(settings, changes)
+            override(settings, changes)
             assert all(
                 known[name] != value
                 for name, value in changes.items()
@@ -204,10 +204,10 @@ def test_a_passing_fault_leaves_a_run_without_a_result_and_counts_its_seconds(
     tmp_path, monkeypatch
 ):
     def train(config, workdir):
-        raise Interrupted("photo.jpg: cannot be read")
+        raise ResumableError("photo.jpg: cannot be read")
 
     monkeypatch.setattr(sweep, "train", train)
-    with pytest.raises(Interrupted, match="photo.jpg"):
+    with pytest.raises(ResumableError, match="photo.jpg"):
         reproduce.reproduce(three_experiments(), tmp_path)
     assert not list(tmp_path.rglob("result.json"))
     assert runs.read_json(tmp_path / "regression" / "seconds.json") > 0
@@ -218,8 +218,8 @@ def test_outputs_smaller_than_the_picture_are_measured_at_its_size(monkeypatch):
     task, small = build.build_task(settings, None), jax.numpy.zeros((1, 4, 4, 2, 50))
     example = task.prepare(np.full((1, 16, 16, 3), (200, 80, 60), np.uint8))
     monkeypatch.setattr(reproduce, "predict", lambda model, variables, gray: small)
-    ways = {reproduce.OWN: settings.decoding}
-    measured = reproduce.measure_all({}, example, model=None, task=task, ways=ways)
+    decodings = {reproduce.OWN: settings.decoding}
+    measured = reproduce.measure_all({}, example, model=None, task=task, decodings=decodings)
     shares = measured["saturation/prediction"]
     assert shares.shape == (1, reproduce.SATURATION_BINS) and np.sum(shares) == pytest.approx(1)
 

@@ -164,7 +164,7 @@ def test_fits_are_those_of_least_squares_in_every_window():
                 ]
             )
             slope[i, j, c], offset[i, j, c] = np.linalg.solve(a, [light @ values, values.sum()])
-    fits = resample.guide_chroma(
+    fits = resample.fit_guided_filter(
         jnp.asarray(chroma), jnp.asarray(lightness)[..., None], radius=radius, smoothness=smoothness
     )
     inside = slice(2, -2), slice(2, -2)
@@ -178,13 +178,13 @@ def test_fits_are_those_of_least_squares_in_every_window():
 
 def test_lightness_that_no_fit_has_seen_is_taken_as_the_nearest_that_it_has():
     lightness = jnp.linspace(40.0, 60.0, 8)[None, :, None] * jnp.ones((8, 1, 1))
-    fits = resample.guide_chroma(jnp.concatenate([lightness, -lightness], -1), lightness)
+    fits = resample.fit_guided_filter(jnp.concatenate([lightness, -lightness], -1), lightness)
     here = fits[4, 4]
     low, high = float(here[4]), float(here[5])
     for outside, edge in ((0.0, low), (100.0, high)):
         assert_allclose(
-            resample.guided_chroma(here, jnp.array([outside])),
-            resample.guided_chroma(here, jnp.array([edge])),
+            resample.apply_fits(here, jnp.array([outside])),
+            resample.apply_fits(here, jnp.array([edge])),
         )
 
 
@@ -198,8 +198,8 @@ def test_places_between_pixels_are_interpolated_as_jax_resizes(shape, size):
 
 def test_unguided_chroma_is_left_as_it_is():
     chroma = jnp.asarray(np.random.default_rng(0).normal(size=(4, 5, 2)), jnp.float32)
-    fits = resample.plain_chroma(chroma)
-    assert_array_equal(resample.guided_chroma(fits, jnp.full((4, 5, 1), 70.0)), chroma)
+    fits = resample.unguided_fits(chroma)
+    assert_array_equal(resample.apply_fits(fits, jnp.full((4, 5, 1), 70.0)), chroma)
 
 
 def test_a_kernels_gradient_still_comes_before_its_inputs_when_a_step_is_scheduled():

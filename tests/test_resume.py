@@ -43,8 +43,8 @@ def test_a_folder_that_another_process_trains_in_is_refused_and_left_as_it_is(he
         with resume.locked(workdir):
             raise AssertionError("locked twice")
     assert str(caught.value) == (
-        f"{workdir} is being trained in by process {process.pid}, want another workdir, "
-        "or that to end first"
+        f"process {process.pid} is training in {workdir}: want another workdir, "
+        "or wait until that process ends"
     )
     assert part.exists() and process.poll() is None
 

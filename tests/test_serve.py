@@ -38,13 +38,13 @@ def run(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def studio():
-    return work.Studio(colorize.open_painter(tiny_network()))
+def batcher():
+    return work.Batcher(colorize.open_painter(tiny_network()))
 
 
 @pytest.fixture
-def client(studio):
-    with TestClient(app.build(studio), base_url=HOST) as client:
+def client(batcher):
+    with TestClient(app.build(batcher), base_url=HOST) as client:
         yield client
 
 
@@ -69,7 +69,7 @@ def waits_for(condition, seconds=30.0):
 
 
 def free_port():
-    with server.listening("127.0.0.1", 0) as opened:
+    with server.listen("127.0.0.1", 0) as opened:
         return opened.getsockname()[1]
 
 
@@ -166,7 +166,7 @@ def test_what_a_format_cannot_keep_is_told_in_a_header(client):
         ({"hint": f"{'9' * 5000},1=#ffffff"}, "want X,Y=#RRGGBB"),
         ({"saturation": 1e37}, "want at most 1,000,000"),
         ({"hint": "here"}, "hint 'here': want X,Y=#RRGGBB"),
-        ({"hints": "{"}, "hints: is no JSON"),
+        ({"hints": "{"}, "hints: is not valid JSON"),
         ({"hints": "{}"}, "hints: holds dict, want a list"),
         ({"hint": "500,1=#ffffff"}, "is outside of the picture of 60 x 48 pixels"),
         ({"rebalance": 0.5}, "the model's training was not rebalanced"),
@@ -191,9 +191,9 @@ def test_what_is_no_picture_is_400_and_one_sentence(client, data, said):
     assert answer.status_code == 400 and said in sentence(answer)
 
 
-def test_what_is_too_large_is_413_before_it_is_read(studio):
+def test_what_is_too_large_is_413_before_it_is_read(batcher):
     limits = app.Limits(bytes=1000, pixels=48 * 60 - 1)
-    with TestClient(app.build(studio, limits), base_url=HOST) as client:
+    with TestClient(app.build(batcher, limits), base_url=HOST) as client:
         long = client.post("/colorize", content=bytes(1001))
         form = client.post("/colorize", files={"photo": bytes(1001)})
         wide = client.post("/colorize", content=encode(Image.new("1", (60, 48))))
@@ -212,8 +212,8 @@ def test_pages_elsewhere_and_other_names_of_the_machine_are_refused(client):
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "[::1]", "localhost"])
-def test_who_listens_to_this_machine_alone_answers_under_its_names_alone(studio, host):
-    with TestClient(app.build(studio, host=host), base_url=HOST) as client:
+def test_who_listens_to_this_machine_alone_answers_under_its_names_alone(batcher, host):
+    with TestClient(app.build(batcher, host=host), base_url=HOST) as client:
 
         def status(asked):
             return client.get("/health", headers={"Host": asked}).status_code
@@ -232,31 +232,31 @@ def test_who_listens_to_other_machines_answers_under_every_name_or_those_that_ar
     assert "*" not in names
 
 
-def test_a_defect_is_counted_and_answered_in_json_without_its_words(studio, monkeypatch):
+def test_a_defect_is_counted_and_answered_in_json_without_its_words(batcher, monkeypatch):
     def broken(*arguments):
         raise RuntimeError("secret")
 
-    monkeypatch.setattr(work, "answer", broken)
-    with TestClient(app.build(studio), HOST, raise_server_exceptions=False) as client:
+    monkeypatch.setattr(work, "process", broken)
+    with TestClient(app.build(batcher), HOST, raise_server_exceptions=False) as client:
         answer = client.post("/colorize", content=photos()["gray.jpg"])
         text = client.get("/metrics").text
         assert client.get("/health").json()["queue"] == 0
-    assert answer.status_code == 500 and "a defect of its own" in sentence(answer)
+    assert answer.status_code == 500 and "internal error" in sentence(answer)
     assert "secret" not in answer.text
     assert 'colorjax_failures_total{status="500"} 1.0' in text
     assert "colorjax_requests_total 1.0" in text
 
 
-def test_who_finds_the_line_full_is_told_when_to_come_again(studio):
+def test_who_finds_the_line_full_is_told_when_to_come_again(batcher):
     data, answers = photos()["gray.jpg"], []
-    built = app.build(studio, app.Limits(queue=2))
+    built = app.build(batcher, app.Limits(queue=2))
     with TestClient(built, base_url=HOST) as client:
 
         def ask():
             answers.append(client.post("/colorize", content=data))
 
         threads = [threading.Thread(target=ask) for _ in range(2)]
-        with studio._turn:  # nothing is coloured meanwhile
+        with batcher._network_lock:  # nothing is coloured meanwhile
             for thread in threads:
                 thread.start()
             waits_for(lambda: client.get("/health").json()["queue"] == 2)
@@ -265,7 +265,7 @@ def test_who_finds_the_line_full_is_told_when_to_come_again(studio):
             thread.join()
         text = client.get("/metrics").text
     assert third.status_code == 503 and 1 <= int(third.headers["retry-after"]) <= 120
-    assert "please come again later" in sentence(third)
+    assert "please try again later" in sentence(third)
     assert [one.status_code for one in answers] == [200, 200]
     assert "colorjax_requests_total 3.0" in text and "colorjax_queue_length 0.0" in text
     assert 'colorjax_failures_total{status="503"} 1.0' in text
@@ -273,7 +273,7 @@ def test_who_finds_the_line_full_is_told_when_to_come_again(studio):
 
 
 def test_photos_that_wait_with_the_same_settings_are_coloured_together(monkeypatch):
-    studio = work.Studio(colorize.open_painter(tiny_network(), batch_size=4))
+    batcher = work.Batcher(colorize.open_painter(tiny_network(), batch_size=4))
     together, results = [], {}
     true = colorize.colorize
 
@@ -285,30 +285,30 @@ def test_photos_that_wait_with_the_same_settings_are_coloured_together(monkeypat
     grays = [np.repeat(np.asarray(photo(seed=i))[..., None], 3, axis=-1) for i in range(4)]
 
     def ask(i):
-        results[i] = studio.colored(grays[i], Settings(saturation=2.0 if i == 3 else 1.0))
+        results[i] = batcher.run(grays[i], Settings(saturation=2.0 if i == 3 else 1.0))
 
     threads = [threading.Thread(target=ask, args=(i,)) for i in range(4)]
-    with studio._turn:
+    with batcher._network_lock:
         for i, thread in enumerate(threads):
             thread.start()
-            waits_for(lambda i=i: len(studio._waiting) == i + 1)
+            waits_for(lambda i=i: len(batcher._pending) == i + 1)
     for thread in threads:
         thread.join()
     assert sorted(together) == [(1, 2.0), (3, 1.0)]
     for i in range(4):
-        alone = studio.colored(grays[i], Settings(saturation=2.0 if i == 3 else 1.0))
+        alone = batcher.run(grays[i], Settings(saturation=2.0 if i == 3 else 1.0))
         assert np.abs(results[i].astype(int) - alone).max() <= 1
 
 
 def test_a_line_lets_in_no_more_bytes_than_memory_is_for():
-    places = request_queue.Queue(5)
-    with places.place(request_queue.MOST_BYTES - 10):
+    queue = request_queue.Queue(5)
+    with queue.reserve(request_queue.MAX_BYTES - 10):
         with pytest.raises(request_queue.QueueFull):
-            with places.place(11):
+            with queue.reserve(11):
                 pass
-        with places.place(10):
-            assert places.length == 2
-    assert (places.length, places.bytes) == (0, 0)
+        with queue.reserve(10):
+            assert queue.length == 2
+    assert (queue.length, queue.bytes) == (0, 0)
 
 
 def test_the_page_names_every_option_and_fetches_nothing(client):

@@ -8,7 +8,7 @@ import pytest
 
 from colorjax import settings
 from colorjax.errors import UserError
-from colorjax.settings import as_dict, changed, complete
+from colorjax.settings import as_dict, complete, override
 from configs import classify, huber, learning_rate, overfit, petals, regress, release, reproduce
 
 CONFIGS = (classify, huber, learning_rate, overfit, petals, regress, release, reproduce)
@@ -75,7 +75,7 @@ def test_what_every_version_had_is_missed_by_its_name(name):
 
 @pytest.mark.parametrize("config", [None, [], "classify", 3, {"data": 3}])
 def test_what_is_no_config_is_refused_in_a_sentence(config):
-    with pytest.raises(UserError, match="want settings by their names|the config has no"):
+    with pytest.raises(UserError, match="want a mapping of names to settings|the config has no"):
         complete(config)
 
 
@@ -86,7 +86,7 @@ def test_what_is_no_config_is_refused_in_a_sentence(config):
         ({"seed": -1}, "seed is -1, want at least 0"),
         ({"num_steps": 2.5}, "num_steps is 2.5, want a whole number"),
         ({"num_steps": True}, "num_steps is True, want a whole number"),
-        ({"data.source": 3}, "data.source is 3, want a text"),
+        ({"data.source": 3}, "data.source is 3, want a string"),
         ({"data.resident": 1}, "data.resident is 1, want True or False"),
         ({"optimizer.learning_rate": "fast"}, "optimizer.learning_rate is 'fast', want a number"),
         ({"optimizer.learning_rate": float("nan")}, "learning_rate is nan, want a finite number"),
@@ -102,11 +102,11 @@ def test_what_is_no_config_is_refused_in_a_sentence(config):
 )
 def test_a_setting_of_another_type_or_out_of_its_range_is_refused_by_name(changes, sentence):
     with pytest.raises(UserError, match=sentence):
-        changed(complete(classify.get_config()), changes)
+        override(complete(classify.get_config()), changes)
 
 
 def test_whole_numbers_and_lists_are_taken_for_numbers_and_tuples():
-    made = changed(
+    made = override(
         complete(classify.get_config()),
         {"model.width": 1, "model.final_features": [8, 4], "sweep": [["seed", [0, 1]]]},
     )
@@ -132,7 +132,7 @@ def test_whole_numbers_and_lists_are_taken_for_numbers_and_tuples():
     ],
 )
 def test_a_setting_that_the_others_leave_without_effect_is_told(changes, sentence):
-    (told,) = settings.without_effect(changed(complete(classify.get_config()), changes))
+    (told,) = settings.without_effect(override(complete(classify.get_config()), changes))
     assert told.startswith(sentence)
 
 

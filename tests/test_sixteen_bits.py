@@ -106,9 +106,9 @@ def test_tiffs_are_read_to_the_last_bit(extra, photometric, options, byteorder, 
 def as_colour(gray_tiff):
     """A gray TIFF of Pillow's, described as one of RGB with a third of the width."""
     (page,) = tiff_file.read_pages(io.BytesIO(gray_tiff))
-    data = tiff_file.with_numbers(gray_tiff, page, {256: page.one(256) // 3, 262: 2})
+    data = tiff_file.with_numbers(gray_tiff, page, {256: page.first(256) // 3, 262: 2})
     # Pillow says that channels are not apart (284), and not that there is one (277).
-    place = page.places[284]
+    place = page.entry_offsets[284]
     return data[:place] + struct.pack("<HHII", 277, 4, 1, 3) + data[place + 12 :]
 
 
@@ -121,7 +121,7 @@ def test_compressions_of_scanners_are_read(compression):
 
 
 def test_large_pictures_are_decoded_in_parts(monkeypatch):
-    monkeypatch.setattr(tiff_samples, "_TOGETHER", 1000)
+    monkeypatch.setattr(tiff_samples, "_BATCH_SAMPLES", 1000)
     values = deep_noise(50, 40, 3)
     data = tiff(values, photometric="rgb", rowsperstrip=3, compression="zlib")
     np.testing.assert_array_equal(deep(data).rgb, values)
@@ -259,7 +259,7 @@ def test_the_lightness_of_a_scan_stays_its_own_to_one_of_its_steps():
     shades = np.linspace(0, WHITE, 512 * 512).astype(np.uint16).reshape(512, 512)
     fits = np.zeros((4, 4, 6), np.float32)
     fits[..., 2:4] = np.random.default_rng(0).normal(0, 30, (4, 4, 2))
-    places = tiles._places(0, 512, 512, 4)
+    places = tiles._positions(0, 512, 512, 4)
     got = np.asarray(
         jax.jit(functions.color_tile)(fits, np.repeat(shades[..., None], 3, -1), places, places)
     )

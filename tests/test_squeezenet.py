@@ -107,7 +107,7 @@ def test_weights_survive_the_way_into_the_cache(file, tmp_path, monkeypatch):
         want = kernel[:, :, ::-1] if name == "conv1" else kernel
         assert_array_equal(weights[name]["kernel"], want)
         assert_array_equal(weights[name]["bias"], bias)
-    assert squeezenet_weights.PUBLISHED.share(weights) == "not the published arrays"
+    assert squeezenet_weights.PUBLISHED.describe_match(weights) == "not the published arrays"
     _, record = pretrained.resolve(squeezenet_weights.PUBLISHED, "auto")
     assert record.startswith("imagenet (sha256 ") and "not the published arrays" in record
 
@@ -115,11 +115,11 @@ def test_weights_survive_the_way_into_the_cache(file, tmp_path, monkeypatch):
 def test_the_genuine_file_is_known_as_such(vgg16_kernels):
     (path,) = (vgg16_kernels / "squeezenet").glob("*.h5")
     weights, record = pretrained.resolve(squeezenet_weights.PUBLISHED, str(path))
-    assert squeezenet_weights.PUBLISHED.share(weights) == "the published arrays"
+    assert squeezenet_weights.PUBLISHED.describe_match(weights) == "the published arrays"
     assert record.endswith(", the published arrays)")
     assert store.file_hash(path, "md5") == squeezenet_weights.PUBLISHED.md5
     weights["conv1"]["kernel"] = weights["conv1"]["kernel"][:, :, ::-1]
-    assert squeezenet_weights.PUBLISHED.share(weights) == "not the published arrays"
+    assert squeezenet_weights.PUBLISHED.describe_match(weights) == "not the published arrays"
 
 
 def refusal(path, published=squeezenet_weights.PUBLISHED):

@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from colorjax.models.colorizer import Colorizer
 from colorjax.models.task import classification, regression
 from colorjax.ops.spaces import SPACES
-from colorjax.settings import ARGMAX, changed, complete
+from colorjax.settings import ARGMAX, complete, override
 from colorjax.training import parallel, setup, steps
 from colorjax.training.augment import Augmentation
 from colorjax.weights.devices import place
@@ -136,7 +136,8 @@ def test_prediction_keeps_the_photographs_lightness():
     variables = steps.variables(fresh_state(optax.sgd(0.1)))
     rgb = np.full((1, 16, 16, 3), 128, np.uint8)
     predict = parallel.compile_step(
-        partial(steps.predict_step, model=MODEL, task=TASK, how=ARGMAX), devices=jax.devices()[:1]
+        partial(steps.predict_step, model=MODEL, task=TASK, decoding=ARGMAX),
+        devices=jax.devices()[:1],
     )
     pictures = predict(variables, {"rgb": rgb})
     assert {name: x.shape for name, x in pictures.items()} == dict.fromkeys(
@@ -153,7 +154,8 @@ def test_the_gray_of_a_figure_is_gray_in_every_space(name):
     task = classification(space=SPACES[name])
     variables = steps.variables(fresh_state(optax.sgd(0.1)))
     predict = parallel.compile_step(
-        partial(steps.predict_step, model=MODEL, task=task, how=ARGMAX), devices=jax.devices()[:1]
+        partial(steps.predict_step, model=MODEL, task=task, decoding=ARGMAX),
+        devices=jax.devices()[:1],
     )
     ramp = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, -1)
     assert_allclose(predict(variables, {"rgb": ramp})["gray"], ramp / 255.0, atol=1e-4)
@@ -275,7 +277,7 @@ def test_accumulated_batches_make_the_update_of_one_large_batch(clip_norm):
 
     def train(batch_size, accumulate):
         changes = {"accumulate": accumulate, "optimizer.clip_norm": clip_norm}
-        tx = setup.build_optimizer(changed(complete(classify.get_config()), changes))
+        tx = setup.build_optimizer(override(complete(classify.get_config()), changes))
         params = variables["params"]
         state = steps.TrainState(jnp.int32(0), params, variables["batch_stats"], tx.init(params))
         for first in range(0, len(rgb), batch_size):
@@ -297,7 +299,7 @@ def test_the_rate_of_accumulated_batches_follows_the_batches():
         "optimizer.name": "nesterov",
         "optimizer.momentum": 0.0,
     }
-    settings = changed(complete(classify.get_config()), changes)
+    settings = override(complete(classify.get_config()), changes)
     tx, schedule = setup.build_optimizer(settings), setup.build_schedule(settings)
     params = {"w": jnp.ones(1)}
     state, moved = tx.init(params), []

@@ -43,7 +43,7 @@ def test_while_a_program_imports_it_ends_at_once(number):
 @SIGNALS
 def test_later_what_is_half_written_is_taken_away(number):
     code = """
-stopping.unwinding()
+stopping.start_raising()
 try:
     hear(number)
 except stopping.Stopped:
@@ -57,8 +57,8 @@ sys.exit(stopping.status())
 @SIGNALS
 def test_what_asks_for_itself_is_only_told(number):
     code = """
-stopping.unwinding()
-with stopping.held(lambda: print("told")):
+stopping.start_raising()
+with stopping.deferred(lambda: print("told")):
     assert not stopping.is_requested()
     hear(number)
     hear(number)  # timeout(1) sends twice: one wish
@@ -72,8 +72,8 @@ sys.exit(stopping.status())
 @SIGNALS
 def test_a_second_wish_ends_the_program_at_once(number):
     code = """
-stopping.SAME_WISH = 0.0
-with stopping.held(lambda: None):
+stopping.REPEAT_WINDOW = 0.0
+with stopping.deferred(lambda: None):
     hear(number)
     time.sleep(0.01)
     hear(number)
@@ -86,12 +86,12 @@ with stopping.held(lambda: None):
 def test_a_stop_that_a_callback_swallows_is_still_wished():
     code = """
 import gc, weakref
-stopping.unwinding()
+stopping.start_raising()
 class Thing: pass
 thing = Thing()
 weakref.finalize(thing, hear, number)
 del thing
-with stopping.held(lambda: None):
+with stopping.deferred(lambda: None):
     print(stopping.is_requested())
 sys.exit(stopping.status())
 """

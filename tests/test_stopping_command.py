@@ -66,7 +66,7 @@ def test_a_stopped_command_leaves_no_partial_file(model, number, tmp_path):
     process.send_signal(number)
     _, stderr = process.communicate(timeout=120)
     assert process.returncode == 128 + number and "Traceback" not in stderr
-    assert "stopped; what is not done yet is as it was" in stderr
+    assert "stopped; files that were not finished are unchanged" in stderr
     written = list((tmp_path / "out").iterdir())
     assert 0 < len(written) < 40
     for path in written:
@@ -91,13 +91,13 @@ def test_a_stop_that_a_callback_swallows_ends_the_batch_with_that_photo(number, 
     monkeypatch.setattr(batch, "run", run)
     monkeypatch.setattr(command, "painter_of", lambda options: None)
     context = command.colorize.make_context("colorize", ["a.png"])
-    monkeypatch.setattr(stopping, "_heard", [])
-    monkeypatch.setattr(stopping, "_answer", [])
+    monkeypatch.setattr(stopping, "_received", [])
+    monkeypatch.setattr(stopping, "_handlers", [])
     before = {which: signal.getsignal(which) for which in SIGNALS}
     try:
         stopping.listen()
         with pytest.raises(stopping.Stopped):
-            list(command.work([None] * 3, context.params))
+            list(command.run_jobs([None] * 3, context.params))
         assert stopping.status() == 128 + number
     finally:
         for which, handler in before.items():

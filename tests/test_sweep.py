@@ -3,7 +3,7 @@ import json
 import pytest
 from test_train import tiny_config
 
-from colorjax.errors import Interrupted, UserError
+from colorjax.errors import ResumableError, UserError
 from colorjax.settings import complete
 from colorjax.studies import sweep
 from colorjax.weights.runs import read_json, write_json
@@ -117,11 +117,11 @@ def test_a_passing_fault_ends_a_sweep_without_a_row_and_the_same_command_goes_on
     def train(config, workdir):
         calls.append(workdir.name)
         if len(calls) == 1:
-            raise Interrupted("disk full; step 3 is saved, and the same command goes on from it")
+            raise ResumableError("disk full; step 3 is saved, and the same command goes on from it")
         return metrics
 
     monkeypatch.setattr(sweep, "train", train)
-    with pytest.raises(Interrupted, match="step 3 is saved"):
+    with pytest.raises(ResumableError, match="step 3 is saved"):
         sweep.sweep(config, tmp_path)
     assert not list(tmp_path.rglob("result.json"))
     rows = sweep.sweep(config, tmp_path)

@@ -288,7 +288,7 @@ def test_every_objective_measures_the_same_names():
         }
         assert_allclose(measured["color_pixels"].sum(-1), 256)
         assert_allclose(measured["color_areas"].sum(-1) / 256, measured["auc"], rtol=1e-5)
-        rgb_out = objective.colors(example.lightness, objective.decode(outputs, ARGMAX))
+        rgb_out = objective.to_rgb(example.lightness, objective.decode(outputs, ARGMAX))
         assert_allclose(measured["psnr"], metrics.psnr(rgb_out, rgb / 255.0), rtol=1e-3)
 
 

@@ -283,4 +283,4 @@ def test_one_name_for_several_pages_is_numbered_and_other_values_are_refused(tmp
         assert [job.targets for job in jobs] == [(name,) for name in names]
     for value in ("0", "-1", "last"):
         result = CliRunner().invoke(cli.main, [str(tmp_path), f"--pages={value}"])
-        assert result.exit_code == 2 and "none of all, first and a number" in result.stderr
+        assert result.exit_code == 2 and "is not all, first or a page number" in result.stderr

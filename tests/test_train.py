@@ -12,7 +12,7 @@ from test_build import random_weights
 from colorjax.data import opening
 from colorjax.errors import UserError
 from colorjax.models import build
-from colorjax.settings import as_dict, changed, complete
+from colorjax.settings import as_dict, complete, override
 from colorjax.training import evaluate, setup, start, train
 from colorjax.training.meter import Clock, Meter
 from colorjax.weights import checkpoint, runs, store
@@ -42,7 +42,7 @@ METRICS = {
 
 
 def tiny_config(**changes):
-    return changed(
+    return override(
         complete(classify.get_config()),
         {
             "batch_size": 8,
@@ -207,7 +207,7 @@ def test_changed_settings_are_told_when_a_run_goes_on(finished, caplog):
 def test_that_the_best_is_chosen_among_losses_of_two_kinds_is_told(caplog):
     config = tiny_config(bins__softness=5.0)
     start.warn_of_changes(config, tiny_config(), {}, {})
-    assert "the loss of the hold-out is another now, and the best checkpoint" in caplog.text
+    assert "the loss of the hold-out is computed differently now, so" in caplog.text
 
 
 def test_bin_means_of_the_training_set_lie_in_their_bins(finished):
@@ -320,7 +320,7 @@ def test_a_run_for_a_given_time_ends_with_the_clock_and_its_rate_at_zero(tmp_pat
     now = iter(np.arange(0.0, 1e6, 1.0))
     monkeypatch.setattr(time, "perf_counter", lambda: next(now))
     clock = Clock(10.0, "cosine")
-    batches = clock.paced({"example": np.arange(4)} for _ in range(100))
+    batches = clock.with_rates({"example": np.arange(4)} for _ in range(100))
     rates = []
     while not clock.is_over():
         rates.append(next(batches)["rate"])
@@ -328,10 +328,10 @@ def test_a_run_for_a_given_time_ends_with_the_clock_and_its_rate_at_zero(tmp_pat
     assert rates.shape == (5, 4) and np.ptp(rates, axis=1).max() == 0
     assert rates[0, 0] == rates[1, 0] == 1.0  # the first step compiles and does not count
     assert (np.diff(rates[1:, 0]) < 0).all() and rates[-1, 0] < 0.1
-    constant = Clock(10.0, "constant").paced({"example": np.arange(4)} for _ in range(3))
+    constant = Clock(10.0, "constant").with_rates({"example": np.arange(4)} for _ in range(3))
     assert [float(batch["rate"][0]) for batch in constant] == [1.0] * 3
     endless = Clock(0.0, "cosine")
-    assert not endless.is_over() and next(endless.paced(iter([{"a": 1}]))) == {"a": 1}
+    assert not endless.is_over() and next(endless.with_rates(iter([{"a": 1}]))) == {"a": 1}
 
 
 @pytest.mark.slow
@@ -416,6 +416,6 @@ def test_the_part_to_test_on_is_measured_by_evaluation_alone(tmp_path):
     _, variables = runs.load_variables(tmp_path, model, averaged=False)
     task = build.build_task(settings, runs.read_statistics(tmp_path))
     measure = evaluate.compile_metrics(
-        evaluate.squares_of(settings), model, task, source.test, settings.decoding
+        evaluate.eval_options(settings), model, task, source.test, settings.decoding
     )
     assert tested == pytest.approx(measure(variables), rel=1e-5)

@@ -12,10 +12,11 @@ import pytest
 from test_logs import tensorboard_events
 from test_train import tiny_config
 
-from colorjax.errors import Interrupted, UserError
+from colorjax.errors import ResumableError, UserError
 from colorjax.training import logs, train
 from colorjax.training.console import progress, stop_signals
 from colorjax.training.meter import Clock, Meter
+from colorjax.training.start import Run
 from colorjax.weights import checkpoint, runs
 
 METRICS = {"loss": 1.0}
@@ -48,7 +49,7 @@ def looped(workdir, manager, batches, start=0, metered=None, total=0.0, log=None
     """Runs the loop on the state `total` after `start` steps; returns what it does."""
     config = tiny_config(**{"eval_every": 100, "num_steps": 20, **c})
     state = State(np.int32(start), {"total": np.float32(total)})
-    run = start.Run(
+    run = Run(
         config,
         workdir,
         manager,
@@ -89,7 +90,7 @@ def sum_to(step):
     ],
 )
 def test_steps_before_an_error_are_saved_and_the_sentence_says_so(tmp_path, manager, error, told):
-    with pytest.raises(Interrupted) as caught:
+    with pytest.raises(ResumableError) as caught:
         looped(tmp_path, manager, fails(13, error))
     assert str(caught.value) == f"{told}; step 12 is saved, and the same command goes on from it"
     assert saved(manager).step == 12 and saved(manager).state.params["total"] == sum_to(12)
@@ -132,7 +133,7 @@ def test_a_checkpoint_that_cannot_be_saved_is_told_once(tmp_path, manager, monke
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(checkpoint, "_check_space", refused)
-    with pytest.raises(Interrupted) as caught:
+    with pytest.raises(ResumableError) as caught:
         looped(tmp_path, manager, fails(100, None), checkpoint_every=3)
     assert str(caught.value).count("the checkpoint of step 3 could not be saved") == 1
 
@@ -194,7 +195,7 @@ def test_steps_that_failed_in_a_row_are_counted_over_a_restart():
     meter = Meter(8)
     for _ in range(3):
         meter.add({"loss": np.float32(np.nan), "skipped": np.float32(1.0)})
-    again = Meter(8, runs.as_json(meter.keep()))
+    again = Meter(8, runs.as_json(meter.snapshot()))
     assert again.skipped_in_row == 3 and np.isnan(again.average()["loss"])
 
 
@@ -219,13 +220,13 @@ def test_a_loss_that_diverged_is_no_fault_that_passes(tmp_path, manager, monkeyp
     monkeypatch.setitem(globals(), "add_batch", skip_batch)
     with pytest.raises(train.Diverged, match="not finite for 2 steps in a row") as caught:
         looped(tmp_path, manager, fails(100, None), max_skipped=2)
-    assert not isinstance(caught.value, Interrupted) and "goes on" not in str(caught.value)
+    assert not isinstance(caught.value, ResumableError) and "goes on" not in str(caught.value)
 
 
 def test_a_folder_that_a_full_disk_refuses_is_a_fault_that_passes(tmp_path, monkeypatch):
     def refused(workdir):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(workdir))
 
-    monkeypatch.setattr(train.going_on, "locked", refused)
-    with pytest.raises(Interrupted, match="No space left on device"):
+    monkeypatch.setattr(train.resume, "locked", refused)
+    with pytest.raises(ResumableError, match="No space left on device"):
         train.train(tiny_config(), tmp_path)

@@ -1,4 +1,4 @@
-"""What is done at random to photographs in training: crops, flips, frames, and age."""
+"""Random augmentation of training photographs: crops, flips, frames and simulated ageing."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,18 +12,18 @@ from colorjax.settings import Settings
 
 
 class Augmentation(NamedTuple):
-    """What is done to a batch, and how much of it."""
+    """Which augmentations a batch gets, and how strong they are."""
 
     crop_size: int
-    crop: bool = True  # anywhere; False: the middle
+    crop: bool = True  # crop at a random place; False: the centre
     flip: bool = True
-    scale_jitter: float = 0.0  # crops show a side that is smaller by up to this share, resized
-    frames: float = 0.0  # share that gets a black or white frame
-    ageing: float = 0.0  # strength, up to 1, by which the gray is made to look old
+    scale_jitter: float = 0.0  # the side of a crop, before resizing, is up to this share smaller
+    frames: float = 0.0  # share of images that get a black or white frame
+    ageing: float = 0.0  # strength, up to 1, of the simulated ageing of the gray image
 
 
 def augmentation_of(settings: Settings) -> Augmentation:
-    """What the settings of a run ask for."""
+    """Returns the augmentation that the settings of a run ask for."""
     return Augmentation(
         settings.data.crop_size,
         settings.augment.crop,
@@ -34,34 +34,35 @@ def augmentation_of(settings: Settings) -> Augmentation:
     )
 
 
-def augmented(
+def augment_batch(
     rgb_u8: jax.Array,
     numbers: jax.Array,
-    how: Augmentation,
+    augmentation: Augmentation,
     prepare: Callable[[jax.Array], Example],
 ) -> tuple[Example, jax.Array]:
-    """A batch of photographs as training sees it, and the gray that the network is given.
+    """Augments a batch of photographs, and returns the example and the network's gray input.
 
-    All that is random follows from the photographs' numbers alone, in which the run's seed already
-    is: so runs that differ by their seeds are one program, compiled once. Ageing changes the
-    network's gray alone, not the example's.
+    Randomness depends only on the images' numbers, which already include the run's seed. The
+    program therefore does not depend on the seed, and runs with different seeds compile it once.
+    Ageing changes only the network's input, not the example's gray.
 
     Args:
       rgb_u8: uint8 [b, s, s, 3].
-      numbers: int32 [b], which number the images of the whole run.
-      prepare: of the task.
+      numbers: int32 [b], the images' numbers in the whole run.
+      augmentation: which augmentations to apply.
+      prepare: `Task.prepare`, which makes an example of RGB.
     Returns:
-      The example, its sides `how.crop_size`, and the gray [b, crop_size, crop_size, 1].
+      The example with sides `augmentation.crop_size`, and the gray [b, crop_size, crop_size, 1].
     """
-    key, size = jax.random.key(0), how.crop_size
-    if how.scale_jitter:
-        rgb_u8 = scaled_crops(key, rgb_u8, numbers, size, how.scale_jitter, how.flip)
+    key, size, flip = jax.random.key(0), augmentation.crop_size, augmentation.flip
+    if augmentation.scale_jitter:
+        rgb_u8 = scaled_crops(key, rgb_u8, numbers, size, augmentation.scale_jitter, flip)
     else:
-        rgb_u8 = crops(key, rgb_u8, numbers, size, how.crop, how.flip)
-    if how.frames:
-        rgb_u8 = framed(jax.random.key(2), rgb_u8, numbers, how.frames)
+        rgb_u8 = crops(key, rgb_u8, numbers, size, augmentation.crop, flip)
+    if augmentation.frames:
+        rgb_u8 = add_frames(jax.random.key(2), rgb_u8, numbers, augmentation.frames)
     example = prepare(rgb_u8)
-    return example, age(jax.random.key(1), example.gray, numbers, how.ageing)
+    return example, age(jax.random.key(1), example.gray, numbers, augmentation.ageing)
 
 
 def crops(
@@ -72,15 +73,15 @@ def crops(
     crop: bool = True,
     flip: bool = True,
 ) -> jax.Array:
-    """A random square crop and horizontal flip of each image: [b, s, s, 3] -> [b, crop, crop, 3].
+    """Crops and flips each image at random: [b, s, s, 3] -> [b, crop, crop, 3].
 
-    Without `crop` it is the middle of each image, without `flip` none is mirrored. `numbers` int32
-    [b] numbers the images of the whole run; an image's crop depends on `key` and its number alone,
-    so that it is the same on any count of devices and after a restart.
+    Without `crop`, the crop is the centre of each image; without `flip`, no image is mirrored.
+    `numbers`, int32 [b], are the images' numbers in the whole run. An image's crop depends only on
+    `key` and its number, so it is the same with any device count and after a restart.
     """
     margin = rgb_u8.shape[-2] - crop_size
 
-    def one(image, number):
+    def crop_one(image, number):
         key_top, key_left, key_flip = jax.random.split(jax.random.fold_in(key, number), 3)
         top = jax.random.randint(key_top, (), 0, margin + 1) if crop else margin // 2
         left = jax.random.randint(key_left, (), 0, margin + 1) if crop else margin // 2
@@ -88,7 +89,7 @@ def crops(
         mirrored = flip and jax.random.bernoulli(key_flip)
         return jnp.where(mirrored, cropped[:, ::-1], cropped)
 
-    return jax.vmap(one)(rgb_u8, numbers)
+    return jax.vmap(crop_one)(rgb_u8, numbers)
 
 
 def scaled_crops(
@@ -99,13 +100,13 @@ def scaled_crops(
     jitter: float,
     flip: bool = True,
 ) -> jax.Array:
-    """As `crops`, but crops are of a random size, resized: [b, s, s, 3] -> [b, crop, crop, 3].
+    """Like `crops`, but crops squares of random size and resizes them to [b, crop, crop, 3].
 
-    A crop shows a square whose side is between (1 - `jitter`) s and s.
+    The side of a crop is between (1 - `jitter`) s and s, for images [b, s, s, 3].
     """
     size = rgb_u8.shape[-2]
 
-    def one(image, number):
+    def crop_one(image, number):
         keys = jax.random.split(jax.random.fold_in(key, number), 3)
         side = size * (1 - jitter * jax.random.uniform(keys[0]))
         corner = (size - side) * jax.random.uniform(keys[1], (2,))
@@ -122,26 +123,26 @@ def scaled_crops(
         crop = jnp.round(jnp.clip(crop, 0, 255)).astype(jnp.uint8)
         return jnp.where(flip and jax.random.bernoulli(keys[2]), crop[:, ::-1], crop)
 
-    return jax.vmap(one)(rgb_u8, numbers)
+    return jax.vmap(crop_one)(rgb_u8, numbers)
 
 
-def framed(key: jax.Array, rgb_u8: jax.Array, numbers: jax.Array, share: float) -> jax.Array:
-    """Puts a share of the images behind an uneven black or white frame, as prints and scans have.
+def add_frames(key: jax.Array, rgb_u8: jax.Array, numbers: jax.Array, share: float) -> jax.Array:
+    """Puts an uneven black or white frame around a share of the images, as on prints and scans.
 
-    Each margin is up to a fifth of the side. `numbers` is as in `crops`.
+    The frame covers each edge up to a fifth of the side. `numbers` is as in `crops`.
     """
     size = rgb_u8.shape[-2]
 
-    def one(image, number):
+    def frame_one(image, number):
         keys = jax.random.split(jax.random.fold_in(key, number), 4)
         top, left, bottom, right = jax.random.uniform(keys[0], (4,), maxval=0.2 * size)
-        place = jnp.arange(size)
-        rows = (place >= top) & (place < size - bottom)
-        columns = (place >= left) & (place < size - right)
+        index = jnp.arange(size)
+        rows = (index >= top) & (index < size - bottom)
+        columns = (index >= left) & (index < size - right)
         inside = (rows[:, None] & columns)[..., None]
         level = jnp.where(jax.random.bernoulli(keys[1]), 255.0, 0.0)
         level = jnp.abs(level - jax.random.uniform(keys[2], maxval=40.0)).astype(jnp.uint8)
-        behind = jnp.where(inside, image, level)
-        return jnp.where(jax.random.bernoulli(keys[3], share), behind, image)
+        framed = jnp.where(inside, image, level)
+        return jnp.where(jax.random.bernoulli(keys[3], share), framed, image)
 
-    return jax.vmap(one)(rgb_u8, numbers)
+    return jax.vmap(frame_one)(rgb_u8, numbers)

@@ -1,8 +1,8 @@
-"""Configs in Python files: found by path, or by name among those that come with colorjax.
+"""Loads Python config files, by path or by the name of a config bundled with colorjax.
 
-A config imports others as `configs.NAME`. What `configs` is follows from where the file lies, not
-from where the program was started: the folder `configs` that the file is in or beside; else
-colorjax's own, so that a file anywhere may start from `configs.classify`.
+A config imports others as `configs.NAME`. The package `configs` depends on the location of the
+file, not on the working directory: it is the folder `configs` that contains the file or lies beside
+it, or else the one bundled with colorjax. A file anywhere can thus build on `configs.classify`.
 """
 
 import contextlib
@@ -22,63 +22,63 @@ PACKAGE = "configs"
 
 
 def load_config(argument: str) -> ConfigDict:
-    """The `get_config(variant)` of a config, FILE[:VARIANT] or NAME[:VARIANT].
+    """Returns `get_config(variant)` of the config FILE[:VARIANT] or NAME[:VARIANT].
 
     Raises UserError if there is no such config.
     """
-    place, _, variant = argument.partition(":")
-    file = find_config(place)
+    name, _, variant = argument.partition(":")
+    file = find_config(name)
     with configs_imported_from(package_folder(file)):
         module = runpy.run_path(str(file))
         if "get_config" not in module:
-            raise UserError(f"config file {place} has no function get_config")
+            raise UserError(f"config file {name} has no function get_config")
         return module["get_config"](*[variant] if variant else [])
 
 
-def find_config(place: str) -> Path:
-    """The file that a path names, or, without a folder and a suffix, a config of colorjax."""
-    is_name = place == Path(place).stem
-    file = own_folder() / f"{place}.py" if is_name else Path(place)
+def find_config(name: str) -> Path:
+    """Returns the config file at a path, or the bundled one if `name` has no folder or suffix."""
+    is_bundled = name == Path(name).stem
+    file = bundled_folder() / f"{name}.py" if is_bundled else Path(name)
     if file.is_file():
         return file.absolute()
-    names = sorted(path.stem for path in own_folder().glob("[a-z]*.py"))
-    close = difflib.get_close_matches(Path(place).stem, names, 1)
+    names = sorted(path.stem for path in bundled_folder().glob("[a-z]*.py"))
+    close = difflib.get_close_matches(Path(name).stem, names, 1)
     suggestion = f", did you mean {close[0]!r}?" if close else f", want one of {', '.join(names)}"
-    if is_name:
-        raise UserError(f"colorjax comes with no config {place!r}{suggestion}")
+    if is_bundled:
+        raise UserError(f"colorjax comes with no config {name!r}{suggestion}")
     raise UserError(
-        f"config file {place} does not exist"
+        f"config file {name} does not exist"
         + (f"; colorjax comes with one: --config={close[0]}" if close else "")
     )
 
 
-def own_folder() -> Path:
-    """The configs that come with colorjax: in the installed package, or beside it in a checkout."""
+def bundled_folder() -> Path:
+    """Returns the folder of bundled configs: in the package, or beside it in a checkout."""
     package = Path(__file__).parent.parent
     inside = package / PACKAGE
     return inside if inside.is_dir() else package.parent / PACKAGE
 
 
 def package_folder(file: Path) -> Path:
-    """The folder that a config file means by `configs`."""
+    """Returns the folder that a config file imports as `configs`."""
     for folder in file.parents[:2]:
         for candidate in (folder, folder / PACKAGE):
             if candidate.name == PACKAGE and candidate.is_dir():
                 return candidate
-    return own_folder()
+    return bundled_folder()
 
 
 @contextlib.contextmanager
 def configs_imported_from(folder: Path) -> Iterator[None]:
-    """Within it `import configs` is this folder, and nothing of another that was imported before.
+    """Makes `import configs` load this folder within the block, and hides configs loaded before.
 
-    It is no entry of sys.path, by which all else in its parent could be taken for other modules.
+    The parent folder is not added to sys.path, because its other files could then shadow modules.
     """
-    before = _unload_configs()
+    previous = _unload_configs()
     spec = spec_from_file_location(
         PACKAGE, folder / "__init__.py", submodule_search_locations=[str(folder)]
     )
-    assert spec is not None and spec.loader is not None  # as always for a .py file
+    assert spec is not None and spec.loader is not None  # always true for a .py file
     package = sys.modules[PACKAGE] = module_from_spec(spec)
     try:
         if (folder / "__init__.py").is_file():
@@ -86,7 +86,7 @@ def configs_imported_from(folder: Path) -> Iterator[None]:
         yield
     finally:
         _unload_configs()
-        sys.modules.update(before)
+        sys.modules.update(previous)
 
 
 def _unload_configs() -> dict[str, ModuleType]:

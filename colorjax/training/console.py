@@ -1,4 +1,4 @@
-"""The user at the terminal: lines, the progress bar, and the wish to stop."""
+"""Terminal interaction: messages, the progress bar and stop requests."""
 
 import contextlib
 import signal
@@ -13,7 +13,7 @@ from colorjax.training.parallel import is_writer
 
 
 def progress(num_steps: int, start: int) -> tqdm:
-    """A bar of steps, which says why it stands still until the first of them is done."""
+    """Returns a progress bar of steps; until the first step ends, it says that jax compiles."""
     bar = tqdm(
         total=num_steps, initial=start, unit="step", dynamic_ncols=True, disable=not is_writer()
     )
@@ -23,26 +23,27 @@ def progress(num_steps: int, start: int) -> tqdm:
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[Callable[[int], bool]]:
-    """Makes of SIGINT and SIGTERM a request that is asked for once a step, if a program listens.
+    """Yields a function of the step that returns whether SIGINT or SIGTERM has requested a stop.
 
-    A second one ends the program at once. Several processes agree on a step to stop at, through
-    the service that `jax.distributed` starts; only SIGTERM reaches it.
+    The training loop calls it once per step. It sees signals only in a program that listens for
+    them (`colorjax.stopping`); a second signal ends the program at once. Several processes agree on
+    the step to stop at through the service of `jax.distributed`, which receives only SIGTERM.
     """
     if jax.process_count() > 1:
-        yield _agreed_stop
+        yield _agree_on_stop
         return
-    with stopping.held(lambda: say("stopping after this step; once more to stop at once")):
+    with stopping.deferred(lambda: say("stopping after this step; a second signal stops at once")):
         yield lambda step: stopping.is_requested()
 
 
-def _agreed_stop(step: int) -> bool:
+def _agree_on_stop(step: int) -> bool:
     stops = multihost_utils.reached_preemption_sync_point(step)
     if stops:
-        stopping.note(signal.SIGTERM)
+        stopping.record(signal.SIGTERM)
     return stops
 
 
 def say(text: str) -> None:
-    """A line for the user that leaves the progress bar whole."""
+    """Prints a line for the user without breaking the progress bar."""
     if is_writer():
         tqdm.write(text)

@@ -1,4 +1,4 @@
-"""Measures and draws what a network makes of the hold-out."""
+"""Evaluates a network on the hold-out set: metrics and figures."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -20,41 +20,41 @@ from colorjax.training import figures, parallel, resume, steps
 from colorjax.training.setup import check_training
 from colorjax.weights import runs
 
-MOST_PER_DEVICE = 32  # photographs measured at a time: metrics take more memory than training
+MAX_PER_DEVICE = 32  # photographs per batch: metrics take more memory than training
 
 Measure = Callable[[Any, Example], dict[str, jax.Array]]
 
 
-class Squares(NamedTuple):
-    """How photographs are brought to one size to be measured, and how many are at a time."""
+class EvalOptions(NamedTuple):
+    """How photographs are loaded and batched for evaluation."""
 
-    load_size: int  # side that their middle squares are brought to ...
-    crop_size: int  # ... and side of the middle of those, which is measured
+    load_size: int  # photographs are made square and resized to this side ...
+    crop_size: int  # ... and the centre crop of this side is evaluated
     batch_size: int  # over all devices
     num_threads: int
-    fit: str = "crop"  # how they are made square, as in `image_io.read_square`
+    fit: str = "crop"  # how photographs are made square, as in `image_io.read_square`
 
 
-def squares_of(settings: Settings) -> Squares:
-    """As in training, but for the random crops."""
-    data, most = settings.data, MOST_PER_DEVICE * jax.device_count()
-    batch_size = min(settings.batch_size, most)
-    return Squares(data.load_size, data.crop_size, batch_size, data.num_threads, data.fit)
+def eval_options(settings: Settings) -> EvalOptions:
+    """Returns the options that match training, but with centre crops instead of random crops."""
+    data, limit = settings.data, MAX_PER_DEVICE * jax.device_count()
+    batch_size = min(settings.batch_size, limit)
+    return EvalOptions(data.load_size, data.crop_size, batch_size, data.num_threads, data.fit)
 
 
 def compile_average(
-    squares: Squares, task: Task, items: Sequence, measure: Measure
+    options: EvalOptions, task: Task, items: Sequence, measure: Measure
 ) -> Callable[[Any], dict[str, np.ndarray]]:
-    """Compiles `measure` into a function of the variables: its mean over all `items`."""
+    """Returns a function of the model's variables: the mean of `measure` over all `items`."""
     step = parallel.compile_step(
-        partial(steps.eval_step, measure=measure, task=task, crop_size=squares.crop_size)
+        partial(steps.eval_step, measure=measure, task=task, crop_size=options.crop_size)
     )
 
     def average(variables):
         totals: dict[str, Any] = {}
-        for batch in _eval_batches(squares, items, jax.process_index(), jax.process_count()):
+        for batch in _eval_batches(options, items, jax.process_index(), jax.process_count()):
             for name, x in jax.device_get(step(variables, batch)).items():
-                totals[name] = totals.get(name, 0) + np.float64(x)  # float32 would lose counts
+                totals[name] = totals.get(name, 0) + np.float64(x)  # float32 cannot count exactly
         count = totals.pop("count")
         return {name: total / count for name, total in totals.items()}
 
@@ -62,33 +62,33 @@ def compile_average(
 
 
 def compile_metrics(
-    squares: Squares, model: Colorizer, task: Task, items: Sequence, how: Decoding
+    options: EvalOptions, model: Colorizer, task: Task, items: Sequence, decoding: Decoding
 ) -> Callable[[Any], dict[str, float]]:
-    """A function of the model's variables: every metric, averaged over the images of `items`."""
+    """Returns a function of the model's variables: every metric, averaged over `items`."""
 
     def measure(variables, example):
-        return task.measure(predict(model, variables, example.gray), example, how)
+        return task.measure(predict(model, variables, example.gray), example, decoding)
 
-    average = compile_average(squares, task, items, measure)
+    average = compile_average(options, task, items, measure)
     return lambda variables: summarize(average(variables))
 
 
 def measure_baseline(
-    squares: Squares, task: Task, items: Sequence, counts: np.ndarray
+    options: EvalOptions, task: Task, items: Sequence, counts: np.ndarray
 ) -> dict[str, float]:
-    """The metrics of the constant prediction, the training set's most frequent bins."""
+    """Measures the constant predictor, which predicts the training set's most frequent bins."""
 
     def measure(counts, example):
-        # One cell is enlarged to the whole picture: hundreds of scores for each pixel are dear.
+        # One cell is enlarged to the whole image: hundreds of scores per pixel take much memory.
         cell = jax.tree.map(lambda x: x[:, :1, :1], example)
         return task.measure(task.constant(counts, cell), example, ARGMAX)
 
-    return summarize(compile_average(squares, task, items, measure)(np.float32(counts)))
+    return summarize(compile_average(options, task, items, measure)(np.float32(counts)))
 
 
-def measure_bins(squares: Squares, task: Task, items: Sequence) -> Statistics:
-    """Bin frequencies and means over the photographs of a training set."""
-    averages = compile_average(squares, task, items, lambda _, example: task.statistics(example))(
+def measure_bins(options: EvalOptions, task: Task, items: Sequence) -> Statistics:
+    """Measures the frequencies and means of the bins over the photographs of a training set."""
+    averages = compile_average(options, task, items, lambda _, example: task.statistics(example))(
         0.0
     )
     counts, sums = (len(items) * averages[name] for name in ("counts", "sums"))
@@ -99,17 +99,17 @@ def measure_bins(squares: Squares, task: Task, items: Sequence) -> Statistics:
 def compile_figure(
     settings: Settings, model: Colorizer, task: Task, source: sources.Source
 ) -> Callable[[Any], np.ndarray]:
-    """A function of the variables that draws gray | prediction | truth, uint8 [h, w, 3].
+    """Returns a function of the variables that draws gray | prediction | truth, uint8 [h, w, 3].
 
-    Images of the hold-out come first, then some of the training set.
+    Hold-out images come first, then some training images.
     """
     step = parallel.compile_step(
-        partial(steps.predict_step, model=model, task=task, how=settings.decoding),
+        partial(steps.predict_step, model=model, task=task, decoding=settings.decoding),
         devices=jax.local_devices()[:1],
     )
     holdout = spread(source.holdout, max(settings.figure_images // 2, 1))
     training = spread(source.train, settings.figure_images - len(holdout))
-    batch = {"rgb": load_rgb(squares_of(settings), [*holdout, *training])}
+    batch = {"rgb": load_rgb(eval_options(settings), [*holdout, *training])}
     names = ["hold-out"] * len(holdout) + ["training"] * len(training)
 
     def draw(variables):
@@ -119,11 +119,11 @@ def compile_figure(
 
 
 def evaluate(config: Any, workdir: Path) -> dict[str, float]:
-    """Measures a run's best checkpoint and draws it; needs only its folder.
+    """Measures a run's best checkpoint and draws its predictions; needs only the run's folder.
 
-    On the photographs to test on where `data.test` asks for such, of which the choice of the
-    checkpoint knows nothing, else on the hold-out. Writes `eval.json` and `figures/eval.png`, and
-    returns the metrics.
+    Uses the test set if `data.test` asks for one, else the hold-out. The hold-out also selected the
+    best checkpoint; the test set did not. Writes `eval.json` and `figures/eval.png`, and returns
+    the metrics.
     """
     settings = complete(config)
     check_training(settings)
@@ -131,10 +131,10 @@ def evaluate(config: Any, workdir: Path) -> dict[str, float]:
     statistics = runs.read_statistics(workdir)
     model, task = build_model(settings), build_task(settings, statistics)
     step, variables = runs.load_variables(workdir, model, averaged=settings.ema > 0)
-    source, squares = open_source(settings.data), squares_of(settings)
+    source, options = open_source(settings.data), eval_options(settings)
     part, items = ("test", source.test) if source.test else ("hold-out", source.holdout)
-    metrics = compile_metrics(squares, model, task, items, settings.decoding)(variables)
-    baseline = measure_baseline(squares, task, items, statistics.counts)
+    metrics = compile_metrics(options, model, task, items, settings.decoding)(variables)
+    baseline = measure_baseline(options, task, items, statistics.counts)
     if parallel.is_writer():
         (workdir / "figures").mkdir(exist_ok=True)
         picture = compile_figure(settings, model, task, source)(variables)
@@ -151,27 +151,27 @@ def evaluate(config: Any, workdir: Path) -> dict[str, float]:
 def comparison(
     metrics: dict[str, float], baseline: dict[str, float], part: str = "hold-out"
 ) -> str:
-    """A small table of the model's metrics beside the constant predictor's."""
+    """Formats a small table of the metrics of the model and of the constant predictor."""
     lines = [f"{part:<10} {'model':>10} {'constant bin':>14}"]
     for name, value in metrics.items():
-        if name != "loss":  # a constant without probabilities has no cross-entropy
+        if name != "loss":  # a constant has no probabilities, and so no cross-entropy
             lines.append(f"{name:<10} {value:10.4g} {baseline[name]:14.4g}")
     return "\n".join(lines)
 
 
-def load_rgb(squares: Squares, items: Sequence) -> np.ndarray:
-    """The middles of a few images, uint8 [len(items), crop, crop, 3], the same on all processes."""
-    batches = [b["rgb"][b["mask"] > 0] for b in _eval_batches(squares, items, 0, 1)]
-    return steps.center_crop(np.concatenate(batches), squares.crop_size)
+def load_rgb(options: EvalOptions, items: Sequence) -> np.ndarray:
+    """Loads centre crops, uint8 [len(items), crop, crop, 3]; the same on all processes."""
+    batches = [b["rgb"][b["mask"] > 0] for b in _eval_batches(options, items, 0, 1)]
+    return steps.center_crop(np.concatenate(batches), options.crop_size)
 
 
-def _eval_batches(squares: Squares, items: Sequence, process_index: int, process_count: int):
+def _eval_batches(options: EvalOptions, items: Sequence, process_index: int, process_count: int):
     return loader.eval_batches(
         items,
-        size=squares.load_size,
-        fit=squares.fit,
-        batch_size=squares.batch_size,
+        size=options.load_size,
+        fit=options.fit,
+        batch_size=options.batch_size,
         process_index=process_index,
         process_count=process_count,
-        num_threads=squares.num_threads,
+        num_threads=options.num_threads,
     )

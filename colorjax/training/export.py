@@ -1,7 +1,7 @@
-"""Writes a run's best checkpoint as one file to hand on, which `weights.released` reads.
+"""Exports a run's best checkpoint to one file to share, which `weights.released` reads.
 
-Or the mean of its weights with those of other runs: of networks that were trained on from the same
-one, it is often better than each (Wortsman et al. 2022, "Model soups").
+It can also export the mean of the weights of several runs. For networks fine-tuned from the same
+weights, the mean is often better than each of them (Wortsman et al. 2022, "Model soups").
 """
 
 import json
@@ -27,7 +27,8 @@ from colorjax.weights.store import check_finite, flat
 LICENCE = "Apache-2.0"
 MAX_BYTES = 25_000_000
 
-# What shapes do not tell, or tell in words of arrays.
+# Settings that must agree for weights to be averaged. The shapes of the arrays would not show a
+# difference in some of them, or would report it less clearly.
 _MEANING = (
     "objective",
     *resume.TARGETS,
@@ -36,8 +37,8 @@ _MEANING = (
     "model.merge",
     "model.upscaling",
 )
-# Settings that name places of the machine that trained, and what stands in the file for them.
-_PLACES = {
+# Settings that hold paths of the training machine, and the values that replace them in the file.
+_PATH_DEFAULTS = {
     "data.source": "sample",
     "data.cache_dir": "",
     "data.tfds_dir": "",
@@ -52,13 +53,14 @@ def export(
     licence: str = LICENCE,
     mean_with: Sequence[str | os.PathLike] = (),
 ) -> Path:
-    """Writes a run's best checkpoint, its average where it keeps one, to `file`; returns its path.
+    """Exports a run's best checkpoint to `file`, and returns the path of the file.
 
-    With `mean_with`, runs or released files of the same network, it is the mean of the weights of
-    all of them; one named twice counts twice. The config and the statistics are those of the run.
+    If the run keeps a moving average of its weights, the average is exported. `mean_with` lists
+    runs or released files of the same network; the exported weights are then the mean of the run's
+    and theirs, and one listed twice counts twice. The config and statistics are those of the run.
 
-    Raises UserError if a run has no checkpoint, if one is another network, if a value is not
-    finite, or if the file would be larger than MAX_BYTES or cannot be written.
+    Raises UserError if a run has no checkpoint, if the networks differ, if a value is not finite,
+    or if the file would be larger than MAX_BYTES or cannot be written.
     """
     workdir, file = Path(workdir), Path(file)
     settings, record = runs.read_settings(workdir), runs.read_record(workdir)
@@ -67,20 +69,20 @@ def export(
     networks = {Path(other): load_network(other) for other in mean_with}
     for path, network in networks.items():
         _check_same_meaning(path, network.config, workdir, settings)
-    named = [(Path(other), networks[Path(other)].variables) for other in mean_with]
-    mean, others = _mean(flat(variables), named)
-    arrays = {name: _narrowed(workdir, name, x) for name, x in mean.items()}
+    others = [(Path(other), networks[Path(other)].variables) for other in mean_with]
+    mean, digests = _mean(flat(variables), others)
+    arrays = {name: _to_half(workdir, name, x) for name, x in mean.items()}
     rows = [row for row in runs.read_metrics(workdir) if row["split"] == "holdout"]
-    # What was measured was the run's network, not the mean.
-    measured = {} if others else {row["step"]: row for row in rows}.get(step, {})
+    # The metrics were measured for the run's own network, not for the mean.
+    measured = {} if digests else {row["step"]: row for row in rows}.get(step, {})
     trained_on = {**record["data"], "encoder": record["encoder"]}
     metadata = {
         "format": FORMAT,
         "licence": licence,
-        "config": json.dumps(_without_places(settings)),
+        "config": json.dumps(_config_without_paths(settings)),
         "statistics": json.dumps(record["bins"]),
         "metrics": json.dumps({**measured, "step": step}),
-        "trained_on": json.dumps(trained_on | ({"mean_with": others} if others else {})),
+        "trained_on": json.dumps(trained_on | ({"mean_with": digests} if digests else {})),
         "sha256": digest(arrays),
     }
     content = to_safetensors(arrays, metadata)
@@ -98,32 +100,33 @@ def export(
 
 
 def _check_same_meaning(path: Path, theirs: Settings, workdir: Path, ours: Settings) -> None:
-    """Raises UserError if equal arrays would be other networks, or mean other colours."""
-    told, want = (runs.flatten(as_dict(settings)) for settings in (theirs, ours))
+    """Raises UserError if the same arrays would be different networks or mean other colours."""
+    other, own = (runs.flatten(as_dict(settings)) for settings in (theirs, ours))
     for name in _MEANING:
-        if told[name] != want[name]:
+        if other[name] != own[name]:
             raise UserError(
-                f"{path} has {name} {told[name]!r} and {workdir} {want[name]!r}: "
-                "there is no mean of the two"
+                f"{path} has {name} {other[name]!r} and {workdir} {own[name]!r}: "
+                "their weights cannot be averaged"
             )
 
 
 def _mean(
     variables: dict[str, Any], others: Sequence[tuple[Path, dict[str, Any]]]
 ) -> tuple[dict[str, Any], list[str]]:
-    """The mean with the variables of other networks, and the digests of those as exported."""
+    """Returns the mean over all networks, and the digests that the others have when exported."""
     total = {name: np.asarray(x, np.float64) for name, x in variables.items()}
     wanted = {name: x.shape for name, x in total.items()}
     digests = []
     for path, theirs in others:
         other = {name: np.asarray(x) for name, x in flat(theirs).items()}
         check_shapes(path, {name: x.shape for name, x in other.items()}, wanted)
-        digests.append(digest({name: _narrowed(path, name, x) for name, x in other.items()}))
+        digests.append(digest({name: _to_half(path, name, x) for name, x in other.items()}))
         total = {name: x + other[name] for name, x in total.items()}
     return {name: x / (1 + len(others)) for name, x in total.items()}, digests
 
 
-def _narrowed(path: Path, name: str, x: AnyArray) -> np.ndarray:
+def _to_half(path: Path, name: str, x: AnyArray) -> np.ndarray:
+    """Converts kernels in float16's range to float16, other arrays to float32, all finite."""
     array = np.asarray(x, np.float32)
     check_finite(path, name, array)
     with np.errstate(over="ignore"):
@@ -131,6 +134,6 @@ def _narrowed(path: Path, name: str, x: AnyArray) -> np.ndarray:
     return half if array.ndim > 1 and np.isfinite(half).all() else array
 
 
-def _without_places(settings: Settings) -> dict[str, Any]:
-    """The config without the names of the machine's folders."""
-    return runs.as_json(unflatten_dict(runs.flatten(as_dict(settings)) | _PLACES, sep="."))
+def _config_without_paths(settings: Settings) -> dict[str, Any]:
+    """Returns the config without the paths of the training machine."""
+    return runs.as_json(unflatten_dict(runs.flatten(as_dict(settings)) | _PATH_DEFAULTS, sep="."))

@@ -1,4 +1,4 @@
-"""Pictures of what networks made, and plots of what was measured."""
+"""Image grids of predictions, and plots of metrics."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -11,22 +11,23 @@ Point = tuple[float, float]
 
 PANELS = {"loss": "loss", "acc_u": "Acc.U", "acc_v": "Acc.V", "sat_diff": "Sat. diff"}
 _GAP, _HEADER, _SIDE, _FONT_SIZE = 6, 24, 84, 14
-_TRUTH = "0.55"  # the gray that the truth is drawn in
+_TRUTH = "0.55"  # the gray in which the truth is drawn
 _PATHS = ("black", "firebrick", "teal")
 
 
 def image_grid(
     columns: dict[str, np.ndarray], row_names: Sequence[str], min_side: int = 160
 ) -> np.ndarray:
-    """Rows of pictures under named columns, as in the paper's figures.
+    """Draws rows of images under named columns, as in the paper's figures.
 
     Args:
-      columns: name -> pictures [rows, h, w, 3], sRGB in [0, 1]; all of one shape.
-      row_names: what stands left of each row; a name that repeats is written once. None at all
-        leaves no room for them.
-      min_side: smaller pictures are enlarged by a whole factor to at least this many pixels.
+      columns: name -> images [rows, h, w, 3], sRGB in [0, 1]; all have the same shape.
+      row_names: the label left of each row; a repeated label is written once. If empty, no space
+        is reserved for labels.
+      min_side: smaller images are enlarged by an integer factor to at least this many pixels.
 
-    Returns uint8 [height, width, 3].
+    Returns:
+      uint8 [height, width, 3].
     """
     rows, h, w, _ = next(iter(columns.values())).shape
     scale = -(-min_side // min(h, w))
@@ -51,18 +52,18 @@ def image_grid(
 
 
 def plot_curves(rows: Sequence[dict[str, Any]], baseline: dict[str, float]) -> np.ndarray:
-    """The curves of a run's metrics by step, uint8 [height, width, 3].
+    """Plots a run's metrics by step, uint8 [height, width, 3].
 
     `baseline` is drawn as a dotted line.
     """
     figure = _figure()
     for axes, (name, title) in zip(figure.subplots(1, len(PANELS)), PANELS.items(), strict=True):
         for split in ("train", "holdout"):
-            of_split = [(r["step"], r.get(name)) for r in rows if r["split"] == split]
-            points = [point for point in of_split if point[1] is not None]
+            split_points = [(r["step"], r.get(name)) for r in rows if r["split"] == split]
+            points = [point for point in split_points if point[1] is not None]
             if points:
                 axes.plot(*zip(*points, strict=True), label=split, marker="." * (len(points) < 30))
-        if name in baseline and name != "loss":  # a constant has no probabilities to be scored
+        if name in baseline and name != "loss":  # a constant has no probabilities, so no loss
             axes.axhline(baseline[name], color="gray", linestyle=":", label="constant bin")
         axes.set(title=title, xlabel="step")
         axes.grid(alpha=0.3)
@@ -71,9 +72,9 @@ def plot_curves(rows: Sequence[dict[str, Any]], baseline: dict[str, float]) -> n
 
 
 def plot_sweep(rows: Sequence[dict[str, Any]], x: str, others: Sequence[str]) -> np.ndarray:
-    """The metrics of a sweep's runs by the setting `x`, a line for each choice of `others`.
+    """Plots the metrics of a sweep's runs by the setting `x`, one line per choice of `others`.
 
-    The axis is logarithmic where the values are positive and span a factor of ten or more.
+    The x axis is logarithmic if the values are positive and span a factor of ten or more.
     Returns uint8 [height, width, 3].
     """
     lines: dict[str, list] = {}
@@ -96,10 +97,10 @@ def plot_sweep(rows: Sequence[dict[str, Any]], x: str, others: Sequence[str]) ->
 
 
 def plot_losses(panels: Mapping[str, Mapping[str, Mapping[str, Sequence[Point]]]]) -> np.ndarray:
-    """Loss by photographs seen, {panel: {run: {"train" | "holdout": points}}}.
+    """Plots the loss by photographs seen: {panel: {run: {"train" | "holdout": points}}}.
 
-    A row for each panel, training left and hold-out right. The first run of a panel, which the
-    others are compared with, is drawn in black. Returns uint8 [h, w, 3].
+    There is one row per panel, with training on the left and hold-out on the right. The first run
+    of a panel is the reference for the others and is drawn in black. Returns uint8 [h, w, 3].
     """
     figure = _figure(12, 3.0 * max(len(panels), 1))
     rows = figure.subplots(max(len(panels), 1), 2, squeeze=False)
@@ -126,7 +127,7 @@ def plot_losses(panels: Mapping[str, Mapping[str, Mapping[str, Sequence[Point]]]
 
 
 def plot_saturation(shares: dict[str, np.ndarray]) -> np.ndarray:
-    """Histograms of HSV saturation, {name: [n] shares of the pixels}; "truth" as an area.
+    """Plots histograms of HSV saturation, {name: [n] shares of the pixels}; "truth" is filled.
 
     Returns uint8 [h, w, 3].
     """
@@ -153,14 +154,15 @@ def plot_saturation(shares: dict[str, np.ndarray]) -> np.ndarray:
 def plot_colorfulness(
     groups: dict[str, dict[str, Point]], paths: dict[str, dict[str, Point]], truth: float | None
 ) -> np.ndarray:
-    """Colorfulness against PSNR, in points (colorfulness, PSNR), named where there is room.
+    """Plots points (colorfulness, PSNR), labelled where there is room.
 
     Args:
-      groups: {group: {run: point}}, a kind of marker for each group.
-      paths: {run: {decoding: point}}, one checkpoint decoded in several ways: joined in order.
-      truth: the photographs' own colorfulness, a line; None: no line.
+      groups: {group: {run: point}}; each group has its own marker.
+      paths: {run: {decoding: point}}; the points are decodings of one checkpoint, joined in order.
+      truth: colorfulness of the photographs themselves, drawn as a line; None for no line.
 
-    Returns uint8 [h, w, 3].
+    Returns:
+      uint8 [h, w, 3].
     """
     figure = _figure(12, 7)
     axes = figure.subplots()
@@ -184,20 +186,23 @@ def plot_colorfulness(
     axes.grid(alpha=0.3)
     if groups or paths:
         figure.legend(loc="outside lower center", ncols=4, frameon=False)
-    figure.draw_without_rendering()  # settles where the points are
+    figure.draw_without_rendering()  # computes the layout, and so the positions of the points
     _label_points(axes, labels)
     return _pixels(figure)
 
 
 def _label_points(axes, labels: Sequence[tuple[str, Point, str]]) -> None:
-    """Writes (text, point, color) beside each point, where no other point or text is."""
-    taken = []  # pixels: left, bottom, right, top
+    """Writes the labels (text, point, color) beside their points without overlaps.
+
+    A label is left out if no position beside its point is free.
+    """
+    taken = []  # boxes in pixels: left, bottom, right, top
     for _, point, _ in labels:
         x, y = axes.transData.transform(point)
         taken.append((x - 4, y - 4, x + 4, y + 4))
     for text, point, color in labels:
         x, y = axes.transData.transform(point)
-        half = 3.5 * len(text)  # of the width of the text, nearly
+        half = 3.5 * len(text)  # about half the width of the text in pixels
         for dx, dy in (
             (half + 8, 0),
             (-half - 8, 0),
@@ -230,8 +235,8 @@ def _inside(box: tuple, frame) -> bool:
     return (frame.x0 < box[0] and box[2] < frame.x1) and (frame.y0 < box[1] and box[3] < frame.y1)
 
 
-def _overlap(one: tuple, two: tuple) -> bool:
-    return one[0] < two[2] and two[0] < one[2] and one[1] < two[3] and two[1] < one[3]
+def _overlap(a: tuple, b: tuple) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def plot_prior(
@@ -241,14 +246,16 @@ def plot_prior(
     weights: np.ndarray,
     colors: np.ndarray,
 ) -> np.ndarray:
-    """How often each bin occurs, before and after blurring, and what a pixel in it weighs.
+    """Plots the frequency of each bin, before and after blurring, and its weight in the loss.
 
     Args:
-      centers: [G, Q, D]: two groups of one channel are drawn as bars, one of two as maps.
+      centers: [G, Q, D]. Two groups of one channel each (D = 1) are drawn as bars; one group of two
+        channels (D = 2) is drawn as maps.
       counts, prior, weights: [G, Q].
-      colors: sRGB [G, Q, 3] in [0, 1], what the bins look like.
+      colors: sRGB [G, Q, 3] in [0, 1], the colours of the bins.
 
-    Returns uint8 [h, w, 3].
+    Returns:
+      uint8 [h, w, 3].
     """
     if centers.shape[-1] == 2:
         return _plot_joint_prior(centers[0], counts[0], prior[0], weights[0], colors[0])
@@ -269,7 +276,7 @@ def plot_prior(
 
 
 def _plot_joint_prior(centers, counts, prior, weights, colors) -> np.ndarray:
-    """Three maps of the plane: the bins' colours, their frequencies, their weights."""
+    """Draws three maps of the chroma plane: the bins' colours, frequencies and weights."""
     from matplotlib.colors import LogNorm
 
     figure = _figure(13, 4.2)
@@ -297,7 +304,7 @@ def _plot_joint_prior(centers, counts, prior, weights, colors) -> np.ndarray:
 
 
 def _frame_losses(axes, losses: Sequence[float]) -> None:
-    """An axis that the first steps, whose loss may be a hundred times the others', do not fill."""
+    """Limits the y axis, since the first steps may have a hundred times the loss of later ones."""
     axes.grid(alpha=0.3)
     if losses and min(losses) > 0:
         low, high = min(losses), float(np.percentile(losses, 95))
@@ -309,7 +316,7 @@ def _length(handles_and_labels: tuple) -> int:
 
 
 def _figure(width: float = 13, height: float = 3.2):
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # a second to import
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # takes a second to import
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=100, layout="constrained")

@@ -1,8 +1,8 @@
-"""What a run tells while it goes on: `metrics.jsonl`, one line a measurement, and `tensorboard/`.
+"""The logs of a training run: `metrics.jsonl`, one line per measurement, and `tensorboard/`.
 
-What it leaves behind otherwise is in `weights.runs`. All is written by the thread that calls, so
-that a disk that cannot be written is an error there: the writing thread of tensorboardX's own
-SummaryWriter dies of it, and its caller then waits for ever.
+The other files of a run are in `weights.runs`. All logs are written by the calling thread, so that
+it gets the error if the disk cannot be written. In tensorboardX's own SummaryWriter such an error
+ends the writer thread, and the caller then waits forever.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from colorjax.weights.runs import METRICS, read_metrics, write_text
 
 
 class Logs(NamedTuple):
-    """Where measurements go; both None on processes that do not write."""
+    """The open log files; both are None on processes that do not write."""
 
     jsonl: Any
     tensorboard: EventsWriter | None
@@ -31,10 +31,10 @@ class Logs(NamedTuple):
 
 @contextlib.contextmanager
 def open_logs(workdir: Path, start: int, writes: bool) -> Iterator[Logs]:
-    """Opens a run's logs to go on after step `start`; lines of later steps are dropped.
+    """Opens a run's logs to continue after step `start`, and drops the lines of later steps.
 
-    Those were written by a run that was killed after its last checkpoint, and are made again.
-    Raises OSError, here and on the way out, if the disk cannot be written.
+    Such lines exist if the run was killed some steps after its last checkpoint; these steps are
+    now repeated. Raises OSError, here and on exit, if the disk cannot be written.
     """
     if not writes:
         yield Logs(None, None)
@@ -44,20 +44,20 @@ def open_logs(workdir: Path, start: int, writes: bool) -> Iterator[Logs]:
     folder = workdir / "tensorboard"
     folder.mkdir(exist_ok=True)
     with (
-        _closed(open(workdir / METRICS, "a", buffering=1)) as jsonl,
-        # The name has the second in it: a run that is started again within it has another suffix.
-        _closed(EventsWriter(str(folder / "events"), f".{os.getpid()}")) as tensorboard,
+        _closing(open(workdir / METRICS, "a", buffering=1)) as jsonl,
+        # The file name has the time in seconds; the suffix distinguishes starts in the same second.
+        _closing(EventsWriter(str(folder / "events"), f".{os.getpid()}")) as tensorboard,
     ):
-        # TensorBoard then leaves out what an earlier start had written of later steps.
+        # This makes TensorBoard ignore what an earlier start has written for later steps.
         _write_event(tensorboard, start + 1, session_log=SessionLog(status=SessionLog.START))
         yield Logs(jsonl, tensorboard)
 
 
 def write_scalars(logs: Logs, step: int, split: str, scalars: dict[str, float]) -> None:
-    """One line {"step", "split", name: number ...} and a TensorBoard scalar `split/name` each.
+    """Writes one line {"step", "split", name: number ...} and TensorBoard scalars `split/name`.
 
-    JSON has no NaN: what is not finite is null there, and left out of TensorBoard. Raises OSError
-    if the disk cannot be written.
+    Numbers that are not finite become null, since JSON has no NaN, and are not written to
+    TensorBoard. Raises OSError if the disk cannot be written.
     """
     if logs.jsonl is None:
         return
@@ -71,14 +71,14 @@ def write_scalars(logs: Logs, step: int, split: str, scalars: dict[str, float]) 
 
 
 def write_image(logs: Logs, step: int, name: str, rgb_u8: np.ndarray) -> None:
-    """A TensorBoard picture, uint8 [h, w, 3]. Raises OSError if the disk cannot be written."""
+    """Writes an image, uint8 [h, w, 3], to TensorBoard; OSError if the disk cannot be written."""
     if logs.tensorboard is not None:
         picture = summary.image(name, rgb_u8, dataformats="HWC")
         _write_event(logs.tensorboard, step, summary=picture)
 
 
 def flush(logs: Logs) -> None:
-    """Leaves nothing in memory alone. Raises OSError if the disk cannot be written."""
+    """Writes all buffered data to disk. Raises OSError if the disk cannot be written."""
     if logs.jsonl is not None:
         logs.jsonl.flush()
     if logs.tensorboard is not None:
@@ -86,8 +86,8 @@ def flush(logs: Logs) -> None:
 
 
 @contextlib.contextmanager
-def _closed(file: Any) -> Iterator[Any]:
-    """Closes `file` on the way out; what could not be written is told once."""
+def _closing(file: Any) -> Iterator[Any]:
+    """Closes `file` on exit; if the block has already failed, errors of closing are ignored."""
     try:
         yield file
     except BaseException:

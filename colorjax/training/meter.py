@@ -1,4 +1,4 @@
-"""How long a run may take, how fast it goes, and what its steps say on average."""
+"""The time limit of a run, its speed, and averages of its training scalars."""
 
 import time
 from collections.abc import Iterator
@@ -11,10 +11,10 @@ from colorjax.training import steps
 
 
 class Clock:
-    """Ends a run when its time is up, the learning rate falling to zero by then.
+    """Ends a run after a fixed time, and lowers the learning rate to zero by then.
 
-    For a machine that is had for so many seconds: they count from the making of the clock, so that
-    reading and compiling are in them. Such a run cannot be repeated to the bit.
+    Meant for a machine with a time limit. Time counts from the construction of the clock, so it
+    includes loading data and compiling. Such a run is not reproducible to the bit.
     """
 
     def __init__(self, num_seconds: float, schedule: str):
@@ -24,73 +24,75 @@ class Clock:
     def is_over(self) -> bool:
         return self.end is not None and time.perf_counter() >= self.end
 
-    def paced(self, batches: Iterator[steps.HostBatch]) -> Iterator[steps.HostBatch]:
-        """The batches with the share of the learning rate that they are for, if there is an end."""
+    def with_rates(self, batches: Iterator[steps.HostBatch]) -> Iterator[steps.HostBatch]:
+        """Adds "rate", a factor of the learning rate, to each batch if there is a time limit."""
         if self.end is None:
             yield from batches
             return
-        start = None  # of the second step: the first one compiles
+        start = None  # when the second step starts: the first one compiles
         for i, batch in enumerate(batches):
             now = time.perf_counter()
             start = now if i == 1 else start
-            passed = 0.0 if start is None else min((now - start) / (self.end - start), 1.0)
-            rate = (1 + np.cos(np.pi * passed)) / 2 if self.schedule == "cosine" else 1.0
+            progress = 0.0 if start is None else min((now - start) / (self.end - start), 1.0)
+            rate = (1 + np.cos(np.pi * progress)) / 2 if self.schedule == "cosine" else 1.0
             yield {**batch, "rate": np.full(len(batch["example"]), rate, np.float32)}
 
 
 class Meter:
-    """Averages the scalars of the steps since it was last read, and counts images a second.
+    """Averages the scalars of the steps since the last average, and measures images per second.
 
-    `kept` is what another meter's `keep` returned, whose average is to be gone on with.
+    `snapshot` is the result of another meter's `snapshot`, whose average is continued.
     """
 
-    def __init__(self, batch_size: int, kept: dict[str, Any] | None = None):
-        kept = kept or {}
+    def __init__(self, batch_size: int, snapshot: dict[str, Any] | None = None):
+        snapshot = snapshot or {}
         self.batch_size = batch_size
-        self.rows: list[dict[str, float]] = list(kept.get("rows", ()))
+        self.rows: list[dict[str, float]] = list(snapshot.get("rows", ()))
         self.in_flight: dict[str, jax.Array] | None = None
         self.since: float | None = None
-        self.timed = 0
-        self.skipped_in_row: int = kept.get("skipped_in_row", 0)
+        self.timed_steps = 0
+        self.skipped_in_row: int = snapshot.get("skipped_in_row", 0)
 
-    def keep(self) -> dict[str, Any]:
-        """The scalars that no average has had yet, ready for JSON."""
+    def snapshot(self) -> dict[str, Any]:
+        """Returns the scalars that are not in an average yet, as JSON data."""
         self._settle()
         return {"rows": self.rows, "skipped_in_row": self.skipped_in_row}
 
     def add(self, scalars: dict[str, jax.Array]) -> None:
-        """Takes a step's scalars and waits for those of the step before.
+        """Adds a step's scalars, and waits for those of the previous step.
 
-        One step in flight keeps the device busy; with more, progress and stopping would lag.
+        One step in flight keeps the device busy; with more, the progress bar and the response to a
+        stop request would lag behind.
         """
         self._settle()
         self.in_flight = scalars
-        if self.since is None:  # the first step compiles, which says nothing of the speed
+        if self.since is None:  # the first step compiles, so it is not timed
             self._settle()
             self.restart()
         else:
-            self.timed += 1
+            self.timed_steps += 1
 
     def average(self) -> dict[str, float]:
-        """Means over the steps that were not skipped, `skipped` their share, `images/s`."""
+        """Returns means over the steps not skipped, the share of `skipped` steps and `images/s`."""
         self._settle()
         skipped = float(np.mean([row["skipped"] for row in self.rows]))
-        kept = [row for row in self.rows if not row["skipped"]] or self.rows
-        averages = {name: float(np.mean([row[name] for row in kept])) for name in kept[0]}
+        rows = [row for row in self.rows if not row["skipped"]] or self.rows
+        averages = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
         averages["skipped"] = skipped
-        if self.timed and self.since is not None:
-            averages["images/s"] = self.timed * self.batch_size / (time.perf_counter() - self.since)
+        if self.timed_steps and self.since is not None:
+            seconds = time.perf_counter() - self.since
+            averages["images/s"] = self.timed_steps * self.batch_size / seconds
         self.rows = []
         self.restart()
         return averages
 
     def restart(self) -> None:
-        """Times from now on: what came between two steps was something else."""
-        self.since, self.timed = time.perf_counter(), 0
+        """Starts timing anew, so that evaluation and saving between two steps are not counted."""
+        self.since, self.timed_steps = time.perf_counter(), 0
 
     def _settle(self) -> None:
         if self.in_flight is not None:
-            # JSON keeps a float64 to the bit, and an average is the same after a restart.
+            # JSON stores a float64 exactly, so an average is the same after a restart.
             row = {name: float(x) for name, x in jax.device_get(self.in_flight).items()}
             self.rows.append(row)
             self.skipped_in_row = self.skipped_in_row + 1 if row["skipped"] else 0

@@ -1,6 +1,6 @@
-"""Compiles a step for the devices there are: jit on one, pmap on several.
+"""Compiles a step for the available devices: jit on one device, pmap on several.
 
-The state carries no device axis on either path, so that one checkpoint serves both.
+The state has no device axis in either case, so that a checkpoint works for both.
 """
 
 import hashlib
@@ -15,10 +15,10 @@ from jax.experimental import multihost_utils
 from colorjax.errors import UserError
 from colorjax.weights.devices import AXIS
 
-# XLA's own order for CPUs runs what it can at once, and so keeps a third more memory, for no
-# gain in time: a convolution takes all cores anyway. And it takes the barriers out before it orders
-# anything, by which `resample.conv_same` has gradients of kernels computed as soon as they can be:
-# with them a step of the paper's network takes a quarter less memory.
+# XLA's default scheduler for CPUs runs operations concurrently, which takes a third more memory and
+# saves no time, since a convolution uses all cores anyway. By default XLA also removes optimization
+# barriers before scheduling. `resample.conv_same` uses them to have the gradients of kernels
+# computed as early as possible, which saves a step of the paper's network a quarter of its memory.
 CPU_OPTIONS = {
     "xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
     "xla_disable_hlo_passes": "cse_barrier_expander",
@@ -37,35 +37,36 @@ def compile_step(
     """Compiles `step(replicated, batch, axis_name)` into a function of (replicated, batch).
 
     Args:
-      step: a pure function. With `axis_name` None it sees the whole batch; else a device's share,
-        and must average or sum over the axis whatever it returns.
-      donate: give the memory of `replicated` to the result.
-      constant: a tree of arrays from `place` that the step is called with as `constant=`; they stay
-        on the devices.
-      devices: all the devices of all processes unless given.
+      step: a pure function. If `axis_name` is None, it gets the whole batch; otherwise it gets one
+        device's share, and must average or sum everything that it returns over the axis.
+      donate: whether to donate the buffers of `replicated` to the result.
+      constant: a tree of arrays from `devices.place`, passed to the step as `constant=`; the arrays
+        stay on the devices.
+      devices: the devices to use; default: all devices of all processes.
 
-    The batch's leading axis is this process's share of the batch and must divide by its devices.
-    `replicated` must have an array in it: beside an empty tree pmap mixes up its in_axes.
+    The batch's leading axis is this process's share of the batch, and its size must be a multiple
+    of the process's device count. `replicated` must contain an array: with an empty tree, pmap
+    mixes up its in_axes.
     """
     donated = (0,) if donate else ()
     devices = list(devices or jax.devices())
-    beside = () if constant is None else (constant,)
+    constants = () if constant is None else (constant,)
 
-    def called(axis_name, replicated, batch, *beside):
-        settings = {"constant": beside[0]} if beside else {}
-        return step(replicated, batch, axis_name, **settings)
+    def call(axis_name, replicated, batch, *constants):
+        options = {"constant": constants[0]} if constants else {}
+        return step(replicated, batch, axis_name, **options)
 
     if len(devices) == 1:
         compiled = jax.jit(
-            partial(called, None),
+            partial(call, None),
             donate_argnums=donated,
             compiler_options=CPU_OPTIONS if devices[0].platform == "cpu" else None,
         )
-        return lambda replicated, batch: compiled(replicated, batch, *beside)
+        return lambda replicated, batch: compiled(replicated, batch, *constants)
     mapped = jax.pmap(
-        partial(called, AXIS),
+        partial(call, AXIS),
         axis_name=AXIS,
-        in_axes=(None, 0, *[None] * len(beside)),
+        in_axes=(None, 0, *[None] * len(constants)),
         out_axes=None,
         donate_argnums=donated,
         devices=devices if devices != jax.devices() else None,
@@ -73,13 +74,13 @@ def compile_step(
     count = sum(device.process_index == jax.process_index() for device in devices)
 
     def run(replicated, batch):
-        return mapped(replicated, {name: _split(x, count) for name, x in batch.items()}, *beside)
+        return mapped(replicated, {name: _split(x, count) for name, x in batch.items()}, *constants)
 
     return run
 
 
 def is_writer() -> bool:
-    """Whether this is the process that writes files and talks to the user."""
+    """Returns whether this process writes files and prints messages."""
     return jax.process_index() == 0
 
 
@@ -95,14 +96,14 @@ def check_same(what: str, content: str) -> None:
 
 
 def from_writer(tree: Any) -> Any:
-    """The host arrays of `tree` as the writing process has them, on every process."""
+    """Returns, on every process, the host arrays of `tree` of the writing process."""
     if jax.process_count() == 1:
         return tree
     return multihost_utils.broadcast_one_to_all(jax.device_get(tree))
 
 
 def check_batch_size(name: str, batch_size: int) -> None:
-    """Raises UserError unless the global `batch_size`, the setting `name`, can be shared out."""
+    """Raises UserError unless the global `batch_size`, the setting `name`, fits the devices."""
     count = jax.device_count()
     if batch_size < 1 or batch_size % count:
         raise UserError(

@@ -1,4 +1,4 @@
-"""What must hold of a run's folder before the run goes on in it."""
+"""Locks a run's folder, and checks that the run can resume in it."""
 
 import contextlib
 import fcntl
@@ -15,11 +15,13 @@ from colorjax.training import parallel
 from colorjax.weights import runs
 
 LOCK = ".lock"
-# What a network's outputs mean: with others, its numbers would be read as other colours.
+# Settings that define the meaning of a network's outputs. If one changed, the outputs would be
+# decoded to wrong colours.
 TARGETS = ("space", "bins.layout", "bins.num_bins", "bins.low", "bins.high", "bins.joint_width")
 
-# What there is a part of the training state for, or none; what of a setting decides on it.
-_STATE: dict[str, Callable[[Any], Any]] = {
+# Setting -> function of its value; if the results differ, so does the structure of the optimizer
+# state.
+_STATE_STRUCTURE: dict[str, Callable[[Any], Any]] = {
     "optimizer.name": str,
     "optimizer.clip_norm": bool,
     "optimizer.weight_decay": bool,
@@ -32,15 +34,15 @@ _logger = logging.getLogger(__name__)
 
 
 class InUse(UserError):
-    """Another process trains in the folder."""
+    """Another process is training in the folder."""
 
 
 @contextlib.contextmanager
 def locked(workdir: Path) -> Iterator[None]:
-    """Makes `workdir`, and keeps it to this run alone, on all of its processes together.
+    """Creates `workdir` and locks it for this run, for all of the run's processes together.
 
-    The system gives the lock back when the process ends, however it ends. Raises InUse where
-    another run has it, and OSError if the folder cannot be written.
+    The operating system releases the lock when the process ends, even if it is killed. Raises
+    InUse if another run holds the lock, and OSError if the folder cannot be written.
     """
     file, error = None, None
     if parallel.is_writer():
@@ -52,7 +54,7 @@ def locked(workdir: Path) -> Iterator[None]:
         raise error or InUse(f"{workdir} is in use: see what process 0 says")
     try:
         if file is not None:
-            remove_parts(workdir)
+            remove_partial_files(workdir)
         yield
     finally:
         if file is not None:
@@ -62,7 +64,7 @@ def locked(workdir: Path) -> Iterator[None]:
 
 
 def _lock(workdir: Path) -> Any:
-    """The open file that has the lock, with the number of this process in it."""
+    """Opens and locks the lock file, and writes the process id to it; returns the open file."""
     workdir.mkdir(parents=True, exist_ok=True)
     path = workdir / LOCK
     while True:
@@ -72,14 +74,14 @@ def _lock(workdir: Path) -> Any:
         except BlockingIOError as error:
             file.seek(0)
             raise InUse(
-                f"{workdir} is being trained in by process {file.read().strip() or 'unknown'}, "
-                "want another workdir, or that to end first"
+                f"process {file.read().strip() or 'unknown'} is training in {workdir}: "
+                "want another workdir, or wait until that process ends"
             ) from error
         except OSError as error:
             _logger.warning(
                 "%s cannot be locked (%s): start no second run in it", path, error.strerror
             )
-        # The file may have been removed by a run that ended between opening and locking.
+        # Another run that ended between opening and locking may have removed the file.
         if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
             file.truncate(0)
             print(os.getpid(), file=file, flush=True)
@@ -87,8 +89,8 @@ def _lock(workdir: Path) -> Any:
         file.close()
 
 
-def remove_parts(workdir: Path) -> None:
-    """Removes what `pictures.files.atomic_write` left behind where a process was killed."""
+def remove_partial_files(workdir: Path) -> None:
+    """Removes files that `pictures.files.atomic_write` left behind in a killed process."""
     for folder in (workdir, workdir / "figures", *workdir.glob("checkpoints/*")):
         for path in folder.glob(".*.part"):
             if re.fullmatch(r"\.[0-9a-f]{32}\.part", path.name):
@@ -96,7 +98,7 @@ def remove_parts(workdir: Path) -> None:
 
 
 def check_same_targets(workdir: Path, old: Settings, new: Settings) -> None:
-    """Raises UserError if the settings `new` give outputs another meaning than `old` did."""
+    """Raises UserError if outputs have another meaning with settings `new` than with `old`."""
     before, now = (runs.flatten(as_dict(settings)) for settings in (old, new))
     for name in TARGETS:
         if before[name] != now[name]:
@@ -107,10 +109,10 @@ def check_same_targets(workdir: Path, old: Settings, new: Settings) -> None:
 
 
 def check_same_optimizer(workdir: Path, old: Settings, new: Settings) -> None:
-    """Raises UserError if the state of `old`'s optimizer is of no use to that of `new`."""
+    """Raises UserError if the optimizer of settings `new` cannot use the state of `old`'s."""
     before, now = (runs.flatten(as_dict(settings)) for settings in (old, new))
-    for name, part_of in _STATE.items():
-        if part_of(before[name]) != part_of(now[name]):
+    for name, structure in _STATE_STRUCTURE.items():
+        if structure(before[name]) != structure(now[name]):
             raise UserError(
                 f"{workdir} was trained with {name} {before[name]!r}, and its optimizer cannot go "
                 f"on with {now[name]!r}: want {before[name]!r}, or another workdir with init_from "
@@ -119,7 +121,7 @@ def check_same_optimizer(workdir: Path, old: Settings, new: Settings) -> None:
 
 
 def check_steps_before(workdir: Path, done: int | None, wanted: int) -> None:
-    """Raises UserError if a run is to go on from `wanted` steps and has `done` fewer."""
+    """Raises UserError if fewer steps are `done` than are `wanted` of the previous stage."""
     if (done or 0) < wanted:
         raise UserError(
             f"{workdir} has {done or 0} steps, want the {wanted} of the stage before "

@@ -1,4 +1,4 @@
-"""From settings to the optimizer and the state that training begins with."""
+"""Builds the optimizer and the initial training state from settings."""
 
 import hashlib
 from functools import partial
@@ -30,20 +30,20 @@ PUBLISHED = {
     "squeezenet": squeezenet_weights.PUBLISHED,
     "efficientnet-lite0": efficientnet_weights.PUBLISHED,
 }
-LEAST_CROP = 16  # SSIM has a window of 11
+MIN_CROP = 16  # pixels; the window of SSIM has 11
 
 
 def check_training(settings: Settings) -> None:
-    """Raises UserError for sizes that do not fit the encoder, or a batch that does not the devices.
+    """Raises UserError unless image sizes fit the encoder and the batch size fits the devices.
 
-    All else that can be wrong with settings is found where they are made.
+    All other faults of settings are found when they are made (`settings.complete`).
     """
     check_network(settings)
     data, stride = settings.data, colorizer.stride(settings.model.encoder)
-    if data.crop_size % stride or data.crop_size < LEAST_CROP:
+    if data.crop_size % stride or data.crop_size < MIN_CROP:
         raise UserError(
             f"data.crop_size is {data.crop_size}, want a multiple of {stride} "
-            f"of at least {LEAST_CROP}"
+            f"of at least {MIN_CROP}"
         )
     if data.load_size < data.crop_size:
         raise UserError(f"data.load_size is {data.load_size}, want at least {data.crop_size}")
@@ -56,7 +56,7 @@ def check_training(settings: Settings) -> None:
 
 
 def load_classifier(settings: Settings) -> dict[str, Any] | None:
-    """The params that `with_perception` wants, None without any perception.
+    """Returns the params for `with_perception`, or None without a perceptual loss.
 
     Raises UserError if the classifier's weights are not cached and cannot be fetched.
     """
@@ -66,9 +66,9 @@ def load_classifier(settings: Settings) -> dict[str, Any] | None:
 
 
 def with_perception(settings: Settings, task: Task, params: dict[str, Any] | None) -> Task:
-    """The objective with what `settings.perception` adds to its loss, if anything.
+    """Returns the task with the perceptual loss that `settings.perception` asks for, if any.
 
-    `params` are those of `load_classifier`.
+    `params` is the result of `load_classifier`.
     """
     if params is None:
         return task
@@ -77,10 +77,10 @@ def with_perception(settings: Settings, task: Task, params: dict[str, Any] | Non
 
 
 def build_schedule(settings: Settings) -> optax.Schedule:
-    """Learning rate by step: linear warm-up, then constant or cosine down to zero.
+    """Returns the learning rate by step: linear warm-up, then constant or cosine decay to zero.
 
-    A step is a batch, as everywhere in the settings. Under `num_seconds` the cosine is of the time,
-    and not in here: see `meter.Clock`.
+    A step is one batch, as everywhere in the settings. With `num_seconds`, the cosine follows the
+    elapsed time and is applied by `meter.Clock` instead.
     """
     optimizer = settings.optimizer
     steps = max(settings.num_steps - optimizer.warmup_steps, 1)
@@ -96,12 +96,12 @@ def build_schedule(settings: Settings) -> optax.Schedule:
 
 
 def build_optimizer(settings: Settings) -> optax.GradientTransformation:
-    """Adam, or Nesterov's momentum, which is tried too (the paper, section 5.2).
+    """Builds Adam, or Nesterov momentum, which was tried too (the paper, section 5.2).
 
-    The gradient is clipped by its global norm, and weights decay as in AdamW, where not 0. With
-    `optimizer.encoder_rate` the encoder learns at that share of the rate. With `accumulate`, the
-    gradients of so many batches are averaged and make one update, as those of one large batch do;
-    only batch norm sees one batch at a time.
+    If not 0, `clip_norm` clips the gradient by its global norm, and `weight_decay` decays weights
+    as in AdamW. The learning rate of the encoder is multiplied by `encoder_rate`. With
+    `accumulate`, the gradients of that many batches are averaged into one update, as for one large
+    batch; only batch norm still sees one batch at a time.
     """
     optimizer, model = settings.optimizer, settings.model
     parts = [optax.clip_by_global_norm(optimizer.clip_norm)] if optimizer.clip_norm else []
@@ -110,8 +110,8 @@ def build_optimizer(settings: Settings) -> optax.GradientTransformation:
     else:
         parts.append(optax.trace(optimizer.momentum, nesterov=True))
     if optimizer.weight_decay:
-        # Parameters without gradient would fade away.
-        mask = partial(_trained, model) if colorizer.ENCODERS[model.encoder].is_frozen else None
+        # Without the mask, frozen parameters would decay to zero.
+        mask = partial(_trainable, model) if colorizer.ENCODERS[model.encoder].is_frozen else None
         parts.append(optax.add_decayed_weights(optimizer.weight_decay, mask))
     if optimizer.encoder_rate != 1.0:
         parts.append(optax.masked(optax.scale(optimizer.encoder_rate), _is_encoder))
@@ -126,35 +126,35 @@ def _is_encoder(params: Any) -> Any:
     return {part: jax.tree.map(lambda _, p=part: p == "encoder", params[part]) for part in params}
 
 
-def _trained(model: Model, params: Any) -> Any:
-    """For every parameter of a network, whether it has a gradient."""
+def _trainable(model: Model, params: Any) -> Any:
+    """Returns a tree of booleans: whether each parameter of a network is trained."""
     is_frozen = colorizer.ENCODERS[model.encoder].is_frozen
     frozen = [
         layer
         for layer in params["encoder"]
         if is_frozen is not None and is_frozen(layer, model.train_depthwise, model.frozen_stages)
     ]
-    trained = jax.tree.map(lambda _: True, params)
+    trainable = jax.tree.map(lambda _: True, params)
     encoder = {
-        layer: jax.tree.map(lambda _, kept=layer not in frozen: kept, part)
+        layer: jax.tree.map(lambda _, is_trained=layer not in frozen: is_trained, part)
         for layer, part in params["encoder"].items()
     }
-    return {**trained, "encoder": encoder}
+    return {**trainable, "encoder": encoder}
 
 
 def init_state(
     settings: Settings, model: colorizer.Colorizer, tx: optax.GradientTransformation
 ) -> TrainState:
-    """A fresh state, the same on every process: all weights random, by the seed."""
-    # Optimizing this program, which runs once, would take 25 s on a CPU instead of 3.
-    quickly = {"xla_backend_optimization_level": 1}
-    return jax.jit(lambda: _init_state(settings, model, tx), compiler_options=quickly)()
+    """Returns a state with random weights from the seed, the same on every process."""
+    # The program runs only once; to compile it with full optimization takes 25 s on a CPU, not 3 s.
+    options = {"xla_backend_optimization_level": 1}
+    return jax.jit(lambda: _init_state(settings, model, tx), compiler_options=options)()
 
 
 def state_shapes(
     settings: Settings, model: colorizer.Colorizer, tx: optax.GradientTransformation
 ) -> TrainState:
-    """What `init_state` gives, as shapes and dtypes alone."""
+    """Returns the shapes and dtypes of the state that `init_state` makes."""
     return jax.eval_shape(lambda: _init_state(settings, model, tx))
 
 
@@ -168,11 +168,11 @@ def _init_state(settings: Settings, model, tx) -> TrainState:
 def load_encoder(
     settings: Model, state: TrainState, calibration_gray: jax.Array
 ) -> tuple[TrainState, str]:
-    """Puts the weights that `encoder_weights` names into a fresh state's encoder.
+    """Loads the pretrained weights `encoder_weights` into the encoder of a fresh state.
 
-    `calibration_gray` [b, h, w, 1] in [0, 255]: what VGG16's batch norm is set on where
-    `calibrate_batch_norm` says so. An average that the state keeps starts from them too. Returns
-    the state and a line for the record.
+    `calibration_gray` [b, h, w, 1] in [0, 255] are the images on which VGG16's batch norm is
+    calibrated if `calibrate_batch_norm` is set. If the state has a moving average, the average
+    starts from the loaded weights too. Returns the state and a line for the run's record.
     """
     if settings.width != 1.0 and settings.encoder_weights not in ("auto", "none"):
         raise UserError(
@@ -193,13 +193,14 @@ def load_encoder(
     return start_average(state) if state.average else state, record
 
 
-def start_from(place: str, state: TrainState) -> tuple[TrainState, str]:
-    """A fresh state with the variables of another model, and a line for the record.
+def start_from(model: str, state: TrainState) -> tuple[TrainState, str]:
+    """Loads the variables of another model into a fresh state.
 
-    `place` is a released file, the folder of a run, or `release`: the model that colorjax comes
-    with. Raises UserError, besides those of `load_network`, if it is another network.
+    `model` is a released file, the folder of a run, or `release` for the model bundled with
+    colorjax. Returns the state and a line for the run's record. Raises UserError if the model's
+    network differs from the state's, or if `load_network` cannot load it.
     """
-    path = RELEASED if place == "release" else Path(place)
+    path = RELEASED if model == "release" else Path(model)
     variables = load_network(path).variables
     wanted = flat(steps.variables(state._replace(average=())))
     check_shapes(

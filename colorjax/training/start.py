@@ -1,4 +1,4 @@
-"""What a run begins or goes on with: its data, its state, its record and its compiled functions."""
+"""Starts or resumes a run: opens its data, state, record and compiled functions."""
 
 import datetime
 import json
@@ -39,19 +39,19 @@ from colorjax.training.steps import TrainState
 from colorjax.weights import checkpoint, devices, runs
 
 CALIBRATION_IMAGES = 16
-# What the names of settings begin with by which the hold-out's loss is another number.
-_OF_THE_LOSS = ("regression.", "bins.softness", "rebalance.", "data.load_size", "data.crop_size")
+# Prefixes of the names of settings that change the hold-out loss of the same network.
+_LOSS_SETTINGS = ("regression.", "bins.softness", "rebalance.", "data.load_size", "data.crop_size")
 
 
 class Run(NamedTuple):
-    """What the loop needs besides the state that it changes."""
+    """Everything that the training loop needs besides the state."""
 
     settings: Settings
     workdir: Path
     manager: checkpoint.Manager
-    start: int  # steps done before
-    first_example: int  # images consumed before
-    metered: dict[str, Any]  # `Meter.keep` of the steps before
+    start: int  # steps done before this start
+    first_example: int  # images consumed before this start
+    meter_snapshot: dict[str, Any]  # `Meter.snapshot` of the checkpoint
     batches: Iterator[steps.HostBatch]
     train_step: Callable[[TrainState, steps.HostBatch], tuple[TrainState, dict[str, jax.Array]]]
     measure: Callable[[Any], dict[str, float]]  # variables -> metrics of the hold-out
@@ -63,29 +63,29 @@ class Run(NamedTuple):
 def open_run(
     settings: Settings, workdir: Path, manager: checkpoint.Manager, clock: Clock
 ) -> tuple[Run, TrainState]:
-    """Opens data and compiled functions, and the state to go on from."""
+    """Opens a run and the state to start or resume from."""
     if settings.num_seconds and jax.process_count() > 1:
-        # Each has a clock of its own, and they would end at different steps.
+        # Each process has its own clock, so they would end at different steps.
         raise UserError(f"num_seconds is {settings.num_seconds} with several processes, want 0")
     if is_writer():
         for sentence in without_effect(settings):
             logging.warning("%s", sentence)
-    classifier = load_classifier(settings)  # before what takes long: it may have to be fetched
+    classifier = load_classifier(settings)  # before slow work, since a download may fail
     source = opening.open_source(settings.data)
     parallel.check_same("settings or photographs", json.dumps([as_dict(settings), source.notes]))
     model, tx = build_model(settings), build_optimizer(settings)
-    state, position, record = begin(settings, workdir, source, model, tx, manager)
+    state, position, record = init_or_restore(settings, workdir, source, model, tx, manager)
     first_example = position["examples"]
     task = build_task(settings, runs.as_statistics(record["bins"]))
-    of_step = {
+    step_options = {
         "model": model,
         "task": with_perception(settings, task, classifier),
         "tx": tx,
         "augmentation": augmentation_of(settings),
         "average_decay": settings.ema,
     }
-    batches, step = open_stream(settings, source, first_example, of_step)
-    squares = evaluate.squares_of(settings)
+    batches, step = open_stream(settings, source, first_example, step_options)
+    options = evaluate.eval_options(settings)
     run = Run(
         settings,
         workdir,
@@ -93,9 +93,9 @@ def open_run(
         int(state.step),
         first_example,
         position.get("meter", {}),
-        clock.paced(batches),
+        clock.with_rates(batches),
         step,
-        measure=evaluate.compile_metrics(squares, model, task, source.holdout, settings.decoding),
+        measure=evaluate.compile_metrics(options, model, task, source.holdout, settings.decoding),
         draw=evaluate.compile_figure(settings, model, task, source),
         clock=clock,
         baseline=record["constant"],
@@ -104,12 +104,12 @@ def open_run(
 
 
 def open_stream(
-    settings: Settings, source: Source, start: int, of_step: dict[str, Any]
+    settings: Settings, source: Source, start: int, step_options: dict[str, Any]
 ) -> tuple[Iterator[steps.HostBatch], Callable]:
-    """The batches from example `start` on, and the compiled step that they are for.
+    """Opens the training batches from example `start` on, and compiles the step for them.
 
-    `of_step` are the arguments of `steps.train_step`. With `data.resident` the devices hold all
-    photographs, and batches only say which: nothing else has to reach them.
+    `step_options` are the keyword arguments of `steps.train_step`. With `data.resident`, all
+    photographs are stored on the devices, and batches contain only their indices.
     """
     data = settings.data
     weights = loader.folder_weights(source.train, dict(data.weights))
@@ -117,9 +117,9 @@ def open_stream(
     if data.resident:
         if jax.process_count() > 1:
             raise UserError("data.resident is True with several processes, want one")
-        squares = devices.place(loader.stacked(source.train, data.load_size, data.fit))
+        photos = devices.place(loader.decode_all(source.train, data.load_size, data.fit))
         step = parallel.compile_step(
-            partial(steps.resident_step, **of_step), donate=True, constant=squares
+            partial(steps.resident_step, **step_options), donate=True, constant=photos
         )
         indices = loader.train_indices(
             len(source.train), batch_size=batch_size, seed=seed, weights=weights, start=start
@@ -137,10 +137,10 @@ def open_stream(
         process_count=jax.process_count(),
         num_threads=data.num_threads,
     )
-    return batches, parallel.compile_step(partial(steps.train_step, **of_step), donate=True)
+    return batches, parallel.compile_step(partial(steps.train_step, **step_options), donate=True)
 
 
-def begin(
+def init_or_restore(
     settings: Settings,
     workdir: Path,
     source: Source,
@@ -148,9 +148,9 @@ def begin(
     tx: Any,
     manager: checkpoint.Manager,
 ) -> tuple[TrainState, dict[str, Any], dict[str, Any]]:
-    """The state to start or go on from, its position in the data, and the run's record."""
+    """Returns the initial or restored state, its position in the data, and the run's record."""
     if checkpoint.newest_step(manager) is None:
-        state, record = begin_afresh(settings, source, model, tx)
+        state, record = init_run(settings, source, model, tx)
         position = {"examples": 0}
     else:
         before = runs.read_settings(workdir)
@@ -163,31 +163,32 @@ def begin(
         if record["data"] != source.notes:
             task = build_task(settings, None)
             counts = runs.as_statistics(record["bins"]).counts
-            record |= measure_data(evaluate.squares_of(settings), task, source, counts)
+            record |= measure_data(evaluate.eval_options(settings), task, source, counts)
         say(f"goes on from step {restored.step} in {workdir}")
-    record["sessions"] = [*record.get("sessions", []), {"step": int(state.step), **surroundings()}]
+    session = {"step": int(state.step), **describe_environment()}
+    record["sessions"] = [*record.get("sessions", []), session]
     if is_writer():
         runs.write_settings(workdir, settings)
         runs.write_json(workdir / "record.json", record)
-    # Hosts may have found other pretrained weights, or none.
+    # Other hosts may have loaded different pretrained weights, or none.
     return parallel.from_writer(state), position, record
 
 
-def begin_afresh(
+def init_run(
     settings: Settings, source: Source, model: Colorizer, tx: Any
 ) -> tuple[TrainState, dict[str, Any]]:
-    """The state and the record of a run without a checkpoint."""
-    task, squares = build_task(settings, None), evaluate.squares_of(settings)
-    calibration = evaluate.load_rgb(squares, opening.spread(source.train, CALIBRATION_IMAGES))
+    """Returns the initial state and the record of a run that has no checkpoint."""
+    task, options = build_task(settings, None), evaluate.eval_options(settings)
+    calibration = evaluate.load_rgb(options, opening.spread(source.train, CALIBRATION_IMAGES))
     state = init_state(settings, model, tx)
     if settings.init_from:
         state, encoder = start_from(settings.init_from, state)
     else:
         state, encoder = load_encoder(settings.model, state, task.prepare(calibration).gray)
-    some = opening.spread(source.train, settings.data.statistics_images)
-    statistics = evaluate.measure_bins(squares, task, some)
+    sample = opening.spread(source.train, settings.data.statistics_images)
+    statistics = evaluate.measure_bins(options, task, sample)
     record = {
-        **measure_data(squares, task, source, statistics.counts),
+        **measure_data(options, task, source, statistics.counts),
         "encoder": encoder,
         "parameters": sum(x.size for x in jax.tree.leaves(state.params)),
         "bins": runs.statistics_as_json(statistics),
@@ -197,18 +198,18 @@ def begin_afresh(
 
 
 def measure_data(
-    squares: evaluate.Squares, task: Task, source: Source, counts: np.ndarray
+    options: evaluate.EvalOptions, task: Task, source: Source, counts: np.ndarray
 ) -> dict[str, Any]:
-    """What a record says of the photographs; `counts` [G, Q] are the training set's bins."""
+    """Returns a record's entries on the data; `counts` [G, Q] are the training set's bin counts."""
     return {
         "source": source.name,
         "data": source.notes,
-        "constant": evaluate.measure_baseline(squares, task, source.holdout, counts),
+        "constant": evaluate.measure_baseline(options, task, source.holdout, counts),
     }
 
 
-def surroundings() -> dict[str, Any]:
-    """When, on what and with which versions a run starts or goes on."""
+def describe_environment() -> dict[str, Any]:
+    """Returns the time, devices and software versions for a run's record."""
     return {
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "devices": [device.device_kind for device in jax.devices()],
@@ -225,17 +226,17 @@ def surroundings() -> dict[str, Any]:
 def warn_of_changes(
     settings: Settings, old_settings: Settings, notes: dict[str, int], old_notes: dict[str, int]
 ) -> None:
-    """One line for each thing that is not what it was when the run was saved."""
+    """Logs a warning for each difference from the settings and data of the checkpoint."""
     if not is_writer():
         return
-    old, new = (runs.flatten(as_dict(one)) for one in (old_settings, settings))
-    others = [name for name in sorted(new) if old[name] != new[name]]
-    for name in others:
+    old, new = (runs.flatten(as_dict(each)) for each in (old_settings, settings))
+    changes = [name for name in sorted(new) if old[name] != new[name]]
+    for name in changes:
         logging.warning("%s was %r in this run, is %r now", name, old[name], new[name])
-    if any(name.startswith(_OF_THE_LOSS) for name in others):
+    if any(name.startswith(_LOSS_SETTINGS) for name in changes):
         logging.warning(
-            "the loss of the hold-out is another now, and the best checkpoint, chosen by it, may "
-            "be one from before: another workdir, with init_from, keeps them apart"
+            "the loss of the hold-out is computed differently now, so the best checkpoint, which "
+            "has the lowest loss, may be one from before: want another workdir, with init_from"
         )
     if notes != old_notes:
         logging.warning("the photographs have changed: %s then, %s now", old_notes, notes)

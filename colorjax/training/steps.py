@@ -1,7 +1,7 @@
-"""One step of training, evaluation and prediction: pure functions of (state, batch).
+"""Steps of training, evaluation and prediction: pure functions of (state, batch).
 
-`axis_name` is the device axis that a step runs under, None where one device holds the whole
-batch. Every step starts from uint8 RGB, so that all of it is one compiled program.
+`axis_name` is the name of the mapped device axis, or None if one device holds the whole batch.
+Every step starts from uint8 RGB, so that the whole step is one compiled program.
 """
 
 from collections.abc import Callable
@@ -16,45 +16,46 @@ import optax
 from colorjax.models.build import predict
 from colorjax.models.task import Example, Task, enlarge
 from colorjax.settings import Decoding
-from colorjax.training.augment import Augmentation, augmented
+from colorjax.training.augment import Augmentation, augment_batch
 
-Batch = dict[str, jax.Array]  # as the compiled steps see it
+Batch = dict[str, jax.Array]  # as seen by the compiled steps
 HostBatch = dict[str, np.ndarray]
 Pictures = TypeVar("Pictures", jax.Array, np.ndarray)
 
 
 class TrainState(NamedTuple):
-    """All that training changes."""
+    """Everything that training changes."""
 
-    step: jax.Array  # int32, steps done
+    step: jax.Array  # int32, number of steps done
     params: Any
     batch_stats: Any
     opt_state: optax.OptState
-    average: Any = ()  # of the variables over the last steps; () where none is kept
+    average: Any = ()  # moving average of the variables; () if the run keeps none
 
 
 def variables(state: TrainState) -> dict[str, Any]:
-    """What the model is measured, drawn and used with: the average where one is kept."""
+    """Returns the variables for evaluation and use: the moving average, if the run keeps one."""
     return state.average or {"params": state.params, "batch_stats": state.batch_stats}
 
 
 def start_average(state: TrainState) -> TrainState:
-    """The state with an average that begins with its variables."""
+    """Returns the state with a moving average that starts from its variables."""
     return state._replace(average=variables(state._replace(average=())))
 
 
 def update_average(average: Any, current: Any, step: jax.Array, decay: float) -> Any:
-    """The exponential moving average of the variables after `step` steps, this one included.
+    """Returns the exponential moving average of the variables after `step` steps.
 
-    `decay` is approached along (1 + step) / (10 + step), so that the random start is forgotten at
-    once and an average over the last ninth of the steps or so is had from the beginning.
+    `step` counts the current step too. The effective decay is (1 + step) / (10 + step) until that
+    reaches `decay`. The random initial values are thus forgotten quickly, and early averages span
+    about the last ninth of the steps.
     """
-    kept = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
-    return jax.tree.map(lambda mean, new: kept * mean + (1 - kept) * new, average, current)
+    weight = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    return jax.tree.map(lambda mean, new: weight * mean + (1 - weight) * new, average, current)
 
 
 def center_crop(rgb_u8: Pictures, crop_size: int) -> Pictures:
-    """The middle of each image: [b, s, s, 3] -> [b, crop, crop, 3]."""
+    """Crops the centre of each image: [b, s, s, 3] -> [b, crop, crop, 3]."""
     margin = (rgb_u8.shape[-2] - crop_size) // 2
     return rgb_u8[:, margin : margin + crop_size, margin : margin + crop_size]
 
@@ -70,16 +71,17 @@ def train_step(
     augmentation: Augmentation,
     average_decay: float = 0.0,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-    """One update on `batch` {"rgb": uint8 [b, s, s, 3], "example": int32 [b]}.
+    """Makes one update on `batch` {"rgb": uint8 [b, s, s, 3], "example": int32 [b]}.
 
-    With "rate" float32 [b], all alike, in it too, the update is multiplied by that. A state that
-    keeps an average of its variables needs its `average_decay`. Gradients and batch statistics are
-    averaged over `axis_name`. Returns the new state and scalars: `loss` (averaged over the whole
-    batch), `grad_norm`, and `skipped`, 1 where the step was not finite, so that nothing but the
-    count of steps has changed.
+    If `batch` also has "rate", float32 [b] with equal values, the update is multiplied by that
+    value. A state with a moving average needs its `average_decay`. Gradients and batch statistics
+    are averaged over `axis_name`.
+
+    Returns the new state and scalars: `loss` (averaged over the whole batch), `grad_norm`, and
+    `skipped`, which is 1 if the step was not finite; then only the step count has changed.
     """
     model = model.clone(axis_name=axis_name)
-    example, gray = augmented(batch["rgb"], batch["example"], augmentation, task.prepare)
+    example, gray = augment_batch(batch["rgb"], batch["example"], augmentation, task.prepare)
 
     def loss_fn(params):
         outputs, updates = model.apply(
@@ -94,7 +96,7 @@ def train_step(
     if axis_name is not None:
         loss, grads = jax.lax.pmean((loss, grads), axis_name)
     rate = batch["rate"][0] if "rate" in batch else None
-    proposed = updated(state, tx, grads, batch_stats, rate, average_decay)
+    proposed = update_state(state, tx, grads, batch_stats, rate, average_decay)
     finite = jnp.isfinite(loss) & all_finite((grads, batch_stats))
     new_state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), proposed, state)
     new_state = new_state._replace(step=proposed.step)
@@ -102,7 +104,7 @@ def train_step(
     return new_state, scalars
 
 
-def updated(
+def update_state(
     state: TrainState,
     tx: optax.GradientTransformation,
     grads: Any,
@@ -110,7 +112,7 @@ def updated(
     rate: jax.Array | None,
     average_decay: float,
 ) -> TrainState:
-    """The state one step on; `rate`, if any, multiplies the update that `tx` makes of `grads`."""
+    """Returns the state after one step; `rate`, if given, multiplies the update made by `tx`."""
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
     if rate is not None:
         updates = jax.tree.map(lambda x: rate * x, updates)
@@ -125,16 +127,16 @@ def updated(
 def resident_step(
     state: TrainState, batch: Batch, axis_name: str | None, *, constant: jax.Array, **settings: Any
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-    """`train_step` on photographs that the device holds: `constant` is uint8 [n, s, s, 3].
+    """Runs `train_step` on photographs in device memory: `constant` is uint8 [n, s, s, 3].
 
-    `batch` is {"index": int32 [b], "example": int32 [b]}, the former saying which of them.
+    `batch` is {"index": int32 [b], "example": int32 [b]}; "index" selects from `constant`.
     """
     batch = {**batch, "rgb": constant[batch["index"]]}
     return train_step(state, batch, axis_name, **settings)
 
 
 def all_finite(tree: Any) -> jax.Array:
-    """Whether every number of `tree` is finite, as a scalar."""
+    """Returns a boolean scalar: whether every number in `tree` is finite."""
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(tree)]))
 
 
@@ -147,16 +149,16 @@ def eval_step(
     task: Task,
     crop_size: int,
 ) -> dict[str, jax.Array]:
-    """Sums over the real images of a padded batch, and their `count`.
+    """Sums metrics over the real images of a padded batch, and returns their `count` too.
 
-    `batch` {"rgb": uint8 [b, s, s, 3], "mask": float32 [b]}, 1 where the image is real;
-    `measure(variables, example)` gives what is summed, {name: [b, ...]}.
+    `batch` is {"rgb": uint8 [b, s, s, 3], "mask": float32 [b]}; the mask is 1 for real images and
+    0 for padding. `measure(variables, example)` returns the metrics to sum, {name: [b, ...]}.
     """
     example = task.prepare(center_crop(batch["rgb"], crop_size))
     real = batch["mask"] > 0
 
     def total(x):
-        # A padding image may measure as NaN, which a product with zero would keep.
+        # The metric of a padding image may be NaN, and NaN times a mask of 0 would still be NaN.
         return jnp.sum(jnp.where(real.reshape(-1, *[1] * (x.ndim - 1)), x, 0), axis=0)
 
     sums = {name: total(x) for name, x in measure(variables, example).items()}
@@ -165,18 +167,24 @@ def eval_step(
 
 
 def predict_step(
-    variables: Any, batch: Batch, axis_name: None, *, model: nn.Module, task: Task, how: Decoding
+    variables: Any,
+    batch: Batch,
+    axis_name: None,
+    *,
+    model: nn.Module,
+    task: Task,
+    decoding: Decoding,
 ) -> dict[str, jax.Array]:
-    """What a figure shows of {"rgb": uint8 [b, h, w, 3]}: `gray`, `prediction`, `truth`.
+    """Returns a figure's images for {"rgb": uint8 [b, h, w, 3]}: `gray`, `prediction`, `truth`.
 
-    Each is sRGB float [b, h, w, 3] in [0, 1]. Runs on one device: figures are small.
+    Each is sRGB, float [b, h, w, 3] in [0, 1]. Runs on one device, since figures are small.
     """
     example = task.prepare(batch["rgb"])
     outputs = predict(model, variables, example.gray)
-    chroma = enlarge(task.decode(outputs, how), example.gray.shape[-2])
+    chroma = enlarge(task.decode(outputs, decoding), example.gray.shape[-2])
     return {
-        # Not chroma 0, which is gray in some spaces only.
+        # Not computed from chroma 0, which is gray only in some colour spaces.
         "gray": jnp.repeat(example.gray / 255.0, 3, axis=-1),
-        "prediction": task.colors(example.lightness, chroma),
-        "truth": task.colors(example.lightness, example.chroma),
+        "prediction": task.to_rgb(example.lightness, chroma),
+        "truth": task.to_rgb(example.lightness, example.chroma),
     }

@@ -1,4 +1,4 @@
-"""Trains a network: (config, workdir) -> metrics. Run again on the same workdir, it goes on."""
+"""Trains a network: (config, workdir) -> metrics. A second call on the workdir resumes the run."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import jax
 from tqdm import tqdm
 
-from colorjax.errors import Interrupted, UserError
+from colorjax.errors import ResumableError, UserError
 from colorjax.pictures import image_io
 from colorjax.settings import Settings, as_dict, complete
 from colorjax.training import evaluate, figures, logs, resume, steps
@@ -21,17 +21,19 @@ from colorjax.weights import checkpoint, runs
 
 
 class Diverged(UserError):
-    """The loss is not finite any more: the same command would end there again."""
+    """The loss is no longer finite; the same command would fail again."""
 
 
 def train(config: Any, workdir: Path) -> dict[str, float]:
     """Trains from scratch, or from the newest checkpoint in `workdir`, up to `num_steps`.
 
-    Leaves config, record, metrics, figures and checkpoints in `workdir` and returns the hold-out's
-    metrics at the last step; those of the best checkpoint where there is nothing left to train.
-    Told to stop (`colorjax.stopping`), it saves and returns an empty dict. Raises UserError for
-    settings, data or a workdir that do not fit or that another run is at; Interrupted for a disk
-    that cannot be written, and for what else ends the steps from without.
+    Writes config, record, metrics, figures and checkpoints to `workdir`. Returns the hold-out
+    metrics at the last step or, if the run was already complete, those of the best checkpoint. On a
+    stop request (`colorjax.stopping`), saves a checkpoint and returns an empty dict.
+
+    Raises:
+      UserError: settings, data or workdir are invalid, or another run uses the workdir.
+      ResumableError: the disk cannot be written, or another external fault ended training.
     """
     settings = complete(config)
     check_training(settings)
@@ -46,22 +48,22 @@ def train(config: Any, workdir: Path) -> dict[str, float]:
             done = checkpoint.newest_step(manager)
             resume.check_steps_before(workdir, done, settings.steps_before)
             if done is None or done < settings.num_steps:
-                return go_on(settings, workdir, manager, clock)
-        say(f"{workdir} has its {done} steps already: a larger num_steps goes on")
+                return start_or_resume(settings, workdir, manager, clock)
+        say(f"{workdir} has its {done} steps already: a larger num_steps continues it")
         return evaluate.evaluate(settings, workdir)
     except OSError as error:
-        raise Interrupted(disk_fault(workdir, error)) from error
+        raise ResumableError(describe_disk_fault(workdir, error)) from error
 
 
-def disk_fault(workdir: Path, error: OSError) -> str:
-    """The sentence for a file of the run that cannot be read or written."""
+def describe_disk_fault(workdir: Path, error: OSError) -> str:
+    """Returns a sentence for a file of the run that cannot be read or written."""
     return f"{error.filename or workdir}: {error.strerror or error}"
 
 
-def go_on(
+def start_or_resume(
     settings: Settings, workdir: Path, manager: checkpoint.Manager, clock: Clock
 ) -> dict[str, float]:
-    """Trains from the newest checkpoint, or from the start where there is none."""
+    """Trains from the newest checkpoint, or from the start if there is none."""
     run, state = open_run(settings, workdir, manager, clock)
     with (
         logs.open_logs(workdir, run.start, is_writer()) as log,
@@ -76,8 +78,8 @@ def go_on(
 def loop(
     run: Run, state: TrainState, log: logs.Logs, bar: tqdm, stop_requested: Callable[[int], bool]
 ) -> tuple[dict[str, float], int]:
-    """The steps themselves; returns the hold-out's metrics, if all are done, and the last step."""
-    settings, meter = run.settings, Meter(run.settings.batch_size, run.metered)
+    """Runs the training steps; returns the hold-out metrics, if complete, and the last step."""
+    settings, meter = run.settings, Meter(run.settings.batch_size, run.meter_snapshot)
     step, metrics, stop, final = run.start, {}, False, run.start >= settings.num_steps
     try:
         while not stop and not final:
@@ -91,7 +93,7 @@ def loop(
             final = step == settings.num_steps or run.clock.is_over()
             stop = (stop_requested(step) or diverged) and not final
             evaluates = final or (step % settings.eval_every == 0 and not stop)
-            # What a stop cuts off is kept in the checkpoint, for the row that it belongs to.
+            # After a stop, the checkpoint keeps the scalars since the last row for the next row.
             if evaluates or diverged or step % settings.log_every == 0:
                 averages = meter.average()
                 logs.write_scalars(log, step, "train", averages)
@@ -104,7 +106,7 @@ def loop(
             if diverged:
                 raise Diverged(diverged_sentence(run, step))
     except (OSError, UserError) as error:
-        kind = Diverged if isinstance(error, Diverged) else Interrupted
+        kind = Diverged if isinstance(error, Diverged) else ResumableError
         raise kind(save_after_fault(run, step, state, meter, error)) from error
     return metrics, step
 
@@ -118,25 +120,26 @@ def diverged_sentence(run: Run, step: int) -> str:
 
 
 def save_after_fault(run: Run, step: int, state: TrainState, meter: Meter, error: Exception) -> str:
-    """What ended the loop after `step`, as a sentence; the steps that were done are saved first.
+    """Saves the steps done before `error` ended the loop, and returns a sentence on the error.
 
-    Not with several processes, which would wait for those that the error has not reached.
+    With several processes nothing is saved, because saving would wait for the processes that had
+    no error.
     """
-    told = disk_fault(run.workdir, error) if isinstance(error, OSError) else str(error)
+    message = describe_disk_fault(run.workdir, error) if isinstance(error, OSError) else str(error)
     if jax.process_count() > 1:
-        return told
+        return message
     try:
         if step == run.start or checkpoint.newest_step(run.manager) == step:
-            return told
+            return message
         save(run, step, state, {}, meter, None)
         checkpoint.wait(run.manager)
     except UserError as unsaved:
-        return told if str(unsaved) == told else f"{told}; {unsaved}"
-    return f"{told}; step {step} is saved, and the same command goes on from it"
+        return message if str(unsaved) == message else f"{message}; {unsaved}"
+    return f"{message}; step {step} is saved, and the same command goes on from it"
 
 
 def measure_and_draw(run: Run, log: logs.Logs, step: int, variables: Any) -> dict[str, float]:
-    """Measures the hold-out, on all processes together, and draws the figure on one."""
+    """Measures the hold-out on all processes, and draws the figures on one of them."""
     metrics = run.measure(variables)
     logs.write_scalars(log, step, "holdout", metrics)
     if is_writer():
@@ -157,7 +160,7 @@ def save(
     meter: Meter,
     log: logs.Logs | None,
 ) -> None:
-    """Saves a checkpoint, and what has been logged so far, if there is a log to write to."""
+    """Saves a checkpoint, after flushing the log if one is given."""
     if log is not None:
         logs.flush(log)
     examples = run.first_example + (step - run.start) * run.settings.batch_size
@@ -166,7 +169,7 @@ def save(
         step,
         state,
         config=runs.as_json(as_dict(run.settings)),
-        position={"examples": examples, "meter": meter.keep()},
+        position={"examples": examples, "meter": meter.snapshot()},
         metrics=metrics,
     )
 

@@ -1,9 +1,10 @@
 """Orbax checkpoints of a training run, in `<workdir>/checkpoints`.
 
-A checkpoint is the state (any pytree of arrays, no device axis) and a JSON record of the run:
-its config, its position in the data and its metrics. The newest and the best are kept. One whose
-files are not what was written is passed over, with a warning (`weights.passing_over`).
-Every process calls every function here; process 0 alone writes, the others hear how it went.
+A checkpoint consists of the state (any pytree of arrays, no device axis) and a JSON record of the
+run: its config, its position in the data and its metrics. The newest and the best checkpoints are
+kept. A checkpoint whose files are damaged is skipped with a warning (`weights.sound_steps`).
+All processes must call the functions here together; only process 0 writes, and it broadcasts
+whether that succeeded.
 """
 
 import contextlib
@@ -23,29 +24,29 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-from colorjax.errors import Interrupted, UserError
+from colorjax.errors import ResumableError, UserError
 from colorjax.weights import digests, quiet_orbax
 from colorjax.weights.sound_steps import SoundSteps
 
 
 @dataclasses.dataclass
 class Manager:
-    """An open folder of checkpoints, and the step and bytes of the save last begun."""
+    """An open folder of checkpoints, and the step and size in bytes of the latest save."""
 
     orbax: ocp.CheckpointManager
     folder: Path
     best_metric: str | None
-    seen: SoundSteps
+    sound_steps: SoundSteps
     step: int | None = None
     num_bytes: int = 0
 
 
 class Unreadable(UserError):
-    """A checkpoint is there and cannot be read."""
+    """A checkpoint exists but cannot be read."""
 
 
 class Restored(NamedTuple):
-    """A checkpoint as it was saved; the leaves of `state` are numpy arrays."""
+    """A restored checkpoint; the leaves of `state` are numpy arrays."""
 
     state: Any
     config: dict
@@ -63,39 +64,39 @@ def open_manager(
     keep_best: int = 1,
     read_only: bool = False,
 ) -> Manager:
-    """Opens `<workdir>/checkpoints`, which is made unless `read_only`.
+    """Opens `<workdir>/checkpoints`, and creates it unless `read_only`.
 
-    The `keep_newest` last steps are kept, and the `keep_best` steps with the lowest
-    (`best_mode="min"`) or highest ("max") `best_metric`. A checkpoint without that metric, or
-    where it is not finite, is never a best one.
+    Keeps the `keep_newest` newest steps and the `keep_best` steps with the lowest
+    (`best_mode="min"`) or highest ("max") `best_metric`. A checkpoint that lacks the metric, or
+    where it is not finite, never counts as a best one.
 
-    Damaged steps are passed over, and moved aside unless `read_only`.
+    Damaged steps are skipped and, unless `read_only`, renamed (see `SoundSteps`).
 
-    Raises UserError if the folder cannot be made or written to or, with `read_only`, is not there,
-    or if all of its steps are damaged.
+    Raises UserError if the folder cannot be created or written to, if it does not exist and
+    `read_only` is set, or if all of its steps are damaged.
     """
     quiet_orbax.silence()
-    folder = _usable_folder(workdir, read_only)
+    folder = _open_folder(workdir, read_only)
     process = jax.process_index()
-    seen = SoundSteps(folder, moves=not read_only and process == 0)
-    seen.pass_over_damaged()
+    sound_steps = SoundSteps(folder, renames=not read_only and process == 0)
+    sound_steps.skip_damaged()
     options = ocp.CheckpointManagerOptions(
         create=False,
         read_only=read_only or process > 0,
-        # In the calling thread a folder that cannot be made is an error of `save` itself.
+        # Folders are created in the calling thread, so that `save` itself raises if it fails.
         async_options=ocp.AsyncOptions(
             create_directories_asynchronously=False,
-            post_finalization_callback=lambda: _sign(manager),
+            post_finalization_callback=lambda: _write_digests(manager),
         ),
-        step_name_format=seen,
-        # Every process by itself: with Orbax's barriers all wait ten minutes if one cannot write.
+        step_name_format=sound_steps,
+        # Each process acts alone: with Orbax's barriers, all wait ten minutes if one cannot write.
         multiprocessing_options=ocp.options.MultiprocessingOptions(
             primary_host=process, active_processes={process}
         ),
-        **_keeping(best_metric, best_mode, keep_newest, keep_best),
+        **_retention(best_metric, best_mode, keep_newest, keep_best),
     )
     manager: Manager = Manager(
-        ocp.CheckpointManager(folder, options=options), folder, best_metric, seen
+        ocp.CheckpointManager(folder, options=options), folder, best_metric, sound_steps
     )
     return manager
 
@@ -103,25 +104,25 @@ def open_manager(
 def save(
     manager: Manager, step: int, state: Any, *, config: dict, position: dict, metrics: dict
 ) -> bool:
-    """Copies `state` to the host and starts writing it as `step`; a save in flight ends first.
+    """Copies `state` to the host and starts writing it as `step`, after waiting for earlier saves.
 
-    `state` is a pytree of arrays (random keys as uint32), whole in process 0; it may be donated
-    or changed as soon as this returns. `config` and `position` are what JSON can hold, `metrics`
-    are numbers by name. A step that is there already is left as it is. Removes what a killed or
-    failed save left behind, and old checkpoints once the new one is whole.
+    `state` is a pytree of arrays (random keys as uint32) and must be complete in process 0. It may
+    be donated or changed as soon as this function returns. `config` and `position` are JSON data,
+    `metrics` maps names to numbers. An existing step is not overwritten. Files left by a killed or
+    failed save are removed, and so are old checkpoints once the new one is complete.
 
     Returns whether a checkpoint is being written. Raises UserError if the state does not fit on
     the disk, or if this or the previous checkpoint could not be written.
     """
     wait(manager)
-    if _agreed(step in manager.orbax.all_steps()):
+    if _broadcast(step in manager.orbax.all_steps()):
         return False
     metrics = {name: float(value) for name, value in metrics.items()}
-    # Through JSON and back: mistakes show here, and later changes do not reach the writing thread.
+    # The round trip through JSON raises errors here, and copies the data for the writing thread.
     record = json.loads(json.dumps({"config": config, "position": position, "metrics": metrics}))
     rankable = math.isfinite(metrics.get(manager.best_metric, math.nan))
     manager.step = int(step)
-    with _write_errors_told(manager):
+    with _reporting_write_errors(manager):
         if jax.process_index() == 0:
             host_state = jax.tree.map(np.asarray, jax.device_get(state))
             _remove_leftovers(manager)
@@ -139,7 +140,7 @@ def save(
 
 def wait(manager: Manager) -> None:
     """Waits for the save in flight. Raises UserError if it could not be written."""
-    with _write_errors_told(manager):
+    with _reporting_write_errors(manager):
         manager.orbax.wait_until_finished()
     manager.orbax.reload()
 
@@ -147,11 +148,11 @@ def wait(manager: Manager) -> None:
 def close(manager: Manager) -> None:
     """Waits for the save in flight and ends Orbax's threads.
 
-    Raises UserError if the checkpoint could not be written, in process 0 alone: a process that
-    closes because it failed must not wait for the others.
+    Raises UserError, only in process 0, if the checkpoint could not be written: a process that
+    closes because of an error must not wait for the others.
     """
     try:
-        with _write_errors_told(manager, agree=False):
+        with _reporting_write_errors(manager, broadcast=False):
             manager.orbax.wait_until_finished()
     finally:
         manager.orbax.close()
@@ -159,7 +160,7 @@ def close(manager: Manager) -> None:
 
 @contextlib.contextmanager
 def closing(manager: Manager) -> Iterator[Manager]:
-    """Closes `manager` on the way out, also when an error comes by, so that no save is cut off."""
+    """Closes `manager` on exit, also after an error, so that no save is interrupted."""
     try:
         yield manager
     finally:
@@ -167,73 +168,73 @@ def closing(manager: Manager) -> Iterator[Manager]:
 
 
 def newest_step(manager: Manager) -> int | None:
-    """The newest whole checkpoint's step, after the save in flight; None if there is none."""
+    """Waits for the save in flight, and returns the newest step; None if there is none."""
     wait(manager)
-    return _agreed(manager.orbax.latest_step())
+    return _broadcast(manager.orbax.latest_step())
 
 
 def best_step(manager: Manager) -> int | None:
-    """The step with the best `best_metric`; None if no checkpoint carries that metric."""
+    """Returns the step with the best `best_metric`; None if no checkpoint has that metric."""
     wait(manager)
     step = None if manager.best_metric is None else manager.orbax.best_step()
     if step is not None and manager.best_metric not in manager.orbax.metrics(step):
         step = None
-    return _agreed(step)
+    return _broadcast(step)
 
 
 def restore(manager: Manager, like: Any, step: int | None = None) -> Restored:
-    """Restores the checkpoint `step`, or the newest that can be read, as `like` is structured.
+    """Restores the checkpoint `step`, or the newest readable one, in the structure of `like`.
 
-    `like` is a pytree of arrays or `jax.ShapeDtypeStruct`s with the wanted shapes and dtypes.
-    Neither devices nor processes need be those of the save.
+    `like` is a pytree of arrays or `jax.ShapeDtypeStruct`s with the wanted shapes and dtypes. The
+    numbers of devices and processes may differ from those of the save.
 
     Raises UserError if there is no such checkpoint, if it cannot be read, or if a parameter is
-    missing, is not wanted, or has another shape or dtype; the sentence has the parameter's path.
+    missing, unexpected, or of another shape or dtype; the message contains the parameter's path.
     """
     while True:
-        at = _existing_step(manager, step)
+        candidate = _existing_step(manager, step)
         try:
-            return _restore(manager, like, at, partial=False)
+            return _restore(manager, like, candidate, partial=False)
         except Unreadable as error:
-            older = [other for other in manager.orbax.all_steps() if other != at]
+            older = [other for other in manager.orbax.all_steps() if other != candidate]
             if step is not None or not older or jax.process_count() > 1:
                 raise
-            manager.seen.pass_over(at, str(error), max(older))
+            manager.sound_steps.skip(candidate, str(error), max(older))
             manager.orbax.reload()
 
 
 def restore_variables(manager: Manager, like: dict, step: int | None = None) -> Restored:
-    """As `restore`, but reads only those top-level entries of the state that `like` has.
+    """Like `restore`, but reads only the top-level entries of the state that `like` has.
 
-    With `like = {"params": ..., "batch_stats": ...}` (the shapes of `model.init`, say) nothing
-    need be known of the optimizer. `Restored.state` is then a dict like `like`.
+    With `like = {"params": ..., "batch_stats": ...}`, for example the shapes of `model.init`, the
+    optimizer need not be known. `Restored.state` is then a dict like `like`.
     """
     return _restore(manager, like, _existing_step(manager, step), partial=True)
 
 
 def read_record(workdir: str | os.PathLike, step: int | None = None) -> tuple[dict, dict, dict]:
-    """Reads (config, position, metrics) of the checkpoint `step`, or the newest: JSON alone.
+    """Reads only the JSON record (config, position, metrics) of `step`, or of the newest step.
 
     Raises UserError if there is no such checkpoint or if it cannot be read.
     """
     manager = open_manager(workdir, read_only=True)
     with contextlib.closing(manager.orbax):
         step = _existing_step(manager, step)
-        with _read_errors_told(manager, step):
+        with _reporting_read_errors(manager, step):
             args = ocp.args.Composite(record=ocp.args.JsonRestore())
             record = manager.orbax.restore(step, args=args).record
     return record["config"], record["position"], record["metrics"]
 
 
 def _restore(manager: Manager, like: Any, step: int, partial: bool) -> Restored:
-    with _read_errors_told(manager, step):
+    with _reporting_read_errors(manager, step):
         folder = manager.orbax.directory / str(step) / "state"
         saved = ocp.PyTreeCheckpointHandler().metadata(folder).tree
         if partial:
             saved = {name: saved[name] for name in like if name in saved}
         _check_same(_by_path(saved), _by_path(like), manager.folder / str(step))
         as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), saved)
-        # Orbax knows the saved tree as dicts and lists: paths carry it over to `like`.
+        # Orbax restores a tree of dicts and lists; matching paths map its leaves to `like`.
         restore_args = ocp.args.PyTreeRestore(saved, as_numpy, partial_restore=partial)
         args = ocp.args.Composite(state=restore_args, record=ocp.args.JsonRestore())
         restored = manager.orbax.restore(step, args=args)
@@ -242,21 +243,21 @@ def _restore(manager: Manager, like: Any, step: int, partial: bool) -> Restored:
     return Restored(state, **restored.record, step=step)
 
 
-def _usable_folder(workdir: str | os.PathLike, read_only: bool) -> Path:
+def _open_folder(workdir: str | os.PathLike, read_only: bool) -> Path:
     folder = Path(os.path.abspath(workdir)) / "checkpoints"
     if read_only and not folder.is_dir():
         raise UserError(f"there is no checkpoint in {folder}: no such folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise Interrupted(f"{folder} cannot be made: {error.strerror}") from error
+        raise ResumableError(f"{folder} cannot be made: {error.strerror}") from error
     if not read_only and not os.access(folder, os.W_OK):
-        raise Interrupted(f"{folder} cannot be written to")
+        raise ResumableError(f"{folder} cannot be written to")
     return folder
 
 
-def _keeping(best_metric: str | None, best_mode: str, keep_newest: int, keep_best: int) -> dict:
-    """Orbax's options for what to keep: its own policy for a `best_fn` deletes the newest."""
+def _retention(best_metric: str | None, best_mode: str, keep_newest: int, keep_best: int) -> dict:
+    """Returns Orbax options for what to keep; its own policy for a `best_fn` deletes the newest."""
     worst = math.inf if best_mode == "min" else -math.inf
     newest = ocp.checkpoint_managers.LatestN(keep_newest)
     if best_metric is None:
@@ -271,10 +272,10 @@ def _keeping(best_metric: str | None, best_mode: str, keep_newest: int, keep_bes
     return {"preservation_policy": either, "best_fn": best.get_metric_fn, "best_mode": best_mode}
 
 
-def _agreed(value: int | None) -> int | None:
-    """Process 0's value, in every process."""
-    told = int(multihost_utils.broadcast_one_to_all(np.int32(-1 if value is None else value)))
-    return None if told < 0 else told
+def _broadcast(value: int | None) -> int | None:
+    """Returns the value of process 0 in every process."""
+    received = int(multihost_utils.broadcast_one_to_all(np.int32(-1 if value is None else value)))
+    return None if received < 0 else received
 
 
 def _existing_step(manager: Manager, step: int | None) -> int:
@@ -299,7 +300,7 @@ def _check_same(saved: dict[str, Any], wanted: dict[str, Any], checkpoint: Path)
     )
     wrong = [path for path in saved | wanted if saved.get(path) != wanted.get(path)]
     if wrong:
-        # The optimizer's state mirrors the parameters, which tell the user more.
+        # The optimizer state mirrors the parameters, whose paths are clearer to the user.
         path = min(wrong, key=lambda path: not path.startswith("params/"))
         raise UserError(
             f"{path} is {saved.get(path, 'absent')} in the checkpoint {checkpoint} but"
@@ -308,53 +309,53 @@ def _check_same(saved: dict[str, Any], wanted: dict[str, Any], checkpoint: Path)
         )
 
 
-def _sign(manager: Manager) -> None:
-    # Orbax calls this when all is written, before it gives the folder its name.
-    (unnamed,) = manager.folder.glob(f"{manager.step}{ocp.utils.TMP_DIR_SUFFIX}*")
-    digests.sign(unnamed)
+def _write_digests(manager: Manager) -> None:
+    # Orbax calls this when all files are written, before it renames the temporary folder.
+    (folder,) = manager.folder.glob(f"{manager.step}{ocp.utils.TMP_DIR_SUFFIX}*")
+    digests.write(folder)
 
 
 def _remove_leftovers(manager: Manager) -> None:
     for leftover in manager.folder.glob(f"*{ocp.utils.TMP_DIR_SUFFIX}*"):
-        # Right after a failure TensorStore may still be writing: then the next save removes it.
+        # Right after a failure TensorStore may still be writing; the next save removes the rest.
         shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _check_space(manager: Manager, host_state: Any) -> None:
     manager.folder.mkdir(parents=True, exist_ok=True)
-    # The mebibyte is for the JSON and Orbax's own tables (about 30 kB).
+    # The extra mebibyte is for the JSON and for Orbax's metadata (about 30 kB).
     manager.num_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(host_state)) + 2**20
     if manager.num_bytes > shutil.disk_usage(manager.folder).free:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 @contextlib.contextmanager
-def _write_errors_told(manager: Manager, agree: bool = True) -> Iterator[None]:
+def _reporting_write_errors(manager: Manager, broadcast: bool = True) -> Iterator[None]:
     error = None
     try:
         yield
     except Exception as raised:
         error = raised
-    if not (_agreed(error is not None) if agree else error):
+    if not (_broadcast(error is not None) if broadcast else error):
         return
-    what = f"the checkpoint of step {manager.step} could not be saved in {manager.folder}"
+    fault = f"the checkpoint of step {manager.step} could not be saved in {manager.folder}"
     if error is None:
-        raise Interrupted(f"{what}: see what process 0 says")
+        raise ResumableError(f"{fault}: see what process 0 says")
     free = shutil.disk_usage(manager.folder).free
     _remove_leftovers(manager)
-    manager.orbax.reload()  # Orbax has already forgotten the steps it meant to delete
+    manager.orbax.reload()  # Orbax already dropped the steps that it was going to delete
     reason = _system_error(error)
     if reason is None:
         raise error
-    whole = manager.orbax.latest_step()
-    raise Interrupted(
-        f"{what}: {reason} ({manager.num_bytes / 1e6:.1f} MB needed, {free / 1e6:.1f} MB free);"
-        + (" there is no earlier one" if whole is None else f" that of step {whole} is whole")
+    latest = manager.orbax.latest_step()
+    raise ResumableError(
+        f"{fault}: {reason} ({manager.num_bytes / 1e6:.1f} MB needed, {free / 1e6:.1f} MB free);"
+        + (" there is no earlier one" if latest is None else f" that of step {latest} is whole")
     ) from error
 
 
 @contextlib.contextmanager
-def _read_errors_told(manager: Manager, step: int) -> Iterator[None]:
+def _reporting_read_errors(manager: Manager, step: int) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, KeyError) as error:
@@ -363,7 +364,7 @@ def _read_errors_told(manager: Manager, step: int) -> Iterator[None]:
 
 
 def _system_error(error: BaseException | None) -> str | None:
-    """What the system said, if that caused `error`; TensorStore tells it in the text alone."""
+    """Returns the system error that caused `error`; TensorStore has it only in its message."""
     while error is not None:
         code = re.search(r"os_error_code='(\d+)'", str(error))
         if code:

@@ -1,4 +1,4 @@
-"""Which device computes, what is put on it, and what is compiled for it."""
+"""Selects devices, copies arrays to them, and configures jax's compilation cache."""
 
 import os
 import warnings
@@ -11,44 +11,44 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from colorjax.errors import UserError
 from colorjax.pictures import files
 
-AXIS = "devices"  # along which a step is shared out
-# The process in which JAX was first used for colouring; nothing until then.
-_at_home: list[int] = []
+AXIS = "devices"  # name of the device axis over which a batch is split
+# The id of the process that first used JAX for colouring; empty before that.
+_first_pid: list[int] = []
 
 
 def place(tree: Any, devices: Sequence[jax.Device] | None = None) -> Any:
-    """Copies host arrays to every device of this process, as a compiled step wants them.
+    """Copies arrays to every device of this process, placed like the results of a compiled step.
 
-    Steps take host arrays too, but would then be compiled a second time for their own results.
-    Leaves that share memory, which could not be donated, are copied apart.
+    Steps also accept host arrays, but are then compiled a second time for their own results. Leaves
+    that share memory are copied separately, because shared buffers cannot be donated.
     """
     tree = jax.device_get(tree)
     local = [d for d in devices or jax.devices() if d.process_index == jax.process_index()]
     return jax.device_put(tree, NamedSharding(Mesh(local, (AXIS,)), PartitionSpec()))
 
 
-def keep_compiled_programs() -> None:
-    """Compiles a program once and for all, unless jax was told of a cache already."""
+def enable_compilation_cache() -> None:
+    """Enables jax's persistent compilation cache, unless the user has configured one."""
     if not jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
         jax.config.update("jax_compilation_cache_dir", str(files.cache_folder() / "compiled"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    # A program that cannot be kept, or was half kept, is compiled again: no user's concern.
+    # If a program cannot be written or read, it is compiled again; users need no warning.
     warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
 
 
 def default_device() -> jax.Device:
-    """The one that computes unless told: of `jax.default_device`, else this process's first."""
-    chosen = jax.config.jax_default_device  # type: ignore[attr-defined]
-    if chosen is None or isinstance(chosen, str):
-        return jax.local_devices(backend=chosen)[0]
-    return chosen
+    """Returns the device of `jax.default_device`, or else the first device of this process."""
+    configured = jax.config.jax_default_device  # type: ignore[attr-defined]
+    if configured is None or isinstance(configured, str):
+        return jax.local_devices(backend=configured)[0]
+    return configured
 
 
 def pick_device(name: str | None) -> jax.Device:
-    """The device called cpu, gpu or gpu:1 and so on; the best there is for None.
+    """Returns the device with a name like cpu, gpu or gpu:1; for None, jax's preferred device.
 
     Raises:
-      UserError: there is none.
+      UserError: there is no such device.
     """
     if name is None:
         return jax.local_devices()[0]
@@ -61,10 +61,10 @@ def pick_device(name: str | None) -> jax.Device:
 
 
 def refuse_forked() -> None:
-    """Raises UserError in a process that was forked after JAX was used, where JAX would hang."""
-    if not _at_home:
-        _at_home.append(os.getpid())
-    if _at_home[0] != os.getpid():
+    """Raises UserError in a process that was forked after JAX was used, since JAX would hang."""
+    if not _first_pid:
+        _first_pid.append(os.getpid())
+    if _first_pid[0] != os.getpid():
         raise UserError(
             "this process was forked after colorjax had coloured, which JAX does not survive; want "
             "it spawned: multiprocessing.get_context('spawn')"

@@ -1,6 +1,6 @@
-"""Whether the files of a saved step are still what was written: a sha256 of each lies beside them.
+"""Detects damaged checkpoints: the sha256 of each file of a step is stored beside the files.
 
-Steps of older versions have none; of those only what is missing or no JSON is found.
+Steps of older versions have no digests; for those, only missing files and invalid JSON are found.
 """
 
 import contextlib
@@ -12,29 +12,30 @@ from colorjax.pictures import files
 from colorjax.weights.store import file_hash
 
 DIGESTS = "sha256.json"
-_TABLE = "_CHECKPOINT_METADATA"  # into which Orbax puts the time when all else is done
-# What Orbax writes for every step, and as JSON.
-_PARTS = (_TABLE, "state", "record")
-_JSON = (_TABLE, "state/_METADATA", "record/metadata", "metrics/metrics")
+_METADATA = "_CHECKPOINT_METADATA"  # Orbax writes the time into it after everything else
+# Files and folders that every step has, and the JSON files among them.
+_PARTS = (_METADATA, "state", "record")
+_JSON = (_METADATA, "state/_METADATA", "record/metadata", "metrics/metrics")
 
 
-def sign(step: Path) -> None:
-    """Writes the digests of all files in a step's folder, once they are all there."""
-    digests = {path.relative_to(step).as_posix(): file_hash(path, "sha256") for path in _all(step)}
+def write(step: Path) -> None:
+    """Writes the digests of all files in a step's folder, which must be complete."""
+    paths = _files(step)
+    digests = {path.relative_to(step).as_posix(): file_hash(path, "sha256") for path in paths}
     with files.atomic_write(step / DIGESTS) as aside:
         aside.write_text(json.dumps(digests, indent=0))
 
 
 def fault(step: Path) -> str | None:
-    """What is wrong with a step's folder; None if it is whole."""
+    """Returns what is wrong with a step's folder; None if it is undamaged."""
     missing = [part for part in _PARTS if not (step / part).exists()]
     if missing:
         return f"{missing[0]} is missing"
     if not (step / DIGESTS).exists():
-        return _no_json(step, _JSON)
-    found = _no_json(step, (_TABLE, DIGESTS))
-    if found:
-        return found
+        return _json_fault(step, _JSON)
+    json_fault = _json_fault(step, (_METADATA, DIGESTS))
+    if json_fault:
+        return json_fault
     for name, digest in json.loads((step / DIGESTS).read_text()).items():
         if not (step / name).exists():
             return f"{name} is missing"
@@ -44,21 +45,21 @@ def fault(step: Path) -> str | None:
 
 
 def faults(folder: Path) -> dict[int, str | None]:
-    """`fault` of every step in a folder of checkpoints."""
+    """Returns `fault` of every step in a folder of checkpoints."""
     steps = [path for path in folder.iterdir() if path.name.isdecimal() and path.is_dir()]
     return {int(path.name): fault(path) for path in sorted(steps)}
 
 
-def _no_json(step: Path, names: Sequence[str]) -> str | None:
+def _json_fault(step: Path, names: Sequence[str]) -> str | None:
     for name in names:
         with contextlib.suppress(FileNotFoundError):
             try:
                 json.loads((step / name).read_text())
             except ValueError:
-                return f"{name} is no JSON"
+                return f"{name} is not JSON"
     return None
 
 
-def _all(step: Path) -> Iterator[Path]:
-    named = (path for path in sorted(step.rglob("*")) if path.is_file())
-    return (path for path in named if path.name not in (_TABLE, DIGESTS))
+def _files(step: Path) -> Iterator[Path]:
+    paths = (path for path in sorted(step.rglob("*")) if path.is_file())
+    return (path for path in paths if path.name not in (_METADATA, DIGESTS))

@@ -1,9 +1,9 @@
-"""What was worked out on this machine and is kept for the next process: compiled programs, tables.
+"""A cache on disk for results that later processes can reuse: compiled programs and tables.
 
-Each is a file in the folder of compiled programs. Its name is the sha256 of all that its content
-follows from, and it begins with the sha256 of its content, so that one that is damaged, or that an
-older colorjax wrote, is never used. Nothing is lost with these files: what cannot be kept or read
-is worked out again, which is no user's concern.
+Each entry is a file in the folder of compiled programs. Its name is the sha256 of everything that
+determines its content, and it starts with the sha256 of its content. Damaged entries and entries of
+older versions are therefore never used. All entries can be deleted: what cannot be read or written
+is computed again, without a message to the user.
 """
 
 import contextlib
@@ -19,20 +19,20 @@ import jax
 from colorjax.pictures import files
 
 SUFFIX = ".kept"
-UNUSED = 90 * 24 * 3600  # seconds after which a file that nobody has read is deleted
-# What networks, their settings and their programs are made by.
+UNUSED = 90 * 24 * 3600  # seconds after which an entry that was not read is deleted
+# The source files that determine networks, their settings and their compiled programs.
 SOURCES = "settings.py ops/*.py models/*.py weights/*.py coloring/*.py coloring/network/*.py"
 _DIGEST = hashlib.sha256().digest_size
 
 
-def name(*facts: object) -> str:
-    """The name of what follows from `facts`, whose repr says all of them, and from the sources."""
+def key(*facts: object) -> str:
+    """Returns the cache key of a result that follows from the repr of `facts` and the sources."""
     return hashlib.sha256(repr((sources(), facts)).encode()).hexdigest()
 
 
 @functools.cache
 def sources() -> str:
-    """The sha256 of the code that decides what is kept; a version's number may lag behind it."""
+    """Returns the sha256 of SOURCES; the version number may stay the same when they change."""
     package = Path(__file__).parent.parent
     total = hashlib.sha256()
     for pattern in SOURCES.split():
@@ -42,20 +42,21 @@ def sources() -> str:
 
 
 def folder() -> Path | None:
-    """Where jax was told to keep programs, else the user's cache; None if it is to keep none."""
+    """Returns jax's cache folder, by default in the user's cache; None if jax's cache is off."""
     if not jax.config.jax_enable_compilation_cache:  # type: ignore[attr-defined]
         return None
-    told = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
-    # jax can write to some servers too.
-    return Path(told) if told and "://" not in told else files.cache_folder() / "compiled"
+    configured = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+    # jax itself can also use some remote addresses.
+    is_local = configured and "://" not in configured
+    return Path(configured) if is_local else files.cache_folder() / "compiled"
 
 
-def read(name: str) -> bytes | None:
-    """What `write` kept under a name; None if there is nothing, or it is damaged."""
-    place = folder()
-    if place is None:
+def read(key: str) -> bytes | None:
+    """Returns the content that `write` stored for a key; None if it is missing or damaged."""
+    cache = folder()
+    if cache is None:
         return None
-    path = place / (name + SUFFIX)
+    path = cache / (key + SUFFIX)
     try:
         content = path.read_bytes()
     except OSError:
@@ -63,27 +64,27 @@ def read(name: str) -> bytes | None:
     digest, body = content[:_DIGEST], content[_DIGEST:]
     if hashlib.sha256(body).digest() != digest:
         return None
-    with contextlib.suppress(OSError):  # a folder of another user's
+    with contextlib.suppress(OSError):  # the folder may belong to another user
         os.utime(path)
     return zlib.decompress(body)
 
 
-def write(name: str, content: bytes) -> None:
-    """Keeps `content` under a name, if the folder can be written to."""
-    place = folder()
-    if place is None:
+def write(key: str, content: bytes) -> None:
+    """Stores `content` for a key, if the folder can be written to."""
+    cache = folder()
+    if cache is None:
         return
     body = zlib.compress(content, 1)
     with contextlib.suppress(OSError):
-        place.mkdir(parents=True, exist_ok=True)
-        with files.atomic_write(place / (name + SUFFIX)) as aside:
+        cache.mkdir(parents=True, exist_ok=True)
+        with files.atomic_write(cache / (key + SUFFIX)) as aside:
             aside.write_bytes(hashlib.sha256(body).digest() + body)
-        _delete_unused(place)
+        _delete_unused(cache)
 
 
-def _delete_unused(place: Path) -> None:
-    """Other versions of colorjax and jax leave files behind that nothing will read again."""
-    for path in place.glob(f"*{SUFFIX}"):
+def _delete_unused(cache: Path) -> None:
+    """Deletes entries not read for long, mostly those of other colorjax or jax versions."""
+    for path in cache.glob(f"*{SUFFIX}"):
         with contextlib.suppress(OSError):
             if path.stat().st_mtime < time.time() - UNUSED:
                 path.unlink()

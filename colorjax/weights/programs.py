@@ -1,7 +1,7 @@
-"""Functions compiled for one device, once for each kind of arguments, and kept from then on.
+"""Compiles functions for one device, once per argument signature, and caches the programs on disk.
 
-jax has a cache of its own, which saves the compiling. Here tracing is saved too, which takes as
-long as jax's import, and no setting of the process's jax is touched.
+jax's own persistent cache saves only the compilation. This cache also saves tracing, which takes as
+long as the import of jax, and it changes no jax setting of the process.
 """
 
 import functools
@@ -22,10 +22,10 @@ from colorjax.weights import local_cache
 
 
 class Program:
-    """A function of arrays that is compiled when it is first wanted; threads may share it.
+    """A function of arrays, compiled at the first call with each argument signature; thread-safe.
 
     Attributes:
-      compiled: a program for each kind of arguments that it was called with.
+      compiled: signature of arguments -> compiled program.
     """
 
     def __init__(
@@ -36,80 +36,84 @@ class Program:
         facts: object = None,
         static: Sequence[str] = (),
     ):
-        """Compiles nothing yet.
+        """Creates the program without compiling it.
 
         Args:
-          function: of pytrees of arrays, by place, and of `static` choices, by name.
-          device: computes; arguments are copied to it.
-          facts: what the function depends on besides its code and arguments; its repr says it all.
-          static: names of arguments that are no arrays, each value of which has its own program.
+          function: takes pytrees of arrays as positional arguments, and the `static` arguments as
+            keyword arguments.
+          device: the device that computes; arguments are copied to it.
+          facts: everything else that the function depends on; the repr must contain all of it.
+          static: names of the arguments that are not arrays; each of their values is compiled
+            separately.
         """
         self.compiled: dict[Any, Callable] = {}
         self._jitted = jax.jit(function, static_argnames=tuple(static))
         self._device = device
-        # A partial of a function has no name of its own.
+        # A functools.partial has no __name__.
         self._facts = (getattr(function, "func", function).__name__, facts)
-        # One for each kind, so that several may be compiled at the same time.
+        # One lock per signature, so that several programs can be compiled at the same time.
         self._locks: dict[Any, threading.Lock] = {}
 
     def __call__(self, *arguments: Any, **choices: Any) -> Any:
         leaves, tree = jax.tree.flatten(arguments)
-        leaves = self._here(leaves)
+        leaves = self._to_device(leaves)
         shapes = tuple((x.shape, x.dtype, getattr(x, "weak_type", False)) for x in leaves)
-        kind = (tree, shapes, tuple(sorted(choices.items())))
-        if kind not in self.compiled:
-            with self._locks.setdefault(kind, threading.Lock()):
-                if kind not in self.compiled:
-                    self.compiled[kind] = self._made(kind, arguments, choices)
-        return self.compiled[kind](*jax.tree.unflatten(tree, leaves))
+        signature = (tree, shapes, tuple(sorted(choices.items())))
+        if signature not in self.compiled:
+            with self._locks.setdefault(signature, threading.Lock()):
+                if signature not in self.compiled:
+                    self.compiled[signature] = self._load_or_compile(signature, arguments, choices)
+        return self.compiled[signature](*jax.tree.unflatten(tree, leaves))
 
-    def _here(self, leaves: list[Any]) -> list[Any]:
-        """Arrays on the device, but for those of numpy.
+    def _to_device(self, leaves: list[Any]) -> list[Any]:
+        """Copies all arrays except those of numpy to the device.
 
-        These are left to the program, which takes a fifth of the time over them.
+        The program itself copies numpy arrays, in a fifth of the time.
         """
         others = [x for x in leaves if not isinstance(x, np.ndarray)]
-        if not others:  # even nothing takes jax a while
+        if not others:  # jax.device_put is slow even for an empty list
             return leaves
-        put = iter(jax.device_put(others, self._device))
-        return [x if isinstance(x, np.ndarray) else next(put) for x in leaves]
+        copies = iter(jax.device_put(others, self._device))
+        return [x if isinstance(x, np.ndarray) else next(copies) for x in leaves]
 
-    def _made(self, kind: tuple, arguments: tuple, choices: dict[str, Any]) -> Callable:
+    def _load_or_compile(
+        self, signature: tuple, arguments: tuple, choices: dict[str, Any]
+    ) -> Callable:
         arguments = jax.device_put(arguments, self._device)
-        name = local_cache.name(self._facts, kind, _circumstances(self._device))
-        if (found := _loaded(name, self._device)) is not None:
-            return found
+        key = local_cache.key(self._facts, signature, _environment(self._device))
+        if (cached := _load(key, self._device)) is not None:
+            return cached
         compiled = self._jitted.lower(*arguments, **choices).compile()
         try:
             content = pickle.dumps(serialize_executable.serialize(compiled))
-            # A CPU's program that comes out of jax's own cache is whole, and its copy is not, which
-            # shows when it is run and not before.
-            jax.block_until_ready(_opened(content, self._device)(*arguments))
-        except Exception:  # of whatever kind: not every device's programs can be kept
+            # If jax loaded a CPU program from its own cache, the program works but its serialized
+            # copy is incomplete, which only a test run of the copy reveals.
+            jax.block_until_ready(_deserialize(content, self._device)(*arguments))
+        except Exception:  # any kind: programs of some devices cannot be serialized
             return compiled
-        local_cache.write(name, content)
+        local_cache.write(key, content)
         return compiled
 
 
-def _loaded(name: str, device: jax.Device) -> Callable | None:
-    content = local_cache.read(name)
+def _load(key: str, device: jax.Device) -> Callable | None:
+    content = local_cache.read(key)
     if content is None:
         return None
     try:
-        return _opened(content, device)
-    except Exception:  # of whatever kind: it is compiled again, and says then what is wrong
+        return _deserialize(content, device)
+    except Exception:  # any kind: the caller compiles again, which raises real errors
         return None
 
 
-def _opened(content: bytes, device: jax.Device) -> Callable:
+def _deserialize(content: bytes, device: jax.Device) -> Callable:
     program, arguments, results = pickle.loads(content)
     return serialize_executable.deserialize_and_load(
         program, arguments, results, backend=device.client, execution_devices=[device]
     )
 
 
-def _circumstances(device: jax.Device) -> tuple:
-    """All that decides which machine code comes of a function, but for itself."""
+def _environment(device: jax.Device) -> tuple:
+    """Returns everything besides the function that determines the compiled machine code."""
     config = jax.config
     settings = [
         (name, str(getattr(config, name, None)))
@@ -127,18 +131,18 @@ def _circumstances(device: jax.Device) -> tuple:
 
 @functools.cache
 def _versions() -> tuple[str, ...]:
-    # By their metadata, as flax is not imported where nothing is traced.
+    # Read from metadata, because flax is not imported if nothing is traced.
     return tuple(version(name) for name in ("jax", "jaxlib", "flax"))
 
 
 @functools.cache
 def _processor() -> tuple:
-    """The processor's kind, what instructions it has, and how many of it there are."""
+    """Returns the processor's architecture, number of cores, model and instruction sets."""
     try:
         with Path("/proc/cpuinfo").open() as file:
             lines = file.read(16_384).splitlines()
     except OSError:  # not Linux
         lines = [platform.processor()]
-    told = ("flags", "Features", "model name")
-    found = sorted({line for line in lines if line.startswith(told) or len(lines) == 1})
-    return (platform.machine(), os.cpu_count(), found)
+    prefixes = ("flags", "Features", "model name")
+    features = sorted({line for line in lines if line.startswith(prefixes) or len(lines) == 1})
+    return (platform.machine(), os.cpu_count(), features)

@@ -1,4 +1,4 @@
-"""Nothing but our own words reaches the user's terminal."""
+"""Suppresses Orbax's log messages, so that users see only the messages of colorjax."""
 
 import functools
 import logging
@@ -9,24 +9,24 @@ from absl import logging as absl_logging
 
 
 def silence() -> None:
-    """Orbax logs every failure several times over, and what is no failure; errors are raised."""
+    """Silences Orbax, which logs each failure repeatedly and non-failures too; it still raises."""
     logging.getLogger("absl").addFilter(_is_not_from_orbax)
-    logging.getLogger("asyncio").addFilter(_is_no_task_of_orbax)
+    logging.getLogger("asyncio").addFilter(_is_not_from_orbax_task)
     if getattr(sys.unraisablehook, "func", None) is not _skip_closed_loop:
         sys.unraisablehook = functools.partial(_skip_closed_loop, sys.unraisablehook)
 
 
 def _is_not_from_orbax(record: logging.LogRecord) -> bool:
-    asked_for = absl_logging.get_verbosity() >= absl_logging.DEBUG
-    return asked_for or "orbax" not in Path(record.pathname).parts
+    is_debugging = absl_logging.get_verbosity() >= absl_logging.DEBUG
+    return is_debugging or "orbax" not in Path(record.pathname).parts
 
 
-def _is_no_task_of_orbax(record: logging.LogRecord) -> bool:
-    # Of several arrays that could not be written, one is raised; asyncio prints the others.
+def _is_not_from_orbax_task(record: logging.LogRecord) -> bool:
+    # If several arrays cannot be written, one error is raised, and asyncio logs the others.
     return "/orbax/" not in record.getMessage()
 
 
 def _skip_closed_loop(hook, unraisable) -> None:
-    # After one failed write TensorStore prints a traceback for every other array in flight.
+    # After a failed write, TensorStore prints a traceback for every other array in flight.
     if str(unraisable.exc_value) != "Event loop is closed":
         hook(unraisable)

@@ -1,7 +1,8 @@
-"""A trained network as one file to hand on: safetensors with its config, statistics and metrics.
+"""Reads released files: a trained network as safetensors with its config, statistics and metrics.
 
-Kernels are kept in float16, which halves the file; biases and the norms' statistics, which may be
-beyond its range and take next to no room, in float32. Nothing in such a file is ever executed.
+Kernels are stored in float16, which halves the file. Biases and statistics of norms are stored in
+float32, because they may exceed the range of float16 and take little space. Loading never executes
+anything from such a file.
 """
 
 import hashlib
@@ -19,8 +20,8 @@ from colorjax.weights import devices, local_cache, runs
 from colorjax.weights.store import check_finite, flat, nested, open_safetensors
 
 RELEASED = Path(__file__).parent.parent / "released" / "colorjax.safetensors"
-WHAT = "a model of colorjax"
-FORMAT = "colorjax-model-1"  # changes with anything that an older program would misread
+KIND = "a model of colorjax"
+FORMAT = "colorjax-model-1"  # changes whenever older versions would misread new files
 TYPES = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
 
 
@@ -33,18 +34,18 @@ class Network(NamedTuple):
 
 
 def load(file: str | os.PathLike) -> Network:
-    """Reads a file that `training.export` wrote.
+    """Loads a file that `training.export` wrote.
 
-    The settings are what the run had, but for the places of its data; variables are float32, in the
+    The settings are those of the run, without the paths of its data. Variables are float32, in the
     structure of `models.build.init_variables`, on this process's devices.
 
-    Raises UserError if it is no such file, if a tensor is missing, foreign, misshapen, of another
-    type or not finite, or if the tensors are not those that were exported.
+    Raises UserError if the file is of another format, if a tensor is missing, unexpected, of a
+    wrong shape or type or not finite, or if the tensors differ from the exported ones.
     """
     path = Path(file)
-    with open_safetensors(path, FORMAT, WHAT, WHAT) as opened:
+    with open_safetensors(path, FORMAT, KIND, KIND) as opened:
         metadata = opened.metadata()
-        settings, statistics, wanted = _described(path, metadata)
+        settings, statistics, wanted = _parse_metadata(path, metadata)
         found = {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}
         check_shapes(path, found, wanted)
         for name in found:
@@ -58,23 +59,23 @@ def load(file: str | os.PathLike) -> Network:
         )
     for name, array in arrays.items():
         check_finite(path, name, array)
-    wide = {name: array.astype(np.float32) for name, array in arrays.items()}
-    return Network(settings, statistics, devices.place(nested(wide)))
+    arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
+    return Network(settings, statistics, devices.place(nested(arrays)))
 
 
 def load_network(model: str | os.PathLike | None = None) -> Network:
     """Loads a trained network.
 
     Args:
-      model: a file that `training.export` wrote, or the folder of a training run, of which the best
-        checkpoint is taken; the file that colorjax comes with unless given.
+      model: a file that `training.export` wrote, or the folder of a training run, whose best
+        checkpoint is loaded. Default: the file bundled with colorjax.
 
     Raises:
-      UserError: there is none, or it is damaged.
+      UserError: there is no such model, or it is damaged.
     """
     path = RELEASED if model is None else Path(model)
     if path.is_dir():
-        from colorjax.models.build import build_model  # loads flax, for released files in vain
+        from colorjax.models.build import build_model  # imports flax, not needed for files
 
         settings = runs.read_settings(path)
         averaged = settings.ema > 0
@@ -86,7 +87,7 @@ def load_network(model: str | os.PathLike | None = None) -> Network:
 
 
 def digest(arrays: dict[str, np.ndarray]) -> str:
-    """The sha256 of all arrays with their names, types and shapes, in the order of the names."""
+    """Returns the sha256 of all arrays with their names, types and shapes, sorted by name."""
     total = hashlib.sha256()
     for name, array in sorted(arrays.items()):
         total.update(json.dumps([name, array.dtype.name, array.shape]).encode())
@@ -94,28 +95,29 @@ def digest(arrays: dict[str, np.ndarray]) -> str:
     return total.hexdigest()
 
 
-def _described(path: Path, metadata: dict[str, str]) -> tuple[Settings, Statistics, dict]:
-    """The settings, the statistics, and what shapes follow from them: {name: shape}."""
+def _parse_metadata(path: Path, metadata: dict[str, str]) -> tuple[Settings, Statistics, dict]:
+    """Returns the settings, the statistics, and the tensor shapes {name: shape} they imply."""
     try:
         settings = complete(json.loads(metadata["config"]))
         statistics = runs.as_statistics(json.loads(metadata["statistics"]))
-        name = local_cache.name("shapes", metadata["config"], metadata["statistics"])
-        content = local_cache.read(name)
-        shapes = json.loads(content) if content else _checked_shapes(settings, statistics)
+        key = local_cache.key("shapes", metadata["config"], metadata["statistics"])
+        content = local_cache.read(key)
+        shapes = json.loads(content) if content else _variable_shapes(settings, statistics)
     except (UserError, ValueError, KeyError, AttributeError, TypeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
             f"{path}: its config or statistics are not colorjax's ({reason})"
         ) from error
     if not content:
-        local_cache.write(name, json.dumps(shapes).encode())
+        local_cache.write(key, json.dumps(shapes).encode())
     return settings, statistics, {name: tuple(shape) for name, shape in shapes.items()}
 
 
-def _checked_shapes(settings: Settings, statistics: Statistics) -> dict[str, tuple[int, ...]]:
-    """Of the network's variables; raises ValueError or UserError for what makes no network.
+def _variable_shapes(settings: Settings, statistics: Statistics) -> dict[str, tuple[int, ...]]:
+    """Returns the shapes of the network's variables.
 
-    Takes longer than all else that is done to load a file, as it traces the network.
+    This traces the network, and so takes longer than the rest of loading a file. Raises ValueError
+    or UserError if no network can be built from the settings and statistics.
     """
     from colorjax.models.build import build_binning, build_model, build_task, variable_shapes
 
@@ -128,6 +130,7 @@ def _checked_shapes(settings: Settings, statistics: Statistics) -> dict[str, tup
 
 
 def check_shapes(path: Path, found: dict[str, tuple], wanted: dict[str, tuple]) -> None:
+    """Raises UserError if a name is missing or unexpected, or has another shape than wanted."""
     for name in [*wanted, *found]:
         if found.get(name) != wanted.get(name):
             raise UserError(

@@ -1,7 +1,7 @@
-"""What a run's folder holds, read and written again, and the network of its best checkpoint.
+"""Reads and writes the files of a run's folder, and loads the network of its best checkpoint.
 
-`config.json`, `record.json` (what was run on what, with which versions) and `metrics.jsonl` (one
-line a measurement); the checkpoints are those of `weights.checkpoint`.
+The files are `config.json`, `record.json` (data, devices and software versions) and `metrics.jsonl`
+(one line per measurement). `weights.checkpoint` handles the checkpoints.
 """
 
 import contextlib
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from colorjax.models.colorizer import Colorizer
 
 METRICS = "metrics.jsonl"
-BEST_METRIC = "loss"  # of the hold-out, the lower the better
+BEST_METRIC = "loss"  # of the hold-out; lower is better
 
 
 def read_metrics(workdir: Path) -> list[dict[str, Any]]:
-    """The lines of a run's `metrics.jsonl`, oldest first; a last line cut short is left out."""
+    """Returns the lines of `metrics.jsonl`, oldest first; skips a last line that is incomplete."""
     path = workdir / METRICS
     rows = []
     for line in path.read_text().splitlines() if path.exists() else []:
@@ -35,12 +35,12 @@ def read_metrics(workdir: Path) -> list[dict[str, Any]]:
 
 
 def read_record(workdir: Path) -> dict[str, Any]:
-    """The run's `record.json`; raises UserError where there is none."""
+    """Returns the run's `record.json`; raises UserError if there is none."""
     return read_json(workdir / "record.json")
 
 
 def read_settings(workdir: Path) -> Settings:
-    """The run's own settings; raises UserError where there are none, or no such."""
+    """Returns the run's settings; raises UserError if they are missing or invalid."""
     path = workdir / "config.json"
     config = read_json(path)
     try:
@@ -54,34 +54,34 @@ def write_settings(workdir: Path, settings: Settings) -> None:
 
 
 def read_statistics(workdir: Path) -> Statistics:
-    """Those of the run's training set; raises UserError where there are none."""
+    """Returns the statistics of the run's training set; raises UserError if there are none."""
     return as_statistics(read_record(workdir)["bins"])
 
 
 def as_statistics(content: dict[str, Any]) -> Statistics:
-    """From the JSON of a record or a released file; KeyError where a part is missing."""
+    """Converts the JSON of a record or a released file; KeyError if a part is missing."""
     counts, means = (np.asarray(content[name], np.float64) for name in ("counts", "means"))
     return Statistics(counts, means, content.get("clipped", 0.0), content.get("images", 0))
 
 
 def statistics_as_json(statistics: Statistics) -> dict[str, Any]:
-    """What `as_statistics` makes them of."""
+    """Returns the JSON data from which `as_statistics` restores the statistics."""
     content = statistics._asdict()
     return content | {name: content[name].tolist() for name in ("counts", "means")}
 
 
 def read_json(path: Path) -> Any:
-    """Raises UserError where the file is missing or not JSON."""
+    """Reads a JSON file; raises UserError if it is missing or not JSON."""
     try:
         return json.loads(path.read_text())
     except FileNotFoundError as error:
-        raise UserError(f"{path} is missing, so {path.parent} is no run's folder") from error
+        raise UserError(f"{path} is missing, so {path.parent} is not a run's folder") from error
     except json.JSONDecodeError as error:
         raise UserError(f"{path} is not JSON: {error}") from error
 
 
 def as_json(content: Any) -> Any:
-    """What `content` is after a way through JSON: tuples become lists."""
+    """Returns `content` after a round trip through JSON: tuples become lists."""
     return json.loads(json.dumps(content))
 
 
@@ -90,19 +90,19 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Written aside and then renamed, so that no reader and no crash sees half a file."""
+    """Writes a file atomically, so that readers and crashes never see a partial file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with files.atomic_write(path) as aside:
         aside.write_text(text)
 
 
 def load_variables(workdir: Path, model: "Colorizer", *, averaged: bool) -> tuple[int, Any]:
-    """The step and the model's variables of a run's best checkpoint, else of its newest.
+    """Returns the step and variables of a run's best checkpoint, else of its newest.
 
-    Of a run that keeps an average of them, the average.
+    With `averaged`, the variables are the moving average that the run keeps of them.
     """
     from colorjax.models.build import variable_shapes
-    from colorjax.weights import checkpoint  # takes a second to import, for released files in vain
+    from colorjax.weights import checkpoint  # slow to import, not needed for released files
 
     manager = checkpoint.open_manager(workdir, best_metric=BEST_METRIC, read_only=True)
     shapes = variable_shapes(model)

@@ -1,7 +1,7 @@
-"""Weights of a network that somebody has published, as one safetensors file of ours.
+"""Stores the published weights of a network in a safetensors file.
 
-`weights` are a plain dict: layer name -> {"kernel": float32 [height, width, in, out], "bias":
-float32 [out]} for all convolutions, the inputs of the first in RGB order (Keras's own are BGR).
+`weights` is a dict: layer name -> {"kernel": float32 [height, width, in, out], "bias": float32
+[out]} for all convolutions. The input channels of the first are in RGB order (in Keras, BGR).
 """
 
 import hashlib
@@ -21,33 +21,36 @@ Weights = dict[str, dict[str, np.ndarray]]
 
 
 class Published(NamedTuple):
-    """A network whose weights somebody has published."""
+    """A network with published weights, and how to get, read and verify them."""
 
-    network: str  # its name, as "VGG16"
+    network: str  # its name, such as "VGG16"
     shapes: Mapping[str, tuple[int, int, int, int]]  # of the kernels of all its convolutions
-    # Reads such a file, given this and its path; raises UserError if it is none.
+    # Reads a published file: (self, path) -> weights. Raises UserError if the file is invalid.
     read: Callable[["Published", str | Path], Weights]
-    file: str  # what `read` reads, as "a file saved by Keras"
-    format: str  # of the ported file; changes with anything that an older program would misread
-    module: str  # whose command ports a file, as "colorjax.vgg16_weights"
+    file: str  # the kind of file that `read` reads, such as "a file saved by Keras"
+    format: str  # version of the ported file; changes whenever older versions would misread it
+    module: str  # whose command ports a file, such as "colorjax.vgg16_weights"
     url: str
-    md5: str  # of what url gives
-    md5s: Mapping[str, str]  # of every published file, with its name
-    share: Callable[[Weights], str]  # how much of weights is the published ones': a clause
-    # Of Keras's files alone: the convolution whose inputs are BGR there and RGB here, and layers
-    # that a file may have and that are not read.
-    first: str = ""
-    left_out: tuple[str, ...] = ()
+    md5: str  # of the file at `url`
+    md5s: Mapping[str, str]  # md5 -> name of every published file
+    describe_match: Callable[[Weights], str]  # a clause: how much of weights equals the published
+    # Only for Keras's files: the convolution whose input channels are BGR in the file and RGB here,
+    # and layers that a file may contain but that are not read.
+    bgr_layer: str = ""
+    ignored_layers: tuple[str, ...] = ()
 
 
 def check_names(published: Published, path: Path, wanted: Iterable[str], found: set[str]) -> None:
+    """Raises UserError if names are missing from `found`, or are not among the wanted ones."""
     missing = [name for name in wanted if name not in found]
     foreign = sorted(found - set(wanted))
     faults = []
     if missing:
         faults.append(f"lacks {missing[0]}{_and_more(missing)}")
     if foreign:
-        faults.append(f"has {foreign[0]}{_and_more(foreign)}, which {published.network} has not")
+        faults.append(
+            f"has {foreign[0]}{_and_more(foreign)}, which {published.network} does not have"
+        )
     if faults:
         raise UserError(
             f"{path} does not hold {published.network}'s weights: it {' and '.join(faults)}"
@@ -59,7 +62,7 @@ def _and_more(names: list[str]) -> str:
 
 
 def check_kind(path: Path, name: str, found: tuple, wanted: tuple) -> None:
-    """Raises UserError unless an array has the type and sides that are wanted: ("F32", 3, 3)."""
+    """Raises UserError unless an array has the wanted type and shape, such as ("F32", 3, 3)."""
     if found != wanted:
         raise UserError(
             f"{path}: {name} is {found[0]} of shape {found[1:]}, want {wanted[0]} of {wanted[1:]}"
@@ -67,7 +70,7 @@ def check_kind(path: Path, name: str, found: tuple, wanted: tuple) -> None:
 
 
 def check_finite(path: Path, what: str, array: np.ndarray) -> None:
-    """Raises UserError, which says `what` the array is, if it holds NaN or infinity."""
+    """Raises UserError if an array holds NaN or infinity; `what` names the array."""
     bad = np.count_nonzero(~np.isfinite(array))
     if bad:
         raise UserError(f"{path}: {what} has {bad} values that are NaN or infinite")
@@ -76,28 +79,28 @@ def check_finite(path: Path, what: str, array: np.ndarray) -> None:
 def save(
     published: Published, weights: Weights, path: str | Path, source: str | Path | None = None
 ) -> None:
-    """Writes `weights` as safetensors, aside and then renamed, so that `path` is never half a file.
+    """Writes `weights` as safetensors, atomically.
 
-    Kept beside them are the format's version and the name and sha256 of the file `source` that they
-    came from.
+    The metadata contains the version of the format, and the name and sha256 of `source`, the file
+    from which the weights were read.
     """
     path = Path(path)
     metadata = {"format": published.format}
     if source is not None:
         metadata |= {"source": Path(source).name, "source_sha256": file_hash(source, "sha256")}
-    # safetensors writes an array's memory as it lies, whatever its strides.
+    # safetensors ignores strides and writes the memory of an array as it is.
     arrays = {name: np.ascontiguousarray(array) for name, array in flat(weights).items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     with files.atomic_write(path) as aside:
-        # Its own writer lets none but the owner read the file, and a cache may be shared.
+        # The writer of safetensors makes files readable by the owner only; a cache may be shared.
         aside.write_bytes(to_safetensors(arrays, metadata))
 
 
 def load(published: Published, path: str | Path) -> Weights:
-    """Reads `weights` from a file that `save` made.
+    """Reads `weights` from a file that `save` wrote.
 
-    Raises UserError if it is none, or if a layer is missing, foreign, misshapen, not float32 or not
-    finite.
+    Raises UserError if the file is of another format, or if a layer is missing, unexpected, of a
+    wrong shape, not float32 or not finite.
     """
     path = Path(path)
     with open_weights(published, path) as file:
@@ -113,7 +116,7 @@ def load(published: Published, path: str | Path) -> Weights:
 
 
 def open_weights(published: Published, path: Path) -> safe_open:
-    # Another program's arrays may be BGR, or laid out otherwise.
+    # The format is checked because files of other programs may be BGR or have another layout.
     return open_safetensors(
         path,
         published.format,
@@ -123,16 +126,16 @@ def open_weights(published: Published, path: Path) -> safe_open:
 
 
 def open_safetensors(path: Path, format: str, what: str, hint: str) -> safe_open:
-    """Opens a safetensors file of ours; `what` and `hint` end the sentences where it is none.
+    """Opens a safetensors file that colorjax wrote; `what` and `hint` are used in error messages.
 
-    Raises UserError if there is no such file, or it is damaged or of another `format`.
+    Raises UserError if the file does not exist, is damaged or is of another `format`.
     """
     if not path.is_file():
         raise UserError(f"{path} is not a file, want {what}")
     try:
         file = safe_open(path, framework="numpy")
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is no sound safetensors file ({error})") from error
+        raise UserError(f"{path} is not a valid safetensors file ({error})") from error
     found = (file.metadata() or {}).get("format")
     if found != format:
         raise UserError(f"{path} is of format {found!r}, want {format!r}: {hint}")
@@ -149,7 +152,7 @@ def _load_array(path: Path, file: safe_open, name: str, shape: tuple[int, ...]) 
 
 def flat(tree: Mapping[str, Any]) -> dict[str, Any]:
     """{layer: {part: array}} -> {"layer/part": array}, at any depth."""
-    # Not by flax, which takes long to import, and is not needed where nothing is compiled.
+    # Not with flax, which is slow to import and not needed if nothing is compiled.
     return dict(_leaves(tree, ""))
 
 
@@ -162,7 +165,7 @@ def _leaves(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
 
 
 def nested(arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """{"layer/part": array} -> {layer: {part: array}}, which `flat` takes back."""
+    """{"layer/part": array} -> {layer: {part: array}}; the inverse of `flat`."""
     tree: dict[str, Any] = {}
     for path, array in arrays.items():
         *layers, name = path.split("/")
@@ -174,15 +177,15 @@ def nested(arrays: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def arrays_sha256(weights: Weights) -> str:
-    """The sha256 in hex of all arrays, as float32 and in the order of their names."""
+    """Returns the sha256 in hex of all arrays, as float32 and sorted by name."""
     digest = hashlib.sha256()
     for _, array in sorted(flat(weights).items()):
         digest.update(np.ascontiguousarray(array, "<f4").data)
     return digest.hexdigest()
 
 
-def all_or_none(sha256: str) -> Callable[[Weights], str]:
-    """A `Published.share` of arrays whose `arrays_sha256` is known: they equal them all, or not."""
+def match_by_sha256(sha256: str) -> Callable[[Weights], str]:
+    """Returns a `Published.describe_match` that compares `arrays_sha256` with `sha256`."""
     return lambda weights: (
         "the published arrays" if arrays_sha256(weights) == sha256 else "not the published arrays"
     )
@@ -194,5 +197,5 @@ def file_hash(path: str | Path, algorithm: str) -> str:
 
 
 def cached_path(published: Published) -> Path:
-    """The ported weights in the cache, there or not."""
+    """Returns the path of the ported weights in the cache, whether they exist or not."""
     return cache_folder() / f"{published.network.lower()}_imagenet.safetensors"

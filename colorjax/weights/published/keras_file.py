@@ -1,7 +1,7 @@
-"""Reads the convolutions of a network from Keras's HDF5, without trusting the file.
+"""Reads the convolutions of a network from a Keras HDF5 file, without trusting the file.
 
-It is read once, and nothing of it but arrays of the right shape is ever loaded; links and storage
-outside the file are refused unread.
+Only arrays of the expected shape are loaded. Links and external storage are rejected before they
+are read.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,17 +14,19 @@ from colorjax.errors import UserError
 from colorjax.weights.store import Published, Weights, check_finite, check_names
 
 MAX_FILE_BYTES = 2 * 2**30  # VGG16 with its classifier takes 0.55 GB
-MAX_OBJECTS = 1000  # in one layer of a file, where there are at most five
+MAX_OBJECTS = 1000  # per layer of a file; valid files have at most five
 
 
 def read_keras_file(published: Published, path: str | Path) -> Weights:
-    """Reads a network's convolutions from a file of Keras's, with or without what is `left_out`.
+    """Reads a network's convolutions from a Keras file, with or without its `ignored_layers`.
 
-    Accepted are Keras's legacy HDF5 (weights alone, or a whole model) and Keras 3's `.weights.h5`;
-    of a larger model of Keras 3, which keeps the network's layers in groups of its own, those.
-    Raises UserError naming the file and the layer if the file is no sound HDF5 file or is too
-    large, if layers are missing, foreign, misshapen, not of real floats or not finite, or if
-    anything in it is linked to, stored elsewhere or packed (Keras does none of that).
+    Accepts Keras's legacy HDF5 (only weights, or a whole model) and Keras 3's `.weights.h5`. In the
+    `.weights.h5` of a larger model that contains the network, the network's layers are found in
+    nested groups.
+
+    Raises UserError, with the names of file and layer, if the file is not a valid HDF5 file or is
+    too large, if layers are missing, unexpected, of a wrong shape, not real floats or not finite,
+    or if anything is a link, stored externally or compressed (Keras does none of these).
     """
     path = Path(path)
     if not path.is_file():
@@ -39,11 +41,11 @@ def read_keras_file(published: Published, path: str | Path) -> Weights:
             f"{path} is not an HDF5 file, want {published.network} weights saved by Keras"
         )
     try:
-        # Reading needs no lock, and network file systems often cannot give one.
+        # Reading needs no lock, and network file systems often do not support locks.
         with h5py.File(path, "r", locking=False) as file:
             layers = _layers(published, path, file)
             weighted = {name for name, arrays in layers.items() if arrays}
-            check_names(published, path, published.shapes, weighted - set(published.left_out))
+            check_names(published, path, published.shapes, weighted - set(published.ignored_layers))
             return {
                 name: _read_layer(published, path, name, layers[name], shape)
                 for name, shape in published.shapes.items()
@@ -54,95 +56,95 @@ def read_keras_file(published: Published, path: str | Path) -> Weights:
 
 
 def _layers(published: Published, path: Path, file: h5py.File) -> dict[str, list[h5py.Dataset]]:
-    """Layer name -> its datasets, unread, in either of Keras's layouts."""
+    """Returns {layer: its datasets}, without reading them, for all layouts of Keras files."""
     top = dict(_members(path, file))
     if "model_weights" in top:  # a whole model in the legacy layout
         top = dict(_members(path, top["model_weights"]))
-    # TensorFlow 2.13 had this other name for it.
+    # TensorFlow 2.13 uses the second name.
     keras3 = top.get("layers", top.get("_layer_checkpoint_dependencies"))
     if keras3 is None and top.keys().isdisjoint(published.shapes):
-        inside = dict(_named_within(published, path, top))
-        if inside:
-            return inside
+        nested = dict(_nested_layers(published, path, top))
+        if nested:
+            return nested
     groups = top if keras3 is None else dict(_members(path, keras3))
     layers = {}
     for member, group in groups.items():
         name = member if keras3 is None else _keras3_name(published, path, member, group)
-        for layer, found in _unfolded(published, path, name, group):
+        for layer, member_group in _split_group(published, path, name, group):
             if layer in layers:
                 raise UserError(f"{path} has the layer {layer} twice")
-            layers[layer] = _datasets(path, found)
+            layers[layer] = _datasets(path, member_group)
     return layers
 
 
-def _named_within(
+def _nested_layers(
     published: Published, path: Path, top: dict[str, h5py.HLObject]
 ) -> Iterator[tuple[str, list[h5py.Dataset]]]:
-    """The network's layers at any depth below `top`, by the names that Keras 3 gives their arrays.
+    """Yields the network's layers at any depth, by the attribute "name" that Keras 3 writes.
 
-    In other files there is nothing of the kind.
+    Other files do not have this attribute.
     """
-    rest = [thing for thing in top.values() if isinstance(thing, h5py.Group)]
+    pending = [member for member in top.values() if isinstance(member, h5py.Group)]
     for _ in range(MAX_OBJECTS):  # a group may contain itself
-        if not rest:
+        if not pending:
             return
-        group = rest.pop()
+        group = pending.pop()
         name = group.attrs.get("name")
         if isinstance(name, str) and name in published.shapes:
             yield name, _datasets(path, group)
         else:
-            members = (thing for _, thing in _members(path, group))
-            rest += [thing for thing in members if isinstance(thing, h5py.Group)]
+            members = (member for _, member in _members(path, group))
+            pending += [member for member in members if isinstance(member, h5py.Group)]
 
 
-def _unfolded(
+def _split_group(
     published: Published, path: Path, name: str, group: h5py.HLObject
 ) -> Iterable[tuple[str, h5py.HLObject]]:
-    """A layer called a/b lies in a group a of its own, and is a_b here."""
+    """Returns the layers in a group; Keras stores a layer called a/b, here a_b, in a group a."""
     if name in published.shapes or not any(n.startswith(f"{name}_") for n in published.shapes):
         return [(name, group)]
-    return [(f"{name}_{member}", thing) for member, thing in _members(path, group)]
+    return [(f"{name}_{part}", member) for part, member in _members(path, group)]
 
 
 def _keras3_name(published: Published, path: Path, member: str, group: h5py.HLObject) -> str:
-    """The layer's own name; older files have but its class and place, such as `conv2d_1`."""
+    """Returns a layer's name; older files have only its class and index, such as `conv2d_1`."""
     arrays = dict(_members(path, group)).get("vars")
     if arrays is not None and "name" in arrays.attrs:
         return str(arrays.attrs["name"])
-    places = {"conv2d": list(published.shapes), "dense": list(published.left_out)}
+    layers = {"conv2d": list(published.shapes), "dense": list(published.ignored_layers)}
     names = {
         kind if i == 0 else f"{kind}_{i}": layer
-        for kind, kind_layers in places.items()
+        for kind, kind_layers in layers.items()
         for i, layer in enumerate(kind_layers)
     }
     return names.get(member, member)
 
 
 def _members(path: Path, group: h5py.HLObject) -> Iterator[tuple[str, h5py.HLObject]]:
-    """What a group itself holds; a link to anywhere else is refused before it is followed."""
+    """Yields the members of a group; rejects links before they are followed."""
     if not isinstance(group, h5py.Group):
-        raise UserError(f"{path}: {group.name} is no group, as it is in files of Keras's")
+        raise UserError(f"{path}: {group.name} is not a group, as it is in files saved by Keras")
     for name in group:
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
             raise UserError(
                 f"{path}: {group.name.rstrip('/')}/{name} is a link to another place or file, "
-                "which weights have no need of"
+                "which weights do not need"
             )
         yield name, group[name]
 
 
 def _datasets(path: Path, layer: h5py.HLObject) -> list[h5py.Dataset]:
-    found: list[h5py.Dataset] = []
-    rest = [layer]
+    datasets: list[h5py.Dataset] = []
+    pending = [layer]
     for _ in range(MAX_OBJECTS):  # a group may contain itself
-        if not rest:
-            return found
-        thing = rest.pop()
-        if isinstance(thing, h5py.Dataset):
-            found.append(thing)
-        elif isinstance(thing, h5py.Group):
-            rest += [member for _, member in _members(path, thing)]
-    raise UserError(f"{path}: {layer.name} holds itself or over {MAX_OBJECTS} things")
+        if not pending:
+            return datasets
+        member = pending.pop()
+        if isinstance(member, h5py.Dataset):
+            datasets.append(member)
+        elif isinstance(member, h5py.Group):
+            pending += [inner for _, inner in _members(path, member)]
+    raise UserError(f"{path}: {layer.name} contains itself or over {MAX_OBJECTS} objects")
 
 
 def _read_layer(
@@ -154,23 +156,24 @@ def _read_layer(
 ) -> dict[str, np.ndarray]:
     for dataset in datasets:
         _check_storage(path, name, dataset)
-    found = [dataset.shape for dataset in datasets]
-    # Told apart by shape, since every version of Keras calls them something else.
-    if sorted(found, key=len, reverse=True) != [shape, shape[-1:]]:
+    shapes = [dataset.shape for dataset in datasets]
+    # Kernel and bias are recognised by shape, since each version of Keras names them differently.
+    if sorted(shapes, key=len, reverse=True) != [shape, shape[-1:]]:
         raise UserError(
-            f"{path}: layer {name} has arrays of shapes {' and '.join(map(str, found))}, "
+            f"{path}: layer {name} has arrays of shapes {' and '.join(map(str, shapes))}, "
             f"want {shape} and {shape[-1:]}"
         )
     bias, kernel = (_read_array(path, name, d) for d in sorted(datasets, key=lambda d: d.ndim))
-    if name == published.first:
+    if name == published.bgr_layer:
         kernel = kernel[:, :, ::-1]  # BGR to RGB
     return {"kernel": np.ascontiguousarray(kernel), "bias": bias}
 
 
 def _check_storage(path: Path, name: str, dataset: h5py.Dataset) -> None:
-    """Plain bytes inside this file only: others' files are not ours to read, packed ones may burst.
+    """Raises UserError unless the data are stored uncompressed and unchunked in this file.
 
-    Comes before the shape is asked for, which for virtual arrays already opens other files.
+    External storage would read other files, and compressed data could expand to any size. Must be
+    called before the shape is read, which for virtual datasets already opens other files.
     """
     properties = dataset.id.get_create_plist()
     plain = properties.get_layout() in (h5py.h5d.CONTIGUOUS, h5py.h5d.COMPACT)

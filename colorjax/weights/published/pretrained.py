@@ -1,7 +1,7 @@
-"""Published ImageNet weights of an encoder, in the user's cache: ported, fetched, and asked for.
+"""Downloads, ports, caches and loads the published ImageNet weights of an encoder.
 
-A file from elsewhere is not trusted: it is read once, by the reader that its `Published` names, and
-kept as a file of ours.
+Downloaded files are not trusted. `Published.read` reads such a file once, and the weights are then
+stored in colorjax's own format.
 """
 
 import argparse
@@ -28,15 +28,15 @@ from colorjax.weights.store import (
     save,
 )
 
-ANSWER_SECONDS = 8.0  # without a network a job must start, not wait
+ANSWER_SECONDS = 8.0  # short, so that a job without a network starts soon
 STALL_SECONDS = 30.0
 
 
 def port(published: Published, path: str | Path) -> Path:
-    """Ports the published file `path` into the cache; returns where.
+    """Ports the published file `path` into the cache, and returns the path in the cache.
 
-    Raises UserError, with nothing written, if the file is not as `published.read` wants it, or if
-    the cache cannot be written.
+    Raises UserError, without writing anything, if `published.read` rejects the file or if the cache
+    cannot be written.
     """
     weights = published.read(published, path)
     try:
@@ -54,21 +54,22 @@ def _how_to_get(published: Published) -> str:
 
 
 def fetch(published: Published) -> Path:
-    """Downloads the published file, checks its checksum and ports it into the cache.
+    """Downloads the published file, verifies its checksum and ports it into the cache.
 
-    Gives up after ANSWER_SECONDS without an answer and does not try again. The download itself is
-    removed. Raises UserError, with nothing written, saying what failed and how to get the file.
+    Gives up after ANSWER_SECONDS without a response, and does not retry. The downloaded file is
+    removed afterwards. Raises UserError, without writing anything, that says what failed and how to
+    get the file.
     """
     try:
         cache_folder().mkdir(parents=True, exist_ok=True)
-        workplace = tempfile.TemporaryDirectory(dir=cache_folder(), prefix=".fetch.")
+        temporary = tempfile.TemporaryDirectory(dir=cache_folder(), prefix=".fetch.")
     except OSError as error:
         raise _unwritable(error) from error
-    with workplace as folder:
+    with temporary as folder:
         try:
             _await_answer(published.url, ANSWER_SECONDS)
             file = _download(published, folder)
-        except (OSError, ValueError) as error:  # those of requests are OSErrors
+        except (OSError, ValueError) as error:  # exceptions of requests are OSErrors
             raise UserError(f"{_reason(published, error)}; {_how_to_get(published)}") from error
         return port(published, file)
 
@@ -80,7 +81,7 @@ def _unwritable(error: Exception) -> UserError:
 
 
 def _download(published: Published, folder: str) -> str:
-    pooch.get_logger().setLevel("WARNING")  # the progress bar says it all
+    pooch.get_logger().setLevel("WARNING")  # the progress bar is enough
     downloader = pooch.HTTPDownloader(
         progressbar=sys.stderr.isatty(), chunk_size=2**18, timeout=(ANSWER_SECONDS, STALL_SECONDS)
     )
@@ -90,10 +91,10 @@ def _download(published: Published, folder: str) -> str:
 
 
 def _await_answer(url: str, seconds: float) -> None:
-    """Raises OSError unless `url`'s server answers in time.
+    """Raises OSError unless the server of `url` responds in time.
 
-    In a thread, because no timeout of requests bounds the looking up of a name, nor the trying of
-    one address after another; both take minutes behind a firewall that drops packets.
+    The request runs in a thread, because the timeouts of requests limit neither name resolution nor
+    attempts on several addresses. Both take minutes behind a firewall that drops packets.
     """
     import requests
 
@@ -103,7 +104,7 @@ def _await_answer(url: str, seconds: float) -> None:
         try:
             requests.head(url, timeout=seconds, allow_redirects=True).raise_for_status()
             answer.put(None)
-        except Exception as error:  # whatever it is, it is raised in the caller's thread
+        except Exception as error:  # any kind: it is raised in the caller's thread
             answer.put(error)
 
     threading.Thread(target=ask, daemon=True).start()
@@ -116,7 +117,7 @@ def _await_answer(url: str, seconds: float) -> None:
 
 
 def _reason(published: Published, error: Exception) -> str:
-    """One clause, where requests and pooch say several lines."""
+    """Returns the error as one clause; messages of requests and pooch have several lines."""
     import requests
 
     host = urlsplit(published.url).netloc
@@ -130,15 +131,16 @@ def _reason(published: Published, error: Exception) -> str:
 
 
 def resolve(published: Published, setting: str) -> tuple[Weights | None, str]:
-    """What the field `model.encoder_weights` asks for: (weights or None for random, a record).
+    """Loads the weights that the setting `model.encoder_weights` asks for.
 
-    - "auto": the cached weights, else the published ones fetched, else None after one warning;
-    - "imagenet": the same, but UserError if they cannot be had;
+    - "auto": the cached weights; if there are none, the published ones are downloaded; if that
+      fails, None after one warning;
+    - "imagenet": like "auto", but raises UserError if the download fails;
     - "none": None;
-    - a path: that file, `.safetensors` as `save` makes it or else as it was published.
+    - a path: that file, either a `.safetensors` file written by `save` or a published file.
 
-    The record is a short text to keep with the run: what the encoder starts from. Raises UserError
-    if a file that is there is not as it should be; only an absent one is ever passed over.
+    Returns (weights or None for random, a short text for the run's record on what the encoder
+    starts from). Raises UserError if an existing file is invalid; only a missing one is tolerated.
     """
     if setting == "none":
         return None, "random (as configured)"
@@ -150,12 +152,12 @@ def resolve(published: Published, setting: str) -> tuple[Weights | None, str]:
             )
         read = load if path.suffix == ".safetensors" else published.read
         weights = read(published, path)
-        share = published.share(weights)
+        match = published.describe_match(weights)
         if path.suffix != ".safetensors" and file_hash(path, "md5") not in published.md5s:
             logging.warning(
-                "%s is not the published file of %s: %s", path, published.network, share
+                "%s is not the published file of %s: %s", path, published.network, match
             )
-        return weights, f"{path.name} ({_provenance(published, path, share)})"
+        return weights, f"{path.name} ({_provenance(published, path, match)})"
     if not cached_path(published).is_file():
         try:
             fetch(published)
@@ -165,23 +167,22 @@ def resolve(published: Published, setting: str) -> tuple[Weights | None, str]:
             logging.warning("The encoder starts from random weights, not ImageNet's: %s", error)
             reason = str(error).removesuffix(f"; {_how_to_get(published)}")
             return None, f"random (ImageNet weights not cached and not fetchable: {reason})"
-    weights = load(published, cached_path(published))
-    return (
-        weights,
-        f"imagenet ({_provenance(published, cached_path(published), published.share(weights))})",
-    )
+    path = cached_path(published)
+    weights = load(published, path)
+    match = published.describe_match(weights)
+    return weights, f"imagenet ({_provenance(published, path, match)})"
 
 
-def _provenance(published: Published, path: Path, share: str) -> str:
+def _provenance(published: Published, path: Path, match: str) -> str:
     digest = file_hash(path, "sha256")
     if path.suffix == ".safetensors":
         with open_weights(published, path) as file:
             digest = file.metadata().get("source_sha256", digest)
-    return f"sha256 {digest}, {share}"
+    return f"sha256 {digest}, {match}"
 
 
 def main(published: Published, argv: list[str] | None = None) -> int:
-    """Ports a file, or fetches the published one, and says in one line where it is and what."""
+    """Ports a given or downloaded file, and prints the ported path and how it was verified."""
     parser = argparse.ArgumentParser(
         prog=f"python -m {published.module}",
         description=f"Port {published.network}'s weights into the cache.",
@@ -193,10 +194,10 @@ def main(published: Published, argv: list[str] | None = None) -> int:
     try:
         path = fetch(published) if args.fetch else port(published, args.file)
         md5 = published.md5 if args.fetch else file_hash(args.file, "md5")
-        share = published.share(load(published, path))
+        match = published.describe_match(load(published, path))
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
     kind = "the published file" if md5 in published.md5s else "NOT the published file"
-    print(f"{path}: ported from {kind} (md5 {md5}), {share}")
+    print(f"{path}: ported from {kind} (md5 {md5}), {match}")
     return 0

@@ -3,8 +3,8 @@
     python -m colorjax.squeezenet_weights FILE      ports a Keras file into the cache
     python -m colorjax.squeezenet_weights --fetch   downloads the published one (3 MB) and ports it
 
-They are those of SqueezeNet 1.1 for Caffe (https://github.com/forresti/SqueezeNet, BSD), which
-https://github.com/rcmalli/keras-squeezenet (MIT) brought to Keras: trained on BGR pictures.
+They are the weights of SqueezeNet 1.1 for Caffe (https://github.com/forresti/SqueezeNet, BSD),
+converted to Keras by https://github.com/rcmalli/keras-squeezenet (MIT), and trained on BGR images.
 """
 
 from colorjax.models.squeezenet import layer_shapes
@@ -19,7 +19,7 @@ URL = (
 PUBLISHED_MD5 = {
     "80b66c92d79d4310e07fb60a297bf0d1": "squeezenet_weights_tf_dim_ordering_tf_kernels_notop.h5"
 }
-# Of all arrays in the order of their names, float32, the inputs of conv1 in RGB order.
+# `store.arrays_sha256` of the published weights, with the inputs of conv1 in RGB order.
 _PUBLISHED_SHA256 = "31b66f6e4595ec9b63a9a595d6d4d3cc2d485df9cd71e91b519be889d2a5ac93"
 
 
@@ -33,7 +33,7 @@ PUBLISHED = Published(
     url=URL,
     md5=next(iter(PUBLISHED_MD5)),
     md5s=PUBLISHED_MD5,
-    share=store.all_or_none(_PUBLISHED_SHA256),
-    first="conv1",
-    left_out=("conv10",),
+    describe_match=store.match_by_sha256(_PUBLISHED_SHA256),
+    bgr_layer="conv1",
+    ignored_layers=("conv10",),
 )

@@ -1,11 +1,12 @@
 """Reads the arrays of a PyTorch state dict, without PyTorch and without trusting the file.
 
-The format is the one before PyTorch 1.6 (`torch/serialization.py`, `_legacy_save`): five pickles,
-which are a magic number, a version, the writer's machine, the state dict and the names of its
-storages; then each storage as a count and its values. A pickle is a program, so that loading one
-with `pickle` would run whatever it says. Here it is stepped through by hand: of its operations only
-those that build numbers, texts, tuples and dicts are known, nothing is ever imported or called, and
-the few names that a state dict uses stand for plain records.
+The format is that of PyTorch before 1.6 (`torch/serialization.py`, `_legacy_save`). It consists of
+five pickles (a magic number, a version, facts on the writer's machine, the state dict and the keys
+of its storages), followed by each storage as a count and its values.
+
+A pickle is a program, and the module `pickle` would execute any code in it. The interpreter here
+supports only the operations that build numbers, strings, lists, tuples and dicts. It imports and
+calls nothing; the few names that a state dict refers to are represented by plain records.
 """
 
 import io
@@ -43,13 +44,13 @@ _OPERATIONS = {op.code.encode("latin-1"): op for op in pickletools.opcodes if op
 
 
 class _Name(NamedTuple):
-    """What a pickle would import; it never is."""
+    """A name that a pickle refers to; it is never imported."""
 
     text: str  # "module name"
 
 
 class _Storage(NamedTuple):
-    """A flat array, further down in the file."""
+    """A flat array that is stored later in the file."""
 
     key: str
     dtype: np.dtype
@@ -57,7 +58,7 @@ class _Storage(NamedTuple):
 
 
 class _Tensor(NamedTuple):
-    """A view of a storage, all in elements."""
+    """A strided view of a storage; offset and strides are in elements."""
 
     storage: _Storage
     offset: int
@@ -66,15 +67,15 @@ class _Tensor(NamedTuple):
 
 
 class _Fault(Exception):
-    """What is wrong with a file, as a clause."""
+    """A fault of a file; the message is a clause."""
 
 
 def read_state_dict(data: bytes, name: str) -> dict[str, np.ndarray]:
-    """The arrays of the state dict in `data`, by name: float32 or int64, of any shape.
+    """Returns the arrays of the state dict in `data`, by name: float32 or int64, of any shape.
 
-    `name` is what the errors call the file. Raises UserError if it is no state dict of this format,
-    is too large, cut off or longer than it says, holds anything but float32 and int64 arrays, has
-    an array that reaches out of its storage, or has values that are NaN or infinite.
+    `name` is the name of the file in error messages. Raises UserError if `data` is not a state dict
+    of this format, is too large, truncated or followed by other data, contains anything but float32
+    and int64 arrays, has an array that exceeds its storage, or has values that are NaN or infinite.
     """
     try:
         if len(data) > MAX_BYTES:
@@ -84,14 +85,14 @@ def read_state_dict(data: bytes, name: str) -> dict[str, np.ndarray]:
         values = _read_storages(file, _storages(tensors))
         return {key: _array(key, tensor, values) for key, tensor in tensors.items()}
     except _Fault as fault:
-        raise UserError(f"{name} is no sound PyTorch state dict: {fault}") from fault
+        raise UserError(f"{name} is not a valid PyTorch state dict: {fault}") from fault
 
 
-# The parts of a file
+# Reading the parts of a file
 
 
 def _read_tensors(file: io.BytesIO) -> dict[str, _Tensor]:
-    """What the state dict says of its arrays."""
+    """Reads the headers and the state dict, whose tensors describe its arrays."""
     for what, wanted in (("magic number", _MAGIC), ("version", _VERSION)):
         found = _unpickle(file)
         if found != wanted:
@@ -112,20 +113,20 @@ def _read_tensors(file: io.BytesIO) -> dict[str, _Tensor]:
 
 
 def _storages(tensors: dict[str, _Tensor]) -> dict[str, _Storage]:
-    """Those that the tensors lie in, by key."""
+    """Returns the storages of the tensors, by key."""
     storages: dict[str, _Storage] = {}
     for tensor in tensors.values():
         storage = tensor.storage
         if storages.setdefault(storage.key, storage) != storage:
-            raise _Fault(f"it says two things of the storage {_shown(storage.key)}")
+            raise _Fault(f"it describes the storage {_shown(storage.key)} in two ways")
     return storages
 
 
 def _read_storages(file: io.BytesIO, storages: dict[str, _Storage]) -> dict[str, np.ndarray]:
-    """Key -> values of the storages, which lie one after another up to the end of the file."""
+    """Reads the storages, which follow one another to the end of the file: key -> values."""
     keys = _unpickle(file)
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
-        raise _Fault(f"its storages are {_shown(keys)}, want a list of their names")
+        raise _Fault(f"its storages are {_shown(keys)}, want a list of their keys")
     if len(set(keys)) != len(keys) or set(keys) != storages.keys():
         raise _Fault(
             f"it lists {len(keys)} storages, {len(set(keys))} different ones, want the "
@@ -155,9 +156,9 @@ def _read_storages(file: io.BytesIO, storages: dict[str, _Storage]) -> dict[str,
 
 
 def _array(key: str, tensor: _Tensor, values: dict[str, np.ndarray]) -> np.ndarray:
-    """A copy of a tensor's values."""
+    """Copies the values of a tensor from its storage."""
     flat = values[tensor.storage.key]
-    # Along an axis of one element the stride is of no consequence, and may be anything.
+    # The stride of an axis with one element has no effect, and may be any number.
     steps = [s if n > 1 else 0 for n, s in zip(tensor.shape, tensor.strides, strict=True)]
     last = tensor.offset + sum((n - 1) * s for n, s in zip(tensor.shape, steps, strict=True))
     if last >= len(flat) or math.prod(tensor.shape) > len(flat):
@@ -173,11 +174,11 @@ def _array(key: str, tensor: _Tensor, values: dict[str, np.ndarray]) -> np.ndarr
     return array
 
 
-# The pickles
+# Interpreting pickles
 
 
 def _unpickle(file: io.BytesIO) -> Any:
-    """What the next pickle of `file` builds."""
+    """Returns the object that the next pickle of `file` builds."""
     stack: list[Any] = []
     marks: list[int] = []
     memo: dict[int, Any] = {}
@@ -197,14 +198,14 @@ def _unpickle(file: io.BytesIO) -> Any:
             if operation.name == "STOP":
                 (result,) = stack
                 return result
-            _step(operation.name, argument, stack, marks, memo)
+            _execute(operation.name, argument, stack, marks, memo)
         except (ValueError, TypeError, LookupError) as error:
             raise _Fault(f"its {operation.name} at byte {place} makes no sense") from error
     raise _Fault(f"it has a pickle of more than {MAX_STEPS} operations")
 
 
-def _step(name: str, argument: Any, stack: list, marks: list[int], memo: dict[int, Any]) -> None:
-    """Carries out one operation, as the Python module `pickletools` describes them."""
+def _execute(name: str, argument: Any, stack: list, marks: list[int], memo: dict[int, Any]) -> None:
+    """Executes one operation; the Python module `pickletools` documents them."""
     if name in _CONSTANTS:
         stack.append(_CONSTANTS[name])
     elif name in _VALUES:
@@ -214,39 +215,39 @@ def _step(name: str, argument: Any, stack: list, marks: list[int], memo: dict[in
     elif name == "MARK":
         marks.append(len(stack))
     elif name == "TUPLE" or name in _TUPLES:
-        stack.append(tuple(_popped(stack, marks.pop() if name == "TUPLE" else -_TUPLES[name])))
+        stack.append(tuple(_pop_from(stack, marks.pop() if name == "TUPLE" else -_TUPLES[name])))
     elif name in ("SETITEM", "SETITEMS"):
-        _set_items(stack, _popped(stack, marks.pop() if name == "SETITEMS" else -2))
+        _set_items(stack, _pop_from(stack, marks.pop() if name == "SETITEMS" else -2))
     elif name in ("APPEND", "APPENDS"):
-        items = _popped(stack, marks.pop() if name == "APPENDS" else -1)
-        _checked(stack[-1], list).extend(items)
+        items = _pop_from(stack, marks.pop() if name == "APPENDS" else -1)
+        _expect(stack[-1], list).extend(items)
     elif name in ("BINPUT", "LONG_BINPUT"):
         memo[argument] = stack[-1]
     elif name in ("BINGET", "LONG_BINGET"):
         stack.append(memo[argument])
     elif name == "GLOBAL":
         if argument not in (_DICT, _TENSOR, *_DTYPES):
-            raise _Fault(f"it names {_shown(argument)}, which a state dict has no need of")
+            raise _Fault(f"it names {_shown(argument)}, which a state dict does not need")
         stack.append(_Name(argument))
     elif name == "BINPERSID":
-        stack.append(_storage(stack.pop()))
+        stack.append(_parse_storage(stack.pop()))
     elif name == "REDUCE":
-        stack.append(_reduced(*_popped(stack, -2)))
-    elif name == "BUILD":  # attributes of the dict: the versions of the modules
+        stack.append(_call(*_pop_from(stack, -2)))
+    elif name == "BUILD":  # sets attributes of the dict (versions of modules), which are dropped
         stack.pop()
-        _checked(stack[-1], dict)
+        _expect(stack[-1], dict)
 
 
 def _read_name(file: io.BytesIO) -> str:
-    """Two lines, a module and a name in it; `pickletools` would warn of a backslash there."""
+    """Reads two lines, a module and a name in it; `pickletools` would warn about backslashes."""
     *lines, rest = (file.readline() + file.readline()).decode("ascii").split("\n")
     if len(lines) != 2 or rest:
         raise ValueError("no two lines")
     return " ".join(lines)
 
 
-def _popped(stack: list, start: int) -> list:
-    """Takes off what lies above `start`, counted from the bottom or, negative, from the top."""
+def _pop_from(stack: list, start: int) -> list:
+    """Pops all items from index `start` on; a negative index counts from the top of the stack."""
     items = stack[start:]
     if start < -len(stack) or start > len(stack):
         raise IndexError("the stack is too short")
@@ -256,48 +257,48 @@ def _popped(stack: list, start: int) -> list:
 
 def _set_items(stack: list, items: list) -> None:
     for key, value in zip(items[::2], items[1::2], strict=True):
-        _checked(stack[-1], dict)[_checked(key, str)] = value
+        _expect(stack[-1], dict)[_expect(key, str)] = value
 
 
-def _storage(reference: Any) -> _Storage:
-    """What a storage's reference says: ("storage", its type, key, device, count, no view)."""
-    word, kind, key, _, count, view = _checked(reference, tuple)
+def _parse_storage(reference: Any) -> _Storage:
+    """Parses the reference to a storage: ("storage", type, key, device, count, no view)."""
+    word, kind, key, _, count, view = _expect(reference, tuple)
     if word != "storage" or view is not None:
         raise ValueError("not a whole storage")
-    return _Storage(_checked(key, str), _DTYPES[_checked(kind, _Name).text], _natural(count))
+    return _Storage(_expect(key, str), _DTYPES[_expect(kind, _Name).text], _expect_natural(count))
 
 
-def _reduced(function: Any, arguments: Any) -> dict | _Tensor:
-    """The empty dict or the tensor that a call would make."""
-    if _checked(function, _Name).text == _DICT:
+def _call(function: Any, arguments: Any) -> dict | _Tensor:
+    """Returns the empty dict or the tensor that a call would create."""
+    if _expect(function, _Name).text == _DICT:
         if arguments != ():
             raise ValueError("an ordered dict that is not empty at first")
         return {}
     if function.text != _TENSOR:
         raise ValueError("a call of something else")
-    storage, offset, shape, strides, _, _ = _checked(arguments, tuple)
-    if len(_checked(shape, tuple)) != len(_checked(strides, tuple)) or len(shape) > MAX_AXES:
+    storage, offset, shape, strides, _, _ = _expect(arguments, tuple)
+    if len(_expect(shape, tuple)) != len(_expect(strides, tuple)) or len(shape) > MAX_AXES:
         raise ValueError("another number of strides than of axes, or too many")
-    if 0 in map(_natural, shape):
+    if 0 in map(_expect_natural, shape):
         raise ValueError("an array without values")
-    strides = tuple(map(_natural, strides))
-    return _Tensor(_checked(storage, _Storage), _natural(offset), shape, strides)
+    strides = tuple(map(_expect_natural, strides))
+    return _Tensor(_expect(storage, _Storage), _expect_natural(offset), shape, strides)
 
 
-def _checked(value: Any, kind: type) -> Any:
+def _expect(value: Any, kind: type) -> Any:
     if type(value) is not kind:
         raise TypeError(f"want a {kind.__name__}")
     return value
 
 
-def _natural(value: Any) -> int:
-    if not 0 <= _checked(value, int) < 2**63:
+def _expect_natural(value: Any) -> int:
+    if not 0 <= _expect(value, int) < 2**63:
         raise ValueError("want a number of 63 bits, not negative")
     return value
 
 
 def _shown(value: Any) -> str:
-    """A value of a file in a sentence; only its type where it may be endless."""
+    """Formats a value of a file for a message; only its type if its repr could be very long."""
     if value is None or isinstance(value, (bool, int, str)):
         text = repr(value)
     elif isinstance(value, tuple) and all(type(part) is int for part in value):

@@ -19,7 +19,7 @@ URL = (
     "https://storage.googleapis.com/tensorflow/keras-applications/vgg16/"
     "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
 )
-# As keras.applications.vgg16 has them: without the classifier (what URL gives), and with it.
+# From keras.applications.vgg16: without the classifier (the file at URL), and with it.
 PUBLISHED_MD5 = {
     "6d6bbae143d832006294945121d1f1fc": "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
     "64373286793e3c8b2b4e3219cbf3544b": "vgg16_weights_tf_dim_ordering_tf_kernels.h5",
@@ -27,7 +27,7 @@ PUBLISHED_MD5 = {
 
 
 def genuine_layers(weights: Mapping[str, Mapping[str, np.ndarray]]) -> set[str]:
-    """The arrays, as "block1_conv1/kernel", that equal the published ones to the last bit."""
+    """Returns the names, such as "block1_conv1/kernel", of arrays equal to the published ones."""
     return {
         name
         for name, array in store.flat(weights).items()
@@ -35,15 +35,15 @@ def genuine_layers(weights: Mapping[str, Mapping[str, np.ndarray]]) -> set[str]:
     }
 
 
-def _genuine_share(weights: Weights) -> str:
+def _describe_match(weights: Weights) -> str:
     equal = len(genuine_layers(weights))
     return f"{equal} of {len(_PUBLISHED_SHA256)} arrays equal to the published ones"
 
 
 def _old_npy(array: np.ndarray) -> bytes:
-    """`array` as a .npy file of a NumPy before 1.14, as the published checksums were made of.
+    """Returns `array` as a .npy file of NumPy before 1.14, for which the checksums were published.
 
-    Those padded the header to a multiple of 16 bytes, always by one space at least; today's
+    Those versions padded the header with at least one space to a multiple of 16 bytes. Today's
     `np.lib.format` pads it to 64, which would give other checksums.
     """
     header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {array.shape}, }}"
@@ -53,7 +53,7 @@ def _old_npy(array: np.ndarray) -> bytes:
     return magic + header.encode() + array.astype("<f4").tobytes()
 
 
-# sha256 of the published arrays, each as a .npy file with block1_conv1's inputs in RGB order.
+# sha256 of the published arrays, each as a .npy file; block1_conv1's inputs are in RGB order.
 _PUBLISHED_SHA256 = {
     "block1_conv1/kernel": "0b1cf41d353ae96b186f2cffb6c17b5c89578e1cbaca2570f01bd29b1ae4bff3",
     "block1_conv1/bias": "39b777679d117e1bf0b5d10f7aa39a06a5b7c2419d37ef018f2dcce04b2b1f4b",
@@ -93,7 +93,7 @@ PUBLISHED = Published(
     url=URL,
     md5=next(iter(PUBLISHED_MD5)),
     md5s=PUBLISHED_MD5,
-    share=_genuine_share,
-    first="block1_conv1",
-    left_out=("fc1", "fc2", "predictions"),
+    describe_match=_describe_match,
+    bgr_layer="block1_conv1",
+    ignored_layers=("fc1", "fc2", "predictions"),
 )
