@@ -27,7 +27,7 @@ SECTIONS = {
     "latency": "imports, and the first training step with and without the compilation cache",
     "devices": "the training step on 1, 2, 4 and 8 devices",
     "release": "the released model's training step, depthwise layers and loss",
-    "ceiling": "the training step's share of matrix-product speed, and its slowest kernels",
+    "ceiling": "the training step's share of matrix-product speed, and its costliest kernels",
 }
 
 

@@ -1,4 +1,4 @@
-"""Compares a training step with the speed of matrix products, and lists its slowest kernels."""
+"""Compares a training step with the speed of matrix products, and lists its costliest kernels."""
 
 import tempfile
 from collections import Counter
@@ -84,7 +84,7 @@ def trainer(settings: Settings) -> Callable[[], None]:
 
 
 def kernels(work: Callable[[], Any]) -> list[harness.Row]:
-    """Returns the slowest kernels of `work`: time per call, and share of all kernels' time."""
+    """Returns the costliest kernels of `work`: time per call, and share of all kernels' time."""
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder):
             for _ in range(TRACED_STEPS):

@@ -37,8 +37,8 @@ def pictures(folder: str) -> list[Path]:
 def read_photos(folder: str, count: int) -> list[np.ndarray]:
     """Reads `count` photographs from a folder and its subfolders: uint8 [h, w, 3] each."""
     paths = pictures(folder)
-    places = np.linspace(0, len(paths), count, endpoint=False).astype(int)
-    return [photo.read_photo(paths[i]).rgb for i in places]
+    indices = np.linspace(0, len(paths), count, endpoint=False).astype(int)
+    return [photo.read_photo(paths[i]).rgb for i in indices]
 
 
 def tenths(painter: colorize.Painter, photos: list[np.ndarray]) -> list[str]:

@@ -109,7 +109,7 @@ def child(module: str, arguments: dict[str, Any], **environment: str) -> dict[st
 
 
 def run(command: list[str], folder: Path = ROOT, **environment: str) -> str:
-    """Runs a command in a folder, returns its last line; raises RuntimeError if it fails."""
+    """Runs a command in a folder; returns the last line it prints. RuntimeError if it fails."""
     process = subprocess.run(
         command, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True
     )

@@ -26,7 +26,7 @@ FITS = ("crop", "scale")
 SCHEDULES = ("constant", "cosine")
 OPTIMIZERS = ("adam", "nesterov")
 DTYPES = ("float32", "bfloat16")
-MAX_BINS = 10_000  # per group; the network predicts one score per pixel and bin
+MAX_BINS = 10_000  # per group; the network predicts one logit per pixel and bin
 MAX_SEED = 2**32 - 1
 
 
@@ -107,14 +107,14 @@ class Perception:
 
 @dataclass(frozen=True, kw_only=True)
 class Decoding:
-    """How scores become chroma (`Task.decode`).
+    """How logits are decoded into chroma (`Task.decode`).
 
     Attributes:
       method: one of `decoding.METHODS`; the paper uses argmax.
       temperature: temperature of the methods annealed and sample, > 0. It may be a traced value,
         as may seed and rebalance.
       seed: random seed of the method sample.
-      rebalance: how much of the loss's class weights stays in the scores, from 0 to 1.
+      rebalance: share of the loss's class rebalancing that decoding keeps, in [0, 1].
       vibrance: what `decoding.add_vibrance` adds to the chroma of the methods that average, in
         units of chroma.
     """
@@ -254,7 +254,8 @@ def _read(kind: type, content: Any, prefix: str) -> Any:
     """Reads a dataclass from a mapping; `prefix` is put before field names in messages."""
     if not isinstance(content, Mapping):
         group = prefix.removesuffix(".") or "the config"
-        raise UserError(f"{group} is {reprlib.repr(content)}, want a mapping of names to settings")
+        found = reprlib.repr(content)
+        raise UserError(f"{group} is {found}, want a mapping of setting names to values")
     hints = get_type_hints(kind)
     for name in content:
         if name not in hints:
@@ -344,25 +345,25 @@ def check(settings: Settings) -> None:
 
 def without_effect(settings: Settings) -> list[str]:
     """Returns a sentence for each changed setting that has no effect given the others."""
-    model, decoder, start = settings.model, settings.decoding, settings.init_from
+    model, options, start = settings.model, settings.decoding, settings.init_from
     regresses = settings.objective == "regression"
     other_encoder = model.encoder != "efficientnet-lite0"
     encoder, objective = f"model.encoder {model.encoder!r}", f"objective {settings.objective!r}"
-    method = f"decoding.method {decoder.method!r}"
-    averages = decoder.method in decoding.MEANS
-    balanced = settings.rebalance.enabled
-    pretrained = model.encoder_weights not in ("auto", "none")
+    method = f"decoding.method {options.method!r}"
+    averages = options.method in decoding.MEANS
+    rebalanced = settings.rebalance.enabled
+    names_weights = model.encoder_weights not in ("auto", "none")
     idle = (
         ("model.frozen_stages", other_encoder and model.frozen_stages > 0, encoder),
         ("model.train_depthwise", other_encoder and not model.train_depthwise, encoder),
-        ("model.encoder_weights", start and pretrained, f"init_from {start}"),
+        ("model.encoder_weights", start and names_weights, f"init_from {start}"),
         ("model.residual_units", regresses and not model.residual_units, objective),
         ("model.merge", regresses and model.merge != "concat", objective),
         ("bins.softness", regresses and settings.bins.softness > 0, objective),
-        ("rebalance.enabled", regresses and balanced, objective),
-        ("decoding.vibrance", regresses and decoder.vibrance > 0, objective),
-        ("decoding.vibrance", decoder.vibrance > 0 and not averages, method),
-        ("decoding.rebalance", not balanced and decoder.rebalance < 1, "rebalance.enabled False"),
+        ("rebalance.enabled", regresses and rebalanced, objective),
+        ("decoding.vibrance", regresses and options.vibrance > 0, objective),
+        ("decoding.vibrance", options.vibrance > 0 and not averages, method),
+        ("decoding.rebalance", not rebalanced and options.rebalance < 1, "rebalance.enabled False"),
     )
     return [f"{name} is without effect with {cause}" for name, is_idle, cause in idle if is_idle]
 
@@ -408,12 +409,12 @@ def _check_bins(bins: Bins) -> None:
         raise UserError(f"bins.num_bins is {bins.num_bins}, want at most {MAX_BINS}")
 
 
-def _check_decoding(decoder: Decoding) -> None:
-    check_choice("decoding.method", decoder.method, decoding.METHODS)
-    check_at_least("decoding.temperature", decoder.temperature, 1e-3)
-    check_seed("decoding.seed", decoder.seed)
-    check_share("decoding.rebalance", decoder.rebalance)
-    check_at_least("decoding.vibrance", decoder.vibrance, 0)
+def _check_decoding(options: Decoding) -> None:
+    check_choice("decoding.method", options.method, decoding.METHODS)
+    check_at_least("decoding.temperature", options.temperature, 1e-3)
+    check_seed("decoding.seed", options.seed)
+    check_share("decoding.rebalance", options.rebalance)
+    check_at_least("decoding.vibrance", options.vibrance, 0)
 
 
 def _check_perception(settings: Settings) -> None:

@@ -68,7 +68,8 @@ ALTERNATIVES = (
         ),
     ),
 )
-# The paper's claims about its own networks, the most important first; each run takes about an hour.
+# The runs for the paper's claims about its own networks, the most important first; each takes about
+# an hour.
 PAPER = (
     ("classification", ()),
     ("regression_huber", HUBER),
@@ -152,7 +153,7 @@ def scenes() -> ConfigDict:
 def paper() -> ConfigDict:
     config = classify.get_config("paper")
     config.data.load_size = config.data.crop_size = 112
-    config.data.max_images = 548  # 411 for training, an eighth each for validation and test
+    config.data.max_images = 548  # 411 for training, an eighth each for hold-out and test
     config.data.holdout = config.data.test = 0.125
     config.num_steps = 1_400  # each photograph is seen twenty times
     config.log_every = 20

@@ -1,4 +1,4 @@
-"""The Python interface and files: what it takes, and that what it writes carries what was there."""
+"""The Python interface and files: accepted inputs, and that results keep the metadata."""
 
 import io
 import multiprocessing
@@ -113,7 +113,7 @@ def test_an_open_file_is_named_and_one_of_text_refused(tmp_path):
         inputs.as_photo(file)
     with open(path) as file, pytest.raises(UserError, match="notes.txt: .* want it .* mode 'rb'"):
         inputs.as_photo(file)
-    (tmp_path / "notes.txt").write_bytes(b"\xff\xd8")  # is no text in UTF-8
+    (tmp_path / "notes.txt").write_bytes(b"\xff\xd8")  # not valid UTF-8
     with open(path) as file, pytest.raises(UserError, match="notes.txt: .* want it .* mode 'rb'"):
         inputs.as_photo(file)
     with pytest.raises(UserError, match="picture: is empty"):

@@ -1,4 +1,4 @@
-"""What training does to photographs: each by its number alone, and no more than was asked for."""
+"""Augmentation: it depends only on the number of each image, and does only what is asked for."""
 
 import jax
 import numpy as np

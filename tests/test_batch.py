@@ -106,15 +106,15 @@ def test_memory_holds_no_photos_that_are_done(tmp_path, inverted, monkeypatch):
     for _ in batch.run(None, jobs_of(tmp_path, 12), [None]):
         gc.collect()
         alive.append(sum(ref() is not None for ref in held))
-    # Those that are read ahead, and two whose results are written.
+    # The photos that are read ahead, and two whose results are being written.
     assert max(alive) <= batch.READ_AHEAD + 4
     gc.collect()
     assert not any(ref() is not None for ref in held)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is asked for it")
-def test_memory_that_photos_took_is_given_back_though_something_after_it_stays():
-    # Small enough to be kept by glibc, as what is last keeps the others from being at an end.
+def test_trim_returns_freed_memory_even_below_memory_in_use():
+    # Blocks so small that glibc keeps them: the last one is in use and at the end of the heap.
     code = """
 import os
 from pathlib import Path
@@ -131,7 +131,7 @@ print(before - held())
     assert int(done.stdout) > 80_000_000
 
 
-def test_memory_is_given_back_after_each_group(tmp_path, inverted, monkeypatch):
+def test_memory_is_trimmed_after_each_group(tmp_path, inverted, monkeypatch):
     groups = []
     monkeypatch.setattr(batch, "GROUP_SIZE", 2)
     monkeypatch.setattr(batch.memory, "trim", lambda: groups.append(1))
@@ -160,7 +160,7 @@ def test_a_result_takes_the_place_of_its_photo_which_is_kept(tmp_path, inverted)
     assert outcome.fault == "" and sorted(os.listdir(tmp_path)) == ["00.png", "00.png.orig"]
     assert open(f"{job.source}.orig", "rb").read() == before
     assert (np.asarray(Image.open(job.source)) == 165).all()
-    # The first original is not lost to a second time.
+    # A second run does not overwrite the original.
     (again,) = batch.run(None, [job], [None])
     assert "00.png.orig is there already" in again.fault
     assert open(f"{job.source}.orig", "rb").read() == before

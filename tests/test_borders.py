@@ -1,4 +1,4 @@
-"""Borders are found, set aside and painted gray; what is even by itself is left alone."""
+"""Borders are found, hidden from the network and become gray; uniform parts of photos do not."""
 
 import io
 from pathlib import Path
@@ -23,7 +23,7 @@ def gray(path):
 
 
 def bordered(rgb_u8, top, bottom, left, right, level, noise=0.0):
-    """A picture with a border, and where in it the picture is."""
+    """Adds a border to a picture; returns the result and the box of the picture in it."""
     height, width, _ = rgb_u8.shape
     rng = np.random.default_rng(0)
     shape = (height + top + bottom, width + left + right, 1)
@@ -63,7 +63,7 @@ def test_the_borders_of_photographs_are_found_to_the_pixel(path, share, level, n
     framed, box = bordered(photo, rows, rows, columns, columns, level, noise)
     found = borders.without_borders(framed)
     off = np.abs(np.subtract(found, box))
-    # A photo may itself end in a line of black: that of the spices does, below.
+    # A photo may itself end in a black line: the spices do, at the bottom.
     assert np.sort(off)[-2] == 0 and (off.max() == 0 or path.stem == "spices")
 
 
@@ -77,8 +77,8 @@ def test_photographs_without_borders_are_left_whole(path):
     "sides, level, noise",
     [
         ((20, 20, 30, 30), 18, 5.0),  # a scanner's lid
-        ((0, 0, 25, 0), 6, 3.0),  # one side alone
-        ((8, 30, 3, 17), 250, 1.0),  # each side another width
+        ((0, 0, 25, 0), 6, 3.0),  # one side only
+        ((8, 30, 3, 17), 250, 1.0),  # sides of different widths
         ((20, 20, 20, 20), 128, 3.0),  # gray card
         ((30, 30, 0, 0), 128, 3.0),
     ],
@@ -114,7 +114,7 @@ def studio():
 
 
 def clear_sky():
-    """Gray and even down to a straight horizon."""
+    """A uniform gray sky down to a straight horizon."""
     return np.concatenate([even(70, 200, 170, 1.5), scene(80, 200)])
 
 

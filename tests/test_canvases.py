@@ -1,4 +1,4 @@
-"""Photographs that share a program: each in the corner of a canvas, and coloured as if alone."""
+"""Canvases: photographs that share a program, and are coloured as if each were alone."""
 
 from types import SimpleNamespace
 
@@ -54,7 +54,7 @@ def test_cells_of_a_picture_are_told_from_those_of_its_canvas(factor):
 
 
 def changed(network, seed=0):
-    """A network none of whose numbers is zero, so that what is outside would be seen."""
+    """A network without zero parameters, so that an effect of the padding would show."""
     rng = np.random.default_rng(seed)
     noisy = lambda x: np.abs(x + rng.normal(0.1, 0.1, x.shape)).astype(np.float32)  # noqa: E731
     variables = network.variables

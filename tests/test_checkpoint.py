@@ -1,4 +1,4 @@
-"""Checkpoints: what is kept, what comes back, and what is left when a save goes wrong."""
+"""Checkpoints: which are kept, how they are restored, and what remains after a failed save."""
 
 import collections
 import json

@@ -175,7 +175,7 @@ def test_sizes_that_are_too_small_are_refused():
 
 
 def edge_places(photo, chroma, fits_of, factor):
-    """For each row, where the chroma, enlarged by `factor`, passes the middle of its two values."""
+    """Upsamples chroma by `factor`; returns where each row crosses from one value to the other."""
     height, width = photo.shape
     lightness = photo[..., None].astype(np.float32)
     cells = lightness.reshape(height // factor, factor, width // factor, factor).mean((1, 3))
@@ -195,7 +195,7 @@ def test_an_edge_between_two_colours_keeps_its_place_at_ten_times_the_size(edge)
     chroma = np.stack([coarse, -coarse], axis=-1).astype(np.float32)
     places, u = edge_places(lightness, chroma, resample.fit_guided_filter, factor)
     assert np.abs(np.array(places) - edge).max() <= 1
-    # Nor does either colour bleed: a pixel further nine tenths of the step are done.
+    # The colours do not bleed: one pixel from the edge, nine tenths of the step are done.
     assert np.abs(u[:, edge + 1 :] - 50).max() < 10 and np.abs(u[:, : edge - 1] + 50).max() < 10
     _, blurred = edge_places(lightness, chroma, lambda c, _: resample.unguided_fits(c), factor)
     assert np.abs(blurred[:, edge + 1] - 50).max() > 20

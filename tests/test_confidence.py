@@ -1,4 +1,4 @@
-"""Where the network says that it guesses, and that it is right to say so."""
+"""Confidence maps: their values, and that errors are larger where confidence is low."""
 
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def test_rebalancing_of_the_loss_does_not_count_as_doubt():
 
 def test_a_network_takes_the_rebalancing_of_its_loss_out():
     painter = colorize.open_painter(rebalanced_network(0.5))
-    outputs = jnp.zeros((1, 2, 2, 2, 50))  # before that, all bins are alike
+    outputs = jnp.zeros((1, 2, 2, 2, 50))  # equal before rebalancing is undone
     found = painter.confidence(colorize.Scores(outputs, None, None))
     assert np.asarray(found).min() > 0.05
 
@@ -74,7 +74,7 @@ def test_a_written_confidence_is_gray_marked_and_replaces_nothing(tmp_path):
 
 @pytest.fixture(scope="module")
 def errors():
-    """Of all bundled photographs: confidence, and how far the chroma is from the truth."""
+    """Confidence and chroma error of all bundled photographs."""
     colorizer = colorjax.Colorizer()
     pairs = []
     for path in sorted(SAMPLE.glob("*.jpg")):

@@ -1,4 +1,4 @@
-"""Which file a `--config` means, and what `configs` is to it, from wherever it is started."""
+"""Which file `--config` names, and what it imports as `configs`, from any working directory."""
 
 import os
 import shutil

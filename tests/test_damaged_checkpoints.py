@@ -1,4 +1,4 @@
-"""What is not what was written is passed over, with a sentence; nothing whole is given up."""
+"""Damaged checkpoints are skipped with a warning; undamaged ones are never given up."""
 
 import shutil
 

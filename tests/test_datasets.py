@@ -263,7 +263,7 @@ def test_jpeg_and_png_files_stay_as_they_are_and_others_become_upright_pngs():
         ([300, 300, 50, 50], [[300], [300], [50, 50]]),
     ],
 )
-def test_cut_fills_shards_up_to_their_size(monkeypatch, sizes, runs):
+def test_shards_are_filled_up_to_their_size(monkeypatch, sizes, runs):
     monkeypatch.setattr(builders, "SHARD_BYTES", 100)
     chosen = [pictures.Picture(Path("x.zip"), str(i), size) for i, size in enumerate(sizes)]
     shards = builders.split_into_shards(chosen)

@@ -281,7 +281,7 @@ def test_old_uploads_and_results_are_deleted_and_the_page_itself_is_not(server, 
 def test_the_command_serves_until_it_is_ended_and_leaves_nothing(tmp_path):
     run = save_run(tmp_path, tiny_network())
     (tmp_path / "tmp").mkdir()
-    # Where gradio would have its files, as another user of the machine may have it.
+    # Blocks the folder that gradio would use, as another user of the machine may do.
     (tmp_path / "tmp" / "gradio").touch()
     command = [
         sys.executable,

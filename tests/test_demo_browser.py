@@ -63,7 +63,7 @@ def test_settings_and_draws_change_what_is_shown_until_they_are_reset(tab):
     assert tab.get_by_label("One draw").is_checked()
     tab.wait_for_function("document.querySelector('#result').getBoundingClientRect().top > -2")
     assert tab.get_by_label("Number of the draw").input_value() == "2"
-    # The draw was of this photo; what was set by hand is of the next one too.
+    # A picked sample applies to this photo only; settings made by hand stay for the next one.
     tab.click("#examples button >> nth=1")
     wait_for(tab, "astronaut.jpg")
     assert tab.get_by_label("Average").is_checked()
@@ -85,7 +85,7 @@ def test_several_photos_wait_in_a_queue_and_more_may_come(tab, tmp_path):
     tab.wait_for_selector("#queue img[alt='b.png']")
     tab.click("#queue button >> nth=1")
     wait_for(tab, "b.png")
-    # The drop zone is there still, and what is pasted goes there.
+    # The drop zone is still there, and takes pasted files.
     tab.wait_for_selector("#upload [aria-dropeffect]")
     pasted = Path(write(tmp_path / "c.png", picture(seed=7))).read_bytes()
     tab.evaluate(
@@ -103,7 +103,7 @@ def test_several_photos_wait_in_a_queue_and_more_may_come(tab, tmp_path):
 
 def test_the_line_moves_by_keys_and_all_is_named(tab):
     tab.wait_for_selector(f"{LINE}[role=slider]")
-    # A mouse leaves no ring behind, a key does.
+    # Focus by key shows an outline; focus by mouse does not.
     tab.locator("#download").focus()
     tab.keyboard.press("Tab")
     tab.focus(LINE)
@@ -163,7 +163,7 @@ def test_a_file_that_is_no_photo_is_told_and_the_page_goes_on(tab, tmp_path):
     sentence = f"notes.jpg: {NO_PICTURE}"
     assert tab.inner_text("#message").strip() == sentence
     assert shown(tab) == before and overflow(tab) <= 0
-    # All has been answered: nothing else is said over the photo.
+    # No event is pending, and no message covers the photo.
     tab.wait_for_function("!document.querySelector('#result .generating, #result .pending')")
     assert "Error" not in tab.inner_text("#result")
     tab.click("#examples button >> nth=1")

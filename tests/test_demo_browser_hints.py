@@ -15,14 +15,14 @@ RED = "#c02020"
 
 
 def place(tab, x, y) -> tuple[float, float]:
-    """Where a share of the photo's sides is in the window, scrolled to."""
+    """Scrolls to the photo; returns window coordinates of a point in fractions of its sides."""
     tab.locator("#result").scroll_into_view_if_needed()
     box = tab.locator("#result .dots").bounding_box()
     return box["x"] + x * box["width"], box["y"] + y * box["height"]
 
 
 def click(tab, x, y) -> None:
-    """Clicks on the photo, or taps on it, and waits for the network's colours for that spot."""
+    """Clicks or taps on the photo, and waits for the likely colours of that spot."""
     if tab.viewport_size["width"] < 720:
         tab.touchscreen.tap(*place(tab, x, y))
     else:
@@ -36,7 +36,7 @@ def choose(tab, colour) -> None:
 
 
 def hints(tab) -> list:
-    """What the script has sent last."""
+    """Returns the hints that the script has sent last."""
     return json.loads(tab.input_value("#hints-sent textarea"))
 
 
@@ -46,7 +46,7 @@ def dots(tab) -> int:
 
 @pytest.fixture
 def house(tab, tmp_path):
-    """A photo of 420 x 300 pixels, even in its lower right; it is shown."""
+    """Uploads and shows a photo of 420 x 300 pixels, which is uniform in its lower right."""
     photo = picture(300, 420)
     photo[150:, 200:] = 128
     upload(tab, write(tmp_path / "house.png", photo))
@@ -68,7 +68,7 @@ def test_a_click_offers_colours_and_one_of_them_is_taken(tab, house):
     ((one),) = hints(tab)
     assert abs(one["x"] - 315) <= 2 and abs(one["y"] - 225) <= 2 and one["colour"] == colour
     assert offered.nth(1).get_attribute("aria-pressed") == "true"
-    # The very spot has it in the download, which says what the page shows.
+    # The download, too, has the colour at this pixel.
     with tab.expect_download() as download:
         tab.click("#download")
     result = rgb_of(download.value.path())[one["y"], one["x"]].astype(int)
@@ -110,7 +110,7 @@ def test_colours_are_chosen_in_full_screen_too(tab, house):
     tab.wait_for_selector("#result.fullscreen")
     tab.wait_for_function("document.querySelector('.dots').getBoundingClientRect().left < 300")
     click(tab, 0.75, 0.25)
-    # A click fails on what is covered.
+    # This click would fail if another element covered the button.
     tab.click("#swatches button >> nth=1")
     wait_for_other(tab, seen)
     box, height = tab.locator("#spot").bounding_box(), tab.viewport_size["height"]
@@ -175,7 +175,7 @@ def test_where_the_network_guesses_is_shown_over_the_photo_when_asked(tab, house
     assert first.startswith('url("data:image/png') and overflow(tab) <= 0
     box, photo = veil.bounding_box(), tab.locator("#result img").first.bounding_box()
     assert all(abs(box[side] - photo[side]) < 2 for side in ("x", "y", "width", "height"))
-    # It is of the photo that is shown.
+    # The mask changes with the photo.
     tab.click("#examples button >> nth=2")
     wait_for(tab, "cat.jpg")
     tab.wait_for_function(

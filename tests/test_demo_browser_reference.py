@@ -1,4 +1,4 @@
-"""A photo whose colours another takes over, in a browser at two widths."""
+"""References on the page, in a browser at two widths."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def test_a_photo_takes_the_colours_of_another_until_that_is_taken_away(tab, tmp_
         "#reference-upload:has-text('Drop a colour photo here'):has-text('choose one')"
     )
     assert "takes over its colours" in tab.inner_text("#lending-words")
-    # What is wrong is said right there, and nothing changes.
+    # The error is shown in the reference panel, and the photo does not change.
     tab.set_input_files(INPUT, write(tmp_path / "gray.png", picture()))
     tab.wait_for_selector("#reference-message [role=alert]:has-text('gray.png: is gray')")
     assert shown(tab) in seen and overflow(tab) <= 0
@@ -37,7 +37,7 @@ def test_a_photo_takes_the_colours_of_another_until_that_is_taken_away(tab, tmp_
     tab.wait_for_selector("#reference-message [role=alert]", state="detached")
     assert not tab.is_visible("#reference-upload") and overflow(tab) <= 0
     assert "Colours from summer.png" in tab.inner_text("#caption")
-    # On a phone, the photo is brought back into sight.
+    # On a phone, the page scrolls back to the photo.
     tab.wait_for_function(
         "(() => { const { top, bottom } = document.querySelector('#result')"
         ".getBoundingClientRect(); return top > -2 && bottom < innerHeight + 2 })()"
@@ -51,7 +51,7 @@ def test_a_photo_takes_the_colours_of_another_until_that_is_taken_away(tab, tmp_
     )
     assert thumbnail["width"] <= 100 and cross["width"] < 50
     assert thumbnail["x"] + thumbnail["width"] < cross["x"]
-    # It goes on to the next photo, and away when it is told so.
+    # The reference stays for the next photo, until it is removed.
     tab.click("#examples button >> nth=2")
     wait_for(tab, "cat.jpg")
     assert "Colours from summer.png" in tab.inner_text("#caption")

@@ -1,4 +1,4 @@
-"""What visitors, and pages elsewhere, cannot have of the page."""
+"""What visitors of the page, and pages of other sites, are not allowed to do."""
 
 import io
 import json
@@ -39,7 +39,7 @@ __all__ = ["colorizer", "server"]  # fixtures
 
 @pytest.fixture
 def elsewhere():
-    """Another server of this machine: its address, and the requests that it was sent."""
+    """Another server on this machine: its address, and the requests that it received."""
     asked = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -167,7 +167,7 @@ def uploaded(url, name, content) -> str:
 
 
 def named_by(url, path, session) -> int:
-    """The status of a call of a session that names a file, as the page does after an upload."""
+    """Returns the status of a call that names a file, as the page does after an upload."""
     file = {"path": path, "meta": {"_type": "gradio.FileData"}}
     call = {"data": [[file]], "session_hash": session}
     return httpx.post(f"{url}gradio_api/call/choose", json=call).status_code
@@ -179,7 +179,7 @@ def test_an_upload_is_of_the_session_that_named_it_first(server, tmp_path):
     path = uploaded(url, "mine.png", content)
     assert named_by(url, path, "me") == named_by(url, path, "me") == 200
     assert named_by(url, path, "another") == named_by(url, path, None) == 403
-    # Whoever uploads the same file has it too, under the same path.
+    # A session that uploads the same file becomes an owner of it, too, under the same path.
     assert uploaded(url, "mine.png", content) == path
     assert named_by(url, path, "another") == 200
     assert named_by(url, path, "third") == 403
@@ -214,7 +214,7 @@ def test_calls_that_are_no_json_or_too_long_are_refused(server):
         ("http://{host}", 200),
     ],
 )
-def test_pages_elsewhere_cannot_ask(server, origin, status):
+def test_pages_of_other_sites_cannot_send_requests(server, origin, status):
     url = server.local_url
     origin = {"Origin": origin.format(host=url.removeprefix("http://").rstrip("/"))}
     assert httpx.get(f"{url}config", headers=origin).status_code == status
@@ -268,7 +268,7 @@ def test_behind_a_proxy_the_page_answers_to_its_name_there(colorizer, tmp_path, 
         assert httpx.get(f"{url}photos/config", headers=there).status_code == 200
         assert httpx.post(f"{url}photos/gradio_api/vibe-edit/").status_code == 403
         assert httpx.get(url, headers={"Host": "evil.example"}).status_code == 400
-        # As a proxy that keeps its own name to itself.
+        # As behind a proxy that does not forward its own host name.
         for origin, status in (("https://photos.example", 200), ("https://evil.example", 403)):
             assert httpx.get(url, headers={"Origin": origin}).status_code == status
 
@@ -281,7 +281,7 @@ def test_behind_a_proxy_the_page_answers_to_its_name_there(colorizer, tmp_path, 
         ("", ["a.example", "*"], "--allow-host is '[*]'"),
     ],
 )
-def test_what_is_no_path_or_name_of_a_proxy_is_told(root_path, names, words):
+def test_malformed_proxy_options_are_one_sentence(root_path, names, words):
     with pytest.raises(UserError, match=words):
         guard.check_proxy_options(root_path, names)
 
@@ -322,9 +322,9 @@ def test_what_takes_too_long_is_cancelled_and_told(server, tmp_path, monkeypatch
             words = f"^{name}: took more than 0.2 seconds and was given up"
             with pytest.raises(UserError, match=words):
                 limits.run_in_time(lane, name, go_on.wait)
-            # It cannot be ended from outside, and holds up nobody all the same.
+            # The thread cannot be ended from outside, but its slot is free for the next job.
             assert limits.run_in_time(lane, "c.png", lambda: 1) == 1
-        # Those that were given up do not pile up.
+        # Threads of cancelled jobs do not pile up: now this one keeps its slot.
         with pytest.raises(UserError, match="^c.png: took more than"):
             limits.run_in_time(lane, "c.png", go_on.wait)
         with pytest.raises(UserError, match="^d.png: others' photos have taken more than 0.2 sec"):

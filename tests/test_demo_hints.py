@@ -1,4 +1,4 @@
-"""Colours that visitors give, what the page keeps of their photos, and what it tells its script."""
+"""Visitors' hints, the cache of their photos, and the data for the page's script."""
 
 import base64
 import html
@@ -29,7 +29,7 @@ RED = "#a04030"
 
 
 def value_in(part: str):
-    """What the script reads in an HTML part."""
+    """Returns the value that the script reads from an HTML part."""
     return json.loads(html.unescape(re.search("value='([^']*)'", part).group(1)))
 
 
@@ -55,7 +55,7 @@ def test_a_hint_holds_at_its_pixel_of_the_photo_on_the_page_and_in_the_download(
     assert redness(rgb_of(after), 75, 60) > 60
     full = rgb_of(page_view.full_size(studio, view)[0])
     assert redness(full, 151, 121) > 60
-    # The very same as from Python.
+    # Exactly as from Python.
     (want,) = colorizer.colorize_arrays([photo], decode="argmax", hints=[(151, 121, RED)])
     np.testing.assert_array_equal(full, want)
 
@@ -76,18 +76,18 @@ def test_likely_colours_are_asked_at_pixels_of_the_photo(studio, tmp_path, monke
     found = page_view.likely(studio, view, 179, 139, None)
     small = page_view.load_preview(studio, view.path).small.rgb
     assert found == studio.colorizer.likely(small, 89, 69) and len(found) > 2
-    with pytest.raises(UserError, match="outside of the picture"):
+    with pytest.raises(UserError, match="outside the picture"):
         page_view.likely(studio, view, 180, 139, None)
 
 
 def test_a_hint_outside_of_the_photo_is_told_with_the_photos_size(studio, tmp_path):
     path = write(tmp_path / "a.png", picture())
     view = page_view.View(path, Settings(hints=(Hint(90, 3, RED),)))
-    with pytest.raises(UserError, match="outside of the picture of 90 x 70 pixels"):
+    with pytest.raises(UserError, match="outside the picture of 90 x 70 pixels"):
         page_view.paint(studio, view)
 
 
-def test_a_network_without_scores_has_no_likely_colours_and_no_doubt(tmp_path):
+def test_a_network_without_scores_has_no_likely_colours_and_no_uncertainty_mask(tmp_path):
     colorizer = Colorizer(save_run(tmp_path, tiny_network(objective="regression")))
     studio = page_view.open_studio(colorizer, tmp_path)
     view = page_view.View(write(tmp_path / "a.png", picture()), Settings())
@@ -95,7 +95,7 @@ def test_a_network_without_scores_has_no_likely_colours_and_no_doubt(tmp_path):
     assert page_view.uncertainty_mask(studio, view) is None
 
 
-def test_the_doubt_is_the_more_opaque_the_less_sure_the_network_is(studio, tmp_path):
+def test_the_uncertainty_mask_is_more_opaque_where_the_network_is_less_sure(studio, tmp_path):
     rgb = picture(90, 130)
     view = page_view.View(write(tmp_path / "a.png", rgb), Settings())
     address = page_view.uncertainty_mask(studio, view)
@@ -108,7 +108,7 @@ def test_the_doubt_is_the_more_opaque_the_less_sure_the_network_is(studio, tmp_p
     np.testing.assert_allclose(alpha / 255, want, atol=0.02)
 
 
-# --- what is kept ---
+# --- the cache ---
 
 
 class Thing:
@@ -116,7 +116,7 @@ class Thing:
         self.nbytes = nbytes
 
 
-def test_the_last_things_are_kept_few_of_an_owner_and_not_too_large_in_all():
+def test_the_cache_limits_items_per_owner_and_total_bytes():
     kept = VisitorCache(max_per_owner=2, max_bytes=100)
     made = []
 
@@ -129,17 +129,17 @@ def test_the_last_things_are_kept_few_of_an_owner_and_not_too_large_in_all():
     get("me", 1)  # used last
     get("me", 4)
     assert kept.owners() == ["you", "me", "me"] and get("me", 1) is first
-    first.nbytes = 85  # it grows when the network has seen it
+    first.nbytes = 85  # as when the network's results are added to it
     get("me", 1)
     assert kept.owners() == ["me", "me"] and kept.nbytes <= 100
-    get("you", 5, 200)  # larger than all, and the only one
+    get("you", 5, 200)  # larger than the limit, and then the only item
     assert kept.owners() == ["you"]
     kept.drop("me")
     kept.drop("you")
     assert kept.owners() == [] and kept.nbytes == 0
 
 
-def test_the_network_sees_a_photo_once_for_all_settings_and_hints(studio, tmp_path, monkeypatch):
+def test_the_network_runs_once_per_photo_for_all_settings_and_hints(studio, tmp_path, monkeypatch):
     runs = []
     view = page_view.View(write(tmp_path / "a.png", picture()), Settings("argmax"), "me")
     prepared = page_view.load_preview(studio, view.path, "me").prepared
@@ -165,7 +165,7 @@ def test_hints_and_swatches_of_a_visitor(server, tmp_path):
     hints = json.dumps([{"x": 75, "y": 60, "colour": RED}])
     pictures, _, message, *_ = client.predict(hints, *CONTROLS, api_name="/hint")
     assert redness(rgb_of(pictures[1]), 75, 60) > 60
-    # Settings leave them as they are, and so does the download.
+    # The hint stays when a setting changes, and in the download.
     pictures, *_ = client.predict(*CONTROLS[:3], 0.9, *CONTROLS[4:], api_name="/change")
     assert redness(rgb_of(pictures[1]), 75, 60) > 50
     assert redness(rgb_of(client.predict(api_name="/download")[0]), 75, 60) > 50
@@ -177,7 +177,7 @@ def test_hints_and_swatches_of_a_visitor(server, tmp_path):
         ("[", "is not valid JSON"),
         ('{"x": 1}', "hints: holds dict, want a list of hints"),
         ('[{"x": 1, "y": 2, "colour": "red"}]', "hint 1 has the colour"),
-        ('[{"x": 1000, "y": 2, "colour": "#102030"}]', "outside of the picture of 455 x 256"),
+        ('[{"x": 1000, "y": 2, "colour": "#102030"}]', "outside the picture of 455 x 256"),
         (
             json.dumps([[0, 0, RED]] * 201),
             "the photo has 201 colours of your own, want at most 200",
@@ -212,11 +212,11 @@ def test_who_leaves_leaves_no_photo_behind(colorizer, tmp_path):
     assert studio.previews.owners() == [""]
 
 
-def test_an_idle_page_looks_for_work_at_leisure(server):
+def test_an_idle_page_polls_slowly(server):
     assert server._queue.sleep_when_free >= 0.05
     assert server._queue.progress_update_sleep_when_free >= 0.5
 
 
-def test_what_the_script_is_told_cannot_end_its_place():
+def test_data_for_the_script_cannot_close_its_element():
     assert value_in(events.data_element({"a": "'><b>"})) == {"a": "'><b>"}
     assert "<b>" not in events.data_element("'><b>")

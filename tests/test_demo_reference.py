@@ -1,4 +1,4 @@
-"""References of visitors: what they do to a photo on the page, and whose they are."""
+"""Visitors' references: their effect on a photo on the page, and their owners."""
 
 import html
 import io
@@ -65,7 +65,7 @@ def test_the_page_and_the_download_have_the_references_colours_and_hints_go_befo
     assert "Colours from <b>b.png</b>" in words
     red, _, blue = full[40, 75].astype(int)
     assert red - blue > 40
-    # Without it, it is another picture, of which nothing is said.
+    # Without the reference, picture and caption differ.
     (_, alone), words = page_view.paint(studio, view._replace(reference=None))
     assert far(rgb_of(alone), rgb_of(after)) > 5.0 and "Colours from" not in words
 
@@ -78,7 +78,7 @@ def test_draws_have_the_references_colours_too(studio, files):
     assert far(rgb_of(with_it), patches()) < far(rgb_of(alone), patches()) - 5.0
 
 
-def test_a_reference_is_looked_at_once_for_all_photos_and_settings(
+def test_a_reference_is_prepared_once_for_all_photos_and_settings(
     studio, files, tmp_path, monkeypatch
 ):
     read, count = references.read, []
@@ -89,7 +89,7 @@ def test_a_reference_is_looked_at_once_for_all_photos_and_settings(
             view = page_view.View(photo, settings, "me", Reference(files[1], "me"))
             page_view.paint(studio, view)
     assert count == [files[1]]
-    # Another file under its name is another reference.
+    # Another file of the same name is another reference.
     write(tmp_path / "b.png", patches(5, (60, 80)))
     page_view.paint(studio, view)
     assert len(count) == 2 and studio.references.owners() == ["me"]
@@ -97,7 +97,7 @@ def test_a_reference_is_looked_at_once_for_all_photos_and_settings(
     assert studio.references.owners() == studio.previews.owners() == []
 
 
-def test_what_is_kept_of_a_reference_is_counted_and_shown_small(studio, tmp_path):
+def test_a_cached_reference_has_its_size_and_a_thumbnail(studio, tmp_path):
     other = write(tmp_path / "b.png", patches(0, (400, 600)))
     found = page_view.load_reference(studio, Reference(other, "me"))
     assert studio.references.nbytes == found.nbytes >= found.prepared.levels[0].nbytes > 0
@@ -117,7 +117,7 @@ def test_a_reference_that_was_cleaned_up_is_asked_for_again(studio, files):
 
 
 def lend(client, path) -> str:
-    """Has the photo coloured by a reference, as the page does; returns what is wrong with it."""
+    """Colours the photo by a reference, as the page does; returns the error message."""
     _, message = client.predict(gradio_client.handle_file(path), api_name="/choose_reference")
     answer = client.predict(*CONTROLS, api_name="/borrow")
     assert bool(message) != isinstance(answer[0], tuple | list)
@@ -132,7 +132,7 @@ def test_a_visitors_reference_stays_until_it_is_taken_away(server, files, tmp_pa
     def distance(answer):
         return far(rgb_of(answer[0][1]), patches())
 
-    # Through settings, hints and another photo, and in the download.
+    # It stays when settings, hints or the photo change, and in the download.
     assert distance(client.predict(*CONTROLS, api_name="/change")) < alone - 5.0
     assert distance(client.predict("[]", *CONTROLS, api_name="/hint")) < alone - 5.0
     assert far(rgb_of(client.predict(api_name="/download")[0]), patches()) < alone - 5.0
@@ -181,7 +181,7 @@ def test_anothers_upload_is_no_reference(server, files):
 
 
 def test_an_event_that_changes_nothing_is_no_error(server):
-    # Nothing was uploaded before: what would show it has nothing to do.
+    # Nothing was uploaded before, so these events have nothing to show.
     client = visit(server.local_url)
     client.predict(*CONTROLS, api_name="/borrow")
     client.predict(*CONTROLS, api_name="/colorize")

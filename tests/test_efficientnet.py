@@ -259,7 +259,7 @@ def test_pointwise_is_the_convolution_by_one_pixel(height, width):
     assert_alike(efficientnet.pointwise, lambda x, k: xla_conv(x, k[None, None], 1), x, kernel)
 
 
-def test_conv_halving_is_the_convolution_with_stride_2():
+def test_conv_stride2_is_the_convolution_with_stride_2():
     rng = np.random.default_rng(3)
     x = rng.normal(size=(2, 8, 14, 3)).astype(np.float32)
     kernel = rng.normal(size=(3, 3, 3, 6)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""What is made of the frames of a film: scenes, motion, averages, numbers of luma and chroma."""
+"""The frames of a film: scenes, motion, averages, values of luma and chroma."""
 
 import numpy as np
 import pytest
@@ -115,7 +115,7 @@ def test_a_moving_square_leaves_no_ghost():
     assert np.abs(behind).mean() < 4
 
 
-def test_where_no_motion_is_trusted_stands_what_the_network_says_of_the_frame_alone():
+def test_pixels_without_trusted_motion_take_the_networks_chroma_for_this_frame():
     first = smoothing.next_state(None, texture(64, 96, 1), np.full((16, 24, 2), 50, np.float32))
     unlike = smoothing.next_state(
         first, 255 - texture(64, 96, 9), np.zeros((16, 24, 2), np.float32)
@@ -126,7 +126,7 @@ def test_where_no_motion_is_trusted_stands_what_the_network_says_of_the_frame_al
 @pytest.mark.parametrize(
     "coding", [Coding(8, LIMITED, 6), Coding(8, FULL, 1), Coding(10, LIMITED, 9)]
 )
-def test_gray_keeps_its_number_of_luma_and_has_no_chroma(coding):
+def test_gray_keeps_its_luma_value_and_has_no_chroma(coding):
     table = planes.gray_table(coding)
     black, white = (int(x) for x in coding.black_and_white)
     rgb = np.repeat(table[None, black : white + 1, None], 3, axis=-1)
@@ -144,7 +144,7 @@ def test_gray_keeps_its_number_of_luma_and_has_no_chroma(coding):
         (Coding(10, LIMITED, 1), (250.2, 409.3, 960)),
     ],
 )
-def test_red_has_the_numbers_of_its_standard(coding, red):
+def test_red_has_the_luma_and_chroma_of_its_standard(coding, red):
     rgb = np.array([[[255, 0, 0]]], np.uint8)
     assert_allclose(planes.from_rgb(rgb, coding)[0, 0], red, atol=0.6)
 

@@ -1,4 +1,4 @@
-"""Films in and out: what is kept, what goes on after a stop, and what is said of bad ones."""
+"""Film files: what results preserve, how films resume, and the messages about bad files."""
 
 import json
 import os
@@ -128,7 +128,7 @@ def test_every_kind_of_file_is_written_with_the_film_s_time_stamps(painter, tmp_
     run(painter, source, tmp_path / f"new_{name}")
     assert stream(tmp_path / f"new_{name}").endswith(codec)
     after = films.seconds(tmp_path / f"new_{name}")
-    # What reads AVI takes H.264 for a frame late.
+    # The demuxer of AVI reports H.264 one frame late.
     late = after[0] if name == "a.avi" else 0
     assert [when - late for when in after] == films.seconds(source)
 
@@ -147,7 +147,7 @@ def stop_at(wanted):
     return progress
 
 
-def test_a_stopped_film_goes_on_and_is_what_it_is_without_a_stop(painter, tmp_path, short_segments):
+def test_a_stopped_film_resumes_to_the_same_result(painter, tmp_path, short_segments):
     source = films.write(tmp_path / "old.mp4", panned(20))
     run(painter, source, tmp_path / "whole.mp4")
     target, how = str(tmp_path / "new.mp4"), pipeline.FilmOptions()
@@ -163,13 +163,13 @@ def test_a_stopped_film_goes_on_and_is_what_it_is_without_a_stop(painter, tmp_pa
     assert films.seconds(target) == films.seconds(source) and not folder.exists()
 
 
-def test_parts_of_other_settings_are_not_gone_on_with(painter, tmp_path, short_segments):
+def test_parts_with_other_settings_are_not_resumed(painter, tmp_path, short_segments):
     source = films.write(tmp_path / "old.mp4", panned(14))
     target = str(tmp_path / "new.mp4")
     with pytest.raises(KeyboardInterrupt):
         pipeline.run(painter, str(source), target, pipeline.FilmOptions(), progress=stop_at(9))
     told = run(painter, source, target, settings=Settings(saturation=0.5), crf=20)
-    assert told == (f"{target}.parts: was begun with another crf and saturation, and begins anew",)
+    assert told == (f"{target}.parts: was begun with another crf and saturation, and starts again",)
     assert len(films.decoded(target)) == 14
 
 
@@ -216,7 +216,7 @@ def test_a_film_that_was_cut_short_is_coloured_as_far_as_it_goes_and_that_is_tol
 
 
 def joined(path, piece):
-    """A film whose bytes are those of another, twice."""
+    """Writes a film that holds the bytes of another one twice."""
     path.write_bytes(piece.read_bytes() * 2)
     return path
 
@@ -225,7 +225,7 @@ def joined(path, piece):
     ("suffix", "codec", "sound", "into"),
     [(".vob", "mpeg2video", "ac3", ".mkv"), (".ts", "libx264", "aac", ".mp4")],
 )
-def test_a_film_whose_time_begins_anew_goes_on_with_its_sound(
+def test_a_film_whose_time_stamps_start_again_continues_with_its_sound(
     painter, tmp_path, suffix, codec, sound, into
 ):
     piece = films.write(tmp_path / f"piece{suffix}", panned(30, 64, 96), codec=codec, sound=sound)
@@ -233,17 +233,17 @@ def test_a_film_whose_time_begins_anew_goes_on_with_its_sound(
     assert run(painter, source, tmp_path / f"new{into}") == ()
     shown, heard = (films.seconds(tmp_path / f"new{into}", k) for k in ("video", "audio"))
     copied = zip(films.packets(source), films.packets(tmp_path / f"new{into}"), strict=True)
-    # In a TS each packet of AAC has a head of its own, which other files do without.
+    # In a TS, each AAC packet has a header that other containers do not have.
     assert len(shown) == 60 and all(old.endswith(new) for old, new in copied)
     assert_allclose(np.diff(np.float64(shown)), 0.04, atol=0.002)
     first, lasts = films.seconds(piece, "audio"), np.float64(np.diff(np.float64(heard)))
     assert 0.015 < lasts.min() and lasts.max() < 0.1
-    # The second piece's sound begins with its pictures, or when that of the first has ended.
+    # The second piece's sound starts with its video, or when the first piece's sound ends.
     late = float(heard[len(heard) - len(first)] - heard[0] - (shown[len(shown) // 2] - shown[0]))
     assert -0.05 < late < 0.1
 
 
-def test_subtitles_and_sound_begin_anew_with_the_pictures_they_belong_to():
+def test_subtitles_and_sound_start_again_with_their_video():
     film = SimpleNamespace(rate=Fraction(25), time_base=Fraction(1, 100))
     pictures, sound, text = (joining._Clock() for _ in range(3))
 
@@ -271,7 +271,7 @@ def test_small_steps_back_are_no_new_beginning():
 
 
 def of_palette(path, gray):
-    """A film of 256 grays, which its palette says."""
+    """Writes a film of 256 grays by a palette."""
     height, width = gray.shape
     with av.open(str(path), "w") as container:
         stream = container.add_stream("zmbv", rate=25)
@@ -415,11 +415,11 @@ def test_a_film_s_plan_is_read_as_it_was_written(tmp_path):
     assert parts.read_plan(tmp_path / "a.parts") == plan
 
 
-def test_the_picture_is_seen_upright_and_as_wide_as_it_is_shown():
+def test_the_network_input_is_upright_and_has_the_display_aspect_ratio():
     upright = texture(120, 80)
     wanted = network_input(upright, View(whole(upright)), 64)
     assert wanted.shape[0] > wanted.shape[1]
-    # Stored on its side, of half as many columns, each twice as wide.
+    # Stored rotated, with half as many columns of pixels that are twice as wide.
     stored = np.rot90(upright, -1)[:, ::2]
     found = network_input(stored, View(whole(stored), 2.0, 1), 64)
     assert found.shape == wanted.shape
@@ -430,7 +430,7 @@ def test_a_folder_that_is_not_of_parts_is_left_alone(painter, tmp_path):
     source = films.write(tmp_path / "old.mp4", panned(1))
     (tmp_path / "new.mp4.parts").mkdir()
     (tmp_path / "new.mp4.parts" / "mine.txt").write_text("mine")
-    with pytest.raises(UserError, match="is no folder of a film's parts"):
+    with pytest.raises(UserError, match="is not a folder of a film's parts"):
         run(painter, source, tmp_path / "new.mp4")
     assert (tmp_path / "new.mp4.parts" / "mine.txt").read_text() == "mine"
 
@@ -439,7 +439,7 @@ def test_a_second_process_is_kept_off_a_film_and_harms_nothing(painter, tmp_path
     source = films.write(tmp_path / "old.mp4", panned(1))
     with parts.locked(parts.folder_of(tmp_path / "new.mp4")) as folder:
         parts.begin(folder, {})
-        with pytest.raises(UserError, match="another process colours this film just now"):
+        with pytest.raises(UserError, match="another process is colouring this film"):
             run(painter, source, tmp_path / "new.mp4")
         assert (folder / parts.BEGUN).exists()
     run(painter, source, tmp_path / "new.mp4")
@@ -476,7 +476,7 @@ def test_a_film_never_replaces_itself_and_is_a_file(painter, tmp_path):
         run(painter, source, tmp_path / "." / "old.mp4")
     assert source.read_bytes() == before
     os.mkfifo(tmp_path / "pipe.mp4")
-    with pytest.raises(UserError, match="is no file"):
+    with pytest.raises(UserError, match="is not a file"):
         run(painter, tmp_path / "pipe.mp4", tmp_path / "new.mp4")
 
 
@@ -534,7 +534,7 @@ def test_a_model_that_is_none_is_a_mistake_and_no_fault_of_films(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_film_that_a_signal_stops_goes_on_by_the_same_command(model, tmp_path):
+def test_a_film_stopped_by_a_signal_resumes_by_the_same_command(model, tmp_path):
     source = films.write(tmp_path / "old.mp4", panned(200), codec="mpeg4")
     command = [sys.executable, "-m", "colorjax", str(source), "--model", model]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)

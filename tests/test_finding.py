@@ -1,4 +1,4 @@
-"""Which photographs folders, links, patterns and pipes stand for."""
+"""Which photographs folders, links, patterns and pipes refer to."""
 
 import os
 
@@ -43,7 +43,7 @@ def test_results_in_a_folder_are_known_by_their_mark_whatever_their_name(
     touch(tmp_path, f"a{suffix}")
     one = photo.read_photo(tmp_path / f"a{suffix}")
     one = one._replace(metadata=one.metadata._replace(xmp=mark.marked(xmp)))
-    # Far from the beginning of the file, where WebP has its XMP.
+    # Noise, so that in a WebP the XMP comes far from the beginning of the file.
     rgb = Image.effect_noise((500, 700), 80).convert("RGB")
     writing.write_photo(tmp_path / f"renamed{suffix}", np.asarray(rgb), one)
     assert [(x.source[len(str(tmp_path)) + 1 :], x.is_result) for x in found([tmp_path])] == [
@@ -51,7 +51,7 @@ def test_results_in_a_folder_are_known_by_their_mark_whatever_their_name(
         (f"renamed{suffix}", True),
     ]
     assert photo.read_photo(tmp_path / f"renamed{suffix}").metadata.xmp == mark.marked(xmp)
-    # What is named is coloured again.
+    # A result that is named itself is coloured again.
     assert not found([tmp_path / f"renamed{suffix}"])[0].is_result
 
 
@@ -95,7 +95,7 @@ def test_a_picture_that_is_named_twice_is_done_once(tmp_path):
 def test_patterns_are_expanded_where_the_shell_did_not(tmp_path):
     touch(tmp_path, "a.jpg", "b.jpg", "c.png", "[x].jpg")
     assert sources([tmp_path / "[ab].jpg"]) == [str(tmp_path / n) for n in ("a.jpg", "b.jpg")]
-    # A file may be called like a pattern.
+    # The name of a file may look like a pattern.
     assert sources([tmp_path / "[x].jpg"]) == [str(tmp_path / "[x].jpg")]
 
 

@@ -1,4 +1,4 @@
-"""Colours that a user gives: that they hold, spread, and stop; and what is refused."""
+"""Hints: they hold at their pixels, spread, and stop at edges; invalid ones are rejected."""
 
 import json
 from pathlib import Path
@@ -118,7 +118,7 @@ def test_python_takes_hints_as_tuples_and_as_mappings(model, tmp_path):
     [
         ([(1, 2)], "hint 1 is .*, want x, y and colour"),
         ([(1, 2, "red")], "hint 1 has the colour 'red', want #rrggbb"),
-        ([(0, 0, RED), (1.5, 2, RED)], "hint 2 has the place 1.5, 2, want whole numbers"),
+        ([(0, 0, RED), (1.5, 2, RED)], "hint 2 has the position 1.5, 2, want whole numbers"),
         ([(0, 0, RED)] * 10_001, "there are 10,001 hints, want at most 10,000"),
         (["1,2=#ffffff"], "want x, y and colour"),
     ],
@@ -138,7 +138,7 @@ def test_what_is_no_hint_on_a_command_line_is_refused(text):
 
 
 def test_a_hint_outside_of_the_picture_is_told_with_its_size(painter):
-    with pytest.raises(UserError, match="hint at 96,3: is outside of the picture of 96 x 64 pix"):
+    with pytest.raises(UserError, match="hint at 96,3: is outside the picture of 96 x 64 pix"):
         coloured(painter, halves(), hints.Hint(96, 3, RED))
 
 
@@ -168,7 +168,7 @@ def test_the_command_takes_hints_of_its_line_and_of_a_file_and_writes_confidence
     "more, said",
     [
         (["--hint", "1,2=red"], "has the colour 'red'"),
-        (["--hint", "500,2=#ffffff"], "is outside of the picture of 96 x 64 pixels"),
+        (["--hint", "500,2=#ffffff"], "is outside the picture of 96 x 64 pixels"),
         (["--hints", "none.json"], "none.json: cannot be read"),
         (["--hint", "1,2=#ffffff", "--grid"], "want no hints"),
         (["--confidence", "--grid"], "want no --confidence"),

@@ -1,4 +1,4 @@
-"""Networks as files for other programs give the pictures of `Colorizer` where colorjax is not."""
+"""Exported networks colour pictures like `Colorizer`, in processes without colorjax."""
 
 import dataclasses
 import subprocess
@@ -26,7 +26,7 @@ LIGHT = {
     "model.decoder_features": (256, 128, 96, 64),
     "decoding.method": "annealed",
 }
-# Reads a program and pictures, and writes what the one makes of the others, with numpy alone.
+# Reads a program and pictures, and writes the program's results, without colorjax.
 BY_JAX = """
 import sys
 import numpy as np
@@ -50,7 +50,7 @@ assert not [name for name in sys.modules if name.split(".")[0] in ("colorjax", "
 
 
 def elsewhere(code: str, *arguments: Path) -> None:
-    """Runs code in another folder, in a process that is told nothing of this one."""
+    """Runs code in another folder and process."""
     command = [sys.executable, "-c", code, *map(str, arguments)]
     done = subprocess.run(command, cwd=arguments[0].parent, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -82,7 +82,7 @@ def colorizer(run):
 
 
 def by_onnx(network, photo):
-    """What onnxruntime makes of a photo."""
+    """Colours a photo by onnxruntime."""
     pytest.importorskip("onnx", reason="onnx is missing: pip install 'colorjax[onnx]'")
     onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is missing")
     from colorjax.interchange import onnx_file
@@ -150,7 +150,7 @@ def test_onnx_decodes_scores_as_the_models_config_says(network, changes):
     found = by_onnx(changed, photo(70, 61))
     painter = colorize.open_painter(changed)
     _, (want,) = next(colorize.colorize(painter, [photo(70, 61)], [Settings()]))
-    # Of scores that are nearly alike, two programs may take another as the best.
+    # If scores are nearly equal, two programs may differ in which is the best.
     assert np.mean(np.abs(found.astype(int) - want) > 2) <= (0.02 if own.method == "argmax" else 0)
 
 
@@ -160,7 +160,7 @@ def test_onnx_takes_the_share_of_rebalancing_out_of_scores(network):
     changed = network._replace(
         config=dataclasses.replace(network.config, **of_colours), statistics=balanced.statistics
     )
-    # Not through a folder: what colours is the same.
+    # Without saving it to a folder: the network is the same.
     painter = colorize.open_painter(changed)
     _, (want,) = next(colorize.colorize(painter, [photo(70, 61)], [Settings()]))
     assert off(by_onnx(changed, photo(70, 61)), want) <= 2
@@ -199,7 +199,7 @@ def test_a_jax_program_of_one_size_needs_the_photo_alone(run, colorizer, tmp_pat
     assert off(np.load(tmp_path / "found.npy")[0], want) <= 2
 
 
-def test_the_papers_own_network_can_be_written_down_for_any_size_too():
+def test_the_papers_own_network_can_be_exported_for_any_size_too():
     pytest.importorskip("flatbuffers")
     from jax import export as jax_export
 

@@ -1,4 +1,4 @@
-"""The joining of luminance and chroma at full size, held against the definitions in float64."""
+"""Joining of luminance and chroma at full size, compared with the definitions in float64."""
 
 import jax
 import jax.numpy as jnp

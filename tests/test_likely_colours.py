@@ -1,4 +1,4 @@
-"""The network's likely colours for one spot, and pictures that it is shown once."""
+"""The likely colours of one pixel, and prepared pictures, for which the network runs once."""
 
 import jax
 import jax.numpy as jnp
@@ -70,7 +70,7 @@ def test_the_likely_colours_of_a_spot_are_those_of_the_network_there(colorizer):
         assert abs(luv_of(one)[0] - pixel[0]) < 1.0
         for other in found[:i]:
             assert np.hypot(*(luv_of(one) - luv_of(other))[1:]) > likely_colours.MIN_DISTANCE - 2
-    # The likeliest of all is what argmax takes, where none is joined with it.
+    # The likeliest colour is that of argmax, unless others are merged with it.
     painter = colorizer._painter
     analysis = colorize.analyze(painter, rgb)
     height, width = analysis.scores.outputs.shape[1:3]
@@ -103,15 +103,15 @@ def test_rebalancing_makes_rare_colours_likelier(tmp_path):
 @pytest.mark.parametrize(
     "place, options, said",
     [
-        ((96, 3), {}, "96,3: is outside of the picture of 96 x 64 pixels"),
+        ((96, 3), {}, "96,3: is outside the picture of 96 x 64 pixels"),
         ((3, -1), {}, "3,-1: is outside"),
-        ((1.5, 2), {}, "pixel has the place 1.5, 2, want whole numbers of pixels"),
+        ((1.5, 2), {}, "pixel has the position 1.5, 2, want whole numbers of pixels"),
         (("3", 2), {}, "want whole numbers of pixels"),
         ((1, 1), {"count": 0}, "count is 0"),
         ((1, 1), {"rebalance": 0.5}, "training was not rebalanced"),
     ],
 )
-def test_what_no_spot_can_be_asked_is_one_sentence(colorizer, place, options, said):
+def test_an_invalid_pixel_or_option_is_one_sentence(colorizer, place, options, said):
     with pytest.raises(UserError, match=said):
         colorizer.likely(photo(), *place, **options)
 
@@ -130,9 +130,9 @@ def test_a_model_without_scores_has_no_likely_colours(tmp_path):
         colorizer.likely(photo(), 1, 1)
 
 
-def test_a_prepared_picture_is_coloured_as_ever_and_seen_once(colorizer, monkeypatch):
+def test_a_prepared_picture_gives_the_same_results_with_one_network_run(colorizer, monkeypatch):
     rgb = np.zeros((84, 116, 3), np.uint8)
-    rgb[10:74, 10:106] = photo()  # borders around, which are set aside
+    rgb[10:74, 10:106] = photo()  # surrounded by borders, which the network is not given
     want = [
         Settings(),
         Settings("sample", 0.8, seed=3, saturation=1.5),
@@ -147,7 +147,7 @@ def test_a_prepared_picture_is_coloured_as_ever_and_seen_once(colorizer, monkeyp
         assert_array_equal(np.asarray(once.colorize(**one._asdict())), result)
     assert_array_equal(once.confidence(), np.asarray(sure))
     assert once.likely(50, 50) and len(runs) == 1
-    # What is asked of a border has that shown too.
+    # A query on a border needs a run on the whole picture.
     assert once.likely(2, 2) and len(runs) == 2
     once.colorize(hints=[(2, 3, "#a04030")])
     small = once._analyses[once._inner].small

@@ -1,4 +1,4 @@
-"""What one process has compiled, the next one loads; what is damaged is compiled again."""
+"""The local cache: later processes load compiled programs; damaged entries are made again."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ from colorjax.weights import local_cache, programs
 
 @pytest.fixture
 def folder(tmp_path):
-    """Where programs are kept for the length of a test."""
+    """The folder of the cache during a test."""
     before = jax.config.jax_compilation_cache_dir
     jax.config.update("jax_compilation_cache_dir", str(tmp_path))
     yield tmp_path

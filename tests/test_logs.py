@@ -40,7 +40,7 @@ def test_each_measurement_is_a_line_of_json_and_a_scalar_of_tensorboard(tmp_path
     assert scalars == [(1, "train/loss", 0.5), (2, "train/loss", 1.0)]
 
 
-def test_going_on_drops_what_comes_after_the_checkpoint(tmp_path):
+def test_resuming_drops_what_comes_after_the_checkpoint(tmp_path):
     write(tmp_path, 0, [1, 2, 3, 4])
     write(tmp_path, 2, [3])
     assert [row["step"] for row in runs.read_metrics(tmp_path)] == [1, 2, 3]

@@ -1,4 +1,4 @@
-"""Where results go: names that are kept apart, and nothing that is replaced unless told."""
+"""Names of results: they are distinct, and replace no file unless asked to."""
 
 import os
 from pathlib import Path

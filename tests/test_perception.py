@@ -1,4 +1,4 @@
-"""The loss of what a classifier sees in a result: its parts, its gradient, and a run with it."""
+"""The perceptual loss: its terms, its gradient, and a run with it."""
 
 import json
 
@@ -24,7 +24,7 @@ BOTH = Perception(classes=1.0, maps=1.0)
 
 @pytest.fixture(scope="module")
 def params():
-    """Of a classifier that has learnt nothing, whose activations keep their size."""
+    """Random params of the classifier, scaled so that its activations keep their size."""
     rng, found = np.random.default_rng(1), {}
     for name, shape in layer_shapes(classifier=True).items():
         kernel = rng.normal(0, (2 / np.prod(shape[:3])) ** 0.5, shape)
@@ -34,15 +34,15 @@ def params():
 
 @pytest.fixture(scope="module")
 def added(params):
-    """(Outputs of the regression, shares) -> what perception adds to its loss, for `RGB`: [2]."""
+    """(Outputs of regression, weights) -> the perceptual loss that is added for `RGB`: [2]."""
     plain = task.regression()
     example = plain.prepare(RGB)
 
     @jax.jit
     def added(outputs, classes=1.0, maps=1.0):
-        share = Perception(classes=classes, maps=maps)
-        seeing = perception.perceptual_loss(plain, params, ARGMAX, share)
-        return seeing.loss(outputs, example) - plain.loss(outputs, example)
+        weights = Perception(classes=classes, maps=maps)
+        perceptual = perception.add_perceptual_loss(plain, params, ARGMAX, weights)
+        return perceptual.loss(outputs, example) - plain.loss(outputs, example)
 
     return added
 
@@ -87,21 +87,22 @@ def test_a_step_along_its_gradient_lessens_it(added):
 
 def test_scores_smaller_than_the_picture_have_a_finite_gradient(params):
     scores = task.classification()
-    how = Decoding(method="annealed")
-    seeing = perception.perceptual_loss(scores, params, how, BOTH)
+    options = Decoding(method="annealed")
+    perceptual = perception.add_perceptual_loss(scores, params, options, BOTH)
     example = scores.prepare(RGB)
     logits = jnp.zeros((2, 8, 8, 2, 50))
-    loss, gradient = jax.jit(jax.value_and_grad(lambda x: seeing.loss(x, example).sum()))(logits)
+    total = lambda x: perceptual.loss(x, example).sum()  # noqa: E731
+    loss, gradient = jax.jit(jax.value_and_grad(total))(logits)
     assert loss > scores.loss(logits, example).sum()
     assert np.isfinite(gradient).all()
 
 
 def test_the_loss_of_the_hold_out_stays_as_it_is(params):
     plain = task.classification()
-    seeing = perception.perceptual_loss(plain, params, Decoding(method="mean"), BOTH)
+    perceptual = perception.add_perceptual_loss(plain, params, Decoding(method="mean"), BOTH)
     example = plain.prepare(RGB)
     logits = RNG.normal(0, 1, (2, 32, 32, 2, 50)).astype(np.float32)
-    measured = seeing.measure(logits, example, ARGMAX)
+    measured = perceptual.measure(logits, example, ARGMAX)
     assert_allclose(measured["loss"], plain.loss(logits, example), rtol=1e-6)
 
 
@@ -112,9 +113,9 @@ def test_without_a_share_the_objective_is_as_it_was():
 
 
 def test_all_three_maps_count(params, added):
-    see, truth = perception.classifier(params), task.regression().prepare(RGB)
-    colors = task.regression().to_rgb
-    gray, true = (see(colors(truth.lightness, share * truth.chroma)) for share in (0, 1))
+    classify, truth = perception.classifier(params), task.regression().prepare(RGB)
+    to_rgb = task.regression().to_rgb
+    gray, true = (classify(to_rgb(truth.lightness, share * truth.chroma)) for share in (0, 1))
     parts = [perception.map_distance(gray[name], true[name]) for name in perception.MAPS]
     assert_allclose(added(jnp.zeros((2, 32, 32, 2)), 0.0, 1.0), sum(parts), rtol=1e-3)
     assert len(parts) == 3 and all((part > 1e-3 * sum(parts)).all() for part in parts)
@@ -126,8 +127,8 @@ def test_the_classifier_computes_in_the_models_type(params):
     losses = {}
     for dtype in ("float32", "bfloat16"):
         config = tiny_config(perception__classes=1.0, objective="regression", model__dtype=dtype)
-        seeing = setup.with_perception(complete(config), plain, params)
-        losses[dtype] = seeing.loss(gray, example) - plain.loss(gray, example)
+        perceptual = setup.with_perception(complete(config), plain, params)
+        losses[dtype] = perceptual.loss(gray, example) - plain.loss(gray, example)
     assert_allclose(losses["bfloat16"], losses["float32"], rtol=0.2)
     assert (losses["bfloat16"] != losses["float32"]).all()
 

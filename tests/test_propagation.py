@@ -1,4 +1,4 @@
-"""What is known at some places, spread over what belongs together: against a direct solver."""
+"""Propagation of known values over regions of similar lightness, against a direct solver."""
 
 import jax
 import numpy as np

@@ -1,4 +1,4 @@
-"""References: whose colours are taken and where, what goes before them, and what is refused."""
+"""References: where their colours go, precedence of hints, and invalid references."""
 
 import os
 import threading
@@ -97,7 +97,7 @@ def test_an_unrelated_reference_changes_little(released, photos):
         found = np.asarray(released.colorize(gray, reference=other))
         moved = np.hypot(*np.moveaxis(chroma(found) - chroma(alone), -1, 0)).mean()
         assert moved < 5
-        # The nearer the network's own colours are to the truth, the more a small change costs.
+        # The closer the network's own colours are to the truth, the more PSNR a small change costs.
         assert psnr(found, photo) > psnr(alone, photo) - 2
 
 
@@ -114,7 +114,7 @@ def test_a_network_that_predicts_chroma_takes_a_reference_too():
     assert psnr(found, photo) > psnr(coloured(painter, photo), photo) + 4
 
 
-def test_a_reference_that_was_made_ready_does_what_its_picture_does(model):
+def test_a_prepared_reference_does_what_its_picture_does(model):
     colorizer, photo = Colorizer(model), patches()
     given = colorizer.prepare_reference(patches(1))
     found = colorizer.colorize(photo, reference=given)
@@ -124,7 +124,7 @@ def test_a_reference_that_was_made_ready_does_what_its_picture_does(model):
         colorizer.prepare_reference(Photo(grayed(photo)), name="mine.jpg")
 
 
-def test_a_prepared_picture_is_looked_at_once_for_all_references(model, monkeypatch):
+def test_a_prepared_picture_runs_the_encoder_once_for_all_references(model, monkeypatch):
     colorizer, photo, looked = Colorizer(model), patches(), []
     references = [colorizer.prepare_reference(patches(seed)) for seed in (0, 1)]
     prepared = colorizer.prepare(photo)
@@ -143,18 +143,18 @@ def test_a_prepared_picture_is_looked_at_once_for_all_references(model, monkeypa
             prepared.colorize(reference=given, saturation=saturation)
     prepared.colorize(reference=references[0], hints=[(5, 5, "#a04030")])
     assert looked == ["score", "features"]
-    # What is kept for it counts.
+    # The cached features count.
     assert prepared.nbytes > alone + references[0].levels[0].nbytes // 2
 
 
-def test_hints_go_before_a_reference(painter):
+def test_hints_take_precedence_over_a_reference(painter):
     photo = patches()
     hint = hints.Hint(56, 24, "#a04030")
     result = coloured(painter, photo, photo, hints=(hint,))
     luv = np.append(color.rgb_u8_to_luv(photo[24, 56])[:1], chroma(np.array([160, 64, 48], "u1")))
     wanted = 255 * np.asarray(color.luv_to_rgb(color.fit_chroma(luv)))
     assert np.abs(result[24, 56] - wanted).max() <= 2
-    # Elsewhere the reference's colours stay.
+    # Far from the hint, the reference's colours stay.
     far = np.abs(result[:, 80:].astype(float) - coloured(painter, photo, photo)[:, 80:])
     assert (
         far.mean() < np.abs(result[:, 80:].astype(float) - coloured(painter, photo)[:, 80:]).mean()
@@ -284,7 +284,7 @@ def test_a_place_is_most_like_itself_and_takes_its_own_value():
     assert_allclose(like, 1, atol=1e-5)
 
 
-def test_what_is_not_there_gives_nothing_and_is_like_nothing():
+def test_cells_without_coverage_give_nothing_and_match_nothing():
     similarities = np.array([[0.9, 0.1, 0.1]], np.float32)
     values = np.array([[100.0], [2.0], [4.0]], np.float32)
     taken, like = correspondence.transfer(similarities, values, np.array([0.0, 1.0, 1.0]))

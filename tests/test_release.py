@@ -1,4 +1,4 @@
-"""Released models: what is exported comes back, and what is not sound is refused."""
+"""Released models: exported models can be loaded, and invalid files are rejected."""
 
 import json
 import shutil
@@ -177,7 +177,7 @@ def test_a_model_too_large_to_release_is_refused(run, tmp_path, monkeypatch):
 
 
 def changed(exported, path, change):
-    """A copy of the file whose arrays are changed, and signed anew."""
+    """A copy of the file whose arrays are changed, with a new digest."""
     with safe_open(exported, framework="numpy") as file:
         notes = file.metadata()
     tensors = change(load_file(exported))

@@ -105,8 +105,8 @@ def test_runs_are_measured_as_evaluation_measures_them(reproduced):
     model = build.build_model(settings)
     task = build.build_task(settings, runs.read_statistics(folder))
     _, variables = runs.load_variables(folder, model, averaged=False)
-    holdout, squares = opening.open_source(settings.data).holdout, evaluate.eval_options(settings)
-    metrics = evaluate.compile_metrics(squares, model, task, holdout, settings.decoding)(variables)
+    holdout, options = opening.open_source(settings.data).holdout, evaluate.eval_options(settings)
+    metrics = evaluate.compile_metrics(options, model, task, holdout, settings.decoding)(variables)
     assert rows[1]["metrics"] == pytest.approx(metrics, rel=1e-4)
 
 

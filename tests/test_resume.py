@@ -1,4 +1,4 @@
-"""A run's folder: one run at a time, and nothing in it that would be read as something else."""
+"""A run's folder: one run at a time, and no resuming with incompatible settings."""
 
 import re
 import subprocess

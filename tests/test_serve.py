@@ -1,4 +1,4 @@
-"""The service: its answers are what the command writes, and what is wrong is one sentence."""
+"""The service: its results equal those of the command, and every error is one sentence."""
 
 import io
 import signal
@@ -55,7 +55,7 @@ def photo(height=48, width=60, seed=0):
 
 
 def sentence(response):
-    """What a refusal says: one sentence, with no word of how the program is made."""
+    """Returns the one sentence of an error response, which reveals nothing of the program."""
     (said,) = response.json().values()
     assert "\n" not in said and "Traceback" not in said
     return said
@@ -128,7 +128,7 @@ def test_a_form_with_options_in_it_is_400_and_told_where_they_belong(client):
         "the form has fields besides the photo (format, saturation): options belong in the "
         "address, as in ?format=png"
     )
-    # One that is called as the photo is, a long one, and many.
+    # A field with the name of the photo's, one with a long name, and many fields.
     for fields in ({"photo": "png"}, {"x\n" * 500: "1"}, {f"x{i}": "1" for i in range(20)}):
         answer = client.post("/colorize", files=photo, data=fields)
         assert answer.status_code == 400 and "fields besides the photo" in sentence(answer)
@@ -168,14 +168,14 @@ def test_what_a_format_cannot_keep_is_told_in_a_header(client):
         ({"hint": "here"}, "hint 'here': want X,Y=#RRGGBB"),
         ({"hints": "{"}, "hints: is not valid JSON"),
         ({"hints": "{}"}, "hints: holds dict, want a list"),
-        ({"hint": "500,1=#ffffff"}, "is outside of the picture of 60 x 48 pixels"),
+        ({"hint": "500,1=#ffffff"}, "is outside the picture of 60 x 48 pixels"),
         ({"rebalance": 0.5}, "the model's training was not rebalanced"),
     ],
 )
 def test_a_wrong_option_is_400_and_one_sentence(client, options, said):
     answer = client.post("/colorize", content=photos()["gray.jpg"], params=options)
     assert answer.status_code == 400 and said in sentence(answer)
-    assert len(answer.content) < 500  # what was sent is not sent back
+    assert len(answer.content) < 500  # the response does not repeat what was sent
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_what_is_too_large_is_413_before_it_is_read(batcher):
     assert "60 x 48 pixels, want at most 2879" in sentence(wide)
 
 
-def test_pages_elsewhere_and_other_names_of_the_machine_are_refused(client):
+def test_pages_of_other_sites_and_unknown_hosts_are_rejected(client):
     data = photos()["gray.jpg"]
     foreign = client.post("/colorize", content=data, headers={"Origin": "http://evil.example"})
     named = client.post("/colorize", content=data, headers={"Host": "evil.example"})
@@ -212,7 +212,7 @@ def test_pages_elsewhere_and_other_names_of_the_machine_are_refused(client):
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "[::1]", "localhost"])
-def test_who_listens_to_this_machine_alone_answers_under_its_names_alone(batcher, host):
+def test_a_server_on_loopback_accepts_loopback_host_names_only(batcher, host):
     with TestClient(app.build(batcher, host=host), base_url=HOST) as client:
 
         def status(asked):
@@ -224,7 +224,7 @@ def test_who_listens_to_this_machine_alone_answers_under_its_names_alone(batcher
             assert status(other) == 400, other
 
 
-def test_who_listens_to_other_machines_answers_under_every_name_or_those_that_are_given():
+def test_a_public_server_accepts_every_host_name_or_those_that_are_allowed():
     assert guard.known_hosts("0.0.0.0", []) == guard.known_hosts("::", []) == ["*"]
     assert guard.known_hosts("192.0.2.1", []) == guard.known_hosts("2001:db8::1", []) == ["*"]
     names = guard.known_hosts("2001:db8::1", ["Photos.example"])
@@ -232,7 +232,7 @@ def test_who_listens_to_other_machines_answers_under_every_name_or_those_that_ar
     assert "*" not in names
 
 
-def test_a_defect_is_counted_and_answered_in_json_without_its_words(batcher, monkeypatch):
+def test_an_internal_error_is_counted_and_hides_its_message(batcher, monkeypatch):
     def broken(*arguments):
         raise RuntimeError("secret")
 
@@ -247,7 +247,7 @@ def test_a_defect_is_counted_and_answered_in_json_without_its_words(batcher, mon
     assert "colorjax_requests_total 1.0" in text
 
 
-def test_who_finds_the_line_full_is_told_when_to_come_again(batcher):
+def test_a_full_queue_rejects_requests_with_a_retry_time(batcher):
     data, answers = photos()["gray.jpg"], []
     built = app.build(batcher, app.Limits(queue=2))
     with TestClient(built, base_url=HOST) as client:
@@ -300,7 +300,7 @@ def test_photos_that_wait_with_the_same_settings_are_coloured_together(monkeypat
         assert np.abs(results[i].astype(int) - alone).max() <= 1
 
 
-def test_a_line_lets_in_no_more_bytes_than_memory_is_for():
+def test_a_queue_is_bounded_in_bytes():
     queue = request_queue.Queue(5)
     with queue.reserve(request_queue.MAX_BYTES - 10):
         with pytest.raises(request_queue.QueueFull):
@@ -325,7 +325,7 @@ def test_a_missing_extra_is_one_sentence_with_the_command_that_brings_it(monkeyp
     assert "the service needs no_such_module: pip install 'colorjax[serve]'" in result.stderr
 
 
-def test_a_signal_ends_the_service_when_what_is_under_way_is_answered(run):
+def test_a_signal_ends_the_service_after_the_requests_in_progress(run):
     port = free_port()
     start = [sys.executable, "-m", "colorjax", "serve", "--model", str(run), "--port", str(port)]
     service = subprocess.Popen(start, stderr=subprocess.PIPE, text=True)

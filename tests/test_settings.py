@@ -1,4 +1,4 @@
-"""Settings: what is taken, what is filled in and what is refused at the door."""
+"""Settings: accepted and rejected configs, and defaults for fields that are missing."""
 
 import dataclasses
 import json
@@ -75,7 +75,7 @@ def test_what_every_version_had_is_missed_by_its_name(name):
 
 @pytest.mark.parametrize("config", [None, [], "classify", 3, {"data": 3}])
 def test_what_is_no_config_is_refused_in_a_sentence(config):
-    with pytest.raises(UserError, match="want a mapping of names to settings|the config has no"):
+    with pytest.raises(UserError, match="want a mapping of setting names|the config has no"):
         complete(config)
 
 

@@ -1,4 +1,4 @@
-"""What ends training from without: nothing that was done is lost, and nothing waits for ever."""
+"""External faults during training: no finished step is lost, and nothing waits forever."""
 
 import errno
 import os

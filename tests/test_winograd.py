@@ -1,4 +1,4 @@
-"""Winograd's convolution against XLA's own, and where it is taken."""
+"""Winograd's convolution against XLA's own, and when it is used."""
 
 from itertools import product
 
@@ -68,7 +68,7 @@ def test_in_training_the_convolution_is_the_plain_one(from_the_smallest):
 
 
 def is_taken(x, kernel):
-    """Whether the program of a convolution has the six small ones in it."""
+    """Returns whether a convolution is compiled to the six small ones of `winograd.conv`."""
     return str(jax.make_jaxpr(resample.conv_same)(x, kernel)).count("conv_general_dilated") > 6
 
 

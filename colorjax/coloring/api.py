@@ -53,7 +53,8 @@ class Colorizer:
           model: folder of a training run, or a released file. The default is the model that comes
             with colorjax.
           size: side of the square that has as many pixels as the network's input. The default is
-            the size it was trained on. A larger one shows smaller details and takes longer.
+            the size it was trained on. A larger one shows the network smaller details, and takes
+            longer.
           batch_size: most pictures in a batch. The default is 8 on a GPU and 1 on a CPU.
           device: cpu, gpu, or gpu:1 and so on. The default is the best one available.
 
@@ -233,7 +234,8 @@ class Colorizer:
         """Returns how confident the network is of its colours, from 0 (black) to 255 (white).
 
         The value at a pixel is 255 (1 - H / H_max), where H is the entropy of the predicted
-        distribution of colours; 0 is a guess. It does not depend on the decoding. Borders, which
+        distribution of colours and H_max its maximum, at which the colour is a mere guess. The
+        value does not depend on the decoding. Borders, which
         stay gray, are white. docs/model_card.md gives the colour error at each confidence.
 
         Args:

@@ -295,7 +295,7 @@ def check_pixels(rgb_u8: np.ndarray) -> np.ndarray:
 
 
 def resized(rgb: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Returns the picture in uint8 at another shape, by training's antialiased bicubic filter."""
+    """Resizes a picture to `shape`, uint8, by the antialiased bicubic filter of training."""
     image = Image.fromarray(image_io.eight_bits(rgb))
     return np.asarray(image.resize(shape[::-1], Image.Resampling.BICUBIC, reducing_gap=2.0))
 
@@ -345,12 +345,12 @@ def _decode_with_hints(
     painter: Painter, analysis: Analysis, scores: Scores, rgb: np.ndarray, settings: Settings
 ) -> jax.Array:
     """Like `_decode` for one photo, with the hints of `settings`."""
-    # Twice the size of the outputs resolves the edges of small objects and is still solved fast.
+    # A grid of twice the outputs' size resolves the edges of small objects and is solved fast.
     (height, width), most = scores.outputs.shape[1:3], analysis.small.shape
     sides = min(2 * height, most[0]), min(2 * width, most[1])
-    map = hints.on_grid(settings.hints, rgb, analysis.box, sides)
+    hint_map = hints.on_grid(settings.hints, rgb, analysis.box, sides)
     numbers, names = decoding_arguments(painter, settings)
-    return painter.hint(scores, analysis.small, map, *numbers, **names)
+    return painter.hint(scores, analysis.small, hint_map, *numbers, **names)
 
 
 def decoding_arguments(painter: Painter, settings: Settings) -> tuple[tuple, dict[str, str]]:

@@ -46,7 +46,7 @@ def read(path: str | os.PathLike) -> tuple[Hint, ...]:
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: is no JSON ({error})") from error
+        raise UserError(f"{path}: is not valid JSON ({error})") from error
     if not isinstance(content, list):
         raise UserError(f"{path}: holds {type(content).__name__}, want a list of hints")
     return as_hints(content, f"{path}: hint")
@@ -85,7 +85,7 @@ def check_place(x: Any, y: Any, name: str) -> None:
     """Raises UserError, which starts with `name`, unless x and y are integers."""
     for value in (x, y):
         if isinstance(value, bool) or not isinstance(value, int | np.integer):
-            raise UserError(f"{name} has the place {x!r}, {y!r}, want whole numbers of pixels")
+            raise UserError(f"{name} has the position {x!r}, {y!r}, want whole numbers of pixels")
 
 
 def check_inside(hints: Sequence[Hint], rgb: np.ndarray, name: str = "hint at") -> None:
@@ -94,7 +94,7 @@ def check_inside(hints: Sequence[Hint], rgb: np.ndarray, name: str = "hint at") 
     for x, y, _ in hints:
         if not (0 <= x < width and 0 <= y < height):
             raise UserError(
-                f"{name} {x},{y}: is outside of the picture of {width} x {height} pixels, want "
+                f"{name} {x},{y}: is outside the picture of {width} x {height} pixels, want "
                 f"x from 0 to {width - 1} and y from 0 to {height - 1}"
             )
 

@@ -37,7 +37,7 @@ def as_photo(picture: Picture | photo.Photo, bits: int = 8) -> photo.Photo:
     if not hasattr(picture, "read"):
         raise TypeError(
             f"picture is of type {type(picture).__name__}, want a path, the bytes of a file, an "
-            "open file, an array or an image of Pillow"
+            "open file, an array or a Pillow image"
         )
     return _from_file(picture, bits)
 
@@ -53,7 +53,7 @@ def _from_file(file: BinaryIO, bits: int) -> photo.Photo:
         file.seek(0)
     data = file.read()
     if not isinstance(data, bytes):
-        raise UserError(f"{name}: gives {type(data).__name__} when it is read, want bytes")
+        raise UserError(f"{name}: returns {type(data).__name__} when read, want bytes")
     return photo.read_photo(data, name=name, bits=bits)
 
 

@@ -51,8 +51,8 @@ def at_pixel(
     """
     if painter.likely is None:
         raise UserError(
-            "the model predicts chroma itself, and knows one colour alone: want a model that "
-            "scores colours"
+            "the model predicts chroma itself, a single colour for each pixel: want a model "
+            "that scores colours"
         )
     if rebalance is None:
         rebalance = painter.network.config.decoding.rebalance

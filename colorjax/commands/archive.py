@@ -192,7 +192,7 @@ def check(config: Any, options: dict[str, Any]) -> None:
 
 
 def open_log(options: dict[str, Any], target: Any) -> tuple[str, Any]:
-    """Opens the log and returns its path and itself; raises click.UsageError or UserError."""
+    """Opens the log; returns its path and the log. Raises click.UsageError or UserError."""
     from colorjax.coloring.archive import log
     from colorjax.coloring.archive.store import is_uri, open_store
 
@@ -214,11 +214,11 @@ def run_shard(config: Any, paths: Iterable[str]) -> Generator[Any, None, None]:
     """Colours files in this process; yields their rows."""
     from colorjax.coloring.archive.worker import open_worker
 
-    remaining = iter(paths)
+    pending = iter(paths)
     # The network is loaded only if any file remains.
     worker: Any = None
     with progress(None) as bar:
-        while chunk := list(islice(remaining, CHUNK)):
+        while chunk := list(islice(pending, CHUNK)):
             worker = worker or open_worker(config)
             with contextlib.closing(worker(chunk)) as rows:
                 for row in rows:

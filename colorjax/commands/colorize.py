@@ -277,7 +277,7 @@ def check_output(found: Sequence, rules: Any) -> None:
 
 
 def check_one_file(output: str, format: str | None, photos: int) -> None:
-    """Raises click.UsageError for several photos in one file, or if --format contradicts it."""
+    """Raises click.UsageError for several photos, or a --format other than the file's."""
     from colorjax.pictures.writing import SUFFIXES
 
     if photos > 1:

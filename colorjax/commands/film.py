@@ -237,7 +237,7 @@ def colour_film(painter: Any, job: Job, options: dict[str, Any]) -> None:
     from colorjax.film import parts, pipeline
 
     names = "decode temperature rebalance saturation seed edges".split()
-    how = pipeline.FilmOptions(
+    run_options = pipeline.FilmOptions(
         Settings(**{name: options[name] for name in names}), options["codec"], options["crf"]
     )
     try:
@@ -246,7 +246,7 @@ def colour_film(painter: Any, job: Job, options: dict[str, Any]) -> None:
                 painter,
                 job.source,
                 job.target,
-                how,
+                run_options,
                 overwrite=options["overwrite"],
                 progress=progress,
             )

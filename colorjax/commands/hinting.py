@@ -49,7 +49,7 @@ def has_hints(options: dict[str, Any]) -> bool:
 
 
 def check_hinting(options: dict[str, Any]) -> None:
-    """Raises click.UsageError if these options are combined with --grid."""
+    """Raises click.UsageError if hints or --confidence are combined with --grid."""
     if has_hints(options) and options["grid"]:
         raise click.UsageError("--grid shows a reduced copy of the photo: want no hints.")
     if options["confidence"] and options["grid"]:

@@ -22,8 +22,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("folders", nargs="+", metavar="FOLDER", type=Path)
     parser.add_argument("-o", "--output", required=True, metavar="DIR", type=Path)
     parser.add_argument("--size", type=int, default=144, help="side of the squares (144)")
-    parser.add_argument("--quality", type=int, default=55, help="of AVIF, 0 to 100 (55)")
-    parser.add_argument("--min-chroma", type=float, default=3.0, help="below it is gray (3)")
+    parser.add_argument("--quality", type=int, default=55, help="AVIF quality, 0 to 100 (55)")
+    parser.add_argument("--min-chroma", type=float, default=3.0, help="least chroma to keep (3)")
     args = parser.parse_args(argv)
     # Batch systems stop programs with SIGTERM; as an exception, it removes temporary files.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))

@@ -66,6 +66,7 @@ def parse_folders(place: str, kind: str = "folder") -> list[Path]:
 
 
 def folder_items(folders: list[Path]) -> tuple[list[Item], Callable[[int], Inspection]]:
+    """Lists the pictures in folders; returns them, and a function that inspects one by index."""
     items: list[Item] = []
     paths: list[Path] = []
     for folder in folders:
@@ -94,6 +95,7 @@ def folder_items(folders: list[Path]) -> tuple[list[Item], Callable[[int], Inspe
 
 
 def packed_items(folders: list[Path]) -> tuple[list[Item], Callable[[int], Inspection]]:
+    """Reads packed folders; returns their squares, and a function that inspects one by index."""
     items = []
     for folder in folders:
         prefix = f"{folder.as_posix()}/" if len(folders) > 1 else ""  # as in folder_items

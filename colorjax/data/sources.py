@@ -28,7 +28,7 @@ from colorjax.data.places import (
 )
 from colorjax.errors import UserError
 
-_MOST_FAULTS_LISTED = 20
+_MAX_FAULTS_LISTED = 20
 
 _logger = logging.getLogger(__name__)
 
@@ -293,7 +293,7 @@ def _report_faults(name: str, faults: list[str], found: int, max_unreadable: flo
             f"{max_unreadable:g} that may be left out (max_unreadable); the first is {faults[0]}"
         )
     if faults:
-        listed = faults[:_MOST_FAULTS_LISTED]
+        listed = faults[:_MAX_FAULTS_LISTED]
         if len(faults) > len(listed):
             listed.append(f"and {len(faults) - len(listed)} more")
         text = "\n  ".join(listed)

@@ -25,8 +25,9 @@ CHUNK = 8  # frames that go through the network together; the first ones initial
 # `smoothness` of `resample.fit_guided_filter`, in L*: about the contrast of film grain, which
 # should not show in the colours.
 SMOOTHNESS = 2.0
-# Sigma of the blur of the guide image, in pixels, for frames of up to this size; it grows with
-# larger frames. Most films store chroma at half the resolution of luma anyway.
+# Sigma of the blur of the guide image, in pixels, for frames whose longer side is at most
+# GUIDE_WIDTH; for larger ones it grows in proportion. Most films store chroma at half the
+# resolution of luma anyway.
 GUIDE_BLUR, GUIDE_WIDTH = 1.0, 960
 
 

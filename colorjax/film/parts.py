@@ -55,7 +55,7 @@ def locked(folder: Path) -> Iterator[Path]:
       UserError: another process holds the lock, or the path exists and is not a folder.
     """
     if os.path.lexists(folder) and not folder.is_dir():
-        raise UserError(f"{folder}: is there already, and is no folder of a film's parts")
+        raise UserError(f"{folder}: is there already, and is not a folder of a film's parts")
     folder.mkdir(exist_ok=True, parents=True)
     try:
         with _lock(folder):
@@ -79,7 +79,7 @@ def _lock(folder: Path) -> Iterator[None]:
     except BlockingIOError as error:
         os.close(descriptor)
         raise UserError(
-            f"{folder}: another process colours this film just now; want another --output"
+            f"{folder}: another process is colouring this film; want another --output"
         ) from error
     except OSError:  # a file system without locks
         pass
@@ -105,7 +105,7 @@ def begin(folder: Path, facts: Mapping[str, Any]) -> str:
     wanted = json.loads(json.dumps({"format": FORMAT, **facts}))
     begun = _read_json(folder / BEGUN)
     if begun is None and os.path.lexists(folder) and not _is_empty(folder):
-        raise UserError(f"{folder}: is there already, and is no folder of a film's parts")
+        raise UserError(f"{folder}: is there already, and is not a folder of a film's parts")
     sentence = ""
     if folder.exists() and begun != wanted:
         previous = begun or {}
@@ -113,7 +113,7 @@ def begin(folder: Path, facts: Mapping[str, Any]) -> str:
             key for key in {*previous, *wanted} if previous.get(key) != wanted.get(key)
         )
         if any(folder.glob("*.nut")):
-            sentence = f"{folder}: was begun with another {' and '.join(differs)}, and begins anew"
+            sentence = f"{folder}: was begun with another {' and '.join(differs)}, and starts again"
         # The folder itself stays, because the lock is on it.
         _clear(folder)
     folder.mkdir(exist_ok=True, parents=True)

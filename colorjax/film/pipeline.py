@@ -66,7 +66,7 @@ def run(
 
     Raises:
       UserError: the film cannot be read, the target cannot be written or cannot hold the codec or
-        the sound, or a setting is wrong.
+        the sound, or a setting is invalid.
     """
     check_settings(options.settings, painter.network)
     suffix = check_target(target)
@@ -128,7 +128,7 @@ def check_source(source: str, target: str) -> None:
     if not os.path.exists(source):
         raise UserError(f"{source}: there is no such file")
     if not os.path.isfile(source):
-        raise UserError(f"{source}: is no file: films are read twice, want one in a file")
+        raise UserError(f"{source}: is not a file: films are read twice, want one in a file")
     if os.path.realpath(target) == os.path.realpath(source):
         raise UserError(f"{source}: would replace itself, want another target")
 

@@ -1,9 +1,9 @@
 """A perceptual loss: a frozen classifier should respond to a result as to the true picture.
 
 The other losses compare pixels one by one: a dog that is half green costs no more than a dog whose
-brown is slightly wrong everywhere. A classifier, however, does not recognize a half green dog. The
-classifier is EfficientNet-Lite0, trained on ImageNet and not trained further here. Perceptual
-losses are due to Johnson, Alahi and Fei-Fei, arXiv:1603.08155.
+brown is slightly wrong everywhere. A classifier, however, does not recognize a half green dog. Here
+it is EfficientNet-Lite0, trained on ImageNet and not trained further. Perceptual losses are due to
+Johnson, Alahi and Fei-Fei, arXiv:1603.08155.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,14 +22,14 @@ from colorjax.settings import Decoding, Perception
 MAPS = ("stage3", "stage5", "stage7")  # the last feature maps at strides 8, 16 and 32
 
 
-def perceptual_loss(
+def add_perceptual_loss(
     task: Task,
     params: Mapping[str, Any],
     options: Decoding,
     weights: Perception,
     dtype: Any = jnp.float32,
 ) -> Task:
-    """Returns the objective `task` with a perceptual loss added to its training loss.
+    """Adds a perceptual loss to the training loss of `task`, and returns the new task.
 
     The loss in `measure`, on the hold-out set, does not include it, so that runs remain comparable.
 

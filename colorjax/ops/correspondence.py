@@ -55,7 +55,7 @@ def transfer(
     *,
     temperature: float = 0.03,
 ) -> tuple[Float[Array, "m c"], Float[Array, " m"]]:
-    """Gives each of m cells the mean value of n cells, weighted by a softmax of their similarity.
+    """Gives each of m cells the mean value of n cells, weighted by a softmax of similarities.
 
     Args:
       similarities: [m, n], from `similarity`.

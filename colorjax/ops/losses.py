@@ -24,7 +24,7 @@ def cross_entropy(
 
 def _cross_entropy_forward(logits, bins):
     log_sum = jax.nn.logsumexp(logits.astype(jnp.float32), axis=-1)
-    # No take_along_axis: its gather, and the scatter of its gradient, are slow on a CPU.
+    # Not take_along_axis, because its gather, and the scatter of its gradient, are slow on a CPU.
     true_logit = jnp.sum(jnp.where(_is_bin(logits, bins), logits, 0), -1, dtype=jnp.float32)
     return log_sum - true_logit, (logits, bins, log_sum)
 

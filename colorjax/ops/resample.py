@@ -29,8 +29,8 @@ def upsample(
     """Upsamples `x` [..., height, width, channels] by an integer `factor` along height and width.
 
     `nearest` repeats pixels, as Lasagne's Upscale2D does by default. `bilinear` interpolates
-    between pixel centres and repeats the border. How the decoder upscales its maps (the paper,
-    section 3.5) is not stated.
+    between pixel centres and repeats the border. The paper (section 3.5) does not state how the
+    decoder upscales its maps.
 
     Raises:
       ValueError: if the method is unknown.
@@ -153,14 +153,14 @@ def sample_bilinear(
     height, width, depth = x.shape
     # Matrix products, because a CPU gathers pixels one by one but multiplies small matrices at full
     # speed.
-    planes = jnp.einsum("hwc,sw->hcs", widen(x), _bilinear(columns, width), precision="highest")
+    planes = jnp.einsum("hwc,sw->hcs", widen(x), _weights(columns, width), precision="highest")
     planes = planes.reshape(height, -1)
-    result = jnp.dot(_bilinear(rows, height), planes, precision="highest")
+    result = jnp.dot(_weights(rows, height), planes, precision="highest")
     return jnp.moveaxis(result.reshape(-1, depth, columns.shape[0]), 1, -1)
 
 
-def _bilinear(coordinates: Float[AnyArray, " n"], count: Any) -> Float[Array, "n count"]:
-    """Returns the interpolation weights of `count` pixels at n coordinates.
+def _weights(coordinates: Float[AnyArray, " n"], count: Any) -> Float[Array, "n count"]:
+    """Returns the bilinear weights of `count` pixels at n coordinates.
 
     At most two weights of a row are not 0. `count` is an int or a symbolic dimension.
     """

@@ -150,7 +150,10 @@ def write(path: str | os.PathLike, rgb_u8: np.ndarray) -> None:
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike, *, overwrite: bool = True) -> Iterator[Path]:
-    """Like `files.atomic_write`, but raises UserError for a missing folder, permission or space."""
+    """Like `files.atomic_write`, but raises UserError instead of OSError.
+
+    Its message names the path and the reason, such as an existing file or a full disk.
+    """
     try:
         with files.atomic_write(path, overwrite=overwrite) as temporary:
             yield temporary

@@ -50,8 +50,8 @@ def to_srgb(
     """Converts an image of mode L, RGB, CMYK or LAB to sRGB.
 
     Returns:
-      An image of mode RGB or L; the sRGB profile if `profile` was usable, else None; a notice if it
-      was unusable.
+      An image of mode RGB, or of mode L if gray levels need no conversion; the sRGB profile if
+      `profile` was usable, else None; a notice if it was unusable.
     """
     if image.mode == "LAB":
         lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))

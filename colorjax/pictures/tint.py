@@ -5,7 +5,7 @@ from PIL import Image
 
 from colorjax.pictures import image_io
 
-_MAX_SIDE = 64  # pixels of the thumbnail's longer side; averaging hides JPEG artefacts at edges
+_MAX_SIDE = 64  # most pixels per side of the thumbnail; averaging hides JPEG artefacts at edges
 # The least mean distance of the colours from those of a single tint, in 8-bit levels.
 _MIN_DEVIATION = 6.0
 

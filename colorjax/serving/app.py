@@ -101,7 +101,7 @@ class Service(NamedTuple):
         if is_cross_origin(request.headers.get("origin"), host, self.origins):
             raise HTTPException(403, "requests from pages of other sites are not allowed")
         length = _length_of(request, self.limits.bytes)
-        _check_repeated(request)
+        _check_not_repeated(request)
         settings = options.settings()
         try:
             with self.queue.reserve(length):
@@ -113,28 +113,26 @@ class Service(NamedTuple):
         except QueueFull as error:
             # Many clients read no response before they have sent the whole body.
             await _discard_body(request)
-            sentence = (
-                f"the queue is full with {self.queue.capacity} pictures: please try again later"
-            )
+            sentence = "the queue is full: please try again later"
             headers = {"Retry-After": str(error.retry_after)}
             raise HTTPException(503, sentence, headers) from error
         self.queue.record(seconds)
         return _response_of(result)
 
-    async def record(self, request: Request, call_next: Callable) -> Response:
+    async def record_request(self, request: Request, call_next: Callable) -> Response:
         """Middleware that records requests to colour a picture in the metrics."""
         start = time.monotonic()
 
-        def record(status: int) -> None:
+        def count(status: int) -> None:
             if request.url.path == "/colorize":
                 self.counters.record(status, time.monotonic() - start)
 
         try:
             response = await call_next(request)
         except Exception:
-            record(500)  # the exception goes on to `internal_error`, which answers with 500
+            count(500)  # the exception goes on to `internal_error`, which answers with 500
             raise
-        record(response.status_code)
+        count(response.status_code)
         return response
 
     def _process(self, task: work.Task) -> tuple[work.Result, float]:
@@ -209,7 +207,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     async def docs() -> HTMLResponse:
         return page(app.openapi())
 
-    app.middleware("http")(service.record)
+    app.middleware("http")(service.record_request)
     for kind in (UserError, RequestValidationError, HTTPException, ClientDisconnect, TimeoutError):
         app.add_exception_handler(kind, error_response)
     app.add_exception_handler(Exception, internal_error)
@@ -247,7 +245,7 @@ def _describe(error: RequestValidationError) -> str:
     return f"{name} is {quoted(first.get('input'))}: {first['msg'][:1].lower()}{first['msg'][1:]}"
 
 
-def _check_repeated(request: Request) -> None:
+def _check_not_repeated(request: Request) -> None:
     """Raises UserError for an option that is repeated but may have only one value."""
     for name, count in Counter(name for name, _ in request.query_params.multi_items()).items():
         if count > 1 and name != "hint":

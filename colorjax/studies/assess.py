@@ -50,7 +50,7 @@ def assess(
       size: side of the centre squares that are coloured and measured, a multiple of 16.
 
     Raises:
-      UserError: the size is no multiple of 16, a model has the name of a baseline, or the first
+      UserError: the size is not a multiple of 16, a model has the name of a baseline, or the first
         model's colour space is not CIELUV.
     """
     if size < QUANTUM or size % QUANTUM:

@@ -142,7 +142,7 @@ def train(settings: Settings, changes: Changes, folder: Path) -> bool:
     try:
         row = sweep.run_one(settings, same_images(settings, changes), folder)
     except ResumableError:
-        with contextlib.suppress(OSError):  # a full disk may be the reason for the interruption
+        with contextlib.suppress(OSError):  # a full disk may be the reason for the error
             save_seconds()
         raise
     save_seconds()

@@ -12,12 +12,12 @@ from colorjax.settings import Settings
 
 
 class Augmentation(NamedTuple):
-    """Which augmentations a batch gets, and how strong they are."""
+    """The augmentations of a batch, and their strengths."""
 
     crop_size: int
     crop: bool = True  # crop at a random place; False: the centre
     flip: bool = True
-    scale_jitter: float = 0.0  # the side of a crop, before resizing, is up to this share smaller
+    scale_jitter: float = 0.0  # crops have a side up to this share below the image's; 0: crop_size
     frames: float = 0.0  # share of images that get a black or white frame
     ageing: float = 0.0  # strength, up to 1, of the simulated ageing of the gray image
 

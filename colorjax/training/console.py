@@ -13,7 +13,7 @@ from colorjax.training.parallel import is_writer
 
 
 def progress(num_steps: int, start: int) -> tqdm:
-    """Returns a progress bar of steps; until the first step ends, it says that jax compiles."""
+    """Returns a progress bar of steps; until the first step ends, it says that XLA is compiling."""
     bar = tqdm(
         total=num_steps, initial=start, unit="step", dynamic_ncols=True, disable=not is_writer()
     )
@@ -25,8 +25,8 @@ def progress(num_steps: int, start: int) -> tqdm:
 def stop_signals() -> Iterator[Callable[[int], bool]]:
     """Yields a function of the step that returns whether SIGINT or SIGTERM has requested a stop.
 
-    The training loop calls it once per step. It sees signals only in a program that listens for
-    them (`colorjax.stopping`); a second signal ends the program at once. Several processes agree on
+    The training loop calls the function once per step. Signals reach it only if the program has
+    called `stopping.listen`; a second signal ends the program at once. Several processes agree on
     the step to stop at through the service of `jax.distributed`, which receives only SIGTERM.
     """
     if jax.process_count() > 1:

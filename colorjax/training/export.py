@@ -100,7 +100,7 @@ def export(
 
 
 def _check_same_meaning(path: Path, theirs: Settings, workdir: Path, ours: Settings) -> None:
-    """Raises UserError if the same arrays would be different networks or mean other colours."""
+    """Raises UserError if equal arrays would mean other networks or colours in the two models."""
     other, own = (runs.flatten(as_dict(settings)) for settings in (theirs, ours))
     for name in _MEANING:
         if other[name] != own[name]:
@@ -126,7 +126,10 @@ def _mean(
 
 
 def _to_half(path: Path, name: str, x: AnyArray) -> np.ndarray:
-    """Converts kernels in float16's range to float16, other arrays to float32, all finite."""
+    """Converts kernels to float16 if in its range, and other arrays to float32.
+
+    Raises UserError if a value is not finite.
+    """
     array = np.asarray(x, np.float32)
     check_finite(path, name, array)
     with np.errstate(over="ignore"):

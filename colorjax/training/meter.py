@@ -29,7 +29,7 @@ class Clock:
         if self.end is None:
             yield from batches
             return
-        start = None  # when the second step starts: the first one compiles
+        start = None  # time at which the second step starts, because the first one compiles
         for i, batch in enumerate(batches):
             now = time.perf_counter()
             start = now if i == 1 else start

@@ -85,7 +85,7 @@ def is_writer() -> bool:
 
 
 def check_same(what: str, content: str) -> None:
-    """Raises UserError on every process unless `content` is the same on all of them."""
+    """Raises UserError on every process unless `content`, called `what`, is the same on all."""
     if jax.process_count() == 1:
         return
     digest = np.frombuffer(hashlib.sha256(content.encode()).digest()[:8], np.uint32)

@@ -13,7 +13,7 @@ from absl import logging
 from colorjax.errors import UserError
 from colorjax.models import colorizer, efficientnet
 from colorjax.models.build import check_network, init_variables
-from colorjax.models.perception import perceptual_loss
+from colorjax.models.perception import add_perceptual_loss
 from colorjax.models.task import Task
 from colorjax.settings import Model, Perception, Settings
 from colorjax.training import parallel, steps
@@ -73,7 +73,7 @@ def with_perception(settings: Settings, task: Task, params: dict[str, Any] | Non
     if params is None:
         return task
     dtype = jnp.dtype(settings.model.dtype)
-    return perceptual_loss(task, params, settings.decoding, settings.perception, dtype)
+    return add_perceptual_loss(task, params, settings.decoding, settings.perception, dtype)
 
 
 def build_schedule(settings: Settings) -> optax.Schedule:

@@ -63,7 +63,7 @@ class Run(NamedTuple):
 def open_run(
     settings: Settings, workdir: Path, manager: checkpoint.Manager, clock: Clock
 ) -> tuple[Run, TrainState]:
-    """Opens a run and the state to start or resume from."""
+    """Opens the data and compiled functions of a run, and the state to start or resume from."""
     if settings.num_seconds and jax.process_count() > 1:
         # Each process has its own clock, so they would end at different steps.
         raise UserError(f"num_seconds is {settings.num_seconds} with several processes, want 0")
@@ -236,7 +236,8 @@ def warn_of_changes(
     if any(name.startswith(_LOSS_SETTINGS) for name in changes):
         logging.warning(
             "the loss of the hold-out is computed differently now, so the best checkpoint, which "
-            "has the lowest loss, may be one from before: want another workdir, with init_from"
+            "has the lowest loss, may be one from before: another workdir, with init_from, keeps "
+            "them apart"
         )
     if notes != old_notes:
         logging.warning("the photographs have changed: %s then, %s now", old_notes, notes)

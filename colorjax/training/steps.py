@@ -18,7 +18,7 @@ from colorjax.models.task import Example, Task, enlarge
 from colorjax.settings import Decoding
 from colorjax.training.augment import Augmentation, augment_batch
 
-Batch = dict[str, jax.Array]  # as seen by the compiled steps
+Batch = dict[str, jax.Array]  # inside a compiled step
 HostBatch = dict[str, np.ndarray]
 Pictures = TypeVar("Pictures", jax.Array, np.ndarray)
 

@@ -31,7 +31,7 @@ from colorjax.weights.sound_steps import SoundSteps
 
 @dataclasses.dataclass
 class Manager:
-    """An open folder of checkpoints, and the step and size in bytes of the latest save."""
+    """An open folder of checkpoints, and the step and size in bytes of the latest save started."""
 
     orbax: ocp.CheckpointManager
     folder: Path
@@ -73,7 +73,7 @@ def open_manager(
     Damaged steps are skipped and, unless `read_only`, renamed (see `SoundSteps`).
 
     Raises UserError if the folder cannot be created or written to, if it does not exist and
-    `read_only` is set, or if all of its steps are damaged.
+    `read_only` is set, or if it has steps and all of them are damaged.
     """
     quiet_orbax.silence()
     folder = _open_folder(workdir, read_only)

@@ -9,7 +9,10 @@ from absl import logging as absl_logging
 
 
 def silence() -> None:
-    """Silences Orbax, which logs each failure repeatedly and non-failures too; it still raises."""
+    """Hides Orbax's log messages, which repeat each failure and also report events that are none.
+
+    Errors are still raised.
+    """
     logging.getLogger("absl").addFilter(_is_not_from_orbax)
     logging.getLogger("asyncio").addFilter(_is_not_from_orbax_task)
     if getattr(sys.unraisablehook, "func", None) is not _skip_closed_loop:

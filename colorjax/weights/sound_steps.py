@@ -17,8 +17,8 @@ _logger = logging.getLogger(__name__)
 class SoundSteps(orbax_path.step.NameFormat):
     """Orbax's standard format of step names, without the steps that are skipped.
 
-    With `renames`, a skipped step is renamed to `damaged-STEP-NUMBER`, so that the step can be
-    saved again; its files are not removed.
+    With `renames`, the folder of a skipped step is renamed to `damaged-STEP-NUMBER`, so that the
+    step can be saved again; its files are not removed. Otherwise the step is only hidden.
     """
 
     def __init__(self, folder: Path, renames: bool):
@@ -38,7 +38,10 @@ class SoundSteps(orbax_path.step.NameFormat):
         return self._plain.find_step(base_path, step)
 
     def skip_damaged(self) -> None:
-        """Checks all steps and skips damaged ones. Raises UserError if all steps are damaged."""
+        """Checks all steps, and skips damaged ones.
+
+        Raises UserError if there are steps and all of them are damaged.
+        """
         faults = digests.faults(self._folder)
         whole = [step for step, fault in faults.items() if fault is None]
         damaged = {step: fault for step, fault in faults.items() if fault is not None}
@@ -67,7 +70,10 @@ class SoundSteps(orbax_path.step.NameFormat):
         _logger.warning("%s; step %d is used instead%s", fault, instead, note)
 
     def _finish_removal(self, step: int, fault: str) -> None:
-        """Removes an old step with missing files, whose removal was interrupted by a kill."""
+        """Removes an old step that lacks files because a run was killed while removing it.
+
+        Without `renames` the step is only hidden.
+        """
         if self._renames:
             shutil.rmtree(self._folder / str(step), ignore_errors=True)
         else:

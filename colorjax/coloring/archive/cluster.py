@@ -51,6 +51,7 @@ def connected(cluster: Cluster) -> Iterator[None]:
 
     if cluster.address is not None:
         check_address(cluster.address)
+    # By default, Ray would send usage statistics to its makers.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     local_options = {"object_store_memory": OBJECT_STORE, "include_dashboard": False}
     try:

@@ -69,7 +69,7 @@ class Finished(NamedTuple):
 
 
 def read_finished(rows: Iterable[Row], retry_reason: str = "") -> Finished:
-    """Returns the finished files of a log; files skipped because of `retry_reason` are not."""
+    """Finds the finished files in the rows of a log, except files skipped for `retry_reason`."""
     finished = Finished(set(), set())
     for row in rows:
         if row.result and row.status != FAILED:

@@ -72,8 +72,8 @@ def remaining_paths(
       name_result: returns the path of a result from the relative path of a photograph.
       shard: photographs of other shards are ignored.
       others: receives the counts of files that are not pictures, by suffix.
-      report: is called with the row of each file that cannot or need not be coloured, if the log
-        does not have it.
+      report: is called with the row of each file that cannot or need not be coloured, unless the
+        log has it as finished.
       on_finished: is called with the path of each file that is finished according to the log.
     """
     existing = functools.lru_cache(maxsize=8)(functools.partial(_file_names, target))

@@ -33,7 +33,7 @@ class Source(NamedTuple):
       items: yields all photographs, and counts other files by suffix in the given counter.
       read: returns the bytes of the photograph at a path; raises OSError.
       relative_path: returns the path of a photograph relative to the archive; raises UserError if
-        it lies outside of the archive.
+        it has no name or contains "..".
     """
 
     items: Callable[[Counter[str]], Iterator[Item]]

@@ -97,8 +97,8 @@ def local(folder: str) -> Store:
     def put(path: str, data: bytes) -> bool:
         os.makedirs(os.path.dirname(full(path)), exist_ok=True)
         try:
-            with files.atomic_write(full(path), overwrite=False) as aside:
-                aside.write_bytes(data)
+            with files.atomic_write(full(path), overwrite=False) as temporary:
+                temporary.write_bytes(data)
         except FileExistsError:
             return False
         return True
@@ -151,15 +151,15 @@ def arrow(system: Any, top: str, name: str) -> Store:
     def put(path: str, data: bytes) -> bool:
         if exists(path):
             return False
-        target = aside = full(path)
+        target = temporary = full(path)
         if system.type_name not in OBJECT_STORES:
             folder = posixpath.dirname(target)
             system.create_dir(folder, recursive=True)
-            aside = posixpath.join(folder, f".{uuid.uuid4().hex}.part")
-        with system.open_output_stream(aside, compression=None) as stream:
+            temporary = posixpath.join(folder, f".{uuid.uuid4().hex}.part")
+        with system.open_output_stream(temporary, compression=None) as stream:
             stream.write(data)
-        if aside != target:
-            system.move(aside, target)
+        if temporary != target:
+            system.move(temporary, target)
         return True
 
     return Store(

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 from colorjax.coloring.settings import Settings
 
 GAP = 0.01  # between two pictures in a row, as a share of the longer side
-MAX_CELL_SIDE = 480  # of a picture in a grid
+MAX_CELL_SIDE = 480  # longer side of a picture in a grid, in pixels
 COLUMNS = 4
 _CAPTION, _MARGIN, _FONT_SIZE = 26, 8, 15
 

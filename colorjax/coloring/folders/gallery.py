@@ -15,7 +15,7 @@ from colorjax.pictures import files, image_io, photo
 
 ROWS = 6  # per sheet
 MARGIN = 6
-# A photo whose mean chroma is above this is drawn as an original, too.
+# The original is drawn, too, if its `image_io.mean_chroma` is above this.
 MIN_CHROMA = 8.0
 
 

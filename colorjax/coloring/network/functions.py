@@ -139,7 +139,7 @@ def hint(
     statistics: Statistics,
     scores: Scores,
     small: jax.Array,
-    map: hint_propagation.HintMap,
+    hint_map: hint_propagation.HintMap,
     *numbers: jax.Array,
     method: str,
     edges: str,
@@ -150,13 +150,13 @@ def hint(
     task = build_task(config, statistics)
     chroma = _chroma(task, config, scores, numbers, method)
     confidence = task.confidence(scores.outputs) if task.confidence else jnp.ones(chroma.shape[:-1])
-    width = map.number.shape[1]
+    width = hint_map.number.shape[1]
     lightness = color.rgb_u8_to_luv(small[None])[..., :1]
     return hint_propagation.apply_hints(
         enlarge(chroma, width)[0],
         enlarge(confidence[..., None], width)[0],
         cell_means(lightness, width)[0],
-        map,
+        hint_map,
         guided=edges == "guided",
     )
 

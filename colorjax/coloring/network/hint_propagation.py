@@ -28,7 +28,12 @@ class HintMap(NamedTuple):
 
 
 def apply_hints(
-    chroma: jax.Array, confidence: jax.Array, lightness: jax.Array, map: HintMap, *, guided: bool
+    chroma: jax.Array,
+    confidence: jax.Array,
+    lightness: jax.Array,
+    hint_map: HintMap,
+    *,
+    guided: bool,
 ) -> jax.Array:
     """Changes chroma to follow hints, and returns its fits [h, w, 6] for upsampling.
 
@@ -39,16 +44,16 @@ def apply_hints(
       chroma: [h, w, 2], the network's, CIELUV.
       confidence: [h, w, 1] in [0, 1].
       lightness: [h, w, 1], L* of the photo.
-      map: the hints, in at least one cell.
+      hint_map: the hints, in at least one cell.
       guided: whether chroma is upsampled along the photo's edges.
     """
     make_fits: Callable[[jax.Array], jax.Array] = resample.unguided_fits
     if guided:
         make_fits = partial(resample.fit_guided_filter, lightness=lightness)
     affinities = propagation.affinities(lightness)
-    has_hints = map.number > 0
-    wanted = color.rgb_to_luv(map.colour)[..., 1:]
-    lightness_at_hints = color.rgb_to_luv(map.photo)[..., :1]
+    has_hints = hint_map.number > 0
+    wanted = color.rgb_to_luv(hint_map.colour)[..., 1:]
+    lightness_at_hints = color.rgb_to_luv(hint_map.photo)[..., :1]
     network_weight = NETWORK_WEIGHT / lightness.size * jnp.maximum(confidence, 1e-3)
     weights = jnp.where(has_hints, HINT_WEIGHT, network_weight)
 
@@ -57,7 +62,7 @@ def apply_hints(
         known = jnp.where(has_hints, target - chroma, 0.0)
         change = propagation.propagate(affinities, known, weights, start=change)
         fits = make_fits(chroma + change)
-        upsampled = resample.apply_fits(_sample(fits, map.position), lightness_at_hints)
+        upsampled = resample.apply_fits(_sample(fits, hint_map.position), lightness_at_hints)
         return target + jnp.where(has_hints, wanted - upsampled, 0.0), change, fits
 
     start = wanted, jnp.zeros_like(chroma), jnp.zeros((*chroma.shape[:-1], 6))

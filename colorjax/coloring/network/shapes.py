@@ -72,7 +72,7 @@ def canvas_of(shape: tuple[int, int], size: int, model: Model) -> tuple[int, int
 
 @functools.cache
 def _canvases(size: int) -> tuple[tuple[int, int], ...]:
-    """Returns two canvases for all shapes up to 2:1, and beyond, two for every half octave."""
+    """Returns two canvases for all shapes up to 2:1, and two for each half octave beyond that."""
     canvases = []
     for least, most in _CANVAS_RATIOS:
         ratios = np.geomspace(least, most, 50)

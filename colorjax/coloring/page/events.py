@@ -78,8 +78,8 @@ class Events(NamedTuple):
         faults: list[str] = []
         # A photo that is chosen again moves to the end.
         paths = list(dict.fromkeys(one["path"] for one in files or []))
-        kept = [one for one in photos if one.path not in paths]
-        room = MAX_PHOTOS - len(kept)
+        earlier = [one for one in photos if one.path not in paths]
+        room = MAX_PHOTOS - len(earlier)
         # The first photo is read last: it is shown at once, so the cache must not evict it.
         for path in reversed(paths[:room]):
             read = functools.partial(thumbnail, self.studio, path, owner_of(visitor))
@@ -93,7 +93,7 @@ class Events(NamedTuple):
                 f"{Path(paths[room]).name}: was left out, with all photos after it, because the "
                 f"queue is full; want at most {MAX_PHOTOS} photos at a time"
             )
-        queue = [*kept, *new]
+        queue = [*earlier, *new]
         shown = [(one.thumbnail, Path(one.path).name) for one in queue]
         return {
             page.photos: queue,
@@ -213,14 +213,14 @@ class Events(NamedTuple):
     def hint(
         self, text: str, view: View, saved_hints: dict[str, tuple[Hint, ...]], *controls
     ) -> dict:
-        """Colours by hints: JSON, [{"x": 120, "y": 80, "colour": "#d0a070"}, ...]."""
+        """Colours by hints in JSON: [{"x": 120, "y": 80, "colour": "#d0a070"}, ...]."""
         hints = parse_hints(text)
         view = with_controls(view, *controls)
         view = view._replace(settings=view.settings._replace(hints=hints))
         return {**self.show(view), self.page.saved_hints: {**saved_hints, view.path: hints}}
 
     def suggest(self, text: str, view: View, rebalance: float | None) -> dict:
-        """Returns likely colours for a spot: JSON, {"x": 120, "y": 80}; other keys are echoed."""
+        """Returns likely colours for a spot in JSON: {"x": 120, "y": 80}; other keys are echoed."""
         spot = parse_spot(text)
         work = functools.partial(likely, self.studio, view, spot["x"], spot["y"], rebalance)
         guesses = self._run(self.lanes.network, view.path, work, view.owner)
@@ -228,7 +228,7 @@ class Events(NamedTuple):
         return {self.page.likely: data_element({**spot, "swatches": swatches})}
 
     def precompile(self, view: View, *controls) -> dict:
-        """Compiles colouring by hints: a visitor who sees likely colours will soon pick one."""
+        """Compiles the program for hints: a visitor who sees likely colours will soon pick one."""
         work = functools.partial(precompile, self.studio, with_controls(view, *controls))
         self._run(self.lanes.ahead, view.path, work, view.owner)
         return {}

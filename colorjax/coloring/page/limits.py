@@ -50,11 +50,11 @@ class Job:
                 self._slot.release()
 
     def cancel(self, error: UserError) -> None:
-        """Ends the job with `error`: its caller and the jobs behind it stop waiting.
+        """Ends the job with `error`, so that its caller stops waiting.
 
         The thread itself stops at its next `check_cancelled`. Until then it counts as one of the
-        cancelled jobs and frees its slot. If there are too many of those, it keeps the slot, so
-        that abandoned threads cannot pile up.
+        cancelled jobs, and its slot is free for another job. If there are too many cancelled jobs,
+        it keeps its slot instead, so that abandoned threads cannot pile up.
         """
         self._cancelled.set()
         self._settle(None, error)
@@ -106,7 +106,7 @@ class Lanes(NamedTuple):
     """Separate lanes, so that quick work does not wait for slow work of other visitors.
 
     Attributes:
-      reading: reads and analyses uploaded files.
+      reading: reads uploaded photos, and reads and prepares references.
       network: runs the network for what the page shows.
       download: colours photos at full size.
       ahead: compiles programs that will soon be needed.

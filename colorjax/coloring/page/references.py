@@ -36,8 +36,8 @@ class CachedReference(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        levels, chroma, weight = self.prepared
-        return sum(x.nbytes for x in (*levels, chroma, weight))
+        levels, chroma, coverage = self.prepared
+        return sum(x.nbytes for x in (*levels, chroma, coverage))
 
 
 def cached_reference(

@@ -199,7 +199,7 @@ def serve(
     Args:
       colorizer, folder, **options: as `running`.
       open_browser: whether to show the page at once.
-      say: is called with the page's address, as a sentence.
+      say: prints a sentence: the address of the page.
 
     Raises:
       UserError: as `running`.

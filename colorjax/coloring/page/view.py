@@ -172,7 +172,7 @@ def scale_hints(settings: Settings, preview: Preview, small: Photo) -> Settings:
 
 
 def likely(studio: Studio, view: View, x: int, y: int, rebalance: float | None) -> tuple:
-    """Returns the network's `Guess`es for a pixel of the photo; empty if it has no scores.
+    """Returns the likely colours of a pixel of the photo; none for a network without scores.
 
     Raises:
       UserError: as `load_preview`, or the pixel is outside the photo.
@@ -193,7 +193,7 @@ def precompile(studio: Studio, view: View) -> None:
 
 
 def uncertainty_mask(studio: Studio, view: View) -> str | None:
-    """Returns a mask of the network's uncertainty as a data URL; None if it has no scores.
+    """Returns a mask of uncertainty as a data URL; None for a network without scores.
 
     The mask is a small PNG with an alpha channel. Alpha rises linearly with the uncertainty, from
     transparent at UNCERTAINTY_RANGE[0] to opaque at UNCERTAINTY_RANGE[1].
@@ -240,7 +240,7 @@ def draw_samples(studio: Studio, view: View, count: int) -> list[tuple[str, str]
 
 
 def full_size(studio: Studio, view: View, suffix: str = ".png") -> tuple[str, tuple[str, ...]]:
-    """Colours a photo at full size; returns the file, and notices of what its format lacks.
+    """Colours a photo at full size; returns the file, and notices of what was lost.
 
     A PNG keeps the photo's transparency; a JPEG is composited over white. Both keep its metadata.
 

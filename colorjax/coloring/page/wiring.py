@@ -61,7 +61,7 @@ def _wire_photos(events: Events) -> None:
     on = functools.partial(
         in_lane, lanes.network, page.message, outputs=shown, show_progress_on=page.slider
     )
-    taken = in_lane(
+    added = in_lane(
         lanes.reading,
         page.message,
         page.upload.upload,
@@ -76,7 +76,7 @@ def _wire_photos(events: Events) -> None:
     )
     # `keeps_message`, because the upload's message may report problems with some photos.
     on(
-        taken.then,
+        added.then,
         events.show_photo,
         inputs=[page.chosen, *inputs],
         keeps_message=True,
@@ -164,7 +164,7 @@ def _wire_reference(events: Events) -> None:
     """Wires the upload of a reference (prepared first), its use, and its removal."""
     page, lanes, panel = events.page, events.lanes, events.page.reference_panel
     shown = [*_photo_outputs(events), panel.upload, panel.row, panel.message]
-    taken = in_lane(
+    prepared = in_lane(
         lanes.reading,
         panel.message,
         panel.upload.upload,
@@ -181,7 +181,7 @@ def _wire_reference(events: Events) -> None:
         in_lane, lanes.network, panel.message, show_progress_on=page.slider, show_progress="minimal"
     )
     used = on(
-        taken.then,
+        prepared.then,
         events.use_reference,
         inputs=[page.view, panel.ready, *page.controls],
         outputs=[*shown, panel.ready, panel.picture, panel.name],

@@ -26,7 +26,7 @@ MAX_UNREADABLE = 0.1
 MAX_BYTES = 256 * 2**20
 # JPEG and PNG files are copied unchanged.
 _COPIED_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
-_MOST_FAULTS_LISTED = 20
+_MAX_FAULTS_LISTED = 20
 
 _logger = logging.getLogger(__name__)
 
@@ -174,7 +174,7 @@ def _report_left_out(faults: list[str], found: int, copies: int) -> None:
             f"{MAX_UNREADABLE:g} that may be left out; the first is {faults[0]}"
         )
     if faults:
-        listed = "\n  ".join(faults[:_MOST_FAULTS_LISTED])
+        listed = "\n  ".join(faults[:_MAX_FAULTS_LISTED])
         _logger.warning("leaving out %d of %d pictures:\n  %s", len(faults), found, listed)
     if copies:
         _logger.warning("leaving out %d of %d pictures: copies of others", copies, found)

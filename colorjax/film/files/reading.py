@@ -14,7 +14,7 @@ from colorjax.errors import UserError
 from colorjax.film.files import planes
 from colorjax.film.files.planes import Coding
 
-# PyAV before 19 fails on metadata that is not UTF-8 unless told to replace it.
+# PyAV before 19 fails on metadata that is not UTF-8 unless this option is set.
 _IS_OLD = int(av.__version__.split(".")[0]) < 19
 _OPEN_OPTIONS: dict[str, Any] = {"metadata_errors": "replace"} if _IS_OLD else {}
 DEFAULT_RATE = Fraction(25)  # of films whose header has no credible rate
@@ -158,7 +158,7 @@ def _video_stream(path: str, container: Any) -> Any:
 def _first_frame(path: str, container: Any, stream: Any) -> Any:
     encrypted = stream.codec_context is None or stream.codec_context.codec_tag in ("encv", "drmi")
     if stream.codec_context is None:
-        raise UserError(f"{path}: its pictures are of a kind that cannot be decoded")
+        raise UserError(f"{path}: its video is in a format that cannot be decoded")
     for packet in _packets(container, stream):
         encrypted = encrypted or packet.has_sidedata("encryption_info")
         if encrypted:

@@ -40,7 +40,7 @@ _SIGNATURES = {
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
 _AVIF_BRANDS = (b"avif", b"avis")
 _GENERIC_BRANDS = (b"mif1", b"msf1")
-HEAD_BYTES = 64  # enough to hold every signature and the brands
+HEAD_BYTES = 64  # enough for every signature and for the first brands
 # Decoders that are not part of Pillow: the module, and the package to install for it.
 _DECODERS = {"HEIF": ("pi_heif", "pi-heif"), "JXL": ("pillow_jxl", "'colorjax[jxl]'")}
 

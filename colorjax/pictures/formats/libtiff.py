@@ -14,18 +14,18 @@ import threading
 from PIL import _imaging
 
 _MAX_LINE_BYTES = 200
-_thread = threading.local()
+_thread_local = threading.local()
 
 
 def start_capture() -> None:
     """Clears this thread's captured error, so that the next error is captured."""
     _install_handler()
-    _thread.error = ""
+    _thread_local.error = ""
 
 
 def captured_error() -> str:
     """Returns libtiff's first error in this thread since `start_capture`; "" if there was none."""
-    return getattr(_thread, "error", "")
+    return getattr(_thread_local, "error", "")
 
 
 # The arguments are the name of the libtiff function, then those of vprintf.
@@ -39,7 +39,7 @@ def _on_error(module, format, arguments):
     write.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_void_p]
     write(line, _MAX_LINE_BYTES, format, arguments)
     message = b": ".join(part for part in (module, line.value) if part)
-    _thread.error = " ".join(message.decode(errors="replace").split()).rstrip(".")
+    _thread_local.error = " ".join(message.decode(errors="replace").split()).rstrip(".")
 
 
 @functools.cache

@@ -76,6 +76,7 @@ def layout_of(page: Page) -> Layout | None:
     if not is_plain or not width or not height:
         return None
     is_tiled = Tag.TileOffsets in page.numbers
+    strip_height = min(page.first(Tag.RowsPerStrip, height), height)
     layout = Layout(
         page,
         width,
@@ -85,9 +86,7 @@ def layout_of(page: Page) -> Layout | None:
         page.first(Tag.PhotometricInterpretation),
         page.numbers.get(Tag.ExtraSamples, ()),
         page.first(Tag.TileWidth) if is_tiled else width,
-        page.first(Tag.TileLength)
-        if is_tiled
-        else min(page.first(Tag.RowsPerStrip, height), height),
+        page.first(Tag.TileLength) if is_tiled else strip_height,
         page.numbers.get(Tag.TileOffsets if is_tiled else Tag.StripOffsets, ()),
         page.numbers.get(Tag.TileByteCounts if is_tiled else Tag.StripByteCounts, ()),
     )
@@ -101,11 +100,8 @@ def _pillow_misreads(layout: Layout) -> bool:
         return layout.samples > 1 or layout.photometric == 0
     if layout.photometric == 2:
         return extra_count > 0 and not layout.extra
-    return extra_count > 0 and (layout.photometric, layout.samples, layout.extra) != (
-        1,
-        2,
-        (_ALPHA,),
-    )
+    is_gray_alpha = (layout.photometric, layout.samples, layout.extra) == (1, 2, (_ALPHA,))
+    return extra_count > 0 and not is_gray_alpha
 
 
 def _is_consistent(layout: Layout) -> bool:
@@ -142,14 +138,14 @@ def read(
     Args:
       file: the TIFF.
       layout: from `layout_of`.
-      lenient: leave black what cannot be decoded.
+      lenient: whether parts that cannot be decoded are left at 0 instead of raising an error.
 
     Returns:
       The colour, uint8 or uint16 [height, width, 1 or 3], 0 is black; alpha, of the same dtype,
       [height, width], or None; a notice about samples that are left out.
 
     Raises:
-      OSError: the file is truncated or damaged.
+      OSError: the file is truncated or damaged, and `lenient` is False.
     """
     kind = np.uint8 if layout.bits == 8 else np.uint16
     samples = np.zeros((layout.height, layout.width, layout.samples), kind)

@@ -182,7 +182,7 @@ def _provenance(published: Published, path: Path, match: str) -> str:
 
 
 def main(published: Published, argv: list[str] | None = None) -> int:
-    """Ports a given or downloaded file, and prints the ported path and how it was verified."""
+    """Ports a given or downloaded file, and prints its path and whether it is the published one."""
     parser = argparse.ArgumentParser(
         prog=f"python -m {published.module}",
         description=f"Port {published.network}'s weights into the cache.",
