@@ -1,7 +1,9 @@
 """The exception for user errors, exit statuses, and checks of settings."""
 
+import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 # Exit statuses of programs other than 0. DEFECT: a bug, or photographs of a batch failed, which the
@@ -20,6 +22,20 @@ class UserError(Exception):
 
 class ResumableError(UserError):
     """An external failure such as a full disk; once it is fixed, the same command resumes."""
+
+
+@contextlib.contextmanager
+def disk_faults(folder: Path) -> Iterator[None]:
+    """Turns an OSError in the block into a ResumableError that names the file, or else `folder`."""
+    try:
+        yield
+    except OSError as error:
+        raise ResumableError(describe_disk_fault(folder, error)) from error
+
+
+def describe_disk_fault(folder: Path, error: OSError) -> str:
+    """Returns a sentence that names the file that cannot be read or written, or else `folder`."""
+    return f"{error.filename or folder}: {error.strerror or error}"
 
 
 MAX_DIGITS = 18  # longer whole numbers are rejected, since no option needs them

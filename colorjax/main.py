@@ -59,7 +59,9 @@ def main(argv: list[str]) -> int:
         raise UserError(f"mode is {mode!r}, want one of {', '.join(MODES)}")
     devices.enable_compilation_cache()
     connect_processes()
-    MODES[mode](settings, Path(FLAGS.workdir))
+    workdir = Path(FLAGS.workdir)
+    with errors.disk_faults(workdir):
+        MODES[mode](settings, workdir)
     return stopping.status()
 
 

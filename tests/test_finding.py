@@ -67,7 +67,7 @@ def test_results_are_known_by_their_mark_however_much_their_photograph_carries(
         exif[0x8769] = {0x9286: b"x" * 60_000}
         carried = carried._replace(exif=exif.tobytes(), iptc=b"\x1c" * 60_000)
         carried = carried._replace(
-            texts=(("Comment", "x" * (60_000 if suffix == ".jpg" else 150_000)),)
+            texts=(("Comment", "x" * (60_000 if suffix == ".jpg" else 400_000)),)
         )
     rgb = np.asarray(Image.effect_noise((500, 700), 80).convert("RGB"))
     path = tmp_path / f"result{suffix}"

@@ -39,8 +39,15 @@ class Pages(click.ParamType):
         return value
 
 
+def _check_host(context: click.Context, option: click.Parameter, host: str) -> str:
+    if not host:  # a socket would listen on all addresses
+        raise click.BadParameter("is empty, want an address such as 127.0.0.1 or 0.0.0.0.")
+    return host
+
+
 host_option = click.option(
     "--host",
+    callback=_check_host,
     default="127.0.0.1",
     show_default=True,
     metavar="ADDRESS",

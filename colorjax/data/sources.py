@@ -97,24 +97,7 @@ def open_source(
         raise UserError(f"the hold-out share is {holdout}, and should lie between 0 and 1")
     if not 0 <= test < 1 - holdout:
         raise UserError(f"the test share is {test}, want at least 0 and below {1 - holdout:g}")
-    kind, _, place = source.partition(":")
-    items: Sequence[Item]
-    if source == "sample":
-        items, inspect = folder_items([SAMPLE_FOLDER])
-    elif kind == "folder" and place:
-        items, inspect = folder_items(parse_folders(place))
-    elif kind == "packed" and place:
-        items, inspect = packed_items(parse_folders(place, kind))
-    elif kind == "tfds" and place:
-        items = records = tfds_records(place, data_dir)
-        inspect = inspector_by_key(records, decode=min_chroma > 0)
-    elif source == "petals":
-        items = petals = Petals()
-        inspect = inspector_by_key(petals, decode=min_chroma > 0)
-    else:
-        raise UserError(
-            f"source {source!r} is none of sample, petals, folder:PATH, packed:DIR and tfds:NAME"
-        )
+    items, inspect = _find_items(source, data_dir, decode=min_chroma > 0)
     inspections = _inspect_all(inspect, len(items))
     faults = [inspection.fault for inspection in inspections if inspection.fault]
     _report_faults(source, faults, len(inspections), max_unreadable)
@@ -131,6 +114,31 @@ def open_source(
     if test and not opened.test:
         raise UserError(f"{source}: no picture falls into the test share of {test:g}, want one")
     return opened
+
+
+def _find_items(
+    source: str, data_dir: str | os.PathLike | None, *, decode: bool
+) -> tuple[Sequence[Item], Callable[[int], Inspection]]:
+    """Returns the pictures of a source, and the function that inspects the one with an index.
+
+    `decode`: whether inspections of TFDS and petals also decode the picture.
+    """
+    kind, _, place = source.partition(":")
+    if source == "sample":
+        return folder_items([SAMPLE_FOLDER])
+    if kind == "folder" and place:
+        return folder_items(parse_folders(place))
+    if kind == "packed" and place:
+        return packed_items(parse_folders(place, kind))
+    if kind == "tfds" and place:
+        records = tfds_records(place, data_dir)
+        return records, inspector_by_key(records, decode=decode)
+    if source == "petals":
+        petals = Petals()
+        return petals, inspector_by_key(petals, decode=decode)
+    raise UserError(
+        f"source {source!r} is none of sample, petals, folder:PATH, packed:DIR and tfds:NAME"
+    )
 
 
 def open_folders(place: str, max_unreadable: float = 0.1, min_chroma: float = 0.0) -> list[Item]:

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 from tqdm import tqdm
 
-from colorjax.errors import ResumableError, UserError
+from colorjax.errors import ResumableError, UserError, describe_disk_fault, disk_faults
 from colorjax.pictures import image_io
 from colorjax.settings import Settings, as_dict, complete
 from colorjax.training import evaluate, figures, logs, resume, steps
@@ -38,7 +38,7 @@ def train(config: Any, workdir: Path) -> dict[str, float]:
     settings = complete(config)
     check_training(settings)
     clock = Clock(settings.num_seconds, settings.optimizer.schedule)
-    try:
+    with disk_faults(workdir):
         with (
             resume.locked(workdir),
             checkpoint.closing(
@@ -51,13 +51,6 @@ def train(config: Any, workdir: Path) -> dict[str, float]:
                 return start_or_resume(settings, workdir, manager, clock)
         say(f"{workdir} has its {done} steps already: a larger num_steps continues it")
         return evaluate.evaluate(settings, workdir)
-    except OSError as error:
-        raise ResumableError(describe_disk_fault(workdir, error)) from error
-
-
-def describe_disk_fault(workdir: Path, error: OSError) -> str:
-    """Returns a sentence for a file of the run that cannot be read or written."""
-    return f"{error.filename or workdir}: {error.strerror or error}"
 
 
 def start_or_resume(

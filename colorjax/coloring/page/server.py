@@ -6,6 +6,7 @@ import webbrowser
 from collections.abc import Callable, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 from starlette.middleware import Middleware
@@ -44,6 +45,23 @@ TRANSLATIONS = gr.I18n(
         "upload_text.click_to_upload": "Choose some",
     }
 )
+# Arguments of gradio's `launch` that switch off what this page does not use.
+_LAUNCH_OPTIONS: dict[str, Any] = {
+    "prevent_thread_lock": True,
+    "quiet": True,
+    "share": False,
+    "inbrowser": False,
+    "show_error": False,
+    "footer_links": [],
+    "run_history": False,
+    "enable_monitoring": False,
+    "mcp_server": False,
+    "ssr_mode": False,
+    "pwa": False,
+    "num_workers": None,
+    # Otherwise gradio requests its own page, and fails if the answer is slow.
+    "_frontend": False,
+}
 
 
 def build_page(colorizer: Colorizer, folder: Path) -> gr.Blocks:
@@ -121,25 +139,12 @@ def running(
             server_name=f"[{host}]" if ":" in host and host[0] != "[" else host,
             server_port=port,
             root_path=root_path,
-            prevent_thread_lock=True,
-            quiet=True,
-            share=False,
-            inbrowser=False,
-            show_error=False,
-            footer_links=[],
-            run_history=False,
             max_file_size=MAX_UPLOAD_BYTES,
-            enable_monitoring=False,
-            mcp_server=False,
-            ssr_mode=False,
-            pwa=False,
-            num_workers=None,
-            # Otherwise gradio requests its own page, and fails if the answer is slow.
-            _frontend=False,
             theme=_theme(),
             i18n=TRANSLATIONS,
             css=resources.files("colorjax.coloring.page").joinpath("demo.css").read_text(),
             app_kwargs={"middleware": _middleware(blocks, folder, host, allow_hosts)},
+            **_LAUNCH_OPTIONS,
         )
     except OSError as error:
         raise UserError(
