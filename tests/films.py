@@ -1,10 +1,11 @@
-"""Small films that tests are made of."""
+"""Writes and reads small films for tests."""
 
 from fractions import Fraction
 
 import av
 import numpy as np
 
+# Time bases.
 NTSC = Fraction(1, 30000)
 FRAMES = Fraction(1, 25)
 
@@ -18,7 +19,7 @@ def texture(height=48, width=64, seed=0, low=60, high=200):
 
 
 def panned(count, height=48, width=64, seed=0):
-    """Frames of a camera that moves by a pixel each."""
+    """Frames of a camera that moves by one pixel per frame."""
     wide = texture(height, width + count, seed)
     return [np.ascontiguousarray(wide[:, i : i + width]) for i in range(count)]
 
@@ -50,7 +51,7 @@ def write(
             setattr(stream.codec_context, name, value)
         if display:
             stream.set_display_rotation(display)
-        voice = container.add_stream(sound, rate=48000, layout="mono") if sound else None
+        audio = container.add_stream(sound, rate=48000, layout="mono") if sound else None
         text = container.add_mux_stream(subtitles) if subtitles else None
         if text:
             text.time_base = Fraction(1, 1000)
@@ -65,8 +66,8 @@ def write(
             frame.pts, frame.time_base = (stamps[i] if stamps else i * gap), unit
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-        if voice:
-            container.mux(encoded_sound(voice, 48000 * len(frames) // 25))
+        if audio:
+            container.mux(encoded_sound(audio, 48000 * len(frames) // 25))
     return path
 
 
@@ -95,7 +96,7 @@ def decoded(path):
 
 
 def seconds(path, kind="video"):
-    """When each frame is shown, or each packet of sound is heard."""
+    """The times in seconds at which frames are shown or packets of sound are played."""
     if kind == "video":
         return [frame.pts * frame.time_base for frame in decoded(path)]
     with av.open(str(path)) as container:
@@ -104,7 +105,7 @@ def seconds(path, kind="video"):
 
 
 def plane(frame, index):
-    """float64 [height, width], in numbers of 8 bits."""
+    """A plane of a frame, float64 [height, width], scaled to 8 bits."""
     part = frame.planes[index]
     bits = frame.format.components[0].bits
     kind = np.dtype("u1" if bits == 8 else "<u2")

@@ -1,4 +1,4 @@
-"""Small networks that have learnt nothing, for tests of what is done with one."""
+"""Small untrained networks for the tests."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from configs.classify import get_config
 
 
 def tiny_network(**changes) -> Network:
-    """The classification network at a sixteenth of its width; `changes` are of its config."""
+    """The classification network at a sixteenth of its width, with `changes` to its config."""
     config = get_config()
     config.model.width = 1 / 16
     config.data.load_size = 64
@@ -21,8 +21,8 @@ def tiny_network(**changes) -> Network:
     settings = complete(config)
     model = build.build_model(settings)
     variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 16, 16, 1)))
-    # Scores of a fresh network differ so little that a mean of them would be all but gray, and
-    # not at all where no feature is active.
+    # The logits of a fresh network differ so little that the mean colour would be almost gray,
+    # and exactly gray where no feature is active.
     params = dict(variables["params"])
     for name in params:
         if name.endswith("_logits"):
@@ -35,7 +35,7 @@ def tiny_network(**changes) -> Network:
 
 
 def rebalanced_network(share: float) -> Network:
-    """One whose training set was mostly grayish, and that keeps so much of the rebalancing."""
+    """A network with a mostly grayish training set; decoding keeps `share` of the rebalancing."""
     changes = {"rebalance.enabled": True, "decoding.method": "mean", "decoding.rebalance": share}
     counts = np.ones((2, 50))
     counts[:, 20:30] = 1e4

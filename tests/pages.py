@@ -1,4 +1,4 @@
-"""The page of a small network, served, and those who visit it."""
+"""The page of a small network, its server, and helpers that act as its visitors."""
 
 import os
 import socket
@@ -45,12 +45,12 @@ def free_port() -> int:
 
 
 def folder_of_files() -> Path:
-    """Where the page that runs has its files."""
+    """Returns the folder of the running page's files."""
     return Path(os.environ["GRADIO_TEMP_DIR"])
 
 
 def picture(height=70, width=90, seed=0) -> np.ndarray:
-    """Gray, smooth, with some grain: uint8 [height, width, 3]."""
+    """Returns a smooth gray picture with some grain: uint8 [height, width, 3]."""
     rng = np.random.default_rng(seed)
     cells = rng.integers(20, 236, (4, 5), dtype=np.uint8)
     smooth = np.asarray(Image.fromarray(cells).resize((width, height), Image.BICUBIC), int)
@@ -75,22 +75,22 @@ def visit(url: str) -> gradio_client.Client:
 
 
 def choose(client: gradio_client.Client, *paths: str) -> str:
-    """Uploads photos as the page does; returns what is wrong with them."""
+    """Uploads photos as the page does; returns the error message."""
     files = [gradio_client.handle_file(path) for path in paths]
     return client.predict(files, api_name="/choose")[-1]
 
 
 def ask(url: str, path: str):
-    """Has a photo coloured: the visitor, before and after, what is said of it, what is wrong."""
+    """Colours a photo for a new visitor: client, pictures before and after, caption, error."""
     client = visit(url)
     message = choose(client, path)
-    pictures, words, later, *_ = client.predict(*CONTROLS, api_name="/colorize")
-    # What stays as it is, is no text.
-    return client, pictures, words, later if isinstance(later, str) else message
+    pictures, caption, later, *_ = client.predict(*CONTROLS, api_name="/colorize")
+    # The page returns text only if the message changes.
+    return client, pictures, caption, later if isinstance(later, str) else message
 
 
-def wait_until(is_so, seconds=10.0):
+def wait_until(condition, seconds=10.0):
     end = time.monotonic() + seconds
-    while not is_so() and time.monotonic() < end:
+    while not condition() and time.monotonic() < end:
         time.sleep(0.02)
-    assert is_so()
+    assert condition()

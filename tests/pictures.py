@@ -1,4 +1,4 @@
-"""Pictures that tests are made of."""
+"""Small pictures for tests, and measures of pictures."""
 
 import io
 import struct
@@ -23,7 +23,7 @@ def noise(height, width, channels=3, seed=0):
 
 
 def png_that_claims(width, height) -> bytes:
-    """A file of a few bytes whose header says another size."""
+    """A PNG of a few bytes whose header claims the given size."""
 
     def chunk(kind, data):
         checksum = struct.pack(">I", zlib.crc32(kind + data))
@@ -35,7 +35,7 @@ def png_that_claims(width, height) -> bytes:
 
 
 def gray_steps(rgb_u8):
-    """The gray of a picture's luminance in 8-bit steps, in float64."""
+    """The sRGB gray of each pixel's luminance, float64 in [0, 255]."""
     linear = np.where(
         rgb_u8 / 255 > 0.04045, ((rgb_u8 / 255 + 0.055) / 1.055) ** 2.4, rgb_u8 / 255 / 12.92
     )
@@ -44,4 +44,5 @@ def gray_steps(rgb_u8):
 
 
 def spread(rgb_u8: np.ndarray) -> float:
+    """The mean difference of a pixel's largest and smallest channel, which is 0 for grays."""
     return float(np.mean(np.ptp(rgb_u8.astype(int), axis=-1)))

@@ -1,4 +1,4 @@
-"""Small picture files of every kind that is read, to be damaged."""
+"""Small valid picture files of every kind that is read, for tests that damage them."""
 
 import numpy as np
 from pictures import encode, noise
@@ -9,9 +9,12 @@ from test_photo import png, source_with_everything, tiff
 
 
 def seeds() -> dict[str, bytes]:
-    """Small whole files by name; those of JPEG XL where its decoder is installed."""
-    deep = np.random.default_rng(0).integers(0, 65536, (9, 9, 4), np.uint16)
-    rgb, drawn = noise(20, 20), [Image.fromarray(noise(12, 12, seed=i)).quantize(8) for i in (0, 1)]
+    """Returns small valid files by name, those of JPEG XL only if its decoder is installed."""
+    rgba_u16 = np.random.default_rng(0).integers(0, 65536, (9, 9, 4), np.uint16)
+    rgb, indexed = (
+        noise(20, 20),
+        [Image.fromarray(noise(12, 12, seed=i)).quantize(8) for i in (0, 1)],
+    )
     tiled = {"photometric": "rgb", "tile": (16, 16)}
     return {
         "jpeg": source_with_everything("JPEG"),
@@ -19,20 +22,20 @@ def seeds() -> dict[str, bytes]:
         "progressive": encode(rgb, "JPEG", progressive=True),
         "cmyk": encode(Image.fromarray(rgb).convert("CMYK"), "JPEG"),
         "png": source_with_everything("PNG"),
-        "palette png": encode(drawn[0], transparency=3),
-        "16-bit png": png(deep, 16, 6),
+        "palette png": encode(indexed[0], transparency=3),
+        "16-bit png": png(rgba_u16, 16, 6),
         "tiff": source_with_everything("TIFF"),
-        "16-bit tiff": tiff(deep, photometric="rgb", extrasamples=(2,), compression="zlib"),
-        "bigtiff": tiff(deep[..., :3], photometric="rgb", bigtiff=True),
+        "16-bit tiff": tiff(rgba_u16, photometric="rgb", extrasamples=(2,), compression="zlib"),
+        "bigtiff": tiff(rgba_u16[..., :3], photometric="rgb", bigtiff=True),
         "tiled tiff": tiff(rgb, compression="zlib", predictor=True, **tiled),
         "lzw tiff": encode(rgb, "TIFF", compression="tiff_lzw"),
         "jpeg tiff": encode(rgb, "TIFF", compression="jpeg"),
         "fax tiff": encode(Image.fromarray(rgb).convert("1"), "TIFF", compression="group4"),
         "webp": source_with_everything("WEBP"),
         "lossless webp": encode(rgb, "WEBP", lossless=True),
-        "gif": encode(drawn[0], "GIF", save_all=True, append_images=drawn[1:]),
+        "gif": encode(indexed[0], "GIF", save_all=True, append_images=indexed[1:]),
         "bmp": encode(rgb, "BMP"),
-        "palette bmp": encode(drawn[0], "BMP"),
+        "palette bmp": encode(indexed[0], "BMP"),
         "heif": HEIC,
         "avif": encode(noise(16, 16), "AVIF"),
         "jpeg 2000": encode(noise(16, 16), "JPEG2000"),

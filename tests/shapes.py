@@ -1,5 +1,5 @@
-"""How the annotations of arrays are checked in tests."""
+"""The checker of array annotations in tests."""
 
 from beartype import BeartypeConf, beartype
 
-check = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int will do where a float is wanted
+check = beartype(conf=BeartypeConf(is_pep484_tower=True))  # accepts an int for a float

@@ -26,7 +26,7 @@ def numbers(count=16, first=0):
     return np.arange(first, first + count, dtype=np.int32)
 
 
-def test_an_image_ages_by_its_number_and_not_by_its_place_in_the_batch():
+def test_ageing_depends_on_the_example_number_not_on_the_place_in_the_batch():
     gray = pictures()
     whole = age(KEY, gray, numbers(), 1.0)
     assert_allclose(age(KEY, gray[5:7], numbers(2, 5), 1.0), whole[5:7], atol=1e-3)
@@ -42,14 +42,14 @@ def test_aged_pictures_stay_in_range(level):
     assert np.isfinite(aged).all()
 
 
-def test_strength_zero_does_nothing_and_strength_scales_what_is_done():
+def test_strength_0_changes_nothing_and_more_strength_changes_more():
     gray = pictures()
     assert ageing.age(KEY, gray, numbers(), 0.0) is gray
     some, much = (float(jnp.abs(age(KEY, gray, numbers(), s) - gray).mean()) for s in (0.1, 1.0))
     assert 0 < some < 0.3 * much
 
 
-def test_about_three_in_ten_stay_untouched():
+def test_about_three_in_ten_pictures_stay_unchanged():
     gray = pictures(400, 8)
     same = jnp.all(age(KEY, gray, numbers(400), 1.0) == gray, axis=(1, 2, 3))
     assert 0.2 < float(same.mean()) < 0.4
@@ -66,27 +66,27 @@ def test_the_blur_is_a_gaussian_with_its_border_repeated(sigma):
     assert_allclose(ageing.gaussian(0.0), np.eye(9)[4])
 
 
-def test_grain_has_the_deviation_that_is_asked_for():
+def test_grain_has_the_expected_standard_deviation():
     noise = ageing.blur(jax.random.normal(KEY, (200, 200, 1)), ageing._GRAIN) * 8 / 3
     assert float(noise.std()) == pytest.approx(1.0, abs=0.02)
 
 
-def test_training_ages_the_input_and_leaves_the_truth_alone():
-    seen = []
+def test_training_ages_the_input_but_not_the_target():
+    recorded = []
     task = classification()
 
     def loss(outputs, example):
-        seen.append(example)
+        recorded.append(example)
         return jnp.mean(outputs, axis=(1, 2, 3))
 
     class Echo:
-        """Its outputs are its input."""
+        """A model that returns its input."""
 
         def clone(self, **_):
             return self
 
         def apply(self, variables, gray, train, mutable):
-            seen.append(gray)
+            recorded.append(gray)
             return gray * variables["params"]["w"], {"batch_stats": {}}
 
     tx = optax.sgd(0.0)
@@ -98,13 +98,13 @@ def test_training_ages_the_input_and_leaves_the_truth_alone():
     with jax.disable_jit():
         for strength in (0.0, 1.0):
             step(state, batch, None, augmentation=Augmentation(16, ageing=strength))
-    (clean, plain), (aged, example) = seen[:2], seen[2:]
+    (clean, plain), (aged, example) = recorded[:2], recorded[2:]
     assert_array_equal(clean, plain.gray)
     assert float(jnp.abs(aged - clean).mean()) > 3
     jax.tree.map(assert_array_equal, tuple(example), tuple(plain))
 
 
-def test_one_device_and_four_age_alike():
+def test_one_device_and_four_age_pictures_equally():
     def step(_, batch, axis_name):
         aged = ageing.age(KEY, batch["gray"], batch["example"], 1.0)
         total = jnp.sum(aged, axis=(1, 2, 3)) @ (1.0 + batch["example"])

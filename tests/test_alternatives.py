@@ -1,4 +1,4 @@
-"""Every alternative of the comparison is one setting, counted by hand and trained for one step."""
+"""Alternatives of the reproduction: hand-counted parameters, and one training step each."""
 
 from functools import partial
 
@@ -26,9 +26,9 @@ from configs import reproduce
 
 TYPICAL = ("zhang",)
 EXPERIMENTS = {name: dict(settings) for name, settings in reproduce.get_config().experiments}
-JOINT = PAPER - HEADS + 64 * 449 + 449  # one head for the 449 squares of 10 that hold a colour
+JOINT = PAPER - HEADS + 64 * 449 + 449  # one head for the 449 joint bins that contain colours
 
-# Parameters of the whole network, width 1, by hand.
+# Parameters of the whole network at width 1, counted by hand.
 PARAMETERS = {
     "regression": REGRESSION,
     "regression_huber": REGRESSION,
@@ -47,7 +47,7 @@ PARAMETERS = {
     "joint": JOINT,
     "zhang": JOINT,
 }
-SCORES = {"joint": (1, 449), "zhang": (1, 449)}
+LOGITS = {"joint": (1, 449), "zhang": (1, 449)}
 RGB = np.random.default_rng(0).integers(0, 256, (4, 20, 20, 3), dtype=np.uint8)
 
 
@@ -62,7 +62,7 @@ def test_each_alternative_has_its_hand_counted_parameters_and_output(name):
     variables = jax.eval_shape(model.init, jax.random.key(0), gray)
     assert count(variables["params"]) == PARAMETERS.get(name, PAPER)
     outputs = jax.eval_shape(model.apply, variables, gray)
-    channels = (2,) if name.startswith("regression") else SCORES.get(name, (2, 50))
+    channels = (2,) if name.startswith("regression") else LOGITS.get(name, (2, 50))
     assert outputs.shape == (2, 24, 16, *channels)
 
 
@@ -76,8 +76,8 @@ def test_each_alternative_has_its_hand_counted_parameters_and_output(name):
 def test_each_alternative_takes_a_training_step(name):
     config = config_of(name, **{"model.width": 1 / 16})
     model, tx = build.build_model(config), setup.build_optimizer(config)
-    untold = build.build_task(config, None)
-    counts = untold.statistics(untold.prepare(RGB))["counts"].sum(axis=0)
+    plain = build.build_task(config, None)
+    counts = plain.statistics(plain.prepare(RGB))["counts"].sum(axis=0)
     task = build.build_task(config, Statistics(counts, None))
     batch = {"rgb": RGB, "example": np.arange(4, dtype=np.int32)}
     step = partial(
@@ -91,21 +91,21 @@ def test_each_alternative_takes_a_training_step(name):
     state = setup.init_state(config, model, tx)
     after, scalars = jax.jit(step)(state, batch)
     assert scalars["skipped"] == 0 and np.isfinite(scalars["loss"]) and scalars["grad_norm"] > 0
-    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), state.params, after.params)
-    still = [
+    change = jax.tree.map(lambda a, b: np.abs(a - b).max(), state.params, after.params)
+    unchanged = [
         jax.tree_util.keystr(p)
-        for p, d in jax.tree_util.tree_leaves_with_path(moved)
+        for p, d in jax.tree_util.tree_leaves_with_path(change)
         if d == 0 and "kernel" in jax.tree_util.keystr(p)
     ]
-    assert not still
+    assert not unchanged
 
 
 def test_rebalancing_and_soft_targets_change_the_loss_of_the_same_network():
     losses = {}
     for name in ("classification", "channels_soft", "channels_rebalanced"):
         config = config_of(name)
-        untold = build.build_task(config, None)
-        example = untold.prepare(RGB)
+        plain = build.build_task(config, None)
+        example = plain.prepare(RGB)
         counts = np.ones((2, 50))
         counts[:, 20:30] = 1000
         task = build.build_task(config, Statistics(counts, None))

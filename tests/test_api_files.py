@@ -35,29 +35,29 @@ def old_jpeg():
     return encode(noise(24, 32), "JPEG", exif=exif, dpi=(300, 300), xmp=XMP)
 
 
-def assert_carries_it_all(data):
+def assert_keeps_metadata(data):
     with Image.open(io.BytesIO(data)) as image:
         assert image.getexif()[0x010E] == "a street"
         assert image.info["xmp"].rstrip(b"\0") == XMP and image.info["dpi"] == (300, 300)
         assert JpegImagePlugin.get_sampling(image) == 0  # 4:4:4
 
 
-def test_a_file_is_coloured_into_a_file_as_the_command_does_it(colorizer, tmp_path):
+def test_colorize_file_keeps_the_metadata_and_matches_colorize(colorizer, tmp_path):
     (tmp_path / "old.jpg").write_bytes(old_jpeg())
     notices = colorizer.colorize_file(tmp_path / "old.jpg", tmp_path / "new.jpg", saturation=1.2)
     assert notices == ()
-    assert_carries_it_all((tmp_path / "new.jpg").read_bytes())
+    assert_keeps_metadata((tmp_path / "new.jpg").read_bytes())
     stream = io.BytesIO()
     colorizer.colorize_file(old_jpeg(), stream, format="png", saturation=1.2)
     want = colorizer.colorize(old_jpeg(), saturation=1.2)
     np.testing.assert_array_equal(np.asarray(Image.open(stream)), np.asarray(want))
 
 
-def test_a_saved_image_carries_what_the_photo_did(tmp_path):
+def test_a_saved_image_keeps_the_metadata_of_the_photo(tmp_path):
     source = photo.read_photo(old_jpeg())
     image = photo.as_image(source.rgb, source)
     assert colorjax.save(image, tmp_path / "new.jpg") == ()
-    assert_carries_it_all((tmp_path / "new.jpg").read_bytes())
+    assert_keeps_metadata((tmp_path / "new.jpg").read_bytes())
     rgba = Image.fromarray(noise(4, 5, 4))
     (notice,) = colorjax.save(rgba, tmp_path / "flat.jpg")
     assert notice.endswith("a JPEG has no transparency, so the photo is laid on white")
@@ -65,7 +65,7 @@ def test_a_saved_image_carries_what_the_photo_did(tmp_path):
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "same.png")), np.asarray(rgba))
 
 
-def test_after_a_warm_up_pictures_of_those_proportions_compile_nothing(model):
+def test_after_a_warm_up_photos_of_the_same_proportions_compile_nothing(model):
     colorizer = api.Colorizer(model)
     colorizer.warm_up((60, 48), decode="mean")
     painter = colorizer._painter
@@ -79,7 +79,7 @@ def test_after_a_warm_up_pictures_of_those_proportions_compile_nothing(model):
         colorizer.warm_up(decode="best")
 
 
-def test_a_target_that_cannot_be_written_is_told_before_the_work(colorizer, monkeypatch):
+def test_an_invalid_target_is_refused_before_any_colouring(colorizer, monkeypatch):
     monkeypatch.setattr(api, "colorize", None)
     with pytest.raises(UserError, match="new.xyz: photos are written as"):
         colorizer.colorize_file(old_jpeg(), "new.xyz")
@@ -87,14 +87,14 @@ def test_a_target_that_cannot_be_written_is_told_before_the_work(colorizer, monk
         colorjax.save(Image.new("RGB", (2, 2)), "new.xyz")
 
 
-def test_whatever_holds_the_bytes_of_a_picture_is_taken(tmp_path):
+def test_buffers_and_open_files_are_accepted_as_photos(tmp_path):
     data = old_jpeg()
     (tmp_path / "old.jpg").write_bytes(data)
-    written = io.BytesIO()
-    written.write(data)
+    buffer = io.BytesIO()
+    buffer.write(data)
     want = photo.read_photo(data)
     with open(tmp_path / "old.jpg", "rb") as file:
-        for source in (bytearray(data), memoryview(data), written, file, io.BytesIO(data)):
+        for source in (bytearray(data), memoryview(data), buffer, file, io.BytesIO(data)):
             got = inputs.as_photo(source)
             np.testing.assert_array_equal(got.rgb, want.rgb)
             assert got.metadata == want.metadata
@@ -106,10 +106,10 @@ def test_whatever_holds_the_bytes_of_a_picture_is_taken(tmp_path):
     np.testing.assert_array_equal(inputs.as_photo(Pipe()).rgb, want.rgb)
 
 
-def test_an_open_file_is_named_and_one_of_text_refused(tmp_path):
+def test_errors_name_an_open_file_and_text_mode_is_refused(tmp_path):
     path = tmp_path / "notes.txt"
     path.write_text("once upon a time")
-    with open(path, "rb") as file, pytest.raises(UserError, match="notes.txt: is no JPEG"):
+    with open(path, "rb") as file, pytest.raises(UserError, match="notes.txt: is not a JPEG"):
         inputs.as_photo(file)
     with open(path) as file, pytest.raises(UserError, match="notes.txt: .* want it .* mode 'rb'"):
         inputs.as_photo(file)
@@ -120,7 +120,7 @@ def test_an_open_file_is_named_and_one_of_text_refused(tmp_path):
         inputs.as_photo(io.BytesIO())
 
 
-def test_what_is_no_picture_and_no_target_is_told_by_its_type():
+def test_a_picture_or_target_of_a_wrong_type_is_refused():
     with pytest.raises(TypeError, match="picture is of type NoneType, want a path"):
         inputs.as_photo(None)
     with pytest.raises(TypeError, match="target is of type bytes, want a path or a stream"):
@@ -135,7 +135,7 @@ def test_gray_arrays_may_have_an_axis_of_one_channel():
 
 
 @pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
-def test_a_forked_process_is_told_and_does_not_hang(colorizer):
+def test_a_forked_process_gets_an_error_and_does_not_hang(colorizer):
     pid = os.fork()
     if pid == 0:
         code = 1
@@ -150,7 +150,7 @@ def test_a_forked_process_is_told_and_does_not_hang(colorizer):
 
 
 @pytest.mark.slow
-def test_spawned_processes_colour(colorizer):
+def test_spawned_processes_can_colour(colorizer):
     photos = [noise(24, 32), noise(24, 32, seed=1)]
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         got = pool.map(colorizer.colorize, photos)
@@ -159,7 +159,7 @@ def test_spawned_processes_colour(colorizer):
         assert np.abs(difference).max() <= 1
 
 
-def test_errors_come_back_from_other_processes():
+def test_errors_can_be_passed_between_processes():
     error = image_io.CutShortError("a.jpg", "it ends")
     again = pickle.loads(pickle.dumps(error))
     assert str(again) == str(error) and again.reason == "it ends"

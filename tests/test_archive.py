@@ -1,4 +1,4 @@
-"""`colorjax archive`: what is left, what is written down, and that one bad file is one row."""
+"""`colorjax archive`: the remaining photographs, the log, and one row for each bad file."""
 
 import json
 import os
@@ -27,8 +27,8 @@ from colorjax.pictures import mark
 ROOT = Path(__file__).parent.parent
 
 
-def filled(folder, *names):
-    """A folder with files of these names."""
+def create_files(folder, *names):
+    """Creates files of these names in a folder; returns the folder."""
     for name in names:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -36,16 +36,16 @@ def filled(folder, *names):
     return folder
 
 
-def walked(folder):
+def list_items(folder):
     others = Counter()
     items = source.open_source(str(folder)).items(others)
     return sorted(items), others
 
 
-# Shards and names.
+# Shards and names
 
 
-def test_every_photograph_is_in_one_shard_and_shards_are_of_like_size():
+def test_every_photograph_is_in_one_shard_and_shards_have_similar_sizes():
     paths = [f"{i // 50:02}/{i:04}.tif" for i in range(2000)]
     counts = [sum(map(remaining.Shard(i, 8).holds, paths)) for i in range(8)]
     assert sum(counts) == 2000 and min(counts) > 200 and max(counts) < 300
@@ -54,13 +54,13 @@ def test_every_photograph_is_in_one_shard_and_shards_are_of_like_size():
 def test_a_shard_is_the_same_in_every_process():
     paths = "a.jpg", "b/c.png", "d.tif", "ä.png"
     shards = [next(i for i in range(8) if remaining.Shard(i, 8).holds(path)) for path in paths]
-    assert shards == [2, 7, 4, 5]  # by their sha256, and not by Python's own hash
+    assert shards == [2, 7, 4, 5]  # by sha256, because Python's own hash varies
 
 
 @pytest.mark.parametrize(
     "text", ["", "3", "8/8", "-1/8", "1/0", "a/b", "1/8/2", "1.0/8", "0/", f"0/{'9' * 5000}"]
 )
-def test_what_is_no_shard_is_refused(text):
+def test_an_invalid_shard_is_refused(text):
     with pytest.raises(UserError, match=r"^shard is '.*', want i/n with i from 0 to n - 1"):
         remaining.parse_shard(text)
 
@@ -70,7 +70,7 @@ def test_shards_are_counted_from_0():
 
 
 @pytest.mark.parametrize(
-    "place, mark, format, wanted",
+    "path, mark, format, wanted",
     [
         ("a/b.jpg", "_color", None, "a/b_color.jpg"),
         ("a/b.TIF", "_color", None, "a/b_color.TIF"),
@@ -80,46 +80,46 @@ def test_shards_are_counted_from_0():
         ("b.JPG", "_color", "jpg", "b_color.jpg"),
     ],
 )
-def test_a_result_is_named_by_its_photograph_alone(place, mark, format, wanted):
-    assert remaining.result_path(PurePosixPath(place), mark, format) == wanted
+def test_a_result_is_named_after_its_photograph_alone(path, mark, format, wanted):
+    assert remaining.result_path(PurePosixPath(path), mark, format) == wanted
 
 
-def test_photographs_of_one_name_and_several_kinds_have_results_of_several_names():
+def test_photographs_with_similar_names_have_different_result_names():
     names = "a.tif a.png a.jpg a.jpeg a.heic a.tif.jpg a_color.tif".split()
     for format in (None, "jpg", "png"):
         assert len({remaining.result_path(PurePosixPath(n), "_color", format) for n in names}) == 7
 
 
-# Which photographs there are.
+# Finding photographs
 
 
-def test_folders_are_walked_and_hidden_and_other_files_left_out(tmp_path):
-    filled(tmp_path, "a.jpg", "x/b.TIF", "x/y/c.png", ".d/e.jpg", "x/.f.jpg", "x/g.txt", "h")
-    items, others = walked(tmp_path)
+def test_folders_are_searched_without_hidden_and_other_files(tmp_path):
+    create_files(tmp_path, "a.jpg", "x/b.TIF", "x/y/c.png", ".d/e.jpg", "x/.f.jpg", "x/g.txt", "h")
+    items, others = list_items(tmp_path)
     assert items == [("a.jpg", ""), ("x/b.TIF", ""), ("x/y/c.png", "")]
     assert others == {".txt": 1, "no suffix": 1}
 
 
-def test_linked_folders_are_walked_once_and_pipes_are_left_alone(tmp_path):
-    filled(tmp_path, "x/a.jpg")
+def test_linked_folders_are_searched_once_and_pipes_are_skipped(tmp_path):
+    create_files(tmp_path, "x/a.jpg")
     (tmp_path / "x" / "loop").symlink_to(tmp_path)
     (tmp_path / "y").symlink_to(tmp_path / "x")
     (tmp_path / "gone.jpg").symlink_to(tmp_path / "nothing")
     os.mkfifo(tmp_path / "pipe.jpg")
-    items, _ = walked(tmp_path)
+    items, _ = list_items(tmp_path)
     assert len(items) == 1 and items[0].path in ("x/a.jpg", "y/a.jpg")
 
 
-def test_links_that_lead_nowhere_are_told_and_cost_no_photograph(tmp_path):
-    filled(tmp_path, "a.jpg", "x/b.jpg", "z.jpg")
+def test_circular_links_are_reported_and_hide_no_photograph(tmp_path):
+    create_files(tmp_path, "a.jpg", "x/b.jpg", "z.jpg")
     for name in ("loop", "loop.jpg", "x/loop"):
         (tmp_path / name).symlink_to(Path(name).name)
-    items, others = walked(tmp_path)
-    reason = "cannot be looked into: Too many levels of symbolic links"
+    items, others = list_items(tmp_path)
+    reason = "cannot be listed: Too many levels of symbolic links"
     assert items == [
         ("a.jpg", ""),
         ("loop", f"loop: {reason}"),
-        ("loop.jpg", ""),  # reading it tells
+        ("loop.jpg", ""),  # fails when it is read
         ("x/b.jpg", ""),
         ("x/loop", f"x/loop: {reason}"),
         ("z.jpg", ""),
@@ -127,7 +127,7 @@ def test_links_that_lead_nowhere_are_told_and_cost_no_photograph(tmp_path):
     assert not others
 
 
-def test_folders_are_listed_as_they_are_read(tmp_path):
+def test_folders_are_listed_lazily(tmp_path):
     listed = []
 
     def entries(folder):
@@ -140,28 +140,28 @@ def test_folders_are_listed_as_they_are_read(tmp_path):
     assert [item.path for item in islice(items, 2)] == ["0.jpg", "1.jpg"] and listed == [""]
 
 
-def test_a_folder_that_cannot_be_looked_into_is_a_row(tmp_path):
-    filled(tmp_path, "a.jpg", "x/b.jpg")
-    there = store.local(str(tmp_path))
+def test_an_unreadable_folder_gets_a_row(tmp_path):
+    create_files(tmp_path, "a.jpg", "x/b.jpg")
+    local_store = store.local(str(tmp_path))
 
     def entries(folder):
         if folder == "x":
             raise PermissionError(13, "Permission denied")
-        yield from there.entries(folder)
+        yield from local_store.entries(folder)
 
-    items = sorted(source.from_store(there._replace(entries=entries)).items(Counter()))
-    assert items == [("a.jpg", ""), ("x", "x: cannot be looked into: Permission denied")]
+    items = sorted(source.from_store(local_store._replace(entries=entries)).items(Counter()))
+    assert items == [("a.jpg", ""), ("x", "x: cannot be listed: Permission denied")]
 
 
-def test_a_name_that_no_table_can_hold_is_a_row(tmp_path):
-    filled(tmp_path, "a.jpg")
+def test_a_name_that_is_not_utf_8_gets_a_row(tmp_path):
+    create_files(tmp_path, "a.jpg")
     (Path(os.fsdecode(os.fsencode(tmp_path) + b"/b\xff.jpg"))).write_bytes(b"-")
-    items, _ = walked(tmp_path)
+    items, _ = list_items(tmp_path)
     assert items[0] == ("a.jpg", "")
     assert items[1].path == r"b\udcff.jpg" and "is not UTF-8" in items[1].fault
 
 
-def manifest(file, paths, column="path"):
+def write_manifest(file, paths, column="path"):
     parquet = pytest.importorskip("pyarrow.parquet")
     import pyarrow
 
@@ -169,8 +169,8 @@ def manifest(file, paths, column="path"):
     return str(file)
 
 
-def test_a_manifest_names_photographs_each_once(tmp_path):
-    file = manifest(tmp_path / "list.parquet", ["x/a.jpg", None, "x/a.jpg", "b.jpg"], "file")
+def test_a_photograph_that_a_manifest_lists_twice_is_used_once(tmp_path):
+    file = write_manifest(tmp_path / "list.parquet", ["x/a.jpg", None, "x/a.jpg", "b.jpg"], "file")
     items = list(source.open_source(file, column="file").items(Counter()))
     assert [item.path for item in items] == ["x/a.jpg", "row 1", "b.jpg"]
     assert items[1].fault == f"{file}: row 1 has None, want a path"
@@ -190,19 +190,19 @@ def test_a_manifest_names_photographs_each_once(tmp_path):
         ("x/a.jpg", "s3://bucket", "x/a.jpg"),
     ],
 )
-def test_a_manifests_folders_are_kept_below_its_root(path, root, wanted):
+def test_folders_of_a_manifest_are_kept_relative_to_its_root(path, root, wanted):
     opened = source.open_source("/lists/list.parquet", root=root)
     assert str(opened.relative_path(path)) == wanted
 
 
 @pytest.mark.parametrize("path", ["../a.jpg", "x/../../a.jpg", "/data/../a.jpg", "s3://b/../a.jpg"])
-def test_a_manifests_paths_lead_out_of_nothing(path):
+def test_manifest_paths_that_lead_out_of_the_root_are_refused(path):
     with pytest.raises(UserError, match="want a path without"):
         source.open_source("/lists/list.parquet").relative_path(path)
 
 
-def test_a_manifest_is_read_by_its_paths(tmp_path):
-    filled(tmp_path, "x/a.jpg")
+def test_manifest_paths_may_be_relative_absolute_or_uris(tmp_path):
+    create_files(tmp_path, "x/a.jpg")
     opened = source.open_source(str(tmp_path / "list.parquet"))
     for path in ("x/a.jpg", str(tmp_path / "x/a.jpg"), f"file://{tmp_path}/x/a.jpg"):
         assert opened.read(path) == b"-"
@@ -210,15 +210,15 @@ def test_a_manifest_is_read_by_its_paths(tmp_path):
         opened.read("x/b.jpg")
 
 
-def test_a_manifest_that_is_none_is_one_sentence(tmp_path):
+def test_an_invalid_or_missing_manifest_is_a_one_sentence_error(tmp_path):
     pytest.importorskip("pyarrow")
-    filled(tmp_path, "list.parquet")
+    create_files(tmp_path, "list.parquet")
     for name in ("list.parquet", "gone.parquet"):
         with pytest.raises(UserError, match=f"{name}: cannot be read as a manifest: "):
             list(source.open_source(str(tmp_path / name)).items(Counter()))
 
 
-# Where bytes lie.
+# Stores
 
 
 def arrow_folder(folder):
@@ -233,110 +233,111 @@ def local_folder(folder):
 
 
 @pytest.fixture(params=[local_folder, arrow_folder])
-def place(request, tmp_path):
-    """A store of each kind, in which nothing is yet."""
+def empty_store(request, tmp_path):
+    """An empty store of each kind."""
     return request.param(tmp_path / "place")
 
 
-def test_a_store_gives_back_what_was_put_and_replaces_nothing(place):
-    assert not place.exists("x/a.jpg") and place.put("x/a.jpg", b"one")
-    assert not place.put("x/a.jpg", b"two") and place.read("x/a.jpg") == b"one"
-    place.put("b.gz", b"not packed")
-    assert place.read("b.gz") == b"not packed" and place.exists("x/a.jpg")
-    assert sorted(place.entries("")) == [("b.gz", False), ("x", True)]
-    assert list(place.entries("x")) == [("a.jpg", False)]  # and no half of a file
-    place.remove("x/a.jpg")
-    assert list(place.entries("x")) == []
+def test_a_store_returns_what_was_put_and_replaces_nothing(empty_store):
+    assert not empty_store.exists("x/a.jpg") and empty_store.put("x/a.jpg", b"one")
+    assert not empty_store.put("x/a.jpg", b"two") and empty_store.read("x/a.jpg") == b"one"
+    empty_store.put("b.gz", b"not packed")
+    assert empty_store.read("b.gz") == b"not packed" and empty_store.exists("x/a.jpg")
+    assert sorted(empty_store.entries("")) == [("b.gz", False), ("x", True)]
+    assert list(empty_store.entries("x")) == [("a.jpg", False)]  # no incomplete file
+    empty_store.remove("x/a.jpg")
+    assert list(empty_store.entries("x")) == []
     with pytest.raises(FileNotFoundError):
-        list(place.entries("y"))
+        list(empty_store.entries("y"))
 
 
-def test_what_cannot_be_put_leaves_nothing_under_its_name(place, tmp_path):
-    filled(tmp_path, "place/file", "place/bucket/top/file")
+def test_a_failed_put_leaves_no_file(empty_store, tmp_path):
+    create_files(tmp_path, "place/file", "place/bucket/top/file")
     with pytest.raises(OSError):
-        place.put("file/a.jpg", b"one")
+        empty_store.put("file/a.jpg", b"one")
     with pytest.raises((OSError, TypeError)):
-        place.put("b.jpg", None)
-    assert not place.exists("b.jpg")
+        empty_store.put("b.jpg", None)
+    assert not empty_store.exists("b.jpg")
 
 
-def test_uris_that_are_none_are_one_sentence():
+def test_an_unknown_uri_is_a_one_sentence_error():
     pytest.importorskip("pyarrow")
     with pytest.raises(UserError, match="^nowhere://a: cannot be opened: .*want s3://"):
         store.open_store("nowhere://a")
 
 
-# What is left.
+# Remaining photographs
 
 
-def rows_left(folder, target, known, shard="0/1", passed_over=None):
-    told, there = [], store.local(str(folder))
-    opened = source.from_store(there)
+def find_remaining(folder, target, finished, shard="0/1", on_finished=None):
+    """Returns the paths of the remaining photographs, and the rows that are written meanwhile."""
+    rows = []
+    opened = source.from_store(store.local(str(folder)))
     config = worker.WorkerConfig(str(folder), str(target))
     paths = remaining.remaining_paths(
         opened,
         store.local(str(target)),
-        known,
+        finished,
         config.result_path,
         remaining.parse_shard(shard),
         Counter(),
-        told.append,
-        [].append if passed_over is None else passed_over.append,
+        rows.append,
+        [].append if on_finished is None else on_finished.append,
     )
-    return sorted(paths), sorted(told)
+    return sorted(paths), sorted(rows)
 
 
-def test_what_is_left_is_what_the_log_and_the_results_do_not_have(tmp_path):
+def test_photographs_without_a_logged_or_existing_result_remain(tmp_path):
     names = "new.jpg done.jpg deleted.jpg failed.jpg there.jpg settled.jpg".split()
-    filled(tmp_path / "in", *(f"x/{name}" for name in names))
-    filled(tmp_path / "out", "x/done_color.jpg", "x/there_color.jpg")
+    create_files(tmp_path / "in", *(f"x/{name}" for name in names))
+    create_files(tmp_path / "out", "x/done_color.jpg", "x/there_color.jpg")
     rows = [
         Row("x/done.jpg", DONE, result="x/done_color.jpg"),
         Row("x/deleted.jpg", DONE, result="x/deleted_color.jpg"),
         Row("x/failed.jpg", FAILED, "x/failed.jpg: is empty"),
         Row("x/settled.jpg", SKIPPED, worker.OWN_RESULT),
     ]
-    before = []
-    paths, told = rows_left(
-        tmp_path / "in", tmp_path / "out", log.read_finished(rows), passed_over=before
+    finished = []
+    paths, new_rows = find_remaining(
+        tmp_path / "in", tmp_path / "out", log.read_finished(rows), on_finished=finished
     )
-    assert sorted(before) == ["x/done.jpg", "x/settled.jpg"]
+    assert sorted(finished) == ["x/done.jpg", "x/settled.jpg"]
     assert paths == ["x/deleted.jpg", "x/failed.jpg", "x/new.jpg"]
-    assert [row[:3] for row in told] == [("x/there.jpg", SKIPPED, remaining.RESULT_EXISTS)]
-    assert told[0].result == "x/there_color.jpg" and told[0].when > 0
+    assert [row[:3] for row in new_rows] == [("x/there.jpg", SKIPPED, remaining.RESULT_EXISTS)]
+    assert new_rows[0].result == "x/there_color.jpg" and new_rows[0].when > 0
 
 
-def test_a_folder_of_results_that_cannot_be_looked_into_fails_the_photographs_of_it_alone(tmp_path):
-    filled(tmp_path / "in", "a.jpg", "sub/b.jpg", "sub/c.jpg")
+def test_an_unreadable_folder_of_results_fails_only_its_own_photographs(tmp_path):
+    create_files(tmp_path / "in", "a.jpg", "sub/b.jpg", "sub/c.jpg")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "sub").symlink_to("sub")
-    paths, told = rows_left(tmp_path / "in", tmp_path / "out", log.read_finished([]))
-    reason = f"{tmp_path}/out/sub: cannot be looked into: Too many levels of symbolic links"
+    paths, rows = find_remaining(tmp_path / "in", tmp_path / "out", log.read_finished([]))
+    reason = f"{tmp_path}/out/sub: cannot be listed: Too many levels of symbolic links"
     assert paths == ["a.jpg"]
-    assert [row[:3] for row in told] == [
+    assert [row[:3] for row in rows] == [
         (path, FAILED, f"{path}: {reason}") for path in ("sub/b.jpg", "sub/c.jpg")
     ]
 
 
-def test_shards_leave_the_files_of_others_alone(tmp_path):
-    filled(tmp_path / "in", *(f"{i}.jpg" for i in range(40)))
+def test_shards_divide_the_photographs_without_overlap(tmp_path):
+    create_files(tmp_path / "in", *(f"{i}.jpg" for i in range(40)))
     parts = [
-        rows_left(tmp_path / "in", tmp_path / "out", log.read_finished([]), f"{i}/3")[0]
+        find_remaining(tmp_path / "in", tmp_path / "out", log.read_finished([]), f"{i}/3")[0]
         for i in range(3)
     ]
     assert all(parts) and sorted(sum(parts, [])) == sorted(f"{i}.jpg" for i in range(40))
 
 
-def test_what_was_left_out_for_its_colours_is_asked_for_again():
+def test_photographs_skipped_for_their_colours_can_be_retried():
     rows = [Row("a.jpg", SKIPPED, worker.IN_COLOUR), Row("b.jpg", SKIPPED, worker.OWN_RESULT)]
     assert log.read_finished(rows).skipped == {"a.jpg", "b.jpg"}
     assert log.read_finished(rows, retry_reason=worker.IN_COLOUR).skipped == {"b.jpg"}
 
 
-# What is written down.
+# The log
 
 
-def test_lines_come_back_and_a_last_one_that_was_cut_short_is_passed_over(tmp_path):
+def test_log_lines_are_read_back_and_a_truncated_last_line_is_ignored(tmp_path):
     file = tmp_path / "logs" / "log.jsonl"
     rows = [Row(f"ä{i}.jpg", DONE, "", 0.5, 10, f"ä{i}_color.jpg", 7.0) for i in range(3)]
     first = log.json_lines(file)
@@ -344,8 +345,8 @@ def test_lines_come_back_and_a_last_one_that_was_cut_short_is_passed_over(tmp_pa
         first.add(row)
         assert json.loads(file.read_text("utf-8").splitlines()[-1])["path"] == row.path
     first.close()
-    with file.open("a") as half:
-        half.write('{"path": "b.jpg", "sta')
+    with file.open("a") as stream:
+        stream.write('{"path": "b.jpg", "sta')
     second = log.json_lines(file)
     assert list(second.rows()) == rows[:2]
     second.add(rows[2])
@@ -354,40 +355,40 @@ def test_lines_come_back_and_a_last_one_that_was_cut_short_is_passed_over(tmp_pa
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
-def test_a_full_disk_under_a_log_is_one_sentence():
+def test_a_full_disk_under_a_log_is_a_one_sentence_error():
     full = log.json_lines(Path("/dev/full"))
     with pytest.raises(UserError, match="^/dev/full: cannot be written: No space left"):
         full.add(Row("a.jpg", DONE))
     full.close()
 
 
-def test_a_file_that_is_no_log_is_refused(tmp_path):
+def test_a_file_that_is_not_a_log_is_refused(tmp_path):
     (tmp_path / "log.jsonl").write_text('{"step": 3}\n')
     with pytest.raises(UserError, match="line 1 is not a row of an archive log"):
         list(log.json_lines(tmp_path / "log.jsonl").rows())
 
 
-def test_parts_of_parquet_become_one_with_the_newest_row_of_each_file(place, monkeypatch):
+def test_parquet_parts_are_merged_and_keep_the_newest_row_of_each_file(empty_store, monkeypatch):
     pytest.importorskip("pyarrow")
     monkeypatch.setattr(log, "PART_ROWS", 2)
     rows = [Row(f"{i}.jpg", FAILED, "no", 0.5, 10, "", 100.0 + i) for i in range(4)]
     better = Row("1.jpg", DONE, "", 0.25, 10, "1_color.jpg", 200.0)
     monkeypatch.setattr(log.time, "time", lambda: 101.0)
-    first = log.parquet(place, "log")
+    first = log.parquet(empty_store, "log")
     assert list(first.rows()) == []
     for row in rows:
         first.add(row)
-    assert len(list(place.entries("log"))) == 2 and list(first.rows()) == rows
-    second = log.parquet(place, "log")
+    assert len(list(empty_store.entries("log"))) == 2 and list(first.rows()) == rows
+    second = log.parquet(empty_store, "log")
     second.add(better)
     second.close()
-    assert len(list(place.entries("log"))) == 1
+    assert len(list(empty_store.entries("log"))) == 1
     assert sorted(second.rows()) == sorted([rows[0], better, *rows[2:]])
 
 
-def test_rows_are_written_down_before_they_are_many(place, monkeypatch):
+def test_few_rows_are_written_after_some_seconds_too(empty_store, monkeypatch):
     pytest.importorskip("pyarrow")
-    opened = log.parquet(place, "log")
+    opened = log.parquet(empty_store, "log")
     monkeypatch.setattr(log.time, "time", lambda: 100.0)
     opened.add(Row("a.jpg", DONE, when=100.0))
     assert list(opened.rows()) == []
@@ -396,25 +397,25 @@ def test_rows_are_written_down_before_they_are_many(place, monkeypatch):
     assert [row.path for row in opened.rows()] == ["a.jpg", "b.jpg"]
 
 
-def test_a_part_that_is_damaged_is_named(place):
+def test_a_damaged_part_is_named(empty_store):
     pytest.importorskip("pyarrow")
-    place.put("log/1.parquet", b"nothing")
+    empty_store.put("log/1.parquet", b"nothing")
     with pytest.raises(UserError, match="log/1.parquet: is not part of an archive log"):
-        list(log.parquet(place, "log").rows())
+        list(log.parquet(empty_store, "log").rows())
 
 
 @pytest.mark.parametrize("name", ["file", "loop"])
-def test_a_log_that_is_no_folder_is_one_sentence(tmp_path, name):
+def test_a_log_that_is_not_a_folder_is_a_one_sentence_error(tmp_path, name):
     (tmp_path / "file").touch()
     (tmp_path / "loop").symlink_to("loop")
-    with pytest.raises(UserError, match=f"/{name}: cannot be looked into: "):
+    with pytest.raises(UserError, match=f"/{name}: cannot be listed: "):
         list(log.parquet(store.local(str(tmp_path)), name).rows())
 
 
-# Workers.
+# Workers
 
 
-def test_a_defect_of_the_program_is_the_row_of_the_file_that_has_it():
+def test_a_program_error_fails_only_the_file_that_caused_it():
     def run(jobs):
         for job in jobs:
             if job.source == "b.jpg":
@@ -436,7 +437,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def scans(tmp_path_factory):
-    """Two good ones, one in 16 bits, one in colour, a result of ours, and bad ones."""
+    """Two good scans, one in 16 bits, one in colour, a result of ours, and bad files."""
     folder = tmp_path_factory.mktemp("scans")
     gray = np.repeat(noise(64, 64, 1), 3, axis=-1)
     files = {
@@ -450,7 +451,7 @@ def scans(tmp_path_factory):
         "x/notes.txt": b"-",
     }
     for name, data in files.items():
-        filled(folder, name)
+        create_files(folder, name)
         (folder / name).write_bytes(data)
     return folder
 
@@ -461,24 +462,24 @@ def run_shard(scans, target, *options):
     )
 
 
-def lines(target):
+def log_rows(target):
     text = (target / "archive_log_0_of_1.jsonl").read_text("utf-8")
     return {row["path"]: row for row in map(json.loads, text.splitlines())}
 
 
-def files_of(target):
+def result_files(target):
     paths = (path for path in target.rglob("*") if path.is_file() and path.suffix != ".jsonl")
     return {str(path.relative_to(target)): path.read_bytes() for path in paths}
 
 
-def test_a_shard_colours_what_can_be_coloured_and_then_nothing(model, scans, tmp_path):
+def test_a_shard_colours_what_it_can_and_a_second_run_colours_nothing(model, scans, tmp_path):
     target = tmp_path / "out"
     arguments = (scans, target, "--model", model, "--skip-colour", "--saturation", "0")
     done = run_shard(*arguments)
     assert done.exit_code == 1, done.output
     assert "3 photos coloured" in done.output and "; 2 left out" in done.output
     assert "1 .txt; 2 failed" in done.output and "empty.jpg: is empty (0 bytes)" in done.output
-    rows, files = lines(target), files_of(target)
+    rows, files = log_rows(target), result_files(target)
     assert {path: row["status"] for path, row in rows.items()} == {
         "a.jpg": DONE,
         "x/b.bmp": DONE,
@@ -496,15 +497,15 @@ def test_a_shard_colours_what_can_be_coloured_and_then_nothing(model, scans, tmp
     with Image.open(target / "x/b_color.bmp.png") as image:
         assert image.size == (64, 64) and np.ptp(np.asarray(image), axis=-1).max() == 0
     again = run_shard(*arguments)
-    assert "0 photos coloured" in again.output and files_of(target) == files
-    tried = (target / "archive_log_0_of_1.jsonl").read_text().splitlines()
-    assert len(tried) == 9  # the failed ones once more
+    assert "0 photos coloured" in again.output and result_files(target) == files
+    log_lines = (target / "archive_log_0_of_1.jsonl").read_text().splitlines()
+    assert len(log_lines) == 9  # the two failed files are tried again
 
 
-def test_photographs_that_are_done_before_are_counted_and_told(tmp_path):
-    filled(tmp_path / "first", "a.jpg", "b.jpg")
-    filled(tmp_path / "second", "a.jpg", "b.jpg", "c.jpg")
-    filled(tmp_path / "out", "a_color.jpg", "b_color.jpg", "c_color.jpg")
+def test_photographs_done_before_are_counted_in_the_summary(tmp_path):
+    create_files(tmp_path / "first", "a.jpg", "b.jpg")
+    create_files(tmp_path / "second", "a.jpg", "b.jpg", "c.jpg")
+    create_files(tmp_path / "out", "a_color.jpg", "b_color.jpg", "c_color.jpg")
     first = run_shard(tmp_path / "first", tmp_path / "out")
     assert "; 2 left out;" in first.output and "before" not in first.output
     second = run_shard(tmp_path / "second", tmp_path / "out")
@@ -512,22 +513,26 @@ def test_photographs_that_are_done_before_are_counted_and_told(tmp_path):
     assert "; 2 done before; 1 left out;" in second.output
 
 
-def test_a_shard_counts_none_of_anothers_photographs_as_done_before(tmp_path):
+def test_a_shard_counts_only_its_own_photographs_as_done_before(tmp_path):
     names = [f"{i}.jpg" for i in range(40)]
-    filled(tmp_path / "in", *names)
-    known, counts = log.read_finished([Row(name, SKIPPED, worker.OWN_RESULT) for name in names]), []
+    create_files(tmp_path / "in", *names)
+    rows = [Row(name, SKIPPED, worker.OWN_RESULT) for name in names]
+    counts = []
     for i in range(3):
-        before = []
-        assert rows_left(tmp_path / "in", tmp_path, known, f"{i}/3", before) == ([], [])
-        counts.append(len(before))
+        finished = []
+        found = find_remaining(
+            tmp_path / "in", tmp_path, log.read_finished(rows), f"{i}/3", finished
+        )
+        assert found == ([], [])
+        counts.append(len(finished))
     assert all(counts) and sum(counts) == 40
 
 
-def test_a_result_is_found_and_not_made_again(model, scans, tmp_path):
+def test_an_existing_result_is_not_made_again(model, scans, tmp_path):
     config = worker.WorkerConfig(str(scans), str(tmp_path), model=model)
-    filled(tmp_path, "a_color.jpg")
+    create_files(tmp_path, "a_color.jpg")
 
-    def colorize(jobs, **how):
+    def colorize(jobs, **options):
         assert not jobs
         return iter(())
 
@@ -538,7 +543,7 @@ def test_a_result_is_found_and_not_made_again(model, scans, tmp_path):
     assert [row[:3] for row in rows] == [("a.jpg", DONE, worker.EARLIER_ATTEMPT)]
 
 
-def test_results_go_to_object_stores_whole(model, scans, tmp_path):
+def test_results_are_written_to_object_stores(model, scans, tmp_path):
     from colorjax.coloring.colorize import open_painter
     from colorjax.coloring.folders import batch
     from colorjax.coloring.settings import Settings
@@ -556,75 +561,77 @@ def test_results_go_to_object_stores_whole(model, scans, tmp_path):
     assert len(target.read("a_color.jpg")) < (scans / "a.jpg").stat().st_size
 
 
-def _colorize(run, painter, settings, jobs, **how):
-    return run(painter, jobs, settings, **how)
+def _colorize(run, painter, settings, jobs, **options):
+    return run(painter, jobs, settings, **options)
 
 
-# What is said no to.
+# Errors
 
 
-def refusal(*arguments):
+def error_line(*arguments):
     done = CliRunner().invoke(main, ["archive", *map(str, arguments)])
     assert done.exit_code == 2 and "Traceback" not in done.output, done.output
     return next(line for line in done.output.splitlines() if line.startswith("Error: "))
 
 
-def test_mistakes_are_one_sentence_each(tmp_path):
-    filled(tmp_path, "in/a.jpg", "file")
-    there, file, one = tmp_path / "in", tmp_path / "file", ("--shard", "0/1")
-    said = refusal(tmp_path / "gone", tmp_path / "out", *one)
-    assert said.endswith("/gone: there is no such folder")
-    assert "is not a folder, want one, or a manifest" in refusal(file, tmp_path / "out", *one)
-    for inside in (there, there / "out", there / ".." / "in" / "out"):
-        assert "want a target outside of it" in refusal(there, inside, *one)
-    assert "/file/out: cannot be written to: Not a directory" in refusal(there, file / "out", *one)
-    assert "want i/n" in refusal(there, tmp_path / "out", "--shard", "1/1")
-    assert "want no --address" in refusal(there, tmp_path / "out", *one, "--address", "auto")
-    assert "want --device gpu" in refusal(there, tmp_path / "out", "--device", "gpu:1")
-    assert "no slash" in refusal(there, tmp_path / "out", *one, "--suffix", "a/b")
-    said = refusal(there, tmp_path / "out", *one, "--model", tmp_path / "none")
-    assert "none" in said and said.startswith("Error: ")
-    assert not files_of(tmp_path / "out")
+def test_every_mistake_is_a_one_sentence_error(tmp_path):
+    create_files(tmp_path, "in/a.jpg", "file")
+    folder, file, shard = tmp_path / "in", tmp_path / "file", ("--shard", "0/1")
+    message = error_line(tmp_path / "gone", tmp_path / "out", *shard)
+    assert message.endswith("/gone: there is no such folder")
+    assert "is not a folder, want one, or a manifest" in error_line(file, tmp_path / "out", *shard)
+    for inside in (folder, folder / "out", folder / ".." / "in" / "out"):
+        assert "want a target outside of it" in error_line(folder, inside, *shard)
+    assert "/file/out: cannot be written to: Not a directory" in error_line(
+        folder, file / "out", *shard
+    )
+    assert "want i/n" in error_line(folder, tmp_path / "out", "--shard", "1/1")
+    assert "want no --address" in error_line(folder, tmp_path / "out", *shard, "--address", "auto")
+    assert "want --device gpu" in error_line(folder, tmp_path / "out", "--device", "gpu:1")
+    assert "no slash" in error_line(folder, tmp_path / "out", *shard, "--suffix", "a/b")
+    message = error_line(folder, tmp_path / "out", *shard, "--model", tmp_path / "none")
+    assert "none" in message and message.startswith("Error: ")
+    assert not result_files(tmp_path / "out")
 
 
-@pytest.mark.skipif(not Path("/sys/kernel").exists(), reason="no folder that is nobody's to write")
-def test_a_target_that_may_not_be_written_to_is_one_sentence(tmp_path):
-    filled(tmp_path, "in/a.jpg")
-    said = refusal(tmp_path / "in", "/sys/kernel/coloured", "--shard", "0/1")
-    assert "/sys/kernel/coloured: cannot be written to: " in said
+@pytest.mark.skipif(not Path("/sys/kernel").exists(), reason="no folder that nobody can write to")
+def test_a_read_only_target_is_a_one_sentence_error(tmp_path):
+    create_files(tmp_path, "in/a.jpg")
+    message = error_line(tmp_path / "in", "/sys/kernel/coloured", "--shard", "0/1")
+    assert "/sys/kernel/coloured: cannot be written to: " in message
 
 
-def test_without_ray_the_way_out_is_told(tmp_path, monkeypatch):
+def test_without_ray_the_error_says_how_to_install_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    filled(tmp_path, "in/a.jpg")
-    said = refusal(tmp_path / "in", tmp_path / "out")
-    assert "an archive without --shard i/n needs ray: pip install 'colorjax[cluster]'" in said
+    create_files(tmp_path, "in/a.jpg")
+    message = error_line(tmp_path / "in", tmp_path / "out")
+    assert "an archive without --shard i/n needs ray: pip install 'colorjax[cluster]'" in message
     assert not (tmp_path / "out").exists()
 
 
-def test_an_address_where_nobody_listens_is_told_at_once(tmp_path, monkeypatch):
+def test_an_address_without_a_server_is_reported_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr(extras, "check_installed", lambda *_: None)
-    filled(tmp_path, "in/a.jpg")
+    create_files(tmp_path, "in/a.jpg")
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
         cluster.check_address(address)
-    said = refusal(tmp_path / "in", tmp_path / "out", "--address", address)
-    assert f"Ray at {address} cannot be reached: " in said and "refused" in said
+    message = error_line(tmp_path / "in", tmp_path / "out", "--address", address)
+    assert f"Ray at {address} cannot be reached: " in message and "refused" in message
     for wrong in ("somewhere", "host:port", ":1"):
-        assert "want HOST:PORT" in refusal(tmp_path / "in", tmp_path / "out", "--address", wrong)
+        assert "want HOST:PORT" in error_line(tmp_path / "in", tmp_path / "out", "--address", wrong)
 
 
-def test_the_command_loads_neither_ray_nor_pyarrow_nor_jax_to_start():
+def test_the_command_starts_without_loading_ray_pyarrow_or_jax():
     code = "import sys, colorjax.cli; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert not {"ray", "pyarrow", "jax", "numpy"} & set(done.stdout.split()) and done.stdout
 
 
-# On a cluster.
+# Clusters
 
 
 @pytest.mark.slow
-def test_a_killed_node_costs_no_result_and_no_row(tmp_path):
+def test_a_killed_node_loses_no_result_and_no_row(tmp_path):
     pytest.importorskip("ray.data")
     from archive_soak import soak
 
@@ -633,11 +640,11 @@ def test_a_killed_node_costs_no_result_and_no_row(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_file_over_which_every_worker_dies_is_a_row(model, scans, tmp_path, monkeypatch):
+def test_a_file_that_crashes_every_worker_gets_a_row(model, scans, tmp_path, monkeypatch):
     pytest.importorskip("ray.data")
     from archive_soak import environment
 
-    class Dying(cluster.Actor):  # as where a decoder crashes
+    class Dying(cluster.Actor):  # like a decoder that crashes
         def __call__(self, table):
             if "x/b.bmp" in table.column("path").to_pylist():
                 os._exit(1)
@@ -660,18 +667,18 @@ def test_a_file_over_which_every_worker_dies_is_a_row(model, scans, tmp_path, mo
 
 
 @pytest.mark.slow
-def test_a_model_that_is_none_ends_the_archive(scans, tmp_path, monkeypatch):
+def test_a_missing_model_ends_the_archive(scans, tmp_path, monkeypatch):
     pytest.importorskip("ray.data")
     from archive_soak import environment
 
     for name, value in environment().items():
         monkeypatch.setenv(name, value)
-    said = refusal(scans, tmp_path / "out", "--model", tmp_path / "none", "--workers", "1")
-    assert str(tmp_path / "none") in said
+    message = error_line(scans, tmp_path / "out", "--model", tmp_path / "none", "--workers", "1")
+    assert str(tmp_path / "none") in message
 
 
 @pytest.mark.slow
-def test_the_cluster_file_is_one_of_rays():
+def test_ray_accepts_the_cluster_file():
     pytest.importorskip("ray")
     yaml = pytest.importorskip("yaml")
     from ray.autoscaler._private.util import prepare_config, validate_config

@@ -51,7 +51,7 @@ def test_baselines_and_models_are_measured_on_every_photo(results):
     assert results["gray"]["sat_diff"] == 1.0
 
 
-def test_gray_is_as_far_from_the_truth_as_an_independent_library_says(results, photos):
+def test_the_psnr_of_gray_agrees_with_scikit_image(results, photos):
     decibels = []
     for path in photos.iterdir():
         rgb = np.asarray(Image.open(path), np.float32) / 255
@@ -60,22 +60,22 @@ def test_gray_is_as_far_from_the_truth_as_an_independent_library_says(results, p
     assert results["gray"]["psnr"] == pytest.approx(np.mean(decibels), abs=0.02)
 
 
-def test_the_mean_chroma_is_weighted_by_how_often_each_bin_was_seen(network):
+def test_the_mean_chroma_is_weighted_by_the_bin_counts(network):
     counts = np.zeros((2, 50))
     counts[0, 10], counts[0, 20], counts[1, 30] = 3, 1, 5
-    told = STATISTICS._replace(counts=counts)
+    statistics = STATISTICS._replace(counts=counts)
     means = MEANS[..., 0]
-    chroma = assess.mean_chroma(network._replace(statistics=told))
+    chroma = assess.mean_chroma(network._replace(statistics=statistics))
     want = [(3 * means[0, 10] + means[0, 20]) / 4, means[1, 30]]
     np.testing.assert_allclose(chroma, want)
 
 
-def test_a_joint_binning_has_a_mean_of_both_channels(network):
-    told = Statistics(np.array([[1, 3]]), np.array([[[4.0, 8.0], [0.0, -8.0]]]))
-    np.testing.assert_allclose(assess.mean_chroma(network._replace(statistics=told)), [1, -4])
+def test_joint_bins_have_a_mean_chroma_of_both_channels(network):
+    statistics = Statistics(np.array([[1, 3]]), np.array([[[4.0, 8.0], [0.0, -8.0]]]))
+    np.testing.assert_allclose(assess.mean_chroma(network._replace(statistics=statistics)), [1, -4])
 
 
-def test_what_cannot_be_measured_is_refused(network, photos):
+def test_an_invalid_size_or_model_name_is_refused(network, photos):
     items = sources.open_folders(str(photos))
     with pytest.raises(UserError, match="size is 20, want a multiple of 16"):
         assess.assess({"ours": network}, items, 20)
@@ -83,7 +83,7 @@ def test_what_cannot_be_measured_is_refused(network, photos):
         assess.assess({"gray": network}, items, 32)
 
 
-def test_a_number_that_a_row_lacks_is_left_blank_and_a_column_that_all_lack_is_left_out():
+def test_missing_values_are_blank_and_empty_columns_are_left_out():
     rows = {"truth": {"top": 0.5}, "ours": {"psnr": 20.0, "top": None}}
     text = assess.table(rows, {"psnr": "PSNR", "ssim": "SSIM", "top": "top-1"})
     assert text.splitlines() == [
@@ -94,7 +94,7 @@ def test_a_number_that_a_row_lacks_is_left_blank_and_a_column_that_all_lack_is_l
     ]
 
 
-def test_the_command_prints_a_table_a_folder_and_writes_all_metrics(network, photos, tmp_path):
+def test_the_command_prints_a_table_per_folder_and_writes_all_metrics(network, photos, tmp_path):
     run = save_run(tmp_path / "run", network)
     result = CliRunner().invoke(
         cli.main,
@@ -115,7 +115,7 @@ def test_the_command_prints_a_table_a_folder_and_writes_all_metrics(network, pho
     assert found["folders"][str(photos)]["tiny"]["psnr"] > 0
 
 
-def test_a_gallery_shows_gray_result_and_truth_of_photos_that_have_colour(
+def test_a_gallery_shows_gray_result_and_truth_of_colour_photos(
     network, photos, tmp_path
 ):
     Image.new("L", (32, 24), 128).save(tmp_path / "gray.png")
@@ -149,47 +149,47 @@ def test_the_photos_of_a_gallery_are_spread_evenly():
 
 
 @pytest.fixture
-def undrawn(monkeypatch):
-    """A gallery that loads no network, and whose rows are white."""
+def without_drawing(monkeypatch):
+    """Replaces the network, and the rows of a gallery, which become white."""
     monkeypatch.setattr(command, "painter_of", lambda options: None)
     monkeypatch.setattr(gallery, "draw_row", lambda *_: np.full((8, 8, 3), 255, np.uint8))
 
 
-def gallery_of(*arguments):
+def run_gallery(*arguments):
     return CliRunner().invoke(cli.main, ["gallery", *map(str, arguments)])
 
 
-def test_a_gallery_whose_folder_is_a_file_is_one_sentence(undrawn, photos, tmp_path):
+def test_a_file_in_place_of_the_gallery_folder_is_reported(without_drawing, photos, tmp_path):
     (tmp_path / "file").touch()
-    done = gallery_of(photos, "-o", tmp_path / "file")
+    done = run_gallery(photos, "-o", tmp_path / "file")
     assert done.exit_code == 2, done.output
     assert f"{tmp_path}/file: cannot be made, want a folder for sheets: File exists" in done.stderr
 
 
-def test_a_gallery_lists_names_that_are_no_text(undrawn, tmp_path):
+def test_a_gallery_lists_names_that_are_not_valid_utf8(without_drawing, tmp_path):
     name = os.fsencode(tmp_path) + b"/b\xff.png"
     Image.new("L", (8, 8)).save(tmp_path / "a.png")
     os.rename(tmp_path / "a.png", name)
-    done = gallery_of(os.fsdecode(name), "-o", tmp_path / "out")
+    done = run_gallery(os.fsdecode(name), "-o", tmp_path / "out")
     assert done.exit_code == 0, done.output
     assert (tmp_path / "out" / "names.txt").read_bytes() == name + b"\n"
 
 
-def test_a_gallery_says_how_many_results_it_leaves_out(undrawn, tmp_path):
+def test_a_gallery_says_how_many_results_it_leaves_out(without_drawing, tmp_path):
     one = Image.new("RGB", (8, 8))
     (tmp_path / "in").mkdir()
     for name in "ab":
         one.save(tmp_path / "in" / f"{name}.jpg", xmp=mark.marked(None))
-    done = gallery_of(tmp_path / "in", "-o", tmp_path / "out")
+    done = run_gallery(tmp_path / "in", "-o", tmp_path / "out")
     assert done.exit_code == 2 and not (tmp_path / "out").exists()
     assert "no photo to draw, as 2 left out are results of colorjax themselves" in done.stderr
     one.save(tmp_path / "in" / "c.jpg")
-    done = gallery_of(tmp_path / "in", "-o", tmp_path / "out")
-    assert done.exit_code == 0 and "2 left out, as they are results themselves" in done.stderr
+    done = run_gallery(tmp_path / "in", "-o", tmp_path / "out")
+    assert done.exit_code == 0 and "2 skipped, as they are results themselves" in done.stderr
     assert (tmp_path / "out" / "names.txt").read_text() == f"{tmp_path}/in/c.jpg\n"
 
 
-def test_a_model_whose_path_holds_an_equals_sign_is_that_path_where_it_exists(tmp_path):
+def test_an_existing_model_path_may_contain_an_equals_sign(tmp_path):
     run = tmp_path / "learning_rate=0.001"
     run.mkdir()
     assert parse_models([str(run), f"best={run}", "new=~/a"]) == {

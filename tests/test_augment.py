@@ -7,7 +7,7 @@ from numpy.testing import assert_array_equal
 from colorjax.training import augment
 
 
-def test_a_crop_depends_on_its_images_number_and_not_on_its_place_in_the_batch():
+def test_a_crop_depends_on_the_image_number_not_on_the_place_in_the_batch():
     rgb = np.random.default_rng(1).integers(0, 256, (8, 20, 20, 3), np.uint8)
     key, numbers = jax.random.key(3), np.arange(8, dtype=np.int32)
     crops = augment.crops(key, rgb, numbers, 16)
@@ -31,7 +31,7 @@ def test_crops_are_parts_of_their_image_and_half_of_them_are_mirrored():
     assert len({crop.tobytes() for crop in crops}) > 25
 
 
-def test_scaled_crops_show_a_part_of_their_image_and_depend_on_its_number_alone():
+def test_scaled_crops_show_part_of_an_image_and_depend_only_on_its_number():
     ramp = np.broadcast_to(np.arange(0, 240, 4, dtype=np.uint8)[:, None, None], (60, 60, 3))
     images, numbers = np.stack([ramp] * 64), np.arange(64, dtype=np.int32)
     crops = np.asarray(augment.scaled_crops(jax.random.key(0), images, numbers, 40, 0.5))
@@ -48,7 +48,7 @@ def test_scaled_crops_show_a_part_of_their_image_and_depend_on_its_number_alone(
     assert 16 < (slopes < 0).sum() < 48
 
 
-def test_a_share_of_images_is_framed_in_black_or_white_and_the_rest_is_untouched():
+def test_a_share_of_images_gets_dark_or_light_frames_and_the_rest_none():
     images = np.full((400, 20, 20, 3), (90, 120, 160), np.uint8)
     framed = np.asarray(augment.add_frames(jax.random.key(0), images, np.arange(400), 0.25))
     changed = (framed != images).any((1, 2, 3))
@@ -59,12 +59,14 @@ def test_a_share_of_images_is_framed_in_black_or_white_and_the_rest_is_untouched
         assert np.ptp(margin) == 0 and (margin[0, 0] <= 40 or margin[0, 0] >= 215)
 
 
-def test_without_crops_and_flips_the_middle_of_a_photograph_is_trained_on_as_it_is():
+def test_without_crops_and_flips_the_centre_is_used_unchanged():
     rgb = np.random.default_rng(6).integers(0, 256, (4, 12, 12, 3), np.uint8)
     example = np.arange(4, dtype=np.int32)
-    still = augment.crops(jax.random.key(0), rgb, example, 8, crop=False, flip=False)
-    assert_array_equal(still, rgb[:, 2:10, 2:10])
+    centred = augment.crops(jax.random.key(0), rgb, example, 8, crop=False, flip=False)
+    assert_array_equal(centred, rgb[:, 2:10, 2:10])
     flipped = augment.crops(jax.random.key(0), rgb, example, 8, crop=False)
     middles = [rgb[:, 2:10, 2:10], rgb[:, 2:10, 9:1:-1]]
-    same = np.array([[(a == b).all() for a, b in zip(flipped, m, strict=True)] for m in middles])
+    same = np.array(
+        [[(a == b).all() for a, b in zip(flipped, middle, strict=True)] for middle in middles]
+    )
     assert same.any(0).all() and same.any(1).all()

@@ -23,7 +23,7 @@ def touch(folder, *names):
 
 @pytest.fixture
 def inverted(monkeypatch):
-    """A painter whose results are negatives."""
+    """Replaces the network, so that results are negatives of the photos."""
 
     def colorings(painter, photos, settings):
         for i, rgb_u8 in enumerate(photos):
@@ -40,19 +40,19 @@ def jobs_of(folder, count):
     ]
 
 
-def test_one_bad_photo_does_not_concern_the_others(tmp_path, inverted):
+def test_one_bad_photo_does_not_affect_the_others(tmp_path, inverted):
     jobs = jobs_of(tmp_path, 5)
     (tmp_path / "02.png").write_text("no picture")
     outcomes = {one.source: one for one in batch.run(None, jobs, [None])}
     assert len(outcomes) == 5
     bad = outcomes.pop(str(tmp_path / "02.png"))
-    assert bad.fault.startswith(f"{tmp_path / '02.png'}: is no JPEG") and bad.targets == ()
+    assert bad.fault.startswith(f"{tmp_path / '02.png'}: is not a JPEG") and bad.targets == ()
     assert not any(one.fault for one in outcomes.values())
     assert sorted(os.listdir(tmp_path / "out")) == ["00.png", "01.png", "03.png", "04.png"]
     assert (np.asarray(Image.open(tmp_path / "out" / "04.png")) == 165).all()
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path, inverted):
+def test_a_folder_that_cannot_be_created_is_reported(tmp_path, inverted):
     (job,) = jobs_of(tmp_path, 1)
     (tmp_path / "out").write_text("a file")
     (outcome,) = batch.run(None, [job], [None])
@@ -77,7 +77,7 @@ def test_only_a_few_photos_are_read_ahead(tmp_path, inverted, monkeypatch):
     assert len(read) < 12
 
 
-def test_what_is_stopped_leaves_whole_files_only(tmp_path, inverted, monkeypatch):
+def test_an_interrupted_batch_leaves_only_complete_files(tmp_path, inverted, monkeypatch):
     def interrupted(painter, photos, settings):
         yield 0, None, [255 - photos[0]]
         raise KeyboardInterrupt
@@ -90,42 +90,42 @@ def test_what_is_stopped_leaves_whole_files_only(tmp_path, inverted, monkeypatch
 
 
 @pytest.mark.slow
-def test_memory_holds_no_photos_that_are_done(tmp_path, inverted, monkeypatch):
+def test_finished_photos_are_freed_from_memory(tmp_path, inverted, monkeypatch):
     monkeypatch.setattr(batch, "GROUP_SIZE", 1)
-    held = []
+    references = []
     real = batch.photo.read_photo
 
     def reading(*args, **kwargs):
         one = real(*args, **kwargs)
         array = one.rgb.view()
-        held.append(weakref.ref(array))
+        references.append(weakref.ref(array))
         return one._replace(rgb=array)
 
     monkeypatch.setattr(batch.photo, "read_photo", reading)
     alive = []
     for _ in batch.run(None, jobs_of(tmp_path, 12), [None]):
         gc.collect()
-        alive.append(sum(ref() is not None for ref in held))
+        alive.append(sum(ref() is not None for ref in references))
     # The photos that are read ahead, and two whose results are being written.
     assert max(alive) <= batch.READ_AHEAD + 4
     gc.collect()
-    assert not any(ref() is not None for ref in held)
+    assert not any(ref() is not None for ref in references)
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is asked for it")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has malloc_trim")
 def test_trim_returns_freed_memory_even_below_memory_in_use():
-    # Blocks so small that glibc keeps them: the last one is in use and at the end of the heap.
+    # glibc keeps freed blocks that are so small while the last block of the heap is in use.
     code = """
 import os
 from pathlib import Path
 from colorjax.coloring.network import memory
-def held():
+def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 many, last = [b"x" * 100_000 for _ in range(1000)], b"y" * 100_000
 del many
-before = held()
+before = resident()
 memory.trim()
-print(before - held())
+print(before - resident())
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(done.stdout) > 80_000_000
@@ -139,8 +139,8 @@ def test_memory_is_trimmed_after_each_group(tmp_path, inverted, monkeypatch):
     assert len(groups) == 3
 
 
-@pytest.mark.parametrize("suffix, tells", [("jpg", True), ("webp", True), ("png", False)])
-def test_quality_is_that_of_jpeg_and_webp(tmp_path, inverted, suffix, tells):
+@pytest.mark.parametrize("suffix, is_affected", [("jpg", True), ("webp", True), ("png", False)])
+def test_quality_affects_jpeg_and_webp_but_not_png(tmp_path, inverted, suffix, is_affected):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "a.png")
     sizes = []
@@ -149,10 +149,10 @@ def test_quality_is_that_of_jpeg_and_webp(tmp_path, inverted, suffix, tells):
         job = Job(str(tmp_path / "a.png"), (str(target),), None)
         list(batch.run(None, [job], [None], write_options=batch.WriteOptions(quality=quality)))
         sizes.append(target.stat().st_size)
-    assert (sizes[0] < 0.7 * sizes[1]) == tells
+    assert (sizes[0] < 0.7 * sizes[1]) == is_affected
 
 
-def test_a_result_takes_the_place_of_its_photo_which_is_kept(tmp_path, inverted):
+def test_a_result_may_replace_its_photo_and_the_original_is_kept(tmp_path, inverted):
     (job,) = jobs_of(tmp_path, 1)
     job = job._replace(targets=(os.path.realpath(job.source),))
     before = open(job.source, "rb").read()
@@ -162,14 +162,14 @@ def test_a_result_takes_the_place_of_its_photo_which_is_kept(tmp_path, inverted)
     assert (np.asarray(Image.open(job.source)) == 165).all()
     # A second run does not overwrite the original.
     (again,) = batch.run(None, [job], [None])
-    assert "00.png.orig is there already" in again.fault
+    assert "00.png.orig exists already" in again.fault
     assert open(f"{job.source}.orig", "rb").read() == before
     os.unlink(f"{job.source}.orig")
-    (told,) = batch.run(None, [job], [None], write_options=batch.WriteOptions(keep_original=False))
-    assert told.fault == "" and os.listdir(tmp_path) == ["00.png"]
+    (last,) = batch.run(None, [job], [None], write_options=batch.WriteOptions(keep_original=False))
+    assert last.fault == "" and os.listdir(tmp_path) == ["00.png"]
 
 
-def test_a_photo_that_cannot_be_replaced_is_as_it_was(tmp_path, inverted, monkeypatch):
+def test_a_photo_that_cannot_be_replaced_stays_unchanged(tmp_path, inverted, monkeypatch):
     (job,) = jobs_of(tmp_path, 1)
     job = job._replace(targets=(os.path.realpath(job.source),))
     before = open(job.source, "rb").read()
@@ -184,7 +184,9 @@ def test_a_photo_that_cannot_be_replaced_is_as_it_was(tmp_path, inverted, monkey
 
 
 @pytest.mark.parametrize("links", [True, False])
-def test_what_another_has_written_meanwhile_is_not_replaced(tmp_path, inverted, monkeypatch, links):
+def test_a_file_that_another_process_wrote_meanwhile_is_kept(
+    tmp_path, inverted, monkeypatch, links
+):
     if not links:
 
         def link(*_, **__):
@@ -195,7 +197,7 @@ def test_what_another_has_written_meanwhile_is_not_replaced(tmp_path, inverted, 
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "00.png").write_text("of another")
     first, second = batch.run(None, jobs, [None], write_options=batch.WriteOptions(overwrite=False))
-    assert first.fault == f"{jobs[0].targets[0]}: is there already; --overwrite replaces it"
+    assert first.fault == f"{jobs[0].targets[0]}: exists already; --overwrite replaces it"
     assert second.fault == "" and sorted(os.listdir(tmp_path / "out")) == ["00.png", "01.png"]
     assert (tmp_path / "out" / "00.png").read_text() == "of another"
     Image.open(tmp_path / "out" / "01.png").load()

@@ -40,7 +40,7 @@ def outputs_and_losses(name, objective, variables):
 
 
 @pytest.mark.parametrize("name", ["plain Flax", "PyTorch"])
-def test_each_writing_of_a_network_gives_our_outputs_and_losses(ours, name):
+def test_each_implementation_of_a_network_gives_our_outputs_and_losses(ours, name):
     if name in contender.TORCH:
         pytest.importorskip("torch", reason="PyTorch is not installed")
     objective, variables, expected, expected_losses = ours
@@ -68,13 +68,13 @@ def test_a_contender_that_computes_something_else_is_refused():
 def test_contenders_take_turns(monkeypatch):
     monkeypatch.setattr(harness, "PAUSE_S", 0)
     calls = []
-    works = {name: lambda name=name: calls.append(name) for name in "ABC"}
-    times = harness.interleave(works, 2)
+    tasks = {name: lambda name=name: calls.append(name) for name in "ABC"}
+    times = harness.interleave(tasks, 2)
     assert calls == list("ABCABC")
     assert {name: len(some) for name, some in times.items()} == {"A": 2, "B": 2, "C": 2}
 
 
-def test_ratios_are_medians_of_the_rounds_and_not_of_the_times():
+def test_a_ratio_is_the_median_of_the_ratios_of_all_rounds():
     rows = harness.compare({"a": [1.0, 2.0, 10.0], "b": [2.0, 6.0, 10.0]}, 12, loss={"a": 0.5})
     assert [row["ratio"] for row in rows] == [1.0, 2.0]
     assert [row["median_s"] for row in rows] == [2.0, 6.0]
@@ -82,7 +82,7 @@ def test_ratios_are_medians_of_the_rounds_and_not_of_the_times():
     assert [row["loss"] for row in rows] == [0.5, None]
 
 
-def test_a_table_leaves_lists_to_the_file_and_shows_what_is_missing():
+def test_a_table_omits_lists_and_marks_missing_values():
     rows = [
         {"contender": "ours", "ratio": 1.0, "times_s": [1.0]},
         {"contender": "theirs", "ratio": 12.3456, "peak": None},
@@ -97,7 +97,7 @@ def test_a_table_leaves_lists_to_the_file_and_shows_what_is_missing():
     ]
 
 
-def test_the_command_prints_tables_and_writes_them_with_the_machine(tmp_path, capsys):
+def test_the_command_prints_tables_and_saves_them_with_machine_details(tmp_path, capsys):
     pytest.importorskip("skimage")
     file = tmp_path / "result.json"
     benchmarks.main(["colors", "--megapixels=0.01", "--repeats=2", f"--json={file}"])
@@ -121,13 +121,13 @@ def test_the_command_prints_tables_and_writes_them_with_the_machine(tmp_path, ca
         (["--repeats=0"], "--repeats is 0"),
     ],
 )
-def test_arguments_that_cannot_be_measured_are_refused(arguments, message, capsys):
+def test_invalid_arguments_are_refused(arguments, message, capsys):
     with pytest.raises(SystemExit):
         benchmarks.main(arguments)
     assert message in capsys.readouterr().err
 
 
-def test_libraries_that_are_not_installed_are_a_line_and_no_error(monkeypatch):
+def test_a_missing_library_is_a_note_and_not_an_error(monkeypatch):
     monkeypatch.setattr(harness, "optional", lambda module: None)
     monkeypatch.setattr(contender, "optional", lambda module: None)
     for table in colors.measure(TINY):
@@ -136,19 +136,19 @@ def test_libraries_that_are_not_installed_are_a_line_and_no_error(monkeypatch):
     assert contender.torch_absence(TINY).startswith("PyTorch is not installed")
 
 
-def test_made_photographs_are_pictures_of_their_size_with_detail():
+def test_synthetic_photographs_have_the_right_size_and_some_detail():
     picture = loader.smooth(np.random.default_rng(0))
     assert picture.shape == (375, 500, 3) and picture.dtype == np.uint8
     assert picture.std() > 20
 
 
-def test_a_failing_process_ends_with_its_own_error():
+def test_a_failing_process_raises_an_error_with_its_message():
     with pytest.raises(RuntimeError, match="no-such-contender"):
         harness.run([harness.sys.executable, "-c", "raise SystemExit('no-such-contender')"])
 
 
 @pytest.mark.slow
-def test_the_share_of_the_ceiling_and_the_kernels_are_those_of_the_training_step(monkeypatch):
+def test_the_ceiling_lists_the_share_and_costliest_kernels_of_a_step(monkeypatch):
     monkeypatch.setattr(ceiling, "SIDES", {"cpu": 64})
     share, costly = ceiling.measure(TINY)
     product, step = share.rows
@@ -160,12 +160,12 @@ def test_the_share_of_the_ceiling_and_the_kernels_are_those_of_the_training_step
     assert milliseconds == sorted(milliseconds, reverse=True)
 
 
-def test_operations_are_those_that_the_layers_come_to():
+def test_operations_are_the_sum_over_the_layers():
     # docs/performance.md adds them up: 28.9 G multiply-adds an image forward.
     assert_allclose(ceiling.operations(Settings(batch=1)), 3 * 2 * 28.9e9, rtol=0.02)
 
 
-def test_the_script_for_gpus_names_what_there_was_no_time_for(tmp_path):
+def test_the_gpu_script_names_the_runs_that_it_had_no_time_for(tmp_path):
     script = harness.ROOT / "launch" / "benchmark_gpu.sh"
     done = subprocess.run(
         [script, tmp_path / "tables", "--repeats=1"],
@@ -188,7 +188,7 @@ def test_the_script_for_gpus_names_what_there_was_no_time_for(tmp_path):
     ]
 
 
-def test_starts_are_measured_in_processor_time_and_a_failed_one_is_told(tmp_path):
+def test_starts_are_measured_in_processor_time_and_failures_are_reported(tmp_path):
     def seconds(code):
         return startup.processor_seconds([sys.executable, "-c", code], tmp_path, "cache")
 
@@ -198,7 +198,7 @@ def test_starts_are_measured_in_processor_time_and_a_failed_one_is_told(tmp_path
         seconds("raise SystemExit('no luck')")
 
 
-def test_starts_are_those_of_this_checkout_with_a_cache_of_their_own(tmp_path):
+def test_measured_starts_use_this_checkout_and_their_own_cache(tmp_path):
     startup.contenders(tmp_path)["colorjax --version"]()
     code = (
         "import os, pathlib, colorjax; pathlib.Path('where').write_text("
@@ -209,7 +209,7 @@ def test_starts_are_those_of_this_checkout_with_a_cache_of_their_own(tmp_path):
     assert home == str(tmp_path / "cache_9") and module.startswith(str(harness.ROOT))
 
 
-def test_pictures_to_measure_with_have_the_size_and_the_shapes_that_were_asked_for(tmp_path):
+def test_benchmark_pictures_have_the_requested_sizes_and_shapes(tmp_path):
     pictures.draw_mosaic(tmp_path / "mosaic.jpg", 0.3)
     with Image.open(tmp_path / "mosaic.jpg") as image:
         assert image.mode == "L" and image.size == (632, 474)
@@ -220,14 +220,14 @@ def test_pictures_to_measure_with_have_the_size_and_the_shapes_that_were_asked_f
     assert all(0.19e6 < w * h < 3.1e6 and 0.45 < w / h < 2.6 for w, h in sizes)
 
 
-def test_a_folder_has_a_row_for_its_first_time_and_one_for_the_next(monkeypatch):
-    seen = []
+def test_a_folder_has_a_row_for_the_first_run_and_one_for_later_runs(monkeypatch):
+    calls = []
 
-    def processor_seconds(command, where, cache):
-        seen.append((sorted(p.name for p in (where / "photos").iterdir()), command[-2], cache))
-        return 2.0 * len(seen)
+    def processor_seconds(command, workdir, cache):
+        calls.append((sorted(p.name for p in (workdir / "photos").iterdir()), command[-2], cache))
+        return 2.0 * len(calls)
 
     monkeypatch.setattr(folder.startup, "processor_seconds", processor_seconds)
     (table,) = folder.measure(TINY._replace(repeats=2), (3,))
-    assert seen == [(["000.jpg", "001.jpg", "002.jpg"], "coloured", "cache")] * 3
+    assert calls == [(["000.jpg", "001.jpg", "002.jpg"], "coloured", "cache")] * 3
     assert [row["processor_s"] for row in table.rows] == [2.0, 5.0]

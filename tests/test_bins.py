@@ -1,4 +1,4 @@
-"""Chroma bins by hand, against numpy's histograms, and back."""
+"""Chroma bins: hand-computed values, comparison with numpy's histograms, and round trips."""
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +29,7 @@ def test_centers_are_the_middles_of_the_bins():
     )
 
 
-def test_bins_are_as_by_hand():
+def test_bins_match_hand_computed_ones():
     chroma = jnp.array([[-100.0, -96.0], [-96.1, 0.0], [3.9, 4.0], [95.9, 96.0]])
     index = bins.bin_chroma(chroma)
     assert index.dtype == jnp.int32
@@ -41,9 +41,9 @@ def test_values_outside_go_to_the_end_bins():
     np.testing.assert_array_equal(bins.bin_chroma(chroma), [0] * 5 + [49] * 5)
 
 
-def test_a_hair_below_an_edge_is_the_bin_below():
+def test_the_largest_value_below_an_edge_is_in_the_lower_bin():
     edges = EDGES[1:-1].astype(np.float32)
-    # Below 0 comes a denormal number, which counts as 0.
+    # The largest float32 below 0 is denormal, and denormal numbers count as 0.
     below = np.where(edges == 0, np.float32(-1e-30), np.nextafter(edges, np.float32(-np.inf)))
     np.testing.assert_array_equal(bins.bin_chroma(below), np.arange(49))
     np.testing.assert_array_equal(bins.bin_chroma(edges), np.arange(1, 50))
@@ -119,7 +119,7 @@ def test_one_uniform_rgb_colour_in_seven_is_clipped():
     assert abs(bins.clipped_fraction(chroma) - 0.141) < 0.003
 
 
-def test_counts_and_sums_are_as_by_hand():
+def test_counts_and_sums_match_hand_computed_ones():
     chroma = jnp.array([[0.5, 0.1], [0.75, 0.2], [-3.0, 0.9], [9.0, 0.3]])
     counts, sums = bins.bin_counts_and_sums(
         bins.channel_bins(num_bins=2, low=0.0, high=1.0), chroma
@@ -155,7 +155,7 @@ def test_sums_of_many_equal_values_lose_no_digits():
     assert sums[0, 25, 0] == 2**25
 
 
-def test_means_are_as_by_hand_and_the_centre_of_an_empty_bin():
+def test_means_match_hand_computed_ones_and_an_empty_bin_has_its_centre():
     counts = jnp.array([[2, 0], [1, 4]])
     sums = jnp.array([[-3.0, 0.0], [-0.5, 1.0]])[..., None]
     means = bins.bin_means(counts, sums, jnp.array([[[-0.5], [0.5]]] * 2))
@@ -170,7 +170,7 @@ def test_totals_of_a_data_set_do_not_overflow():
     np.testing.assert_array_equal(bins.most_frequent(counts), [0])
 
 
-def test_most_frequent_is_one_bin_a_channel():
+def test_most_frequent_returns_one_bin_per_channel():
     best = bins.most_frequent(jnp.array([[1, 5, 2], [7, 0, 7]]))
     assert best.dtype == jnp.int32
     np.testing.assert_array_equal(best, [1, 0])
@@ -184,7 +184,8 @@ def test_impossible_bins_are_refused(num_bins, low, high):
         bins.bin_chroma(jnp.zeros((2, 2)), num_bins=num_bins, low=low, high=high)
 
 
-COLORS = np.array([[-7.0, 3.0], [-3.0, 4.9], [12.0, 5.0], [19.9, 14.0]])  # in three squares of 10
+# In three squares of side 10.
+COLORS = np.array([[-7.0, 3.0], [-3.0, 4.9], [12.0, 5.0], [19.9, 14.0]])
 
 
 def test_joint_bins_are_the_squares_that_hold_a_colour():
@@ -199,7 +200,7 @@ def test_joint_bins_are_the_squares_that_hold_a_colour():
 
 def test_chroma_in_an_empty_square_gets_the_nearest_joint_bin():
     binning = bins.joint_bins(COLORS, 10.0)
-    # [-10, 0) x [10, 20) touches the first bin; [0, 10) x [10, 20) the last; far away is clipped.
+    # [-10, 0) x [10, 20) touches the first bin, [0, 10) x [10, 20) the last. The rest is clipped.
     chroma = jnp.array([[-5.0, 15.0], [5.0, 19.0], [1e6, 1e6], [-1e6, 0.0]])
     np.testing.assert_array_equal(binning.encode(chroma), [[0], [2], [2], [0]])
 
@@ -214,14 +215,14 @@ def test_joint_binning_inverts_unbinning():
     assert np.abs(back - colors).max() <= 3.5 + 1e-4
 
 
-def test_joint_counts_and_sums_are_as_by_hand():
+def test_joint_counts_and_sums_match_hand_computed_ones():
     binning = bins.joint_bins(COLORS, 10.0)
     counts, sums = bins.bin_counts_and_sums(binning, jnp.asarray(COLORS, jnp.float32)[None])
     np.testing.assert_array_equal(counts, [[2, 1, 1]])
     np.testing.assert_allclose(sums, [[[-10, 7.9], [12, 5], [19.9, 14]]], rtol=1e-6)
 
 
-def test_the_priors_own_frequencies_are_kept_without_blur():
+def test_without_blur_the_prior_keeps_its_frequencies():
     prior = bins.smooth_prior(np.array([[2**33, 3 * 2**33], [0, 0]]), np.zeros((2, 2, 2)), 0)
     np.testing.assert_allclose(prior, [[0.25, 0.75], [0.5, 0.5]])
 
@@ -237,7 +238,7 @@ def test_blurring_a_prior_keeps_its_mass_and_reaches_empty_bins():
     assert bins.smooth_prior(many, distances, 5.0).sum() == pytest.approx(1, rel=1e-6)
 
 
-def test_rebalancing_weights_are_as_by_hand():
+def test_rebalancing_weights_match_hand_computed_ones():
     prior = jnp.array([[0.7, 0.2, 0.1, 0.0]])
     raw = 1 / (0.5 * np.array([0.7, 0.2, 0.1, 0.0]) + 0.5 / 4)
     expected = raw / np.sum(raw * np.array([0.7, 0.2, 0.1, 0.0]))
@@ -251,6 +252,6 @@ def test_rebalancing_weights_are_finite_and_one_on_average(uniform):
     assert np.isfinite(weights).all()
     np.testing.assert_allclose(np.sum(prior * weights, axis=-1), 1, rtol=1e-6)
     if uniform == 0:
-        np.testing.assert_array_equal(weights[0, 2:], 0)  # never seen, so never weighed
+        np.testing.assert_array_equal(weights[0, 2:], 0)  # never seen, so without weight
     if uniform == 1:
         np.testing.assert_allclose(weights, 1, rtol=1e-6)

@@ -1,4 +1,4 @@
-"""Borders are found, hidden from the network and become gray; uniform parts of photos do not."""
+"""Borders are found, cut off before the network and made gray; uniform areas are not borders."""
 
 import io
 from pathlib import Path
@@ -27,8 +27,8 @@ def bordered(rgb_u8, top, bottom, left, right, level, noise=0.0):
     height, width, _ = rgb_u8.shape
     rng = np.random.default_rng(0)
     shape = (height + top + bottom, width + left + right, 1)
-    around = np.clip(rng.normal(level, noise, shape), 0, 255).round().astype(np.uint8)
-    result = np.repeat(around, 3, axis=-1)
+    border = np.clip(rng.normal(level, noise, shape), 0, 255).round().astype(np.uint8)
+    result = np.repeat(border, 3, axis=-1)
     box = Box(top, top + height, left, left + width)
     result[box.inside] = rgb_u8
     return result, box
@@ -40,7 +40,7 @@ def as_jpeg(rgb_u8):
     return np.asarray(Image.open(buffer))
 
 
-def even(height, width, level, noise=2.0, seed=0):
+def uniform(height, width, level, noise=2.0, seed=0):
     values = np.random.default_rng(seed).normal(level, noise, (height, width, 1))
     return np.repeat(np.clip(values, 0, 255).round().astype(np.uint8), 3, axis=-1)
 
@@ -62,9 +62,9 @@ def test_the_borders_of_photographs_are_found_to_the_pixel(path, share, level, n
     rows, columns = (round(s * n) for s, n in zip(share, photo.shape, strict=False))
     framed, box = bordered(photo, rows, rows, columns, columns, level, noise)
     found = borders.without_borders(framed)
-    off = np.abs(np.subtract(found, box))
-    # A photo may itself end in a black line: the spices do, at the bottom.
-    assert np.sort(off)[-2] == 0 and (off.max() == 0 or path.stem == "spices")
+    errors = np.abs(np.subtract(found, box))
+    # The photo of spices itself ends in a black line at the bottom.
+    assert np.sort(errors)[-2] == 0 and (errors.max() == 0 or path.stem == "spices")
 
 
 @pytest.mark.parametrize("path", SAMPLE, ids=lambda path: path.stem)
@@ -83,14 +83,14 @@ def test_photographs_without_borders_are_left_whole(path):
         ((30, 30, 0, 0), 128, 3.0),
     ],
 )
-def test_noisy_and_uneven_borders_are_found_in_files_too(sides, level, noise):
+def test_noisy_borders_of_unequal_widths_are_found_in_jpegs_too(sides, level, noise):
     photo = scene(150, 200)
     framed, box = bordered(photo, *sides, level, noise)
     assert borders.without_borders(framed) == box
     assert np.abs(np.subtract(borders.without_borders(as_jpeg(framed)), box)).max() <= 1
 
 
-def test_a_black_frame_around_a_white_margin_goes_with_it():
+def test_a_white_margin_inside_a_black_frame_is_part_of_the_border():
     print_, inner = bordered(scene(150, 200), 12, 12, 12, 12, 245, 1.0)
     scan, outer = bordered(print_, 0, 9, 14, 0, 10, 3.0)
     want = np.add(inner, (outer.top, outer.top, outer.left, outer.left))
@@ -99,15 +99,15 @@ def test_a_black_frame_around_a_white_margin_goes_with_it():
 
 def night():
     """A black sky above roofs of many heights."""
-    photo = even(150, 200, 12)
+    photo = uniform(150, 200, 12)
     for left in range(0, 200, 20):
         photo[60 + (left * 7) % 50 :, left : left + 20] = scene(150, 20, left)[0, :20]
     return photo
 
 
 def studio():
-    """Something round on white."""
-    photo = even(150, 200, 252, 1.0)
+    """A round object on white."""
+    photo = uniform(150, 200, 252, 1.0)
     y, x = np.mgrid[:150, :200]
     photo[np.hypot(y - 75, x - 100) < 60] = 120
     return photo
@@ -115,7 +115,7 @@ def studio():
 
 def clear_sky():
     """A uniform gray sky down to a straight horizon."""
-    return np.concatenate([even(70, 200, 170, 1.5), scene(80, 200)])
+    return np.concatenate([uniform(70, 200, 170, 1.5), scene(80, 200)])
 
 
 def dusk():
@@ -126,7 +126,7 @@ def dusk():
 
 
 def moon():
-    photo = even(150, 200, 3, 1.0)
+    photo = uniform(150, 200, 3, 1.0)
     photo[60:80, 90:110] = 240
     return photo
 
@@ -136,13 +136,13 @@ def blank():
 
 
 @pytest.mark.parametrize("photo", [night, studio, clear_sky, dusk, moon, blank])
-def test_what_is_even_by_itself_is_no_border(photo):
+def test_uniform_areas_of_a_photo_are_not_borders(photo):
     assert borders.without_borders(photo()) == borders.whole(photo())
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 3000), (3, 2), (2000, 1)])
 def test_pictures_too_small_for_a_border_have_none(size):
-    photo = even(*size, 100, 30.0)
+    photo = uniform(*size, 100, 30.0)
     assert borders.without_borders(photo) == borders.whole(photo)
 
 
@@ -151,20 +151,20 @@ def painter():
     return colorize.open_painter(tiny_network())
 
 
-def test_a_photo_is_coloured_in_a_border_as_without_it_and_the_border_is_gray(painter):
+def test_a_border_stays_gray_and_does_not_change_the_colours_inside(painter):
     photo = scene(90, 120)
     framed, box = bordered(photo, 0, 14, 20, 9, 16, 4.0)
     found = dict(colorize.colorize(painter, [photo, framed], [Settings(saturation=2.0)]))
-    (alone,), (together,) = found[0], found[1]
-    assert_array_equal(together[box.inside], alone)
+    (alone,), (with_border,) = found[0], found[1]
+    assert_array_equal(with_border[box.inside], alone)
     assert np.ptp(alone.astype(int), axis=-1).mean() > 5
-    rest = together.copy()
+    rest = with_border.copy()
     rest[box.inside] = framed[box.inside]
     assert np.abs(rest.astype(int) - framed).max() <= 1
     assert (np.ptp(rest.astype(int), axis=-1) == 0).all()
 
 
-def test_the_strips_around_a_box_and_the_box_are_all_of_a_picture():
+def test_a_box_and_the_strips_around_it_cover_the_picture_once():
     count = np.zeros((9, 12, 3), int)
     for box in (Box(2, 7, 3, 10), Box(0, 9, 4, 12)):
         count[:] = 0
@@ -174,7 +174,7 @@ def test_the_strips_around_a_box_and_the_box_are_all_of_a_picture():
 
 
 @pytest.mark.parametrize("level", [0, 255])
-def test_a_scan_of_16_bits_has_the_borders_that_it_has_in_8(level):
+def test_a_scan_has_the_same_borders_in_16_bits_as_in_8(level):
     inside = scene(120, 150)
     photo, box = bordered(inside, 20, 12, 9, 30, level)
     assert borders.without_borders(photo) == box

@@ -64,8 +64,8 @@ def test_weights_without_gradient_do_not_decay():
             batch_size=8,
         )
     )
-    nothing = jax.tree.map(jnp.zeros_like, params)
-    update, _ = tx.update(nothing, tx.init(params), params)
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    update, _ = tx.update(zeros, tx.init(params), params)
     parts = {**update["encoder"], "unit1": update["unit1"]}
     moved = {layer: float(jnp.abs(part["kernel"]).max()) > 0 for layer, part in parts.items()}
     assert moved == {
@@ -77,7 +77,7 @@ def test_weights_without_gradient_do_not_decay():
     }
 
 
-def test_the_encoder_learns_at_its_own_share_of_the_rate():
+def test_the_encoder_has_its_own_share_of_the_learning_rate():
     params = {name: {"kernel": jnp.ones(3)} for name in ("encoder", "unit1")}
     gradient = {"encoder": {"kernel": jnp.array([1.0, -2.0, 3.0])}, "unit1": params["unit1"]}
     plain, ours = (
@@ -102,7 +102,7 @@ def test_the_learning_rate_is_constant_by_default():
     assert_allclose([schedule(step) for step in (0, 10, 10_000)], 1e-3)
 
 
-def test_the_papers_setting_is_the_papers():
+def test_the_paper_variant_has_the_papers_settings():
     paper = classify.get_config("paper")
     assert (paper.data.crop_size, paper.batch_size, paper.bins.num_bins) == (224, 6, 50)
     assert (paper.bins.low, paper.bins.high) == (-100, 100)
@@ -116,14 +116,14 @@ def test_the_papers_setting_is_the_papers():
 
 
 def loss_of(settings, residual):
-    """The objective's loss where U and V are both off by `residual`, in hundreds."""
+    """The objective's loss if U and V are both wrong by `residual`, in units of 100."""
     rgb = jnp.full((1, 8, 8, 3), 128, jnp.uint8)
     objective = build.build_task(settings, None)
     return float(objective.loss(jnp.full((1, 8, 8, 2), residual), objective.prepare(rgb))[0])
 
 
 @pytest.mark.parametrize("variant", ["sample", "paper"])
-def test_regression_is_trained_with_hubers_loss_and_with_l2_where_told(variant):
+def test_regression_uses_the_huber_loss_or_l2_if_set(variant):
     config = regress.get_config(variant)
     assert config.objective == "regression"
     assert config.regression == huber.get_config(variant).regression
@@ -158,7 +158,7 @@ def test_an_unknown_structure_is_refused_by_name(changes, sentence):
         ({"batch_size": 6}, "batch_size is 6, want a positive multiple of the 4 devices"),
     ],
 )
-def test_numbers_that_fit_no_data_are_refused_by_name(changes, sentence):
+def test_invalid_sizes_and_counts_are_refused_by_name(changes, sentence):
     with pytest.raises(UserError, match=sentence):
         setup.check_training(settings_of(**{"batch_size": 8, **changes}))
 
@@ -187,7 +187,7 @@ def test_an_unknown_objective_is_refused_by_name(changes, sentence):
         build.build_task(settings_of(**changes), None)
 
 
-def test_a_rebalancing_that_is_no_mixture_is_refused():
+def test_a_uniform_share_above_1_is_refused():
     with pytest.raises(UserError, match="rebalance.uniform is 1.5, want a share from 0 to 1"):
         settings_of(rebalance__enabled=True, rebalance__uniform=1.5)
 
@@ -206,7 +206,7 @@ def random_weights():
 
 
 @pytest.mark.parametrize("batch_norm", [True, False])
-def test_at_step_0_the_colorizers_encoder_computes_what_vgg16_computes(tmp_path, batch_norm):
+def test_at_step_0_the_colorizers_encoder_equals_vgg16(tmp_path, batch_norm):
     from colorjax.models.vgg16 import VGG16, from_pretrained
     from colorjax.weights import store
     from colorjax.weights.published import vgg16 as vgg16_weights
@@ -231,7 +231,7 @@ def test_at_step_0_the_colorizers_encoder_computes_what_vgg16_computes(tmp_path,
         assert_allclose(taps[name], expected[name], rtol=1e-3, atol=1e-4 * expected[name].max())
 
 
-def test_an_encoder_that_is_not_to_be_calibrated_takes_the_weights_as_they_are(tmp_path):
+def test_without_calibration_the_encoder_gets_the_weights_unchanged(tmp_path):
     from colorjax.weights import store
     from colorjax.weights.published import vgg16 as vgg16_weights
 
@@ -243,7 +243,7 @@ def test_an_encoder_that_is_not_to_be_calibrated_takes_the_weights_as_they_are(t
     )
     model, tx = build.build_model(settings), setup.build_optimizer(settings)
     fresh = setup.init_state(settings, model, tx)
-    state, _ = setup.load_encoder(settings.model, fresh, None)  # there is nothing to calibrate on
+    state, _ = setup.load_encoder(settings.model, fresh, None)  # no pictures to calibrate on
     params, batch_stats = state.params["encoder"], state.batch_stats["encoder"]
     assert jax.tree.structure(state) == jax.tree.structure(fresh)
     assert_allclose(params["block4_conv3"]["kernel"], weights["block4_conv3"]["kernel"], rtol=0)
@@ -256,7 +256,7 @@ def test_pretrained_weights_are_refused_for_another_width():
         setup.load_encoder(settings.model, None, None)
 
 
-def test_hues_have_no_mean_for_outputs_smaller_than_the_picture():
+def test_hsv_is_refused_if_outputs_are_smaller_than_the_picture():
     changes = {"space": "hsv", "model__encoder": "squeezenet"}
     with pytest.raises(UserError, match="space is 'hsv' with model.encoder 'squeezenet'"):
         build.build_model(settings_of(**changes))
@@ -284,12 +284,12 @@ def test_hues_have_no_mean_for_outputs_smaller_than_the_picture():
         ),
     ],
 )
-def test_what_trains_no_model_to_release_is_refused_by_name(changes, sentence):
+def test_invalid_settings_of_the_release_are_refused_by_name(changes, sentence):
     with pytest.raises(UserError, match=sentence):
         setup.check_training(settings_of(batch_size=8, **changes))
 
 
-def test_an_average_starts_from_the_pretrained_encoder(tmp_path):
+def test_the_weight_average_starts_from_the_pretrained_encoder(tmp_path):
     from test_squeezenet import random_keras_weights
 
     from colorjax.weights import store

@@ -1,4 +1,4 @@
-"""Captions: what people have written into a file goes into the file of the result."""
+"""Captions: texts that people have added to a photo's file are kept in the result's file."""
 
 import io
 import struct
@@ -11,7 +11,7 @@ from PIL import Image, IptcImagePlugin, PngImagePlugin
 
 from colorjax.pictures import captions, photo, writing
 
-# Record 2: dataset 120, the caption, and 80, who wrote it.
+# Record 2: dataset 120 is the caption, 80 its author.
 IPTC = b"".join(
     struct.pack(">BBBH", 0x1C, 2, dataset, len(text)) + text
     for dataset, text in ((120, b"Market day, 1912"), (80, b"A. Photographer"))
@@ -28,7 +28,7 @@ def with_iptc(format):
     return encode(rgb, format, pnginfo=captions.png_texts(IPTC, ()))
 
 
-def written(data, format):
+def convert(data, format):
     got = photo.read_photo(data, name="a")
     stream = io.BytesIO()
     notices = got.notices + writing.write_photo(stream, got.rgb, got, format=format)
@@ -37,26 +37,28 @@ def written(data, format):
 
 @pytest.mark.parametrize("target", ["jpg", "png", "tif", "webp"])
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF"])
-def test_iptc_travels_between_formats_or_is_told(format, target):
-    data, notices = written(with_iptc(format), target)
+def test_iptc_is_kept_in_other_formats_or_reported(format, target):
+    data, notices = convert(with_iptc(format), target)
     again = photo.read_photo(data).metadata.iptc
     if target == "webp":
         sentence = "output: a WebP has no place for IPTC captions, so the photo's are left out"
         assert again is None and notices == (sentence,)
     else:
         assert again.rstrip(b"\0") == IPTC and notices == ()
-        if target != "png":  # of which Pillow knows nothing
+        if target != "png":  # whose IPTC Pillow does not read
             records = IptcImagePlugin.getiptcinfo(Image.open(io.BytesIO(data)))
             assert records[2, 120] == b"Market day, 1912"
 
 
-def test_iptc_of_a_tiff_may_be_declared_as_numbers_or_among_photoshops_resources():
+def test_tiff_iptc_is_read_from_integers_and_photoshop_resources():
     padded = IPTC + bytes(-len(IPTC) % 4)
-    for written, read in ("<<", ">>", "<>", "><"):
-        numbers = struct.unpack(f"{read}{len(padded) // 4}I", padded)
+    for values_order, bytes_order in ("<<", ">>", "<>", "><"):
+        numbers = struct.unpack(f"{bytes_order}{len(padded) // 4}I", padded)
         stream = io.BytesIO()
         extra = [(33723, 4, len(numbers), numbers, True)]
-        tifffile.imwrite(stream, noise(8, 8), photometric="rgb", extratags=extra, byteorder=written)
+        tifffile.imwrite(
+            stream, noise(8, 8), photometric="rgb", extratags=extra, byteorder=values_order
+        )
         assert photo.read_photo(stream.getvalue()).metadata.iptc == padded
     other = struct.pack(">4sH2sI", b"8BIM", 0x03F3, b"\1x", 3) + b"odd\0"
     resources = other + captions._as_resource(IPTC)
@@ -67,7 +69,7 @@ def test_iptc_of_a_tiff_may_be_declared_as_numbers_or_among_photoshops_resources
 @pytest.mark.parametrize(
     "text", ["", "\niptc\n 4\nzz", "\niptc\n 4\n1c", "\niptc\n 12\n3842494d0404", "x"]
 )
-def test_damaged_captions_do_not_concern_the_pixels(text):
+def test_damaged_captions_do_not_affect_the_pixels(text):
     chunks = PngImagePlugin.PngInfo()
     chunks.add_text("Raw profile type iptc", text)
     rgb = noise(8, 8)
@@ -78,8 +80,8 @@ def test_damaged_captions_do_not_concern_the_pixels(text):
 
 
 @pytest.mark.parametrize("target", ["jpg", "png", "tif", "webp"])
-def test_a_jpegs_comment_travels_or_is_told(target):
-    data, notices = written(encode(noise(16, 16), "JPEG", comment="sent by aunt Zoë"), target)
+def test_a_jpeg_comment_is_kept_or_reported(target):
+    data, notices = convert(encode(noise(16, 16), "JPEG", comment="sent by aunt Zoë"), target)
     if target == "webp":
         assert notices == ("output: a WebP has no place for the photo's texts: Comment left out",)
         return
@@ -94,8 +96,8 @@ def test_a_jpegs_comment_travels_or_is_told(target):
 
 
 @pytest.mark.parametrize("target", ["jpg", "png", "tif", "webp"])
-def test_texts_of_a_png_travel_or_are_named(target):
-    data, notices = written(encode(noise(16, 16), pnginfo=captions.png_texts(None, TEXTS)), target)
+def test_png_texts_are_kept_or_reported(target):
+    data, notices = convert(encode(noise(16, 16), pnginfo=captions.png_texts(None, TEXTS)), target)
     if target == "png":
         assert photo.read_photo(data).metadata.texts == TEXTS and notices == ()
         return
@@ -104,15 +106,15 @@ def test_texts_of_a_png_travel_or_are_named(target):
     assert notices == (sentence,)
 
 
-def test_a_description_in_exif_goes_before_a_comment():
+def test_an_exif_description_takes_precedence_over_a_comment():
     exif = Image.Exif()
     exif[270] = "a street"
-    data, notices = written(encode(noise(8, 8), "JPEG", exif=exif, comment="hello"), "tif")
+    data, notices = convert(encode(noise(8, 8), "JPEG", exif=exif, comment="hello"), "tif")
     assert Image.open(io.BytesIO(data)).tag_v2[270] == "a street"
     assert notices == ("output: a TIFF has no place for the photo's texts: Comment left out",)
 
 
-def test_comments_of_every_encoding_and_number_are_read():
+def test_several_comments_and_latin_1_comments_are_read():
     latin = encode(noise(8, 8), "JPEG", comment="Zoë".encode("latin-1"))
     segment = b"\xff\xfe" + struct.pack(">H", 7) + b"first"
     got = photo.read_photo(latin[:2] + segment + latin[2:])
@@ -121,16 +123,16 @@ def test_comments_of_every_encoding_and_number_are_read():
     assert photo.read_photo(gif).metadata.texts == (("Comment", "an old one"),)
 
 
-def test_what_is_too_long_for_a_jpeg_is_told():
+def test_captions_too_long_for_a_jpeg_are_reported():
     texts = (("Comment", "x" * 66_000),)
-    _, notices = written(encode(noise(8, 8), pnginfo=captions.png_texts(None, texts)), "jpg")
+    _, notices = convert(encode(noise(8, 8), pnginfo=captions.png_texts(None, texts)), "jpg")
     assert notices == ("output: a JPEG has no place for the photo's texts: Comment left out",)
     longer = IPTC + struct.pack(">BBBH", 0x1C, 2, 120, 32_000) * 1 + bytes(65_500)
-    _, notices = written(encode(noise(8, 8), pnginfo=captions.png_texts(longer, ())), "jpg")
+    _, notices = convert(encode(noise(8, 8), pnginfo=captions.png_texts(longer, ())), "jpg")
     assert "a JPEG holds at most 65506 bytes of IPTC" in notices[0]
 
 
-def test_images_of_pillow_bring_their_captions_too():
+def test_captions_of_pillow_images_are_kept():
     for data in (with_iptc("JPEG"), with_iptc("TIFF"), with_iptc("PNG")):
         got = photo.from_image(Image.open(io.BytesIO(data)))
         assert got.metadata.iptc.rstrip(b"\0") == IPTC
@@ -142,14 +144,14 @@ def test_images_of_pillow_bring_their_captions_too():
     assert photo.from_image(photo.as_image(got.rgb, got)).metadata.texts == TEXTS
 
 
-def test_a_resolution_that_a_webp_has_no_place_for_is_told():
-    data, notices = written(encode(noise(8, 8), "JPEG", dpi=(300, 300)), "webp")
+def test_a_resolution_that_a_webp_cannot_store_is_reported():
+    data, notices = convert(encode(noise(8, 8), "JPEG", dpi=(300, 300)), "webp")
     assert "dpi" not in Image.open(io.BytesIO(data)).info
     sentence = "a WebP has no place for a resolution, so the photo's 300 x 300 dots per inch are"
     assert notices == (f"output: {sentence} left out",)
     exif = Image.Exif()
     exif[282], exif[283], exif[296] = 300.0, 300.0, 2
-    data, notices = written(
+    data, notices = convert(
         encode(noise(8, 8), "JPEG", dpi=(300, 300), exif=exif.tobytes()), "webp"
     )
     assert Image.open(io.BytesIO(data)).getexif()[282] == 300.0 and notices == ()

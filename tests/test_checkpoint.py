@@ -76,7 +76,7 @@ def opened(tmp_path):
 
 
 def run_child(code, *args, devices=1):
-    """Starts Python on `code`; what it reports it writes into a file, as gloo uses stdout."""
+    """Starts Python on `code`, which writes its report to a file because gloo uses stdout."""
     env = dict(os.environ, XLA_FLAGS=xla_flags(devices))
     root = str(Path(__file__).parents[1])
     env["PYTHONPATH"] = os.pathsep.join([root, str(Path(__file__).parent)])
@@ -163,7 +163,7 @@ def test_a_step_below_the_newest_is_written_too(tmp_path):
     assert steps_on_disk(tmp_path) == ["10", "20"]
 
 
-# --- what comes back ---
+# --- restoring ---
 
 
 @pytest.mark.parametrize("kind", [TupleState, StructState])
@@ -179,7 +179,7 @@ def test_restore_is_exact_in_bits_dtypes_and_structure(opened, kind):
         assert restored[1:] == ({"lr": 1e-3}, {"next_index": 7}, {"l_reg": 0.5}, 41)
 
 
-def test_variables_come_back_without_the_optimizer(opened):
+def test_variables_are_restored_without_the_optimizer(opened):
     state = make_state()
     checkpoint.save(opened, 1, state, **RECORD)
     wanted = {"params": state.params, "batch_stats": state.batch_stats}
@@ -212,7 +212,7 @@ def test_saved_arrays_may_be_donated_or_changed_at_once(opened):
     assert restored.position == {"next_index": 7}
 
 
-def test_a_record_that_json_cannot_hold_fails_in_the_call(opened):
+def test_a_record_that_json_cannot_hold_fails_at_once(opened):
     state = {"params": np.ones(2)}
     with pytest.raises(TypeError, match="not JSON serializable"):
         checkpoint.save(opened, 1, state, **{**RECORD, "config": {"dtype": np.float32}})
@@ -229,15 +229,15 @@ def test_relative_paths_and_spaces_work(tmp_path, monkeypatch):
     assert checkpoint.read_record("my first run")[0] == RECORD["config"]
 
 
-# --- what the user is told ---
+# --- error messages ---
 
 
-def test_wrong_model_is_told_by_path_and_both_shapes(opened, tmp_path):
+def test_a_wrong_model_is_reported_with_path_and_both_shapes(opened, tmp_path):
     state = make_state()
     checkpoint.save(opened, 1, state, **RECORD)
-    place = f"in the checkpoint {tmp_path / 'checkpoints' / '1'} but"
+    location = f"in the checkpoint {tmp_path / 'checkpoints' / '1'} but"
 
-    def told(like):
+    def message_of(like):
         with pytest.raises(UserError) as caught:
             checkpoint.restore(opened, like)
         return str(caught.value)
@@ -248,25 +248,25 @@ def test_wrong_model_is_told_by_path_and_both_shapes(opened, tmp_path):
 
     path = "params/decoder/unit1/kernel"
     kernel = state.params["decoder"]["unit1"]["kernel"]
-    misshapen = told(with_unit1({"kernel": kernel[..., :3]}))
+    misshapen = message_of(with_unit1({"kernel": kernel[..., :3]}))
     assert misshapen.startswith(
-        f"{path} is float32 (3, 3, 2, 4) {place} float32 (3, 3, 2, 3) in the model"
+        f"{path} is float32 (3, 3, 2, 4) {location} float32 (3, 3, 2, 3) in the model"
     )
-    other_dtype = told(with_unit1({"kernel": kernel.astype(jnp.bfloat16)}))
+    other_dtype = message_of(with_unit1({"kernel": kernel.astype(jnp.bfloat16)}))
     assert other_dtype.startswith(
-        f"{path} is float32 (3, 3, 2, 4) {place} bfloat16 (3, 3, 2, 4) in the model"
+        f"{path} is float32 (3, 3, 2, 4) {location} bfloat16 (3, 3, 2, 4) in the model"
     )
-    not_wanted = told(with_unit1({}))
-    assert not_wanted.startswith(f"{path} is float32 (3, 3, 2, 4) {place} absent in the model")
-    missing = told(with_unit1({"kernel": kernel, "bias": jnp.ones(4)}))
+    extra = message_of(with_unit1({}))
+    assert extra.startswith(f"{path} is float32 (3, 3, 2, 4) {location} absent in the model")
+    missing = message_of(with_unit1({"kernel": kernel, "bias": jnp.ones(4)}))
     assert missing.startswith(
-        f"params/decoder/unit1/bias is absent {place} float32 (4,) in the model"
+        f"params/decoder/unit1/bias is absent {location} float32 (4,) in the model"
     )
-    other_optimizer = told(state._replace(opt_state=optax.sgd(0.1).init(state.params)))
-    assert other_optimizer.startswith(f"opt_state/1/0/count is int32 () {place} absent in")
+    other_optimizer = message_of(state._replace(opt_state=optax.sgd(0.1).init(state.params)))
+    assert other_optimizer.startswith(f"opt_state/1/0/count is int32 () {location} absent in")
 
 
-def test_of_many_differences_a_parameter_is_told_before_what_mirrors_it(opened):
+def test_a_parameter_is_reported_before_its_optimizer_moments(opened):
     checkpoint.save(opened, 1, make_state(), **RECORD)
     # Two parameters, each with two moments of Adam, and one batch statistic.
     with pytest.raises(
@@ -275,14 +275,14 @@ def test_of_many_differences_a_parameter_is_told_before_what_mirrors_it(opened):
         checkpoint.restore(opened, make_state(width=3))
 
 
-def test_misshapen_variables_are_told_too(opened):
+def test_misshapen_variables_are_reported_too(opened):
     state = make_state()
     checkpoint.save(opened, 1, state, **RECORD)
     with pytest.raises(UserError, match="^batch_stats/bn/mean is float32 .4,. in .* float32 .5,."):
         checkpoint.restore_variables(opened, {"batch_stats": {"bn": {"mean": jnp.ones(5)}}})
 
 
-def test_no_checkpoint_is_told_with_the_folder(opened, tmp_path):
+def test_a_missing_checkpoint_is_reported_with_the_folder(opened, tmp_path):
     like = {"params": np.ones(2)}
     with pytest.raises(UserError, match=f"no checkpoint in {tmp_path}/checkpoints"):
         checkpoint.restore(opened, like)
@@ -294,7 +294,7 @@ def test_no_checkpoint_is_told_with_the_folder(opened, tmp_path):
         checkpoint.restore(opened, like, step=5)
 
 
-def test_a_damaged_checkpoint_is_told_with_its_folder(opened, tmp_path):
+def test_a_damaged_checkpoint_is_reported_with_its_folder(opened, tmp_path):
     like = {"params": np.ones(2)}
     checkpoint.save(opened, 4, like, **RECORD)
     checkpoint.wait(opened)
@@ -304,16 +304,16 @@ def test_a_damaged_checkpoint_is_told_with_its_folder(opened, tmp_path):
         checkpoint.restore(opened, like)
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+def test_a_folder_that_cannot_be_made_is_reported(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="file/checkpoints cannot be made: Not a directory"):
         checkpoint.open_manager(tmp_path / "file")
 
 
-# --- when a save goes wrong ---
+# --- failed saves ---
 
 
-def test_a_full_disk_is_told_before_writing(opened, tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_before_writing(opened, tmp_path, monkeypatch):
     state = {"params": np.ones(1_000_000, np.float32)}
     checkpoint.save(opened, 1, state, **RECORD)
     checkpoint.wait(opened)
@@ -344,14 +344,14 @@ manager = checkpoint.open_manager(workdir, best_metric="l_reg")
 checkpoint.save(manager, 1, state, **record)
 checkpoint.wait(manager)
 hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
-resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))  # as a full disk would, a write fails
-told = []
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))  # fails like a full disk
+messages = []
 for end in (checkpoint.wait, checkpoint.newest_step, lambda m: checkpoint.save(m, 3, {}, **record)):
     try:
         checkpoint.save(manager, 2, state, **record)
         end(manager)
     except UserError as error:
-        told.append(str(error))
+        messages.append(str(error))
 resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
 old = checkpoint.restore(manager, state)
 same = all(np.array_equal(old.state[name], state[name]) for name in state)
@@ -359,24 +359,24 @@ checkpoint.save(manager, 3, state, **record)
 checkpoint.close(manager)
 checkpoint.read_record(workdir)
 left = sorted(path.name for path in manager.folder.iterdir())
-answer = {"told": told, "old": old.step, "same": same, "left": left}
+answer = {"messages": messages, "old": old.step, "same": same, "left": left}
 open(report, "w").write(json.dumps(answer))
 """
 
 
-def test_a_write_that_fails_is_told_and_leaves_the_older_step_whole(tmp_path):
+def test_a_failed_write_is_reported_and_leaves_the_older_step_intact(tmp_path):
     child = run_child(FAILING_WRITE, tmp_path / "run", tmp_path / "report")
-    # Nothing but our own words may reach the user's terminal.
+    # No log of a library may reach the user's terminal.
     assert finish(child) == "" and child.returncode == 0
     report = json.loads((tmp_path / "report").read_text())
-    told = report.pop("told")
-    assert len(told) == 3
-    for sentence in told:
-        assert sentence.startswith(
+    messages = report.pop("messages")
+    assert len(messages) == 3
+    for message in messages:
+        assert message.startswith(
             f"the checkpoint of step 2 could not be saved in {tmp_path / 'run' / 'checkpoints'}:"
             " File too large (2.5 MB needed,"
         )
-        assert sentence.endswith("MB free); that of step 1 is whole")
+        assert message.endswith("MB free); that of step 1 is whole")
     assert report == {"old": 1, "same": True, "left": ["3"]}
 
 
@@ -395,7 +395,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_a_killed_save_leaves_the_older_step_and_disturbs_nothing(tmp_path):
+def test_a_killed_save_leaves_the_older_step_and_does_no_harm(tmp_path):
     child = run_child(KILLED_SAVE, tmp_path)
     finish(child)
     assert child.returncode == -signal.SIGKILL
@@ -413,7 +413,7 @@ def test_a_killed_save_leaves_the_older_step_and_disturbs_nothing(tmp_path):
     assert steps_on_disk(tmp_path) == ["3"]
 
 
-def test_an_older_step_that_was_half_deleted_disturbs_nothing(tmp_path):
+def test_a_half_deleted_older_step_does_no_harm(tmp_path):
     like = {"params": np.ones(2)}
     manager = checkpoint.open_manager(tmp_path, best_metric="l_reg", keep_newest=2)
     for step in (1, 2):
@@ -441,9 +441,9 @@ from colorjax.errors import UserError
 
 workdir, report, address, rank = *sys.argv[1:4], int(sys.argv[4])
 jax.distributed.initialize(address, 2, rank)
-whole = NamedSharding(Mesh(np.array(jax.devices()), ("device",)), PartitionSpec())
+replicated = NamedSharding(Mesh(np.array(jax.devices()), ("device",)), PartitionSpec())
 host = {"params": np.arange(50_000, dtype=np.float32) ** 0.5, "step": np.int32(3)}
-put = lambda x: jax.make_array_from_callback(x.shape, whole, lambda index: x[index])
+put = lambda x: jax.make_array_from_callback(x.shape, replicated, lambda index: x[index])
 state = jax.tree.map(put, host)
 assert len(jax.devices()) == 4 and not state["params"].is_fully_addressable
 manager = checkpoint.open_manager(workdir, best_metric="l_reg")
@@ -461,7 +461,7 @@ try:
     checkpoint.save(manager, 4, state, **record, metrics={})
     checkpoint.wait(manager)
 except UserError as error:
-    answer["told"] = str(error)
+    answer["message"] = str(error)
 answer["left"] = checkpoint.newest_step(manager)
 checkpoint.close(manager)
 open(report + str(rank), "w").write(json.dumps(answer))
@@ -484,10 +484,10 @@ def test_two_processes_share_checkpoints_and_failures(tmp_path):
     for rank, reason in enumerate(["File too large", "see what process 0 says"]):
         answer = json.loads((tmp_path / f"report{rank}").read_text())
         assert f"step 4 could not be saved in {tmp_path}/run/checkpoints: {reason}" in answer.pop(
-            "told"
+            "message"
         )
         assert answer == {"steps": [3, 1], "same": True, "config": {"rank": 0}, "left": 3}
-    # This process has other devices than those two had together, and is alone.
+    # A single process with other devices than those two can read the checkpoints.
     reader = checkpoint.open_manager(tmp_path / "run", read_only=True)
     like = {"params": jax.ShapeDtypeStruct((50_000,), np.float32), "step": np.int32(0)}
     restored = checkpoint.restore(reader, like)

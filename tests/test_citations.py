@@ -1,8 +1,8 @@
-"""What the paper says stands where it is said to: section by section, in every .py and .md file.
+"""Citations of the paper, in every .py and .md file, must name the section on their subject.
 
-One form is known, `(the paper, section 3.6)`. In README.md and docs/paper.md, whose tables cite
-nothing else, `(3.6)` does. The words before a citation, back to the one before it or to the
-beginning of the sentence or comment, have to be of the section's subject.
+A citation has the form `(the paper, section 3.6)`. In README.md and docs/paper.md, whose tables
+cite nothing else, `(3.6)` is one too. The words before a citation, back to the previous citation
+or to the beginning of the sentence or comment, must mention the subject of the section.
 """
 
 import re
@@ -14,7 +14,7 @@ import pytest
 from configs import classify
 
 ROOT = Path(__file__).parent.parent
-PLACES = (
+PATTERNS = (
     "*.md",
     *(
         f"{d}/**/*.{e}"
@@ -24,7 +24,7 @@ PLACES = (
 )
 SHORT_FORM = ("README.md", "docs/paper.md")
 
-# Section -> its subject. 3 and 5 are not among them: their parts are, and say more.
+# Section -> its subject. 3 and 5 are left out, because their subsections are more specific.
 SUBJECTS = {
     "2": r"petals?\b|related work|Dahl",
     "3.1": r"pipeline|luminance|U and V out",
@@ -39,26 +39,26 @@ SUBJECTS = {
     r"\b270\b|alternative|by heart|\bHSV\b|max-pool|set-up",
     "5.3": r"results?\b|Fig\. 5|desaturated|saturated|compared|gray, prediction",
 }
-GAP = r"\s+(?:#\s*)?"  # what may stand between two words, across lines of a comment too
+GAP = r"\s+(?:#\s*)?"  # space between two words, also across the lines of a comment
 LONG = rf"the{GAP}paper,{GAP}section{GAP}(?P<long>\d[\d.]*\d|\d)"
 SHORT = r"\((?P<short>[1-9](?:\.\d)*)(?=\)|, Fig)"
 BOUNDARY = r'[.;]\s+(?=[A-Z`"*])|;\s|(?<!\S)\|\s|\n\s*\n|\n#|"""'
-# Sections of no known paper, and of this one in other words.
-LOOSE = rf"(?<!the paper, )\bsections?{GAP}\d|\(the{GAP}paper,{GAP}\d|\w \([2-5]\.[1-9]\)"
-OTHERS = r"Zhang|Efros"  # whose papers have sections of their own
+# Citations that name no paper, or this one in another form.
+INCOMPLETE = rf"(?<!the paper, )\bsections?{GAP}\d|\(the{GAP}paper,{GAP}\d|\w \([2-5]\.[1-9]\)"
+OTHER_AUTHORS = r"Zhang|Efros"  # sections of their papers may be cited as well
 
 
 class Citation(NamedTuple):
     line: int
     section: str
-    words: str  # that it stands behind
+    words: str  # the text before it
 
 
 def citations(text: str, short_form: bool) -> list[Citation]:
     found, last = [], 0
     for match in re.finditer(f"{LONG}|{SHORT}" if short_form else LONG, text, re.IGNORECASE):
         before = text[last : match.start()]
-        if re.search(r"\n[ \t]*#[^\n]*$", before):  # a comment is about what it says itself
+        if re.search(r"\n[ \t]*#[^\n]*$", before):  # code before a comment does not count
             before = re.search(r"(?:\n[ \t]*#[^\n]*)+$", before)[0]
         ends = [m.end() for m in re.finditer(BOUNDARY, before)]
         section = match["long"] or match["short"]
@@ -68,44 +68,44 @@ def citations(text: str, short_form: bool) -> list[Citation]:
     return found
 
 
-def line_of(text: str, place: int) -> int:
-    return text.count("\n", 0, place) + 1
+def line_of(text: str, position: int) -> int:
+    return text.count("\n", 0, position) + 1
 
 
-def fits(section: str, words: str) -> bool:
+def mentions_subject(section: str, words: str) -> bool:
     return bool(re.search(SUBJECTS[section], words, re.IGNORECASE))
 
 
 def faults(name: str, text: str) -> list[str]:
-    """What is wrong with the citations of a file, a line each."""
-    told = []
+    """Returns a message for each wrong citation in a file."""
+    messages = []
     for line, section, words in citations(text, name in SHORT_FORM):
         if section not in SUBJECTS:
-            told.append(f"{name}:{line}: the paper has no section {section} to be cited")
-        elif not fits(section, words):
-            told.append(f"{name}:{line}: section {section} is not about {words!r}")
-    for match in re.finditer(LOOSE, text):
+            messages.append(f"{name}:{line}: the paper has no section {section} to be cited")
+        elif not mentions_subject(section, words):
+            messages.append(f"{name}:{line}: section {section} is not about {words!r}")
+    for match in re.finditer(INCOMPLETE, text):
         if name in SHORT_FORM and match[0].endswith(")"):
             continue
         if not re.match(LONG, text[text.rfind("the", 0, match.start()) :]) and not re.search(
-            OTHERS, text[max(0, match.start() - 80) : match.start()]
+            OTHER_AUTHORS, text[max(0, match.start() - 80) : match.start()]
         ):
-            told.append(
+            messages.append(
                 f"{name}:{line_of(text, match.start())}: {match[0]!r} is of which paper? "
                 "Want 'the paper, section 3.6'"
             )
-    return told
+    return messages
 
 
 def files() -> dict[str, str]:
-    """Name -> text. This file is not among them: it makes mistakes on purpose."""
-    paths = {path for place in PLACES for path in ROOT.glob(place)} - {Path(__file__)}
+    """Name -> text of every file but this one, which contains wrong citations on purpose."""
+    paths = {path for pattern in PATTERNS for path in ROOT.glob(pattern)} - {Path(__file__)}
     return {path.relative_to(ROOT).as_posix(): path.read_text() for path in sorted(paths)}
 
 
-def test_every_citation_is_of_a_section_about_what_it_is_cited_for():
-    told = [fault for name, text in files().items() for fault in faults(name, text)]
-    assert not told, "\n" + "\n".join(told)
+def test_every_citation_names_the_section_on_its_subject():
+    messages = [fault for name, text in files().items() for fault in faults(name, text)]
+    assert not messages, "\n" + "\n".join(messages)
 
 
 def test_the_citations_are_found():
@@ -115,14 +115,16 @@ def test_the_citations_are_found():
     assert {one.section for some in found.values() for one in some} == set(SUBJECTS)
 
 
-def test_a_citation_of_any_other_section_is_noticed():
+def test_any_other_section_in_a_citation_would_be_noticed():
     for name, text in files().items():
         for line, section, words in citations(text, name in SHORT_FORM):
-            also = [other for other in SUBJECTS if other != section and fits(other, words)]
-            assert not also, f"{name}:{line}: {words!r} would do for section {also} too"
+            others = [
+                other for other in SUBJECTS if other != section and mentions_subject(other, words)
+            ]
+            assert not others, f"{name}:{line}: {words!r} would do for section {others} too"
 
 
-def test_files_settings_and_tests_that_the_table_names_are_there():
+def test_files_settings_and_tests_named_in_docs_paper_exist():
     text = (ROOT / "docs/paper.md").read_text()
     tests = re.findall(r"`(\w+\.py)::(\w+)`", text)
     assert len(tests) > 40
@@ -155,9 +157,9 @@ def test_files_settings_and_tests_that_the_table_names_are_there():
         ("README.md", "| fifty bins (3.2) | x |", "README.md:1: section 3.2 is not about"),
     ],
 )
-def test_a_wrong_citation_is_told_with_its_file_and_line(name, text, fault):
-    told = faults(name, text)
-    assert len(told) == 1 and told[0].startswith(fault)
+def test_a_wrong_citation_is_reported_with_its_file_and_line(name, text, fault):
+    messages = faults(name, text)
+    assert len(messages) == 1 and messages[0].startswith(fault)
 
 
 @pytest.mark.parametrize(
@@ -168,5 +170,5 @@ def test_a_wrong_citation_is_told_with_its_file_and_line(name, text, fault):
         "Section by section, in 3 parts (2016).",
     ],
 )
-def test_right_citations_and_those_of_other_papers_are_left_alone(text):
+def test_correct_citations_and_those_of_other_papers_are_accepted(text):
     assert faults("docs/any.md", text) == []

@@ -36,7 +36,7 @@ def gray_picture(height=48, width=60, seed=0):
 
 
 def invoke(*arguments, **options):
-    # What a library prints to the standard error is none of the command's words.
+    # What a library prints to standard error is not part of the command's messages.
     return CliRunner().invoke(cli.main, [str(a) for a in arguments], **options)
 
 
@@ -48,7 +48,7 @@ def chroma(image):
     return float(np.ptp(np.asarray(image.convert("RGB")).astype(int), axis=-1).mean())
 
 
-def test_a_photo_is_coloured_beside_itself_in_its_own_format(model, tmp_path):
+def test_a_result_is_written_beside_its_photo_in_the_same_format(model, tmp_path):
     Image.fromarray(gray_picture()).save(tmp_path / "old.webp", lossless=True)
     result = invoke(tmp_path / "old.webp", "--model", model)
     assert result.exit_code == 0 and "1 photo coloured in" in result.stderr
@@ -58,7 +58,7 @@ def test_a_photo_is_coloured_beside_itself_in_its_own_format(model, tmp_path):
 
 
 def modes():
-    """Name and bytes of a photo in every format and mode that photographs come in."""
+    """Returns the name and the bytes of a photo in every format and mode of photographs."""
     gray = gray_picture()
     image = Image.fromarray(gray)
     rgb = Image.merge("RGB", (image, image.point(lambda v: v * 0.9), image.point(lambda v: v / 2)))
@@ -91,7 +91,7 @@ def modes():
 
 
 @pytest.mark.parametrize("name", modes())
-def test_whatever_a_photo_comes_as_its_luminance_is_kept(colorizer, name, tmp_path):
+def test_luminance_is_kept_for_photos_of_every_format_and_mode(colorizer, name, tmp_path):
     from colorjax.pictures import photo
 
     (tmp_path / name).write_bytes(modes()[name])
@@ -107,17 +107,17 @@ def test_whatever_a_photo_comes_as_its_luminance_is_kept(colorizer, name, tmp_pa
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
-def test_files_keep_luminance_in_every_format_that_is_written(model, suffix, tmp_path):
+def test_results_keep_luminance_in_every_output_format(model, suffix, tmp_path):
     Image.fromarray(gray_picture()).save(tmp_path / "old.png")
     result = invoke(tmp_path / "old.png", "--model", model, "-o", tmp_path / f"new.{suffix}")
     assert result.exit_code == 0
     with Image.open(tmp_path / f"new.{suffix}") as image:
-        off = np.abs(steps_of_gray(image.convert("RGB")) - gray_picture())
+        errors = np.abs(steps_of_gray(image.convert("RGB")) - gray_picture())
     lossless = suffix in ("png", "tif")
-    assert off.max() <= 1.0 if lossless else off.mean() < 1.5
+    assert errors.max() <= 1.0 if lossless else errors.mean() < 1.5
 
 
-def test_a_batch_does_what_it_can_and_says_what_it_could_not(model, tmp_path):
+def test_a_batch_colours_what_it_can_and_reports_the_rest(model, tmp_path):
     folder = tmp_path / "album"
     (folder / "deep").mkdir(parents=True)
     for i, name in enumerate(("a.jpg", "b.png", "deep/c.tif")):
@@ -127,7 +127,7 @@ def test_a_batch_does_what_it_can_and_says_what_it_could_not(model, tmp_path):
         "empty.jpg": (b"", "is empty (0 bytes)"),
         "text.jpg": (
             b"not a picture at all",
-            "is no JPEG, PNG, WebP, TIFF, BMP, HEIF, AVIF, JPEG 2000, JPEG XL or GIF picture",
+            "is not a JPEG, PNG, WebP, TIFF, BMP, HEIF, AVIF, JPEG 2000, JPEG XL or GIF picture",
         ),
         "cut.jpg": (whole[: len(whole) // 2], "is cut short"),
         "bomb.png": (png_that_claims(60000, 60000), "has more than the 150000000 pixels"),
@@ -144,10 +144,10 @@ def test_a_batch_does_what_it_can_and_says_what_it_could_not(model, tmp_path):
     written = sorted(str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*.*"))
     assert written == ["a_color.jpg", "b_color.png", "deep/c_color.tif"]
     again = invoke(folder, "-r", "--model", model, "-o", tmp_path / "out", "--skip-existing")
-    assert "0 photos coloured" in again.stderr and "3 left out" in again.stderr
+    assert "0 photos coloured" in again.stderr and "3 skipped" in again.stderr
 
 
-def test_a_cut_file_is_taken_where_that_is_allowed(model, tmp_path):
+def test_a_truncated_file_is_read_if_that_is_allowed(model, tmp_path):
     whole = encode(gray_picture(200, 300), "JPEG")
     (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     result = invoke(tmp_path / "cut.jpg", "--model", model, "--allow-truncated")
@@ -156,7 +156,7 @@ def test_a_cut_file_is_taken_where_that_is_allowed(model, tmp_path):
         assert image.size == (300, 200)
 
 
-def test_a_link_to_nothing_is_told(model, tmp_path):
+def test_a_broken_link_is_reported(model, tmp_path):
     (tmp_path / "a.jpg").symlink_to(tmp_path / "gone.jpg")
     result = invoke(tmp_path / "a.jpg", "--model", model)
     assert result.exit_code == 1
@@ -164,7 +164,7 @@ def test_a_link_to_nothing_is_told(model, tmp_path):
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read_is_told(model, tmp_path):
+def test_a_file_without_read_permission_is_reported(model, tmp_path):
     (tmp_path / "a.jpg").write_bytes(encode(gray_picture(), "JPEG"))
     (tmp_path / "a.jpg").chmod(0)
     result = invoke(tmp_path / "a.jpg", "--model", model)
@@ -179,7 +179,7 @@ def test_samples_are_numbered_and_differ(model, tmp_path):
     assert not (tmp_path / "old_color_4.png").exists()
 
 
-def test_before_and_after_stand_side_by_side(model, tmp_path):
+def test_compare_puts_before_and_after_side_by_side(model, tmp_path):
     Image.fromarray(gray_picture()).save(tmp_path / "old.png")
     assert invoke(tmp_path / "old.png", "--model", model, "--compare").exit_code == 0
     both = np.asarray(Image.open(tmp_path / "old_color.png"))
@@ -188,7 +188,7 @@ def test_before_and_after_stand_side_by_side(model, tmp_path):
     assert (both[:, 60] == 255).all() and np.ptp(both[:, 61:].astype(int), axis=-1).mean() > 5
 
 
-def test_a_grid_shows_the_photo_and_what_settings_make_of_it(model, tmp_path):
+def test_a_grid_shows_the_photo_and_the_results_of_several_settings(model, tmp_path):
     Image.fromarray(gray_picture(900, 600)).save(tmp_path / "old.png")
     assert invoke(tmp_path / "old.png", "--model", model, "--grid").exit_code == 0
     with Image.open(tmp_path / "old_color.png") as sheet:
@@ -196,7 +196,7 @@ def test_a_grid_shows_the_photo_and_what_settings_make_of_it(model, tmp_path):
         assert width == 4 * (320 + 8) + 8 and height == 3 * (480 + 26 + 8)
 
 
-def test_a_pipe_gives_a_picture_and_nothing_else(model):
+def test_a_piped_photo_gives_a_picture_on_stdout_and_nothing_else(model):
     done = subprocess.run(
         [sys.executable, "-m", "colorjax", "-", "--model", model],
         input=encode(gray_picture(), "JPEG"),
@@ -211,7 +211,7 @@ def test_a_pipe_gives_a_picture_and_nothing_else(model):
         capture_output=True,
     )
     assert failed.returncode == 1 and failed.stdout == b""
-    assert b"standard input: is no JPEG" in failed.stderr
+    assert b"standard input: is not a JPEG" in failed.stderr
 
 
 @pytest.mark.parametrize(
@@ -225,14 +225,14 @@ def test_a_pipe_gives_a_picture_and_nothing_else(model):
         (["--overwrite"], "Missing argument"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(arguments, message, tmp_path, monkeypatch):
+def test_invalid_and_contradictory_options_are_refused(arguments, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.jpg").write_bytes(encode(gray_picture(), "JPEG"))
     result = invoke(*arguments)
     assert result.exit_code == 2 and message in result.stderr.replace("\n", " ")
 
 
-def test_a_model_or_device_that_is_not_there_is_one_sentence(model, tmp_path):
+def test_a_missing_model_or_device_is_a_one_sentence_error(model, tmp_path):
     (tmp_path / "a.jpg").write_bytes(encode(gray_picture(), "JPEG"))
     result = invoke(tmp_path / "a.jpg", "--model", tmp_path / "none")
     assert result.exit_code == 2
@@ -242,20 +242,20 @@ def test_a_model_or_device_that_is_not_there_is_one_sentence(model, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("argument", "status", "said"),
+    ("argument", "status", "message"),
     [
         ("--help", 0, "colorjax photo.jpg --samples 4"),
         ("--version", 0, "colorjax, version"),
         ("mesure", 2, "did you mean 'measure'?"),
     ],
 )
-def test_help_version_and_a_mistyped_name_load_nothing_that_takes_long(argument, status, said):
+def test_help_version_and_a_mistyped_name_load_no_heavy_library(argument, status, message):
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "colorjax", argument],
         capture_output=True,
         text=True,
     )
-    assert done.returncode == status and said in done.stdout + done.stderr
+    assert done.returncode == status and message in done.stdout + done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
     loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
     heavy = "jax jaxlib flax numpy PIL tqdm safetensors jaxtyping gradio matplotlib optax orbax"
@@ -288,7 +288,7 @@ def test_arrays_images_paths_and_bytes_give_the_same_picture(colorizer, tmp_path
     np.testing.assert_array_equal(first, array)
 
 
-def test_many_pictures_come_in_their_order(colorizer):
+def test_colorize_many_keeps_the_order_of_pictures(colorizer):
     photos = [gray_picture(30 + 7 * (i % 3), 60, seed=i) for i in range(5)]
     results = list(colorizer.colorize_many(iter(photos), at_once=4, saturation=1.2))
     assert [image.size for image in results] == [photo.shape[::-1] for photo in photos]
@@ -296,12 +296,12 @@ def test_many_pictures_come_in_their_order(colorizer):
         assert np.abs(steps_of_gray(image) - photo).max() <= 1.0
 
 
-def test_one_bad_picture_does_not_end_many(colorizer, tmp_path):
+def test_colorize_many_continues_after_a_bad_picture(colorizer, tmp_path):
     photos = [gray_picture(seed=i) for i in range(4)]
     mixed = [photos[0], b"text", photos[1], tmp_path / "none.png", photos[2]]
     results = list(colorizer.colorize_many(mixed, at_once=3, errors="return"))
     assert [isinstance(result, UserError) for result in results] == [0, 1, 0, 1, 0]
-    assert "is no JPEG" in str(results[1]) and "none.png" in str(results[3])
+    assert "is not a JPEG" in str(results[1]) and "none.png" in str(results[3])
     for i, result in enumerate(results[::2]):
         np.testing.assert_array_equal(result, colorizer.colorize(photos[i]))
     assert all(isinstance(r, UserError) for r in colorizer.colorize_many([b""], errors="return"))
@@ -311,7 +311,7 @@ def test_one_bad_picture_does_not_end_many(colorizer, tmp_path):
     "bad, error, options",
     [(b"text", UserError, {}), (np.zeros((4, 4)), ValueError, {"errors": "return"})],
 )
-def test_an_error_is_raised_after_what_comes_before_it(colorizer, bad, error, options):
+def test_an_error_is_raised_after_the_results_before_it(colorizer, bad, error, options):
     results = colorizer.colorize_many([gray_picture(), gray_picture(seed=1), bad], **options)
     assert [next(results).size, next(results).size] == [(60, 48), (60, 48)]
     with pytest.raises(error):
@@ -319,15 +319,15 @@ def test_an_error_is_raised_after_what_comes_before_it(colorizer, bad, error, op
 
 
 @pytest.mark.parametrize(
-    "options, said",
+    "options, message",
     [
         ({"at_once": 0}, "at_once is 0"),
         ({"errors": "skip"}, "errors is 'skip', want one of"),
         ({"saturation": -1}, "saturation"),
     ],
 )
-def test_wrong_settings_of_many_are_refused_at_once(colorizer, options, said):
-    with pytest.raises(UserError, match=said):
+def test_colorize_many_refuses_wrong_settings_at_once(colorizer, options, message):
+    with pytest.raises(UserError, match=message):
         colorizer.colorize_many([], **options)
 
 
@@ -343,7 +343,7 @@ def test_a_colorizer_is_pickled_by_its_arguments(model, monkeypatch, tmp_path):
     )
 
 
-def test_an_image_keeps_what_it_carries(colorizer, tmp_path):
+def test_an_image_keeps_its_metadata(colorizer, tmp_path):
     exif = Image.Exif()
     exif[0x010E] = "a street"
     data = encode(gray_picture(), "JPEG", exif=exif, dpi=(300, 300))
@@ -354,14 +354,14 @@ def test_an_image_keeps_what_it_carries(colorizer, tmp_path):
     assert loaded[0x010E] == "a street"
 
 
-def test_what_is_no_picture_is_refused(colorizer):
+def test_data_that_is_no_picture_is_refused(colorizer):
     with pytest.raises(ValueError, match="want uint8"):
         colorizer.colorize(np.zeros((4, 4, 3)))
-    with pytest.raises(UserError, match="picture: is no JPEG"):
+    with pytest.raises(UserError, match="picture: is not a JPEG"):
         colorizer.colorize(b"text")
 
 
-def test_an_exported_run_colours_as_the_run_does(tmp_path):
+def test_an_exported_run_colours_like_the_run(tmp_path):
     network = tiny_network()
     run = save_run(tmp_path / "run", network)
     file = tmp_path / "model.safetensors"
@@ -374,7 +374,7 @@ def test_an_exported_run_colours_as_the_run_does(tmp_path):
     assert result.exit_code == 2 and "is not a run's folder" in result.stderr
 
 
-def test_the_model_that_comes_with_it_paints_a_sky_blue_and_mountains_not():
+def test_the_bundled_model_paints_the_sky_blue_but_not_the_forest():
     sample = Path(cli.__file__).parent / "data" / "sample" / "mountain_lake.jpg"
     gray = Image.open(sample).convert("L")
     result = np.asarray(api.Colorizer().colorize(gray), np.float32) / 255
@@ -385,7 +385,7 @@ def test_the_model_that_comes_with_it_paints_a_sky_blue_and_mountains_not():
     assert np.abs(steps_of_gray(np.uint8(result * 255 + 0.5)) - np.asarray(gray)).max() <= 1.0
 
 
-def test_the_command_and_the_interface_give_the_same_pixels(model, colorizer, tmp_path):
+def test_the_command_and_the_python_interface_give_the_same_pixels(model, colorizer, tmp_path):
     Image.fromarray(gray_picture()).save(tmp_path / "old.png")
     assert invoke(tmp_path / "old.png", "--model", model).exit_code == 0
     np.testing.assert_array_equal(

@@ -38,7 +38,7 @@ SPECIAL = np.array(
 )
 
 
-# The standards once more, in float64 and in the shape in which textbooks print them.
+# The formulas of the standards again, in float64 and as textbooks print them.
 
 
 def reference_linearize(rgb):
@@ -138,9 +138,9 @@ def test_conversion_agrees_with_scikit_image_on_a_grid(space, grid):
 
 @pytest.mark.parametrize("space", SPACES)
 def test_inverse_agrees_with_scikit_image_on_a_grid(space, grid):
-    there = getattr(skimage.color, f"rgb2{space}")(grid)
-    theirs = getattr(skimage.color, f"{space}2rgb")(there)
-    ours = to_rgb(space)(there.astype(np.float32))
+    converted = getattr(skimage.color, f"rgb2{space}")(grid)
+    theirs = getattr(skimage.color, f"{space}2rgb")(converted)
+    ours = to_rgb(space)(converted.astype(np.float32))
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-3)
 
 
@@ -153,8 +153,8 @@ def test_conversion_agrees_with_float64_reference_on_a_grid(space, grid):
 
 @pytest.mark.parametrize("space", SPACES)
 def test_inverse_inverts_float64_reference_on_a_grid(space, grid):
-    there = REFERENCE[space](grid).astype(np.float32)
-    np.testing.assert_allclose(to_rgb(space)(there), grid, rtol=0, atol=1e-5)
+    converted = REFERENCE[space](grid).astype(np.float32)
+    np.testing.assert_allclose(to_rgb(space)(converted), grid, rtol=0, atol=1e-5)
 
 
 def test_reference_primaries_are_those_of_bt709():
@@ -262,7 +262,7 @@ def test_zero_chroma_gives_exact_grays(space):
     top = 1 if space == "yuv" else 100
     image = np.zeros((1001, 3), np.float32)
     image[:, 0] = np.linspace(0, top, 1001)
-    # The tests' quick compiler rounds each channel in its own way.
+    # With the compiler options of the tests, channels may be rounded differently.
     rgb = np.asarray(jax.jit(to_rgb(space), compiler_options=usual_options())(image))
     np.testing.assert_array_equal(rgb[:, 0], rgb[:, 1])
     np.testing.assert_array_equal(rgb[:, 0], rgb[:, 2])
@@ -337,13 +337,13 @@ def test_gradients_are_those_of_the_reference(space):
 @pytest.mark.parametrize("space", SPACES)
 def test_inverse_gradient_is_the_inverse_of_the_gradient(space):
     rgb = np.random.default_rng(1).uniform(0.1, 0.9, (50, 3)).astype(np.float32)
-    there = np.asarray(jax.jit(jax.vmap(jax.jacobian(from_rgb(space))))(rgb))
-    back = np.asarray(jax.jit(jax.vmap(jax.jacobian(to_rgb(space))))(from_rgb(space)(rgb)))
-    np.testing.assert_allclose(back @ there, np.tile(np.eye(3), (50, 1, 1)), atol=2e-3)
+    jacobian = np.asarray(jax.jit(jax.vmap(jax.jacobian(from_rgb(space))))(rgb))
+    inverse = np.asarray(jax.jit(jax.vmap(jax.jacobian(to_rgb(space))))(from_rgb(space)(rgb)))
+    np.testing.assert_allclose(inverse @ jacobian, np.tile(np.eye(3), (50, 1, 1)), atol=2e-3)
 
 
 def test_transfer_gradient_is_right_at_zero_and_on_both_sides_of_the_knee():
-    # Below: 1 / 12.92. Above: 2.4 / 1.055 ((x + 0.055) / 1.055)^1.4; the standard's own jump.
+    # Below: 1 / 12.92. Above: 2.4 / 1.055 ((x + 0.055) / 1.055)^1.4; the standard has a jump here.
     encoded = jnp.array([-0.5, 0.0, 0.0404, 0.0405, 1.0])
     slopes = jax.jit(jax.vmap(jax.grad(color.linearize)))(encoded)
     line = 1 / 12.92
@@ -381,7 +381,7 @@ def test_to_rgb_does_not_clip():
     pink = np.asarray(to_rgb("luv")(jnp.array([50.0, 150.0, 0.0])))
     linear = reference_linearize(pink.astype(np.float64))
     assert pink.min() < 0
-    # The textbook's way back, by hand.
+    # The textbook's inverse, by hand.
     white = reference_xyz(np.ones(3))
     d = white @ [1, 15, 3]
     u, v = 150 / (13 * 50) + 4 * white[0] / d, 9 * white[1] / d
@@ -404,7 +404,7 @@ def test_impossible_chroma_of_dark_pixels_stays_finite():
     assert np.isfinite(jax.jit(jax.vmap(jax.jacobian(color.luv_to_rgb)))(luv)).all()
 
 
-def test_chroma_beyond_the_least_v_is_taken_as_the_least_v():
+def test_chroma_below_the_least_v_counts_as_the_least_v():
     # Unchecked, v' passes 0 here: X and Z would be infinite, and negative from there on.
     white = reference_xyz(np.ones(3))
     least_v = 13 * 5 * (0.01 - 9 * white[1] / (white @ [1, 15, 3]))

@@ -27,7 +27,8 @@ def picture(height, width, seed=0):
     return np.clip(smooth + rng.integers(-20, 21, smooth.shape), 0, 255).astype(np.uint8)
 
 
-def only(painter, photo, *settings):
+def colour_one(painter, photo, *settings):
+    """Colours one photo; returns its result, or a list of results for several settings."""
     ((_, results),) = colorize.colorize(painter, [photo], settings or [Settings()])
     return results[0] if len(results) == 1 else results
 
@@ -35,35 +36,35 @@ def only(painter, photo, *settings):
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (257, 1), (33, 47), (600, 513), (90, 1400)])
 def test_the_luminance_of_every_pixel_is_kept_within_one_step(painter, size):
     photo = picture(*size)
-    result = only(painter, photo, Settings(saturation=4.0))
+    result = colour_one(painter, photo, Settings(saturation=4.0))
     assert result.shape == photo.shape and result.dtype == np.uint8
     assert np.abs(gray_steps(result) - gray_steps(photo)).max() <= 1.0
 
 
-def test_extremes_keep_their_luminance_and_black_and_white_stay_gray(painter):
+def test_all_shades_keep_their_luminance_and_black_and_white_stay_gray(painter):
     photo = np.zeros((64, 256, 3), np.uint8) + np.arange(256, dtype=np.uint8)[:, None]
-    result = only(painter, photo, Settings(saturation=10.0))
+    result = colour_one(painter, photo, Settings(saturation=10.0))
     assert np.abs(gray_steps(result) - gray_steps(photo)).max() <= 1.0
     assert (result[:, 0] == 0).all() and (result[:, 255] == 255).all()
     assert np.ptp(result.astype(int), axis=-1).mean() > 20
 
 
-def test_no_saturation_gives_the_gray_of_a_tinted_photo(painter):
+def test_zero_saturation_gives_the_gray_version_of_a_tinted_photo(painter):
     photo = picture(40, 50)
-    result = only(painter, photo, Settings(saturation=0.0))
+    result = colour_one(painter, photo, Settings(saturation=0.0))
     assert_array_equal(result[..., 0], result[..., 1])
     assert_array_equal(result[..., 0], result[..., 2])
     assert_allclose(result[..., 0], gray_steps(photo), atol=0.51)
 
 
-def test_photos_of_one_shape_go_through_the_network_together_and_come_out_as_alone():
+def test_a_batch_of_photos_gives_the_same_results_as_each_photo_alone():
     painter = colorize.open_painter(tiny_network(), batch_size=4)
     photos = [picture(60 + i, 80, seed=i) for i in range(3)] + [picture(50, 100, seed=9)]
     together = dict(colorize.colorize(painter, photos, [Settings()]))
     assert sorted(together) == [0, 1, 2, 3]
     for i, photo in enumerate(photos):
-        apart = only(painter, photo).astype(int)
-        assert np.abs(together[i][0] - apart).mean() < 0.5
+        alone = colour_one(painter, photo).astype(int)
+        assert np.abs(together[i][0] - alone).mean() < 0.5
 
 
 def test_many_sizes_share_few_programs():
@@ -71,47 +72,47 @@ def test_many_sizes_share_few_programs():
     rng = np.random.default_rng(0)
     sizes = [(int(h), int(w)) for h, w in rng.integers(90, 200, (12, 2))]
     for size in sizes:
-        only(painter, picture(*size))
+        colour_one(painter, picture(*size))
     found = {shapes.network_shape(*size, painter.size) for size in sizes}
     assert len(set(sizes)) == 12 and len(found) < 8
     assert len(painter.score.compiled) == len(painter.decode.compiled) == len(found)
     assert len(painter.color_tile.compiled) <= len(found)
 
 
-def test_shapes_of_the_network_have_the_photos_proportions_and_the_size_asked_for():
+def test_network_shapes_have_the_photos_proportions_and_the_wanted_size():
     rng = np.random.default_rng(0)
-    seen = set()
+    found = set()
     for _ in range(2000):
         height, width = np.exp(rng.uniform(0, np.log(10_000), 2)).astype(int)
         rows, columns = shapes.network_shape(height, width, 256)
-        seen.add((rows, columns))
+        found.add((rows, columns))
         assert rows % 16 == columns % 16 == 0
         want = np.clip(height / width, 1 / 32, 32)
-        more = max(1, max(want, 1 / want) / 2)
-        assert 0.85 < rows * columns / 256**2 / more < 1.15
+        area_factor = max(1, max(want, 1 / want) / 2)
+        assert 0.85 < rows * columns / 256**2 / area_factor < 1.15
         assert 0.8 < rows / columns / want < 1.25
-    assert len(seen) < 75
+    assert len(found) < 75
 
 
 @pytest.mark.parametrize("space", ["lab", "hsv"])
 def test_networks_of_other_spaces_keep_the_luminance_too(space):
     painter = colorize.open_painter(tiny_network(space=space))
     photo = picture(70, 90)
-    result = only(painter, photo)
+    result = colour_one(painter, photo)
     assert np.abs(gray_steps(result) - gray_steps(photo)).max() <= 1.0
     assert np.ptp(result.astype(int), axis=-1).mean() > 5
 
 
-def test_a_regression_network_colours_and_has_nothing_to_decode():
+def test_a_regression_network_colours_and_accepts_no_decoding_method():
     painter = colorize.open_painter(tiny_network(objective="regression"))
-    assert only(painter, picture(40, 40)).shape == (40, 40, 3)
+    assert colour_one(painter, picture(40, 40)).shape == (40, 40, 3)
     with pytest.raises(UserError, match="decode is 'mean', but the model predicts chroma itself"):
-        only(painter, picture(40, 40), Settings(decode="mean"))
+        colour_one(painter, picture(40, 40), Settings(decode="mean"))
 
 
 def test_settings_change_the_result_and_samples_follow_their_seed(painter):
     photo = picture(48, 64)
-    first, again, second, mean, argmax = only(
+    first, again, second, mean, argmax = colour_one(
         painter,
         photo,
         Settings("sample", seed=1),
@@ -129,7 +130,7 @@ def test_settings_change_the_result_and_samples_follow_their_seed(painter):
 
 def test_temperature_towards_zero_is_argmax_and_one_is_the_mean(painter):
     photo = picture(48, 64)
-    cold, argmax, warm, mean = only(
+    cold, argmax, warm, mean = colour_one(
         painter,
         photo,
         Settings("annealed", 1e-3),
@@ -141,12 +142,12 @@ def test_temperature_towards_zero_is_argmax_and_one_is_the_mean(painter):
     assert_allclose(warm, mean, atol=1)
 
 
-def test_rare_colours_come_as_often_as_asked_and_as_the_model_has_it_unless_asked():
+def test_rebalance_sets_how_common_rare_colours_are_with_the_models_default():
     painter = colorize.open_painter(rebalanced_network(0.5))
     shares = [Settings(rebalance=share) for share in (0.0, 0.5, 1.0)]
-    usual, half, rare, own = only(painter, picture(48, 64), *shares, Settings())
-    assert_array_equal(half, own)
-    assert spread(usual) < spread(half) < spread(rare)
+    none, half, full, default = colour_one(painter, picture(48, 64), *shares, Settings())
+    assert_array_equal(half, default)
+    assert spread(none) < spread(half) < spread(full)
 
 
 @pytest.mark.parametrize(
@@ -164,10 +165,10 @@ def test_rare_colours_come_as_often_as_asked_and_as_the_model_has_it_unless_aske
 )
 def test_settings_out_of_range_are_refused(painter, settings, message):
     with pytest.raises(UserError, match=message):
-        only(painter, picture(8, 8), settings)
+        colour_one(painter, picture(8, 8), settings)
 
 
-def test_sizes_that_are_too_small_are_refused():
+def test_a_size_that_is_too_small_and_an_unknown_device_are_refused():
     with pytest.raises(UserError, match="size is 8, want at least 16"):
         colorize.open_painter(tiny_network(), size=8)
     with pytest.raises(UserError, match="device is 'tpu', want cpu or one of cpu:0"):
@@ -175,14 +176,14 @@ def test_sizes_that_are_too_small_are_refused():
 
 
 def edge_places(photo, chroma, fits_of, factor):
-    """Upsamples chroma by `factor`; returns where each row crosses from one value to the other."""
+    """Upsamples chroma by `factor`; returns the column of the edge in each row, and u."""
     height, width = photo.shape
     lightness = photo[..., None].astype(np.float32)
     cells = lightness.reshape(height // factor, factor, width // factor, factor).mean((1, 3))
     fits = fits_of(jnp.asarray(chroma), jnp.asarray(cells)[..., None])
     rows, columns = ((np.arange(n) + 0.5) / factor - 0.5 for n in (height, width))
-    here = resample.sample_bilinear(fits, rows, columns)
-    u = np.asarray(resample.apply_fits(here, jnp.asarray(lightness)))[..., 0]
+    pixel_fits = resample.sample_bilinear(fits, rows, columns)
+    u = np.asarray(resample.apply_fits(pixel_fits, jnp.asarray(lightness)))[..., 0]
     return [np.flatnonzero(row < 0)[-1] + 1 for row in u], u
 
 
@@ -195,7 +196,7 @@ def test_an_edge_between_two_colours_keeps_its_place_at_ten_times_the_size(edge)
     chroma = np.stack([coarse, -coarse], axis=-1).astype(np.float32)
     places, u = edge_places(lightness, chroma, resample.fit_guided_filter, factor)
     assert np.abs(np.array(places) - edge).max() <= 1
-    # The colours do not bleed: one pixel from the edge, nine tenths of the step are done.
+    # The colours do not bleed: one pixel from the edge, 90% of the step is complete.
     assert np.abs(u[:, edge + 1 :] - 50).max() < 10 and np.abs(u[:, : edge - 1] + 50).max() < 10
     _, blurred = edge_places(lightness, chroma, lambda c, _: resample.unguided_fits(c), factor)
     assert np.abs(blurred[:, edge + 1] - 50).max() > 20

@@ -74,7 +74,7 @@ def test_each_structure_has_its_hand_counted_parameters_and_shape(settings, para
     assert logits.shape == (2, 16, 24, 2, 50)
 
 
-def test_a_joint_head_scores_its_bins_alone():
+def test_a_joint_network_has_one_head_for_all_bins():
     model = Colorizer(heads=("uv",), num_bins=313)
     variables = jax.eval_shape(model.init, jax.random.key(0), GRAY)
     assert {"uv_logits"} == {name for name in variables["params"] if name.endswith("_logits")}
@@ -96,7 +96,7 @@ def small(num_bins=5, **settings):
 @pytest.mark.parametrize(
     "settings", [{}, {"merge": "sum"}, {"residual_units": False}, {"num_bins": None}]
 )
-def test_a_step_down_the_gradient_reaches_every_parameter(settings):
+def test_every_parameter_has_a_gradient(settings):
     model = small(**settings)
     variables = init(model)
 
@@ -124,11 +124,11 @@ STRUCTURES = [
 
 
 @pytest.mark.parametrize("settings", STRUCTURES, ids=str)
-def test_fused_and_plain_start_from_the_same_parameters_and_give_the_same_logits(settings):
+def test_fused_and_plain_have_the_same_parameters_and_logits(settings):
     fused, plain = small(**settings), small(**settings, fused=False)
     variables = init(fused)
     jax.tree.map(assert_array_equal, variables, init(plain))
-    # Biases start at zero, where a forgotten one would not be seen.
+    # Biases start at zero, which would hide a missing one.
     variables = jax.tree.map(lambda x: x + 0.1, variables)
     logits, expected = (jax.jit(m.apply)(variables, GRAY) for m in (fused, plain))
     assert_allclose(logits, expected, rtol=0, atol=1e-5 * float(jnp.abs(expected).max()))
@@ -170,14 +170,14 @@ def test_bfloat16_computes_in_bfloat16_and_keeps_float32_parameters():
     assert_allclose(logits.astype(jnp.float32), exact, atol=0.1 * float(jnp.abs(exact).max()))
 
 
-def test_an_image_in_a_batch_is_predicted_as_it_is_alone():
+def test_a_prediction_does_not_depend_on_the_rest_of_the_batch():
     model = small()
     variables = init(model)
     apply = jax.jit(model.apply)
     assert_allclose(apply(variables, GRAY[1:]), apply(variables, GRAY)[1:], atol=1e-4)
 
 
-def test_a_side_that_does_not_divide_by_8_is_refused():
+def test_a_side_that_is_not_a_multiple_of_8_is_refused():
     with pytest.raises(ValueError, match="20x24"):
         init(small(), jnp.zeros((1, 20, 24, 1)))
 
@@ -187,7 +187,7 @@ def test_an_unknown_merge_is_refused():
         init(small(merge="mean"))
 
 
-# SqueezeNet 1.1 less its classifier, as its authors count it: 1,235,496 - (512 * 1000 + 1000).
+# SqueezeNet 1.1 without its classifier, as its authors count it: 1,235,496 - (512 * 1000 + 1000).
 SQUEEZENET = 1_235_496 - 513_000
 LIGHT_NORMS = 512 + 2 * (256 + 128)
 LIGHT_GRAY = GRAY[:, :, :16]
@@ -232,9 +232,7 @@ LIGHT_GRAY = GRAY[:, :, :16]
     ],
     ids=str,
 )
-def test_over_squeezenet_it_has_its_hand_counted_parameters_and_smaller_outputs(
-    settings, parameters, side
-):
+def test_with_squeezenet_it_has_its_hand_counted_parameters_and_shape(settings, parameters, side):
     model = Colorizer(**{"encoder": "squeezenet", "decoder_features": (256, 128, 64), **settings})
     variables = jax.eval_shape(model.init, jax.random.key(0), LIGHT_GRAY)
     assert count(variables["params"]) == parameters
@@ -244,7 +242,7 @@ def test_over_squeezenet_it_has_its_hand_counted_parameters_and_smaller_outputs(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, {"merge": "sum"}, {"residual_units": False}], ids=str)
-def test_over_squeezenet_fused_and_plain_are_one_network(settings):
+def test_with_squeezenet_fused_and_plain_have_the_same_logits(settings):
     fused, plain = (
         small(encoder="squeezenet", decoder_features=(256, 128, 64), fused=f, **settings)
         for f in (True, False)
@@ -254,20 +252,20 @@ def test_over_squeezenet_fused_and_plain_are_one_network(settings):
     assert_allclose(logits, expected, rtol=0, atol=1e-5 * float(jnp.abs(expected).max()))
 
 
-def test_three_units_over_vgg16_predict_at_half_the_sides():
+def test_three_decoder_units_on_vgg16_predict_at_half_the_size():
     model = small(decoder_features=(256, 128, 64))
     variables = jax.eval_shape(model.init, jax.random.key(0), GRAY)
     assert jax.eval_shape(model.apply, variables, GRAY).shape == (2, 8, 12, 2, 5)
 
 
-def test_what_squeezenet_cannot_take_is_refused():
+def test_sides_not_divisible_by_16_and_unknown_encoders_are_refused():
     with pytest.raises(ValueError, match="16x24, want multiples of 16"):
         init(small(encoder="squeezenet"))
     with pytest.raises(ValueError, match="encoder is 'resnet', want one of"):
         init(small(encoder="resnet"))
 
 
-def test_the_encoders_maps_come_as_they_are_without_a_norm_on_them():
+def test_skip_batch_norm_decides_whether_the_encoders_maps_have_a_norm():
     gray = jnp.zeros((1, 16, 16, 1))
     shapes = [
         jax.eval_shape(Colorizer(width=1 / 16, skip_batch_norm=norm).init, jax.random.key(0), gray)
@@ -278,17 +276,17 @@ def test_the_encoders_maps_come_as_they_are_without_a_norm_on_them():
     assert plain < normed
 
 
-def test_large_convolutions_predict_what_small_ones_do(monkeypatch):
+def test_winograd_convolutions_give_the_same_logits(monkeypatch):
     model = Colorizer(width=1 / 2, num_bins=5, decoder_features=(64, 64, 64, 64))
     rng = np.random.default_rng(0)
 
-    def stirred(x):
-        """Statistics and biases as training leaves them, none of which is zero or one."""
+    def perturbed(x):
+        """Moves statistics and biases away from their initial zeros and ones, as training does."""
         return x + jnp.asarray(rng.uniform(0, 0.1, x.shape), x.dtype) if x.ndim == 1 else x
 
-    variables = jax.tree.map(stirred, init(model))
+    variables = jax.tree.map(perturbed, init(model))
     expected = jax.jit(model.apply)(variables, GRAY)
     monkeypatch.setattr(winograd, "MIN_PRODUCTS", 1)
     logits = jax.jit(lambda *given: model.apply(*given))(variables, GRAY)
-    apart = jnp.abs(logits - expected).max() / jnp.abs(expected).max()
-    assert 0 < apart < 1e-5
+    error = jnp.abs(logits - expected).max() / jnp.abs(expected).max()
+    assert 0 < error < 1e-5

@@ -1,4 +1,4 @@
-"""What the command says, and where it puts what."""
+"""The command: its messages, and where it writes its results."""
 
 import io
 import os
@@ -32,14 +32,14 @@ def invoke(*arguments, **options):
     return CliRunner().invoke(cli.main, [str(a) for a in arguments], **options)
 
 
-def test_the_command_names_what_it_has_written(model, tmp_path):
+def test_the_command_names_the_files_that_it_has_written(model, tmp_path):
     picture().save(tmp_path / "old.png")
     done = invoke(tmp_path / "old.png", "--model", model, "--samples", 2)
     first, second = (tmp_path / f"old_color_{i}.png" for i in (1, 2))
     assert f" s: {first}, {second}\n" in done.stderr and first.exists() and second.exists()
 
 
-def test_of_many_results_the_folders_are_named_and_of_one_name_all_are_kept(model, tmp_path):
+def test_many_results_are_reported_by_folder_and_equal_names_numbered(model, tmp_path):
     for name in ("a/x.jpg", "a/y.png", "b/x.jpg", "b/x.png", "b/z.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         picture().save(tmp_path / name)
@@ -50,7 +50,7 @@ def test_of_many_results_the_folders_are_named_and_of_one_name_all_are_kept(mode
     names = ["x_2_color.png", "x_3_color.png", "x_color.png", "y_color.png", "z_color.png"]
     assert sorted(os.listdir(out)) == names
     again = invoke(*arguments, "--skip-existing")
-    assert "0 photos coloured" in again.stderr and "5 left out, as the results" in again.stderr
+    assert "0 photos coloured" in again.stderr and "5 skipped, as the results" in again.stderr
 
 
 def test_results_in_the_folder_are_left_out_and_counted(model, tmp_path):
@@ -60,29 +60,29 @@ def test_results_in_the_folder_are_left_out_and_counted(model, tmp_path):
     assert mark.is_marked(tmp_path / "scan_color_001_color.jpg")
     again = invoke(tmp_path, "--model", model, "--overwrite")
     assert "1 photo coloured" in again.stderr
-    assert "1 left out, as they are results themselves" in again.stderr
+    assert "1 skipped, as they are results themselves" in again.stderr
     assert len(os.listdir(tmp_path)) == 2
 
 
-def test_films_in_a_folder_are_counted_and_it_is_told_how_they_are_coloured(tmp_path):
+def test_films_in_a_folder_are_counted_with_a_hint_how_to_colour_them(tmp_path):
     for name in ("a.mp4", "b.MOV", "c.txt"):
         (tmp_path / name).touch()
     (done,) = invoke(tmp_path).stderr.splitlines()[:1]
-    assert "unsupported formats: 1 .txt; 2 films left out, as films are coloured one by" in done
+    assert "unsupported formats: 1 .txt; 2 films skipped, as films are coloured one by" in done
     assert "when named (colorjax film.mp4)" in done and ".mp4," not in done
 
 
-def test_photos_in_colour_are_told_and_may_be_left_out(model, tmp_path):
+def test_photos_in_colour_are_reported_and_may_be_left_out(model, tmp_path):
     picture().save(tmp_path / "gray.png")
     picture(channels=(3,)).save(tmp_path / "red.png")
     done = invoke(tmp_path, "--model", model, "-o", tmp_path / "all")
     assert done.exit_code == 0 and "  1 photo had colours, which the network" in done.stderr
     done = invoke(tmp_path, "--model", model, "-o", tmp_path / "some", "--skip-colour")
-    assert done.exit_code == 0 and "1 left out, as they have colours" in done.stderr
+    assert done.exit_code == 0 and "1 skipped, as they are in colour" in done.stderr
     assert "had colours" not in done.stderr and os.listdir(tmp_path / "some") == ["gray_color.png"]
 
 
-def test_a_replaced_photo_stays_as_orig_and_is_not_coloured_twice(model, tmp_path):
+def test_a_replaced_photo_is_kept_as_orig_and_not_coloured_twice(model, tmp_path):
     picture().save(tmp_path / "old.png")
     assert invoke(tmp_path, "--model", model, "--replace").exit_code == 0
     assert sorted(os.listdir(tmp_path)) == ["old.png", "old.png.orig"]
@@ -92,7 +92,7 @@ def test_a_replaced_photo_stays_as_orig_and_is_not_coloured_twice(model, tmp_pat
     assert again.exit_code == 0 and "0 photos coloured" in again.stderr
 
 
-def test_a_home_is_found_in_every_path(model, tmp_path, monkeypatch):
+def test_a_tilde_is_expanded_in_every_path(model, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     os.symlink(model, tmp_path / "model")
     picture().save(tmp_path / "old.png")
@@ -104,7 +104,7 @@ def test_a_home_is_found_in_every_path(model, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "arguments, said",
+    "arguments, message",
     [
         (["dmeo"], "no file or command 'dmeo'; did you mean 'demo'?"),
         (["mesure", "x"], "did you mean 'measure'?"),
@@ -122,43 +122,43 @@ def test_a_home_is_found_in_every_path(model, tmp_path, monkeypatch):
         (["a.png", "-o", "o.TIFF", "--format", "webp"], "--format webp is not the format of"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_before_the_work(arguments, said, tmp_path, monkeypatch):
+def test_invalid_arguments_are_refused_before_the_work(arguments, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     picture().save(tmp_path / "a.png")
     done = invoke(*arguments)
-    assert done.exit_code in (1, 2) and said in " ".join(done.stderr.split())
+    assert done.exit_code in (1, 2) and message in " ".join(done.stderr.split())
     assert os.listdir(tmp_path) == ["a.png"]
 
 
 @pytest.mark.parametrize("name, format", [("o.JPEG", "jpg"), ("o.tiff", "tif"), ("o", "png")])
-def test_a_format_and_a_name_that_say_the_same_are_taken(name, format):
+def test_a_format_that_agrees_with_the_output_name_is_accepted(name, format):
     command.check_output([], naming.Rules(name, format))
 
 
 @pytest.mark.parametrize("word", ["demo.jpg", "holiday", "exports"])
-def test_a_photo_that_is_not_there_is_no_mistyped_command(word, tmp_path, monkeypatch):
+def test_a_missing_photo_is_not_taken_for_a_mistyped_command(word, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = invoke(word)
-    said = "did you mean 'export'" if word == "exports" else f"{word}: there is no such file"
-    assert said in done.stderr
+    message = "did you mean 'export'" if word == "exports" else f"{word}: there is no such file"
+    assert message in done.stderr
 
 
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="wants a terminal")
-def test_a_terminal_gets_no_picture_but_a_sentence():
-    ours, theirs = os.openpty()
+def test_no_picture_is_written_to_a_terminal():
+    controller, terminal = os.openpty()
     done = subprocess.run(
         [sys.executable, "-m", "colorjax", "-"],
         input=b"a picture",
-        stdout=theirs,
+        stdout=terminal,
         stderr=subprocess.PIPE,
     )
-    os.close(theirs)
-    os.close(ours)
-    said = " ".join(done.stderr.decode().split())
-    assert done.returncode == 2 and "colorjax - < photo.jpg > coloured.png" in said
+    os.close(terminal)
+    os.close(controller)
+    message = " ".join(done.stderr.decode().split())
+    assert done.returncode == 2 and "colorjax - < photo.jpg > coloured.png" in message
 
 
-def test_a_shell_may_hand_over_a_pipe_of_its_own(model, tmp_path):
+def test_a_photo_may_come_from_process_substitution(model, tmp_path):
     picture().save(tmp_path / "old.png")
     command = f"{sys.executable} -m colorjax <(cat old.png) --model {model}"
     done = subprocess.run(
@@ -172,7 +172,7 @@ def test_a_shell_may_hand_over_a_pipe_of_its_own(model, tmp_path):
     assert b" s: standard output" in done.stderr
 
 
-def test_the_grid_names_the_flags_that_give_what_it_shows(monkeypatch):
+def test_grid_captions_are_the_flags_that_reproduce_the_pictures(monkeypatch):
     drawn = []
     monkeypatch.setattr(compare, "sheet", lambda pictures, captions: drawn.extend(captions))
     chosen, arrange = compare.grid(True, True, Settings(saturation=1.5, seed=7))
@@ -185,7 +185,7 @@ def test_the_grid_names_the_flags_that_give_what_it_shows(monkeypatch):
         assert got.saturation == pytest.approx(want.saturation)
 
 
-def test_no_caption_of_a_grid_is_longer_than_its_picture():
+def test_no_caption_of_a_grid_is_wider_than_its_picture():
     captions = ["the photo", "--decode annealed --temperature 0.2"]
     sheet = compare.sheet([np.zeros((20, 10, 3), np.uint8)] * 2, captions)
     ink = np.flatnonzero((sheet[:26] < 128).any((0, 2)))

@@ -18,7 +18,7 @@ from colorjax.pictures import mark
 SAMPLE = Path(colorjax.__file__).parent / "data" / "sample"
 
 
-def test_confidence_is_one_minus_the_share_of_the_most_entropy():
+def test_confidence_is_one_minus_the_normalized_entropy():
     sure, none, half = [0.0, -1e4, -1e4, -1e4], [3.0] * 4, [0.0, 0.0, -1e4, -1e4]
     found = decoding.confidence(jnp.array([[sure], [none], [half]]))
     assert_allclose(found, [1.0, 0.0, 0.5], atol=1e-6)
@@ -29,24 +29,24 @@ def test_confidence_of_several_groups_is_their_mean():
     assert_allclose(decoding.confidence(groups), [0.5], atol=1e-6)
 
 
-def test_rebalancing_of_the_loss_does_not_count_as_doubt():
-    shares = np.array([[0.9, 0.06, 0.04]])
+def test_undoing_the_rebalancing_restores_the_confidence():
+    frequencies = np.array([[0.9, 0.06, 0.04]])
     weights = np.array([[0.2, 3.0, 4.5]])
-    learned = jnp.log(jnp.asarray(shares * weights))
-    plain = decoding.confidence(jnp.log(jnp.asarray(shares)))
+    learned = jnp.log(jnp.asarray(frequencies * weights))
+    plain = decoding.confidence(jnp.log(jnp.asarray(frequencies)))
     restored = decoding.undo_rebalancing(learned, weights, 1.0)
     assert_allclose(decoding.confidence(restored), plain, rtol=1e-4)
     assert decoding.confidence(learned) < plain - 0.1
 
 
-def test_a_network_takes_the_rebalancing_of_its_loss_out():
+def test_a_painters_confidence_undoes_the_rebalancing_of_the_loss():
     painter = colorize.open_painter(rebalanced_network(0.5))
     outputs = jnp.zeros((1, 2, 2, 2, 50))  # equal before rebalancing is undone
     found = painter.confidence(colorize.Scores(outputs, None, None))
     assert np.asarray(found).min() > 0.05
 
 
-def test_a_confidence_has_the_size_of_its_photo_and_borders_are_white():
+def test_a_confidence_map_has_the_size_of_its_photo_and_white_borders():
     painter = colorize.open_painter(tiny_network())
     photo = np.random.default_rng(0).integers(60, 200, (90, 130, 3), dtype=np.uint8)
     inner = confidence.of_photo(painter, photo)
@@ -58,17 +58,17 @@ def test_a_confidence_has_the_size_of_its_photo_and_borders_are_white():
     np.testing.assert_array_equal(found[10:100, 10:140], inner)
 
 
-def test_a_model_without_scores_has_no_confidence():
+def test_a_regression_model_has_no_confidence():
     painter = colorize.open_painter(tiny_network(objective="regression"))
     with pytest.raises(UserError, match="has no confidence: want a model that scores"):
         confidence.of_photo(painter, np.zeros((8, 8, 3), np.uint8))
 
 
-def test_a_written_confidence_is_gray_marked_and_replaces_nothing(tmp_path):
+def test_a_confidence_file_is_gray_and_marked_and_replaces_no_file(tmp_path):
     path = tmp_path / "new" / "a.png"
     confidence.write(str(path), np.arange(6, dtype=np.uint8).reshape(2, 3), overwrite=False)
     assert Image.open(path).mode == "L" and mark.is_marked(path)
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match="exists already"):
         confidence.write(str(path), np.zeros((2, 3), np.uint8), overwrite=False)
 
 

@@ -16,8 +16,8 @@ ROOT = Path(__file__).parent.parent
 NAMES = [path.stem for path in sorted((ROOT / "configs").glob("[a-z]*.py"))]
 
 
-def package(folder, **texts):
-    """A folder `configs` of such files below `folder`."""
+def write_configs(folder, **texts):
+    """Creates a folder `configs` in `folder` with files of these names and texts."""
     (folder / "configs").mkdir(parents=True)
     for name, text in texts.items():
         (folder / "configs" / f"{name}.py").write_text(text)
@@ -31,8 +31,8 @@ def config_of(value):
     )
 
 
-ASKS_BASE = "def get_config():\n    from configs import base\n    return base.get_config()\n"
-TAKES_CLASSIFY = "from configs import classify\nget_config = classify.get_config\n"
+IMPORTS_BASE = "def get_config():\n    from configs import base\n    return base.get_config()\n"
+IMPORTS_CLASSIFY = "from configs import classify\nget_config = classify.get_config\n"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -43,7 +43,7 @@ def test_each_config_is_found_by_name_and_by_path_from_any_folder(tmp_path, monk
     assert by_name.to_json() == load_config(str(ROOT / "configs" / f"{name}.py")).to_json()
 
 
-def test_a_variant_follows_a_name():
+def test_a_variant_may_follow_the_name_of_a_config():
     assert load_config("classify:paper").num_steps == 20_000
     with pytest.raises(UserError, match="no variant 'papr', want sample or paper"):
         load_config("classify:papr")
@@ -52,13 +52,13 @@ def test_a_variant_follows_a_name():
 def test_two_packages_of_configs_are_not_mixed_up(tmp_path):
     from configs import classify
 
-    one = package(tmp_path / "one", base=config_of(1), run=ASKS_BASE)
-    two = package(tmp_path / "two", base=config_of(2), run=ASKS_BASE)
+    one = write_configs(tmp_path / "one", base=config_of(1), run=IMPORTS_BASE)
+    two = write_configs(tmp_path / "two", base=config_of(2), run=IMPORTS_BASE)
     path, modules = list(sys.path), sys.modules.copy()
     assert load_config(str(one / "run.py")).value == 1
     assert load_config(str(two / "run.py")).value == 2
     assert load_config(str(one / "run.py")).value == 1
-    # What the program itself has imported is as it was, whatever a config imports or raises.
+    # The program's own imports are unchanged, whatever a config imports or raises.
     (two / "bad.py").write_text("from configs import base, none\n")
     with pytest.raises(ImportError, match="none"):
         load_config(str(two / "bad.py"))
@@ -68,31 +68,31 @@ def test_two_packages_of_configs_are_not_mixed_up(tmp_path):
     }
 
 
-def test_a_package_with_an_init_is_one(tmp_path):
-    folder = package(tmp_path, __init__="answer = 42\n")
+def test_a_configs_package_may_have_an_init(tmp_path):
+    folder = write_configs(tmp_path, __init__="answer = 42\n")
     (folder / "run.py").write_text(f"import configs\n{config_of(0)}".replace("0", "configs.answer"))
     assert load_config(str(folder / "run.py")).value == 42
 
 
-@pytest.mark.parametrize("place", ["run.py", "experiments/run.py", "configs/paper/run.py"])
-def test_configs_are_the_ones_beside_a_file_of_another_folder(tmp_path, monkeypatch, place):
-    package(tmp_path, base=config_of(3))
-    file = tmp_path / place
+@pytest.mark.parametrize("path", ["run.py", "experiments/run.py", "configs/paper/run.py"])
+def test_a_config_file_imports_the_configs_package_in_its_own_project(tmp_path, monkeypatch, path):
+    write_configs(tmp_path, base=config_of(3))
+    file = tmp_path / path
     file.parent.mkdir(exist_ok=True)
-    file.write_text(ASKS_BASE)
+    file.write_text(IMPORTS_BASE)
     assert load_config(str(file)).value == 3
     monkeypatch.chdir(file.parent)
     assert load_config("run.py").value == 3
 
 
-def test_a_file_without_configs_beside_it_starts_from_colorjaxs_own(tmp_path):
+def test_a_file_without_its_own_configs_imports_those_of_colorjax(tmp_path):
     (tmp_path / "far" / "off").mkdir(parents=True)
     file = tmp_path / "far" / "off" / "mine.py"
-    file.write_text(TAKES_CLASSIFY)
+    file.write_text(IMPORTS_CLASSIFY)
     assert load_config(f"{file}:paper").num_steps == 20_000
 
 
-def test_what_is_not_there_is_refused_with_a_suggestion(tmp_path, monkeypatch):
+def test_a_missing_config_is_refused_with_a_suggestion(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="no config 'clasify', did you mean 'classify'?"):
         load_config("clasify:paper")
@@ -108,7 +108,7 @@ def test_what_is_not_there_is_refused_with_a_suggestion(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("config", ["release:gpu", str(ROOT / "configs" / "release.py:gpu")])
-def test_the_command_takes_a_config_in_a_folder_that_holds_none(tmp_path, config):
+def test_the_command_finds_a_config_from_a_folder_without_configs(tmp_path, config):
     environment = {**os.environ, "XLA_FLAGS": xla_flags(1), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-m", "colorjax.main", f"--config={config}", "--config.batch_size=0"],
@@ -122,7 +122,7 @@ def test_the_command_takes_a_config_in_a_folder_that_holds_none(tmp_path, config
     assert "batch_size is 0, want a positive multiple" in done.stderr
 
 
-def test_an_installed_package_holds_its_configs(tmp_path):
+def test_an_installed_package_contains_its_configs(tmp_path):
     # As setup.py lays it out: the wheel's colorjax/configs is the checkout's configs/.
     site = tmp_path / "site" / "colorjax"
     for name in ("__init__.py", "errors.py", "training/__init__.py", "training/config_file.py"):

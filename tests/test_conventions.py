@@ -1,4 +1,4 @@
-"""What the public functions of `colorjax.ops` have in common."""
+"""The conventions that all public functions of `colorjax.ops` follow."""
 
 import inspect
 from importlib import import_module
@@ -24,20 +24,20 @@ FUNCTIONS = {
 }
 
 
-def low(*shape):
-    """An image in the type in which networks compute."""
+def bf16(*shape):
+    """A placeholder in bfloat16, the type in which networks compute."""
     return jax.ShapeDtypeStruct(shape, jnp.bfloat16)
 
 
-def whole(*shape, dtype=jnp.int32):
+def placeholder(*shape, dtype=jnp.int32):
     return jax.ShapeDtypeStruct(shape, dtype)
 
 
 KEY = jax.random.key(0)
 BINNING = bins.channel_bins()
-RGB, LUV, GRAY, CHROMA = low(1, 16, 16, 3), low(1, 16, 16, 3), low(1, 16, 16, 1), low(1, 16, 16, 2)
-RGB_U8, BINS = whole(1, 16, 16, 3, dtype=jnp.uint8), whole(1, 16, 16, 2)
-LOGITS, VALUES, COUNTS = low(1, 16, 16, 2, 50), low(2, 50, 1), whole(2, 50)
+RGB, LUV, GRAY, CHROMA = bf16(1, 16, 16, 3), bf16(1, 16, 16, 3), bf16(1, 16, 16, 1), bf16(1, 16, 16, 2)
+RGB_U8, BINS = placeholder(1, 16, 16, 3, dtype=jnp.uint8), placeholder(1, 16, 16, 2)
+LOGITS, VALUES, COUNTS = bf16(1, 16, 16, 2, 50), bf16(2, 50, 1), placeholder(2, 50)
 
 TO_COLOR = "linearize delinearize rgb_to_xyz xyz_to_rgb rgb_to_luv luv_to_rgb fit_chroma rgb_to_lab"
 TO_COLOR += " lab_to_rgb rgb_to_hsv hsv_to_rgb rgb_to_yuv yuv_to_rgb gray_from_rgb"
@@ -53,7 +53,7 @@ FLOATS = {
     "color.gray_from_lightness": [GRAY],
     "color.lightness_from_gray": [GRAY],
     "spaces.difference": [SPACES["hsv"], CHROMA, CHROMA],
-    "spaces.wrap": [CHROMA, whole(2, dtype=bool)],
+    "spaces.wrap": [CHROMA, placeholder(2, dtype=bool)],
     "bins.channel_bins": [],
     "bins.joint_bins": [np.zeros((9, 2), np.float32), 10.0],
     "bins.centers": [],
@@ -61,7 +61,7 @@ FLOATS = {
     "bins.clipped_fraction": [CHROMA],
     "bins.bin_counts_and_sums": [BINNING, CHROMA],
     "bins.bin_means": [COUNTS, VALUES, VALUES],
-    # On the host, from arrays of numpy.
+    # These run on the host, on NumPy arrays.
     "bins.smooth_prior": [np.ones((2, 50), np.int32), np.ones((2, 50, 50), np.float16), 5.0],
     "bins.rebalancing_weights": [np.full((2, 50), 0.02, np.float16), 0.5],
     "losses.cross_entropy": [LOGITS, BINS],
@@ -70,7 +70,7 @@ FLOATS = {
     "losses.squared_error": [CHROMA, CHROMA],
     "losses.huber": [CHROMA, CHROMA, 1.0],
     "decoding.decode": [LOGITS, VALUES, SPACES["hsv"]],
-    "decoding.undo_rebalancing": [LOGITS, low(2, 50), 0.5],
+    "decoding.undo_rebalancing": [LOGITS, bf16(2, 50), 0.5],
     "decoding.confidence": [LOGITS],
     "decoding.add_vibrance": [CHROMA, 5.0],
     "decoding.distribution": [LOGITS, VALUES],
@@ -83,17 +83,17 @@ FLOATS = {
     "resample.fit_guided_filter": [CHROMA, GRAY],
     "resample.unguided_fits": [CHROMA],
     "joining.luminance": [RGB_U8],
-    "joining.lightness": [low(4, 4)],
-    "joining.join": [low(4, 4), low(4, 4), low(4, 4, 2)],
-    "resample.apply_fits": [low(4, 6), low(4, 1)],
-    "resample.sample_bilinear": [low(4, 4, 2), low(5), low(6)],
-    "propagation.affinities": [low(8, 9, 1)],
-    "propagation.propagate": [low(8, 6, 7), low(6, 7, 2), low(6, 7, 1)],
-    "correspondence.similarity": [[low(6, 4)], [low(5, 4)], low(5)],
-    "correspondence.transfer": [low(6, 5), low(5, 2), low(5)],
-    "ageing.age": [KEY, GRAY, whole(1), 0.0],
-    "ageing.gaussian": [low()],
-    "ageing.blur": [low(8, 8, 1), low(3)],
+    "joining.lightness": [bf16(4, 4)],
+    "joining.join": [bf16(4, 4), bf16(4, 4), bf16(4, 4, 2)],
+    "resample.apply_fits": [bf16(4, 6), bf16(4, 1)],
+    "resample.sample_bilinear": [bf16(4, 4, 2), bf16(5), bf16(6)],
+    "propagation.affinities": [bf16(8, 9, 1)],
+    "propagation.propagate": [bf16(8, 6, 7), bf16(6, 7, 2), bf16(6, 7, 1)],
+    "correspondence.similarity": [[bf16(6, 4)], [bf16(5, 4)], bf16(5)],
+    "correspondence.transfer": [bf16(6, 5), bf16(5, 2), bf16(5)],
+    "ageing.age": [KEY, GRAY, placeholder(1), 0.0],
+    "ageing.gaussian": [bf16()],
+    "ageing.blur": [bf16(8, 8, 1), bf16(3)],
 }
 INTEGERS = {
     "color.to_u8": [RGB],
@@ -103,19 +103,19 @@ INTEGERS = {
     "bins.most_frequent": [COUNTS],
     "decoding.sample_bins": [KEY, LOGITS],
 }
-# On the host: of whole sets, and of sizes.
+# These run on the host, on results of whole sets or on sizes.
 NUMBERS = {"metrics.balanced_auc", "metrics.frechet_distance", "winograd.is_faster"}
 # Parts of networks, which compute in one type from end to end.
 NETWORKS = {
     "resample.upsample": [RGB, 2],
-    "resample.conv_same": [RGB, low(3, 3, 3, 8)],
-    "winograd.conv": [RGB, low(3, 3, 3, 8)],
-    "resample.conv_upsampled": [[(RGB, 1), (low(1, 8, 8, 4), 2)], low(3, 3, 7, 8)],
+    "resample.conv_same": [RGB, bf16(3, 3, 3, 8)],
+    "winograd.conv": [RGB, bf16(3, 3, 3, 8)],
+    "resample.conv_upsampled": [[(RGB, 1), (bf16(1, 8, 8, 4), 2)], bf16(3, 3, 7, 8)],
 }
 
 
 def dtypes(name, arguments):
-    """Of the arrays of floats and of the others that a function gives."""
+    """Returns the dtypes of the float arrays and of all arrays that a function returns."""
     leaves, tree = jax.tree.flatten(arguments)
     arrays = [i for i, x in enumerate(leaves) if isinstance(x, jax.ShapeDtypeStruct)]
 
@@ -130,7 +130,7 @@ def dtypes(name, arguments):
     return {d for d in found if jnp.issubdtype(d, jnp.floating)}, set(found)
 
 
-def test_every_public_function_is_held_to_the_conventions():
+def test_every_public_function_is_listed():
     assert set(FUNCTIONS) == {*FLOATS, *INTEGERS, *NUMBERS, *NETWORKS}
 
 
@@ -144,19 +144,19 @@ def test_options_are_given_by_name_and_a_key_comes_first(name):
 
 
 @pytest.mark.parametrize("name", FLOATS)
-def test_results_are_float32_whatever_narrower_floats_go_in(name):
+def test_results_are_float32_for_inputs_of_lower_precision(name):
     floats, _ = dtypes(name, FLOATS[name])
     assert floats == {np.dtype("float32")}
 
 
 @pytest.mark.parametrize("name", INTEGERS)
-def test_bins_and_pixels_are_whole_numbers(name):
+def test_bins_and_pixels_are_integers(name):
     _, found = dtypes(name, INTEGERS[name])
     pixels = {"color.to_u8": "uint8", "color.to_u16": "uint16", "joining.encode_u8": "uint8"}
     assert found == {np.dtype(pixels.get(name, "int32"))}
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_parts_of_networks_keep_the_type_that_they_are_given(name):
+def test_parts_of_networks_keep_the_dtype_of_their_inputs(name):
     _, found = dtypes(name, NETWORKS[name])
     assert found == {jnp.dtype("bfloat16")}

@@ -36,14 +36,14 @@ def flip(path, bit=0):
     path.write_bytes(content)
 
 
-def without_digests(workdir):
-    """As an older version would have left the folder."""
+def delete_digests(workdir):
+    """Deletes the digests, which older versions did not write."""
     for path in workdir.glob("checkpoints/*/sha256.json"):
         path.unlink()
 
 
 def newest(workdir, read_only=True):
-    """The newest step, by its number and by its content."""
+    """Returns the newest step; checks that its content is that of its number."""
     manager = checkpoint.open_manager(workdir, best_metric="loss", read_only=read_only)
     with checkpoint.closing(manager):
         restored = checkpoint.restore(manager, STATE)
@@ -53,19 +53,19 @@ def newest(workdir, read_only=True):
     return restored.step
 
 
-def test_every_file_of_a_step_has_its_digest_but_what_orbax_writes_last(two_steps):
+def test_every_file_of_a_step_has_a_digest_except_those_orbax_writes_last(two_steps):
     step = two_steps / "checkpoints" / "2"
-    every = {path.relative_to(step).as_posix() for path in step.rglob("*") if path.is_file()}
-    unsigned = []
-    for name in sorted(every):
+    names = {path.relative_to(step).as_posix() for path in step.rglob("*") if path.is_file()}
+    without_digest = []
+    for name in sorted(names):
         flip(step / name)
-        found = digests.fault(step)
-        if found is None:
-            unsigned.append(name)
+        fault_found = digests.fault(step)
+        if fault_found is None:
+            without_digest.append(name)
         flip(step / name)
         assert digests.fault(step) is None
-    assert "record/metadata" in every and "metrics/metrics" in every and len(every) > 8
-    assert set(unsigned) <= {"_CHECKPOINT_METADATA", "commit_success.txt"}
+    assert "record/metadata" in names and "metrics/metrics" in names and len(names) > 8
+    assert set(without_digest) <= {"_CHECKPOINT_METADATA", "commit_success.txt"}
 
 
 @pytest.mark.parametrize("bit", range(8))
@@ -73,12 +73,12 @@ def test_a_flipped_bit_in_an_array_is_never_used(copied, bit, caplog):
     arrays = [p for p in (copied / "checkpoints" / "2" / "state").rglob("d/*") if p.is_file()]
     flip(max(arrays, key=lambda path: path.stat().st_size), bit)
     assert newest(copied) == 1
-    (told,) = caplog.messages
-    assert f"{copied}/checkpoints/2 is damaged: state/" in told
-    assert "is not what was written; step 1 is used instead" in told
+    (message,) = caplog.messages
+    assert f"{copied}/checkpoints/2 is damaged: state/" in message
+    assert "is not what was written; step 1 is used instead" in message
 
 
-def test_a_flip_in_the_config_within_is_never_used(copied, caplog):
+def test_a_changed_config_in_a_checkpoint_is_never_used(copied, caplog):
     path = copied / "checkpoints" / "2" / "record" / "metadata"
     path.write_text(path.read_text().replace('"seed": 2', '"seed": 3'))
     assert newest(copied) == 1
@@ -86,7 +86,7 @@ def test_a_flip_in_the_config_within_is_never_used(copied, caplog):
 
 
 @pytest.mark.parametrize(
-    "name, signed",
+    "name, has_digests",
     [
         ("metrics/metrics", True),
         ("metrics/metrics", False),
@@ -94,23 +94,23 @@ def test_a_flip_in_the_config_within_is_never_used(copied, caplog):
         ("sha256.json", True),
     ],
 )
-def test_json_that_is_cut_short_is_passed_over_with_and_without_digests(
-    copied, name, signed, caplog
+def test_a_step_with_truncated_json_is_skipped_with_and_without_digests(
+    copied, name, has_digests, caplog
 ):
-    if not signed:
-        without_digests(copied)
+    if not has_digests:
+        delete_digests(copied)
     (copied / "checkpoints" / "2" / name).write_text("{")
     assert newest(copied) == 1
     assert f"checkpoints/2 is damaged: {name} is" in caplog.text
 
 
-def test_an_empty_step_is_passed_over(copied, caplog):
+def test_an_empty_step_is_skipped(copied, caplog):
     (copied / "checkpoints" / "9999").mkdir()
     assert newest(copied, read_only=False) == 2
     assert "9999 is damaged: _CHECKPOINT_METADATA is missing; step 2 is used" in caplog.text
 
 
-def test_a_reader_moves_nothing_and_a_run_keeps_what_is_damaged_aside(copied, caplog):
+def test_a_run_sets_a_damaged_step_aside_and_a_reader_moves_nothing(copied, caplog):
     folder = copied / "checkpoints"
     flip(folder / "2" / "record" / "metadata")
     assert newest(copied) == 1 and {p.name for p in folder.iterdir()} == {"1", "2"}
@@ -124,7 +124,7 @@ def test_a_reader_moves_nothing_and_a_run_keeps_what_is_damaged_aside(copied, ca
     assert {p.name for p in folder.iterdir()} == {"2", "damaged-2-1"}
 
 
-def test_where_nothing_is_whole_the_sentence_says_so_and_nothing_is_moved(copied):
+def test_if_every_step_is_damaged_an_error_says_so_and_nothing_is_moved(copied):
     for step in ("1", "2"):
         flip(copied / "checkpoints" / step / "record" / "metadata")
     for read_only in (True, False):
@@ -133,14 +133,14 @@ def test_where_nothing_is_whole_the_sentence_says_so_and_nothing_is_moved(copied
     assert {p.name for p in (copied / "checkpoints").iterdir()} == {"1", "2"}
 
 
-def test_checkpoints_of_older_versions_open(copied, caplog):
-    without_digests(copied)
+def test_checkpoints_of_older_versions_can_be_opened(copied, caplog):
+    delete_digests(copied)
     assert newest(copied) == 2 and not caplog.messages
 
 
 @pytest.mark.parametrize("read_only", [True, False])
-def test_an_old_checkpoint_whose_arrays_cannot_be_read_is_passed_over(copied, read_only, caplog):
-    without_digests(copied)
+def test_an_old_checkpoint_with_unreadable_arrays_is_skipped(copied, read_only, caplog):
+    delete_digests(copied)
     for path in (copied / "checkpoints" / "2" / "state").rglob("d/*"):
         path.write_bytes(path.read_bytes()[:10])
     assert newest(copied, read_only) == 1
@@ -148,8 +148,8 @@ def test_an_old_checkpoint_whose_arrays_cannot_be_read_is_passed_over(copied, re
     assert "step 1 is used instead" in caplog.text
 
 
-def test_a_step_that_is_asked_for_by_its_number_is_not_replaced(copied):
-    without_digests(copied)
+def test_a_damaged_step_requested_by_number_is_not_replaced(copied):
+    delete_digests(copied)
     for path in (copied / "checkpoints" / "2" / "state").rglob("d/*"):
         path.write_bytes(b"")
     with checkpoint.closing(checkpoint.open_manager(copied, read_only=True)) as manager:

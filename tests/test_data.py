@@ -167,7 +167,7 @@ def test_unreadable_pictures_are_left_out_with_one_warning(tmp_path, caplog):
     assert len(opened.train) + len(opened.holdout) == 30
     (warning,) = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
     assert "3 of 33" in warning
-    for told in ("broken.jpg: is no JPEG", "empty.png: is empty", "dangling.png: cannot be read"):
+    for told in ("broken.jpg: is not a JPEG", "empty.png: is empty", "dangling.png: cannot be read"):
         assert told in warning
 
 
@@ -539,10 +539,10 @@ def test_a_picture_that_breaks_during_training_is_named(tmp_path):
     # At once, as the threads may be reading it.
     (tmp_path / "new").write_bytes(b"overwritten")
     (tmp_path / "new").rename(tmp_path / "002.png")
-    with pytest.raises(UserError, match=r"002\.png: is no JPEG"):
+    with pytest.raises(UserError, match=r"002\.png: is not a JPEG"):
         first(batches, 20)
     in_memory = [places.Item("set/train#7", b"damaged")]
-    with pytest.raises(UserError, match="set/train#7: is no JPEG"):
+    with pytest.raises(UserError, match="set/train#7: is not a JPEG"):
         next(loader.eval_batches(in_memory, size=4, batch_size=1))
 
 

@@ -66,7 +66,7 @@ def examples(name: str, data_dir: Path) -> list[dict]:
 
 
 def stored(name: str, data_dir: Path) -> dict[str, bytes]:
-    """Pictures by `file_name`, after a check that the project's own source has the same."""
+    """Pictures by `file_name`; checks that `open_source` yields the same pictures."""
     found = examples(name, data_dir)
     opened = sources.open_source(f"tfds:{name}", holdout=0.5, data_dir=data_dir)
     items = [item.data for item in [*opened.train, *opened.holdout]]
@@ -114,7 +114,7 @@ def test_a_scene_category_holds_its_own_files_unchanged(scenes, tmp_path, catego
     assert stored(f"mit_scenes/{category}", tmp_path) == wanted and len(wanted) == 12
 
 
-def test_all_scenes_are_the_default_and_bear_their_categories(scenes, tmp_path):
+def test_all_scenes_are_the_default_and_have_their_categories(scenes, tmp_path):
     folder, members = scenes
     done = prepare.prepare("mit_scenes/all", folder, tmp_path)
     assert done.pictures == len(members) == 96
@@ -125,10 +125,10 @@ def test_all_scenes_are_the_default_and_bear_their_categories(scenes, tmp_path):
 
 
 def test_mcgill_tiffs_become_pngs_of_the_same_pixels(tmp_path):
-    own = tmp_path / "manual" / "mcgill_color"
-    make_zip(own / "Animals.zip", {f"Animals/merry{i:03}.tif": file(i, "TIFF") for i in range(5)})
-    make_zip(own / "LandWater.ZIP", {"merry_mexico0141.TIF": file(7, "TIFF"), "notes.txt": b"x"})
-    make_folder(own / "Textures", {f"pippin{i}.tif": file(i, "TIFF") for i in (8, 9)})
+    archives = tmp_path / "manual" / "mcgill_color"
+    make_zip(archives / "Animals.zip", {f"Animals/merry{i:03}.tif": file(i, "TIFF") for i in range(5)})
+    make_zip(archives / "LandWater.ZIP", {"merry_mexico0141.TIF": file(7, "TIFF"), "notes.txt": b"x"})
+    make_folder(archives / "Textures", {f"pippin{i}.tif": file(i, "TIFF") for i in (8, 9)})
     prepare.prepare("mcgill_color", tmp_path / "manual", tmp_path)
     numbers = {f"Animals.zip/Animals/merry{i:03}.tif": i for i in range(5)}
     numbers |= {"LandWater.ZIP/merry_mexico0141.TIF": 7}
@@ -155,7 +155,7 @@ def test_mirflickr_is_the_same_packed_and_unpacked(tmp_path, mirflickr):
 
 
 def imagenet(folder: Path, leave_out: str = "") -> dict[str, int]:
-    """An ImageNet training folder; the numbers of the ten classes' pictures by file name."""
+    """Writes an ImageNet training folder; returns the ten classes' picture numbers by file name."""
     numbers = {
         f"{synset}/{synset}_{i}.JPEG": 10 * c + i
         for c, synset in enumerate(builders.ImagenetTen.SYNSETS)
@@ -185,7 +185,7 @@ def test_imagenet_ten_has_the_papers_ten_words():
     assert list(builders.ImagenetTen.SYNSETS.values()) == words.split(",")
 
 
-# What is left out, and in what order the rest comes
+# Omitted pictures, and the order of the others
 
 
 def test_pictures_come_in_the_order_of_their_sha256(tmp_path, mirflickr):
@@ -195,9 +195,9 @@ def test_pictures_come_in_the_order_of_their_sha256(tmp_path, mirflickr):
 
 
 def test_second_copies_are_left_out(tmp_path, caplog):
-    own = tmp_path / "manual" / "mcgill_color"
+    archives = tmp_path / "manual" / "mcgill_color"
     for name in ("Flowers", "Flowers (1)"):
-        make_zip(own / f"{name}.zip", {f"{i}.tif": file(i, "TIFF") for i in range(6)})
+        make_zip(archives / f"{name}.zip", {f"{i}.tif": file(i, "TIFF") for i in range(6)})
     assert prepare.prepare("mcgill_color", tmp_path / "manual", tmp_path).pictures == 6
     assert "leaving out 6 of 12 pictures: copies of others" in caplog.text
 
@@ -231,11 +231,11 @@ def test_members_that_claim_to_be_huge_are_not_read(tmp_path, mirflickr, monkeyp
     assert "im21.jpg: has 9" in caplog.text and "more than the 9000" in caplog.text
 
 
-def test_names_in_an_archive_lead_to_no_place_on_the_disk(tmp_path, mirflickr):
+def test_names_in_an_archive_cannot_write_outside_the_data_folder(tmp_path, mirflickr):
     odd = {"../../escaped.jpg": file(30), str(tmp_path / "absolute.jpg"): file(31)}
     make_zip(tmp_path / "manual" / "mirflickr25k.zip", mirflickr | odd)
     prepare.prepare("mirflickr25k", tmp_path / "manual", tmp_path / "data")
-    assert len(stored("mirflickr25k", tmp_path / "data")) == 21  # one looks hidden, as dot files do
+    assert len(stored("mirflickr25k", tmp_path / "data")) == 21  # one has a name like a hidden file
     assert {path.name for path in tmp_path.iterdir()} == {"manual", "data"}
     assert not [*tmp_path.parent.rglob("escaped.jpg"), *tmp_path.rglob("absolute.jpg")]
 
@@ -279,7 +279,7 @@ def test_many_shards_hold_the_same_as_one(tmp_path, mirflickr, monkeypatch):
     assert examples("mirflickr25k", tmp_path / "many") == examples("mirflickr25k", tmp_path / "one")
 
 
-# Preparing twice, half, and not at all
+# Repeated, interrupted and failed preparation
 
 
 def test_a_prepared_set_is_left_as_it_is(tmp_path, mirflickr):
@@ -305,7 +305,7 @@ def test_an_interrupted_preparation_leaves_nothing_and_can_be_repeated(
         with pytest.raises(KeyboardInterrupt):
             prepare.prepare("mirflickr25k", tmp_path / "manual", tmp_path / "data")
     assert not [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
-    # What a killed process leaves behind, which nothing can clear away.
+    # As left behind by a killed process, which cannot clean up.
     make_folder(tmp_path / "data/mirflickr25k/incomplete.0F_1.0.0", {"dataset_info.json": b"{"})
     command = r"colorjax\.data\.prepare mirflickr25k --manual_dir=DIR --data_dir="
     with pytest.raises(UserError, match=f"is not prepared, .*{command}{tmp_path}/data"):
@@ -314,7 +314,7 @@ def test_an_interrupted_preparation_leaves_nothing_and_can_be_repeated(
     assert len(stored("mirflickr25k", tmp_path / "data")) == 20
 
 
-def test_a_folder_in_the_way_is_told(tmp_path, mirflickr):
+def test_a_folder_in_the_way_is_reported(tmp_path, mirflickr):
     make_folder(tmp_path / "data/mirflickr25k/1.0.0", {"stray.txt": b""})
     with pytest.raises(UserError, match="mirflickr25k/1.0.0: is in the way, and holds no data set"):
         prepare.prepare("mirflickr25k", tmp_path / "manual", tmp_path / "data")
@@ -329,7 +329,7 @@ MISSING = {
 
 
 @pytest.mark.parametrize("name", MISSING)
-def test_missing_archives_are_told_with_their_name_and_page(tmp_path, name):
+def test_missing_archives_are_reported_with_their_name_and_page(tmp_path, name):
     what, page = MISSING[name]
     (tmp_path / "manual").mkdir()
     with pytest.raises(UserError, match=rf"manual(/train)?: holds no {what}; .*{page}"):
@@ -339,7 +339,7 @@ def test_missing_archives_are_told_with_their_name_and_page(tmp_path, name):
     assert not (tmp_path / "data").exists()
 
 
-def test_archives_without_the_pictures_are_told(tmp_path, mirflickr):
+def test_archives_without_the_pictures_are_reported(tmp_path, mirflickr):
     manual = tmp_path / "manual"
     make_zip(manual / f"{SCENES}.zip", {"coast_a.jpg": file(1)})
     make_zip(manual / "mcgill_color" / "Snow.zip", {"readme.txt": b"x"})
@@ -355,14 +355,14 @@ def test_archives_without_the_pictures_are_told(tmp_path, mirflickr):
             prepare.prepare(name, manual, tmp_path / "data")
 
 
-def test_an_archive_that_is_cut_short_is_told(tmp_path, mirflickr):
+def test_a_truncated_archive_is_reported(tmp_path, mirflickr):
     archive = tmp_path / "manual" / "mirflickr25k.zip"
     archive.write_bytes(archive.read_bytes()[:-5000])
-    with pytest.raises(UserError, match="mirflickr25k.zip: is no ZIP archive, or its end is miss"):
+    with pytest.raises(UserError, match="mirflickr25k.zip: is not a ZIP archive, or its end is miss"):
         prepare.prepare("mirflickr25k", tmp_path / "manual", tmp_path / "data")
 
 
-def test_unknown_names_are_told_with_the_known_ones(tmp_path):
+def test_unknown_names_are_reported_with_the_known_ones(tmp_path):
     with pytest.raises(UserError, match="imagenette: no such data set.*open_country.*imagenet_ten"):
         prepare.prepare("imagenette", tmp_path, tmp_path)
     with pytest.raises(UserError, match="tfds:mit_scenes/desert: no such data set"):
@@ -402,7 +402,7 @@ def test_the_command_needs_no_tensorflow_and_says_how_the_set_is_used(tmp_path, 
     assert done.stderr == ""
 
 
-def test_a_command_that_is_told_to_stop_takes_the_half_written_set_along(tmp_path, mirflickr):
+def test_a_terminated_command_deletes_the_half_written_set(tmp_path, mirflickr):
     code = """
     import os, signal, sys
     from colorjax.data import prepare
@@ -416,7 +416,7 @@ def test_a_command_that_is_told_to_stop_takes_the_half_written_set_along(tmp_pat
     assert not [path for path in data.rglob("*") if path.is_file()]
 
 
-def test_the_command_tells_mistakes_in_one_line(tmp_path):
+def test_the_command_reports_mistakes_in_one_line(tmp_path):
     code = "import sys; from colorjax.data import prepare; sys.exit(prepare.main(sys.argv[1:]))"
     done = run(code, "mirflickr25k", f"--manual_dir={tmp_path}", f"--data_dir={tmp_path}")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)

@@ -20,14 +20,14 @@ def random_logits(shape, seed=0):
     return jnp.asarray(np.random.default_rng(seed).normal(0, 2, shape), jnp.float32)
 
 
-def test_the_mean_is_that_of_the_probabilities():
+def test_the_mean_is_the_expectation_under_the_probabilities():
     channels = logits_of([[0.5, 0.5, 1e-9, 1e-9, 1e-9], [0.2, 0.2, 0.2, 0.2, 0.2]])
     assert_allclose(decoding.decode(channels, CHANNELS, LUV, method="mean"), [-60, 0], atol=1e-4)
     joint = logits_of([[0.5, 0.25, 0.25]])
     assert_allclose(decoding.decode(joint, JOINT, LUV, method="mean"), [0, 15], atol=1e-4)
 
 
-def test_scores_without_the_weights_of_their_loss_are_the_frequencies_it_was_learned_from():
+def test_undoing_the_rebalancing_recovers_the_true_frequencies():
     frequencies, weights = jnp.array([[0.7, 0.2, 0.1]]), jnp.array([[0.5, 2.0, 4.0]])
 
     def loss(logits):
@@ -42,7 +42,7 @@ def test_scores_without_the_weights_of_their_loss_are_the_frequencies_it_was_lea
     assert_array_equal(decoding.undo_rebalancing(learned, weights, 0.0), learned)
 
 
-def test_bins_that_a_loss_gave_no_weight_keep_their_finite_scores():
+def test_bins_of_weight_zero_keep_their_logits():
     found = decoding.undo_rebalancing(jnp.ones((4, 1, 3)), np.array([[0.0, 1.0, np.e]]), 1.0)
     assert_allclose(found[0], [[1, 1, 0]], atol=1e-6)
 
@@ -55,14 +55,14 @@ def test_annealing_follows_the_published_formula():
 
 
 @pytest.mark.parametrize("values", [CHANNELS, JOINT], ids=["channels", "joint"])
-def test_annealing_goes_from_the_mode_to_the_mean_with_the_temperature(values):
+def test_annealing_goes_from_argmax_to_the_mean_with_the_temperature(values):
     logits = random_logits((7, 6, *values.shape[:2]))
-    decode = lambda **how: decoding.decode(logits, values, LUV, **how)  # noqa: E731
+    decode = lambda **options: decoding.decode(logits, values, LUV, **options)  # noqa: E731
     assert_allclose(decode(method="annealed", temperature=1e-3), decode(method="argmax"), atol=1e-2)
     assert_allclose(decode(method="annealed", temperature=1.0), decode(method="mean"), atol=1e-4)
 
 
-def test_livelier_colours_keep_their_hue_and_gain_about_as_much_chroma_each():
+def test_vibrance_keeps_hues_and_adds_about_the_same_chroma_to_each_colour():
     chroma = np.float32([[3, 4], [-30, 40], [0, -100], [0, 0], [0.3, 0]])
     found = decoding.add_vibrance(chroma, 6.0)
     gain = np.linalg.norm(found, axis=-1) - np.linalg.norm(chroma, axis=-1)
@@ -71,25 +71,25 @@ def test_livelier_colours_keep_their_hue_and_gain_about_as_much_chroma_each():
     assert_array_equal(decoding.add_vibrance(chroma, 0.0), chroma)
 
 
-def test_livelier_colours_cost_less_than_multiplied_ones_of_the_same_mean_chroma():
+def test_vibrance_has_less_error_than_a_factor_with_the_same_mean_chroma():
     means = np.random.default_rng(4).normal(0, 20, (1000, 2)).astype(np.float32)
-    lively = decoding.add_vibrance(means, 5.0)
-    lengths = [np.linalg.norm(x, axis=-1).mean() for x in (means, lively)]
-    multiplied = means * lengths[1] / lengths[0]
-    added = [np.square(x - means).sum(-1).mean() for x in (lively, multiplied)]
-    assert added[0] < 0.85 * added[1]
+    vibrant = decoding.add_vibrance(means, 5.0)
+    mean_chroma = [np.linalg.norm(x, axis=-1).mean() for x in (means, vibrant)]
+    scaled = means * mean_chroma[1] / mean_chroma[0]
+    errors = [np.square(x - means).sum(-1).mean() for x in (vibrant, scaled)]
+    assert errors[0] < 0.85 * errors[1]
 
 
-def test_gray_has_a_finite_gradient_where_colours_are_made_livelier():
+def test_vibrance_has_a_finite_gradient_at_gray():
     gradient = jax.grad(lambda x: jnp.sum(decoding.add_vibrance(x, 5.0)))(jnp.zeros((3, 2)))
     assert_allclose(gradient, 2.0, rtol=1e-4)
 
 
-def test_the_mean_of_hues_goes_round_the_circle():
+def test_the_mean_of_hues_is_circular():
     values = bins.channel_bins(num_bins=100).centers  # of width 2
     p = np.full((2, 100), 1e-12)
-    p[0, [0, 99]] = 0.5  # -99 and 99: both nearly red, whose plain mean is cyan
-    p[1, [0, 99]] = 0.5  # saturation is no circle
+    p[0, [0, 99]] = 0.5  # -99 and 99 are both nearly red; their plain mean is cyan
+    p[1, [0, 99]] = 0.5  # saturation is not circular
     hue, saturation = decoding.decode(logits_of(p), values, HSV, method="mean")
     assert abs(hue) > 99.9 and abs(saturation) < 1e-3
 
@@ -104,7 +104,7 @@ def test_samples_have_the_networks_probabilities(values):
         assert_allclose(shares, jax.nn.softmax(logits[group]), atol=0.015)
 
 
-def test_pixels_that_are_alike_get_the_same_colour_in_a_sample_and_seeds_differ():
+def test_equal_pixels_get_the_same_sample_and_seeds_differ():
     logits = jnp.broadcast_to(random_logits((2, 5), seed=2) / 4, (9, 8, 2, 5))
     samples = [
         decoding.decode(
@@ -121,7 +121,7 @@ def test_pixels_that_are_alike_get_the_same_colour_in_a_sample_and_seeds_differ(
     assert_array_equal(again, samples[3])
 
 
-def test_a_cold_sample_is_the_mode():
+def test_a_sample_at_low_temperature_is_argmax():
     logits = random_logits((4, 4, 1, 3), seed=3)
     cold = decoding.decode(
         logits, JOINT, LUV, method="sample", temperature=1e-6, key=jax.random.key(0)
@@ -129,7 +129,7 @@ def test_a_cold_sample_is_the_mode():
     assert_array_equal(cold, decoding.decode(logits, JOINT, LUV, method="argmax"))
 
 
-def test_bfloat16_scores_are_decoded_in_float32():
+def test_bfloat16_logits_are_decoded_in_float32():
     logits = random_logits((3, 3, 2, 5)).astype(jnp.bfloat16)
     for method in decoding.METHODS:
         found = decoding.decode(

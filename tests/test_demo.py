@@ -216,13 +216,13 @@ def test_bad_files_are_one_sentence_and_the_next_photo_is_coloured(server, tmp_p
     cases = {
         "notes.jpg": (
             b"once upon a time",
-            "is no JPEG, PNG, WebP, TIFF, BMP, HEIF, AVIF, JPEG 2000, JPEG XL or GIF picture",
+            "is not a JPEG, PNG, WebP, TIFF, BMP, HEIF, AVIF, JPEG 2000, JPEG XL or GIF picture",
         ),
         "bomb.png": (bomb, "has more than the 150000000 pixels"),
         "cut.webp": (webp.getvalue()[:300], "is cut short"),
         "empty.jpg": (b"", "is empty"),
-        "letter.pdf": (b"%PDF-1.7\n", "is no JPEG, PNG"),
-        "film.mp4": (b"\0\0\0\x18ftypmp42", "is no JPEG, PNG"),
+        "letter.pdf": (b"%PDF-1.7\n", "is not a JPEG, PNG"),
+        "film.mp4": (b"\0\0\0\x18ftypmp42", "is not a JPEG, PNG"),
         "raw.cr2": (b"II*\0\x10\0\0\0CR\x02\0", "is a camera&#x27;s raw file"),
     }
     for name, (data, reason) in cases.items():

@@ -15,8 +15,8 @@ from pictures import gray_steps, spread
 from colorjax.coloring.page import events
 
 __all__ = ["browser", "colorizer", "server", "tab"]  # fixtures
-NO_PICTURE = "is no JPEG, PNG, WebP, TIFF, BMP, HEIF, AVIF, JPEG 2000, JPEG XL or GIF picture"
-LINE = "#result [data-testid=slider]"
+NO_PICTURE = "is not a JPEG, PNG, WebP, TIFF, BMP, HEIF, AVIF, JPEG 2000, JPEG XL or GIF picture"
+SLIDER = "#result [data-testid=slider]"
 
 
 def test_a_photo_is_coloured_compared_and_downloaded(tab, tmp_path):
@@ -25,17 +25,17 @@ def test_a_photo_is_coloured_compared_and_downloaded(tab, tmp_path):
     wait_for(tab, "house.png")
     assert "421 × 300" in tab.inner_text("#caption") and overflow(tab) <= 0
 
-    def cut():
+    def styles():
         return tab.eval_on_selector_all("#result img", "all => all.map(i => i.style.cssText)")
 
     tab.wait_for_function("[...document.querySelectorAll('#result img')].every(i => i.complete)")
-    before, box = cut(), tab.locator("#result").bounding_box()
+    before, box = styles(), tab.locator("#result").bounding_box()
     y = box["y"] + box["height"] / 2
     tab.mouse.move(box["x"] + box["width"] / 2, y)
     tab.mouse.down()
     tab.mouse.move(box["x"] + box["width"] / 5, y, steps=5)
     tab.mouse.up()
-    assert cut() != before
+    assert styles() != before
     with tab.expect_download() as download:
         tab.click("#download")
     tab.wait_for_selector("#download:enabled:has-text('Download')")
@@ -48,18 +48,18 @@ def test_a_photo_is_coloured_compared_and_downloaded(tab, tmp_path):
 def test_settings_and_draws_change_what_is_shown_until_they_are_reset(tab):
     tab.click("#examples button >> nth=2")
     wait_for(tab, "cat.jpg")
-    seen = {shown(tab)}
+    earlier = {shown(tab)}
     assert not tab.get_by_label("Average").is_visible()
     tab.click("#settings > button")
     tab.get_by_label("Average").check()
-    wait_for_other(tab, seen)
+    wait_for_other(tab, earlier)
     tab.click("#draw")
     tab.wait_for_selector("#gallery img")
     tab.wait_for_selector("#draw:enabled:has-text('Draw')")
     assert tab.locator("#gallery img").count() == 4 and overflow(tab) <= 0
     tab.wait_for_selector("#gallery img[alt='Draw 2']")
     tab.click("#gallery button >> nth=2")
-    wait_for_other(tab, seen)
+    wait_for_other(tab, earlier)
     assert tab.get_by_label("One draw").is_checked()
     tab.wait_for_function("document.querySelector('#result').getBoundingClientRect().top > -2")
     assert tab.get_by_label("Number of the draw").input_value() == "2"
@@ -68,13 +68,13 @@ def test_settings_and_draws_change_what_is_shown_until_they_are_reset(tab):
     wait_for(tab, "astronaut.jpg")
     assert tab.get_by_label("Average").is_checked()
     assert tab.get_by_label("Number of the draw").input_value() == "0"
-    seen.add(shown(tab))
+    earlier.add(shown(tab))
     tab.click("#reset")
-    wait_for_other(tab, seen)
+    wait_for_other(tab, earlier)
     assert tab.get_by_label("Most likely").is_checked()
 
 
-def test_several_photos_wait_in_a_queue_and_more_may_come(tab, tmp_path):
+def test_several_photos_form_a_queue_and_more_may_be_added(tab, tmp_path):
     (tmp_path / "letter.pdf").write_bytes(b"%PDF-1.7")
     first = [write(tmp_path / f"{name}.png", picture(seed=ord(name))) for name in "ab"]
     upload(tab, [first[0], tmp_path / "letter.pdf", first[1]])
@@ -101,22 +101,22 @@ def test_several_photos_wait_in_a_queue_and_more_may_come(tab, tmp_path):
     assert tab.locator("#queue img").count() == 3 and overflow(tab) <= 0
 
 
-def test_the_line_moves_by_keys_and_all_is_named(tab):
-    tab.wait_for_selector(f"{LINE}[role=slider]")
-    # Focus by key shows an outline; focus by mouse does not.
+def test_the_slider_moves_by_keys_and_the_pictures_have_alt_texts(tab):
+    tab.wait_for_selector(f"{SLIDER}[role=slider]")
+    # Keyboard focus shows an outline; mouse focus does not.
     tab.locator("#download").focus()
     tab.keyboard.press("Tab")
-    tab.focus(LINE)
+    tab.focus(SLIDER)
 
-    def cut():
+    def clip_path():
         return tab.eval_on_selector("#result img.fixed", "image => image.style.clipPath")
 
-    assert "solid" in tab.eval_on_selector(LINE, "line => getComputedStyle(line).outlineStyle")
+    assert "solid" in tab.eval_on_selector(SLIDER, "line => getComputedStyle(line).outlineStyle")
     for key, value in (("Home", 0), ("ArrowRight", 5), ("ArrowUp", 10), ("End", 100)):
-        before = cut()
+        before = clip_path()
         tab.keyboard.press(key)
-        tab.wait_for_selector(f"{LINE}[aria-valuenow='{value}']")
-        assert cut() != before
+        tab.wait_for_selector(f"{SLIDER}[aria-valuenow='{value}']")
+        assert clip_path() != before
     alts = tab.eval_on_selector_all("#result img", "all => all.map(image => image.alt)")
     assert alts == ["mountain_lake.jpg, before", "mountain_lake.jpg, coloured"]
     assert tab.get_by_label("sand dune").count() >= 1
@@ -139,7 +139,7 @@ def test_a_jpeg_may_be_downloaded(tab):
 
 
 @at_any_width
-def test_those_who_wait_for_others_are_told_so(tab, monkeypatch):
+def test_waiting_visitors_see_how_many_are_before_them(tab, monkeypatch):
     paint, go_on = events.paint, threading.Event()
     monkeypatch.setattr(events, "paint", lambda *args: go_on.wait(30) and paint(*args))
     other = visit(tab.url).submit(*CONTROLS, api_name="/change")
@@ -155,7 +155,7 @@ def test_those_who_wait_for_others_are_told_so(tab, monkeypatch):
 
 
 @at_any_width
-def test_a_file_that_is_no_photo_is_told_and_the_page_goes_on(tab, tmp_path):
+def test_a_file_that_is_no_photo_is_reported_and_the_page_goes_on(tab, tmp_path):
     (tmp_path / "notes.jpg").write_text("once upon a time")
     before = shown(tab)
     upload(tab, tmp_path / "notes.jpg")

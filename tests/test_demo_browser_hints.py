@@ -36,7 +36,7 @@ def choose(tab, colour) -> None:
 
 
 def hints(tab) -> list:
-    """Returns the hints that the script has sent last."""
+    """Returns the hints that the script sent last."""
     return json.loads(tab.input_value("#hints-sent textarea"))
 
 
@@ -55,7 +55,7 @@ def house(tab, tmp_path):
     return photo
 
 
-def test_a_click_offers_colours_and_one_of_them_is_taken(tab, house):
+def test_a_click_offers_colours_and_a_chosen_one_is_applied(tab, house):
     seen = {shown(tab)}
     assert not tab.is_visible("#spot") and tab.is_disabled("#hinting [data-do=clear]")
     click(tab, 0.75, 0.75)
@@ -75,7 +75,7 @@ def test_a_click_offers_colours_and_one_of_them_is_taken(tab, house):
     assert np.abs(result - list(bytes.fromhex(colour[1:]))).max() <= 4
 
 
-def test_a_colour_of_ones_own_is_moved_undone_removed_and_cleared(tab, house):
+def test_a_custom_colour_can_be_moved_undone_removed_and_cleared(tab, house):
     seen = {shown(tab)}
     click(tab, 0.75, 0.75)
     choose(tab, RED)
@@ -104,7 +104,7 @@ def test_a_colour_of_ones_own_is_moved_undone_removed_and_cleared(tab, house):
     assert [one["colour"] for one in hints(tab)] == [RED] and overflow(tab) <= 0
 
 
-def test_colours_are_chosen_in_full_screen_too(tab, house):
+def test_colours_can_be_chosen_in_full_screen(tab, house):
     seen = {shown(tab)}
     tab.click("#result [aria-label=Fullscreen]")
     tab.wait_for_selector("#result.fullscreen")
@@ -118,7 +118,7 @@ def test_colours_are_chosen_in_full_screen_too(tab, house):
 
 
 @at_any_width
-def test_a_spot_without_a_colour_is_nothing_to_keep(tab, house):
+def test_a_spot_without_a_colour_is_discarded(tab, house):
     click(tab, 0.75, 0.75)
     click(tab, 0.25, 0.75)
     assert dots(tab) == 1
@@ -127,7 +127,7 @@ def test_a_spot_without_a_colour_is_nothing_to_keep(tab, house):
 
 
 @at_any_width
-def test_the_line_is_dragged_as_ever_and_gives_no_colour(tab, house):
+def test_dragging_the_line_of_the_slider_adds_no_colour(tab, house):
     before = tab.eval_on_selector("#result img.fixed", "image => image.style.clipPath")
     tab.mouse.move(*place(tab, 0.5, 0.3))
     tab.mouse.down()
@@ -138,7 +138,7 @@ def test_the_line_is_dragged_as_ever_and_gives_no_colour(tab, house):
 
 
 @at_any_width
-def test_colours_are_of_their_photo_and_there_again_with_it(tab, house, tmp_path):
+def test_colours_belong_to_their_photo_and_return_with_it(tab, house, tmp_path):
     seen = {shown(tab)}
     click(tab, 0.75, 0.75)
     choose(tab, RED)
@@ -154,7 +154,7 @@ def test_colours_are_of_their_photo_and_there_again_with_it(tab, house, tmp_path
 
 
 @at_any_width
-def test_a_colour_can_be_given_by_keys_alone(tab, house):
+def test_a_colour_can_be_given_with_the_keyboard_alone(tab, house):
     tab.locator("#hinting [data-do=add]").press("Enter")
     tab.wait_for_selector("#swatches[aria-busy=false] button")
     tab.locator("#swatches button").first.press("Enter")
@@ -166,14 +166,14 @@ def test_a_colour_can_be_given_by_keys_alone(tab, house):
 
 
 @at_any_width
-def test_where_the_network_guesses_is_shown_over_the_photo_when_asked(tab, house):
-    veil = tab.locator("#result .doubt")
-    assert not veil.is_visible() and not tab.is_visible("#doubt-words")
+def test_the_uncertainty_mask_can_be_shown_over_the_photo(tab, house):
+    mask = tab.locator("#result .doubt")
+    assert not mask.is_visible() and not tab.is_visible("#doubt-words")
     tab.check("#doubt-shown")
-    assert veil.is_visible() and "hatched" in tab.inner_text("#doubt-words")
-    first = veil.evaluate("veil => veil.style.maskImage")
+    assert mask.is_visible() and "hatched" in tab.inner_text("#doubt-words")
+    first = mask.evaluate("mask => mask.style.maskImage")
     assert first.startswith('url("data:image/png') and overflow(tab) <= 0
-    box, photo = veil.bounding_box(), tab.locator("#result img").first.bounding_box()
+    box, photo = mask.bounding_box(), tab.locator("#result img").first.bounding_box()
     assert all(abs(box[side] - photo[side]) < 2 for side in ("x", "y", "width", "height"))
     # The mask changes with the photo.
     tab.click("#examples button >> nth=2")
@@ -181,4 +181,4 @@ def test_where_the_network_guesses_is_shown_over_the_photo_when_asked(tab, house
     tab.wait_for_function(
         "first => document.querySelector('.doubt').style.maskImage !== first", arg=first
     )
-    assert veil.is_visible()
+    assert mask.is_visible()

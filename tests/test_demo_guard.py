@@ -38,13 +38,13 @@ __all__ = ["colorizer", "server"]  # fixtures
 
 
 @pytest.fixture
-def elsewhere():
+def other_server():
     """Another server on this machine: its address, and the requests that it received."""
-    asked = []
+    requests = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
-            asked.append(self.path)
+            requests.append(self.path)
             self.send_response(200)
             self.end_headers()
             self.wfile.write(b"a picture, perhaps")
@@ -57,7 +57,7 @@ def elsewhere():
     with HTTPServer(("127.0.0.1", 0), Handler) as other:
         thread = threading.Thread(target=other.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{other.server_port}/a.png", asked
+        yield f"http://127.0.0.1:{other.server_port}/a.png", requests
         other.shutdown()
         thread.join()
 
@@ -72,10 +72,10 @@ def test_no_file_of_the_machine_is_served(server, prefix, tmp_path):
     (tmp_path / "secret.jpg").write_bytes(b"nobody is to read this")
     inside = Path(folder, "secret")
     inside.exists() or inside.symlink_to("/etc/passwd")
-    here = os.path.relpath("/etc/passwd")
+    relative = os.path.relpath("/etc/passwd")
     for path in (
         "/etc/passwd",
-        here,
+        relative,
         "setup.cfg",
         str(Path("setup.cfg").resolve()),
         folder,
@@ -111,7 +111,7 @@ def test_nothing_is_fetched_from_other_machines_and_no_other_program_is_run(serv
     assert "default-src 'self'" in httpx.get(url).headers["content-security-policy"]
 
 
-def test_a_page_under_another_name_is_not_answered(server):
+def test_requests_under_another_host_name_are_refused(server):
     url = server.local_url
     assert httpx.get(url, headers={"Host": "evil.example"}).status_code == 400
     assert httpx.get(url).status_code == 200
@@ -124,8 +124,8 @@ def test_uploads_have_a_limit(server):
         assert httpx.post(f"{url}gradio_api/upload", files=files).status_code == want
 
 
-def test_a_call_that_names_an_address_is_refused_and_nothing_is_fetched(server, elsewhere):
-    url, (address, asked) = server.local_url, elsewhere
+def test_a_call_that_names_a_url_is_refused_and_nothing_is_fetched(server, other_server):
+    url, (address, requests) = server.local_url, other_server
     files = [
         {"path": address},
         {"path": address, "meta": {"_type": "gradio.FileData"}},
@@ -138,10 +138,10 @@ def test_a_call_that_names_an_address_is_refused_and_nothing_is_fetched(server, 
                 call = {"data": data, "session_hash": "a", "fn_index": 0}
                 answer = httpx.post(f"{url}gradio_api/{name}", json=call)
                 assert answer.status_code == 403, name
-    assert asked == [] and sorted(folder_of_files().rglob("*")) == before
+    assert requests == [] and sorted(folder_of_files().rglob("*")) == before
 
 
-def test_only_what_was_uploaded_is_taken_as_a_photo(server, tmp_path):
+def test_only_uploads_are_accepted_as_photos(server, tmp_path):
     url = server.local_url
     files = {"files": ("a.png", Path(write(tmp_path / "a.png", picture())).read_bytes())}
     (uploaded,) = httpx.post(f"{url}gradio_api/upload", files=files).json()
@@ -161,39 +161,39 @@ def test_only_what_was_uploaded_is_taken_as_a_photo(server, tmp_path):
         assert answer.status_code == want, path
 
 
-def uploaded(url, name, content) -> str:
+def upload(url, name, content) -> str:
     (path,) = httpx.post(f"{url}gradio_api/upload", files={"files": (name, content)}).json()
     return path
 
 
-def named_by(url, path, session) -> int:
+def status_of_call(url, path, session) -> int:
     """Returns the status of a call that names a file, as the page does after an upload."""
     file = {"path": path, "meta": {"_type": "gradio.FileData"}}
     call = {"data": [[file]], "session_hash": session}
     return httpx.post(f"{url}gradio_api/call/choose", json=call).status_code
 
 
-def test_an_upload_is_of_the_session_that_named_it_first(server, tmp_path):
+def test_an_upload_belongs_to_the_session_that_named_it_first(server, tmp_path):
     url = server.local_url
     content = Path(write(tmp_path / "a.png", picture(seed=3))).read_bytes()
-    path = uploaded(url, "mine.png", content)
-    assert named_by(url, path, "me") == named_by(url, path, "me") == 200
-    assert named_by(url, path, "another") == named_by(url, path, None) == 403
+    path = upload(url, "mine.png", content)
+    assert status_of_call(url, path, "me") == status_of_call(url, path, "me") == 200
+    assert status_of_call(url, path, "another") == status_of_call(url, path, None) == 403
     # A session that uploads the same file becomes an owner of it, too, under the same path.
-    assert uploaded(url, "mine.png", content) == path
-    assert named_by(url, path, "another") == 200
-    assert named_by(url, path, "third") == 403
-    assert named_by(url, path, "me") == 200
+    assert upload(url, "mine.png", content) == path
+    assert status_of_call(url, path, "another") == 200
+    assert status_of_call(url, path, "third") == 403
+    assert status_of_call(url, path, "me") == 200
 
 
 def test_an_upload_is_served_to_nobody(server, tmp_path):
     url = server.local_url
-    path = Path(uploaded(url, "a.png", Path(write(tmp_path / "a.png", picture())).read_bytes()))
-    again = f"{path.parent}/../{path.parent.name}/a.png"
-    for way in (str(path), again, str(path).replace("a.png", "%61.png")):
+    path = Path(upload(url, "a.png", Path(write(tmp_path / "a.png", picture())).read_bytes()))
+    traversed = f"{path.parent}/../{path.parent.name}/a.png"
+    for url_path in (str(path), traversed, str(path).replace("a.png", "%61.png")):
         for prefix in ("file=", "file/"):
-            answer = httpx.get(f"{url}gradio_api/{prefix}{way}")
-            assert answer.status_code in (403, 404) and b"PNG" not in answer.content, way
+            answer = httpx.get(f"{url}gradio_api/{prefix}{url_path}")
+            assert answer.status_code in (403, 404) and b"PNG" not in answer.content, url_path
 
 
 def test_calls_that_are_no_json_or_too_long_are_refused(server):
@@ -224,14 +224,14 @@ def test_pages_of_other_sites_cannot_send_requests(server, origin, status):
 
 def test_uploads_in_one_request_have_a_limit_too(server):
     url = f"{server.local_url}gradio_api/upload"
-    most = page_server.MAX_UPLOADS_AT_ONCE * MOST_BYTES
-    files = [("files", (f"{i}.jpg", io.BytesIO(bytes(most // 6)))) for i in range(7)]
+    limit = page_server.MAX_UPLOADS_AT_ONCE * MOST_BYTES
+    files = [("files", (f"{i}.jpg", io.BytesIO(bytes(limit // 6)))) for i in range(7)]
     assert httpx.post(url, files=files).status_code == 413
     chunks = (b"x" for _ in range(3))
     assert httpx.post(url, content=chunks).status_code == 413
 
 
-def test_an_upload_that_breaks_off_leaves_nothing(server, capsys):
+def test_an_aborted_upload_leaves_no_files(server, capsys):
     host, port = "127.0.0.1", server.server_port
     with socket.create_connection((host, port)) as visitor:
         part = b'--b\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n'
@@ -256,16 +256,16 @@ def test_a_photo_leaves_no_empty_files(server, tmp_path):
 # --- behind a proxy ---
 
 
-def test_behind_a_proxy_the_page_answers_to_its_name_there(colorizer, tmp_path, monkeypatch):
+def test_behind_a_proxy_the_page_answers_to_the_allowed_host_name(colorizer, tmp_path, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     with page_server.running(
         colorizer, tmp_path, port=free_port(), root_path="/photos", allow_hosts=["Photos.example"]
     ) as page:
         url = page.local_url
-        there = {"Host": "photos.example", "Origin": "https://photos.example"}
-        config = httpx.get(f"{url}config", headers=there).json()
+        headers = {"Host": "photos.example", "Origin": "https://photos.example"}
+        config = httpx.get(f"{url}config", headers=headers).json()
         assert config["root"] == "http://photos.example/photos"
-        assert httpx.get(f"{url}photos/config", headers=there).status_code == 200
+        assert httpx.get(f"{url}photos/config", headers=headers).status_code == 200
         assert httpx.post(f"{url}photos/gradio_api/vibe-edit/").status_code == 403
         assert httpx.get(url, headers={"Host": "evil.example"}).status_code == 400
         # As behind a proxy that does not forward its own host name.
@@ -281,7 +281,7 @@ def test_behind_a_proxy_the_page_answers_to_its_name_there(colorizer, tmp_path, 
         ("", ["a.example", "*"], "--allow-host is '[*]'"),
     ],
 )
-def test_malformed_proxy_options_are_one_sentence(root_path, names, words):
+def test_malformed_proxy_options_are_refused(root_path, names, words):
     with pytest.raises(UserError, match=words):
         guard.check_proxy_options(root_path, names)
 
@@ -296,7 +296,7 @@ def test_a_photo_of_extreme_proportions_is_refused(server, tmp_path):
     limits.check_aspect_ratio(2, 100, "just so")
 
 
-def test_a_download_holds_nobody_elses_photo(server, tmp_path, monkeypatch):
+def test_a_download_does_not_delay_the_photos_of_others(server, tmp_path, monkeypatch):
     url, go_on = server.local_url, threading.Event()
     path = write(tmp_path / "a.png", picture())
     client, *_ = ask(url, path)
@@ -314,7 +314,7 @@ def test_a_download_holds_nobody_elses_photo(server, tmp_path, monkeypatch):
     assert download.result()[0].endswith("a_color.png")
 
 
-def test_what_takes_too_long_is_cancelled_and_told(server, tmp_path, monkeypatch):
+def test_a_job_that_takes_too_long_is_cancelled_and_reported(server, tmp_path, monkeypatch):
     lane = limits.open_lane("test", 1, 0.2)
     go_on = threading.Event()
     try:
@@ -335,7 +335,7 @@ def test_what_takes_too_long_is_cancelled_and_told(server, tmp_path, monkeypatch
     assert not lane.jobs and limits.run_in_time(lane, "e.png", lambda: 1) == 1
 
 
-def test_a_job_that_was_cancelled_ends_at_its_next_step():
+def test_a_cancelled_job_ends_at_its_next_step():
     lane, steps = limits.open_lane("test", 1, 0.1), []
 
     def work():
@@ -350,7 +350,7 @@ def test_a_job_that_was_cancelled_ends_at_its_next_step():
     assert steps and lane.slots._value == 1 and lane.cancelled._value == limits.MAX_CANCELLED
 
 
-def test_a_painting_that_was_cancelled_ends_between_two_tiles(colorizer):
+def test_a_cancelled_colouring_ends_between_two_tiles(colorizer):
     lane, tiles = limits.open_lane("test", 1, 60), []
 
     def check():
@@ -367,15 +367,15 @@ def test_a_painting_that_was_cancelled_ends_between_two_tiles(colorizer):
     assert len(tiles) == 5
 
 
-def test_who_leaves_leaves_no_work_behind():
+def test_leaving_the_page_cancels_its_jobs():
     lanes, go_on = limits.open_lanes(), threading.Event()
-    said = []
+    messages = []
 
     def visit():
         try:
             limits.run_in_time(lanes.network, "a.png", lambda: go_on.wait(30), owner="me")
         except UserError as error:
-            said.append(str(error))
+            messages.append(str(error))
 
     thread = threading.Thread(target=visit)
     thread.start()
@@ -384,12 +384,12 @@ def test_who_leaves_leaves_no_work_behind():
     assert lanes.network.slots._value == 0
     lanes.leave("me")
     thread.join(10)
-    assert said == ["the page was left"]
+    assert messages == ["the page was left"]
     assert limits.run_in_time(lanes.network, "b.png", lambda: 1) == 1
     go_on.set()
 
 
-def test_what_fails_in_time_fails_as_itself():
+def test_errors_within_the_time_limit_are_raised_unchanged():
     lane = limits.open_lane("test", 1, 5)
 
     def fail(error):
@@ -401,7 +401,7 @@ def test_what_fails_in_time_fails_as_itself():
         assert raised.value is error
 
 
-def test_more_photos_than_a_queue_holds_are_told(server, tmp_path, monkeypatch):
+def test_photos_beyond_the_limit_of_the_queue_are_reported(server, tmp_path, monkeypatch):
     monkeypatch.setattr(events, "MAX_PHOTOS", 2)
     paths = [write(tmp_path / f"{i}.png", picture(seed=i)) for i in range(3)]
     client = visit(server.local_url)

@@ -38,10 +38,10 @@ def redness(rgb, x, y) -> int:
     return red - blue
 
 
-# --- from a view with hints to pictures ---
+# --- pictures of a view with hints ---
 
 
-def test_a_hint_holds_at_its_pixel_of_the_photo_on_the_page_and_in_the_download(
+def test_a_hint_colours_its_pixel_on_the_page_and_in_the_download(
     colorizer, studio, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(page_view, "PREVIEW_SIDE", 90)
@@ -60,7 +60,7 @@ def test_a_hint_holds_at_its_pixel_of_the_photo_on_the_page_and_in_the_download(
     np.testing.assert_array_equal(full, want)
 
 
-def test_draws_have_the_hints_too(studio, tmp_path, monkeypatch):
+def test_samples_follow_the_hints(studio, tmp_path, monkeypatch):
     monkeypatch.setattr(page_view, "SAMPLE_SIDE", 45)
     photo = picture()
     photo[40:, 50:] = 128
@@ -70,7 +70,7 @@ def test_draws_have_the_hints_too(studio, tmp_path, monkeypatch):
     assert all(redness(rgb_of(file), 37, 30) > 60 for file, _ in found)
 
 
-def test_likely_colours_are_asked_at_pixels_of_the_photo(studio, tmp_path, monkeypatch):
+def test_likely_colours_take_pixel_coordinates_of_the_full_photo(studio, tmp_path, monkeypatch):
     monkeypatch.setattr(page_view, "PREVIEW_SIDE", 90)
     view = page_view.View(write(tmp_path / "a.png", picture(140, 180)), Settings())
     found = page_view.likely(studio, view, 179, 139, None)
@@ -80,14 +80,14 @@ def test_likely_colours_are_asked_at_pixels_of_the_photo(studio, tmp_path, monke
         page_view.likely(studio, view, 180, 139, None)
 
 
-def test_a_hint_outside_of_the_photo_is_told_with_the_photos_size(studio, tmp_path):
+def test_the_error_for_a_hint_outside_the_photo_gives_the_photos_size(studio, tmp_path):
     path = write(tmp_path / "a.png", picture())
     view = page_view.View(path, Settings(hints=(Hint(90, 3, RED),)))
     with pytest.raises(UserError, match="outside the picture of 90 x 70 pixels"):
         page_view.paint(studio, view)
 
 
-def test_a_network_without_scores_has_no_likely_colours_and_no_uncertainty_mask(tmp_path):
+def test_a_regression_network_has_no_likely_colours_or_uncertainty_mask(tmp_path):
     colorizer = Colorizer(save_run(tmp_path, tiny_network(objective="regression")))
     studio = page_view.open_studio(colorizer, tmp_path)
     view = page_view.View(write(tmp_path / "a.png", picture()), Settings())
@@ -111,32 +111,32 @@ def test_the_uncertainty_mask_is_more_opaque_where_the_network_is_less_sure(stud
 # --- the cache ---
 
 
-class Thing:
+class Item:
     def __init__(self, nbytes):
         self.nbytes = nbytes
 
 
 def test_the_cache_limits_items_per_owner_and_total_bytes():
-    kept = VisitorCache(max_per_owner=2, max_bytes=100)
+    cache = VisitorCache(max_per_owner=2, max_bytes=100)
     made = []
 
     def get(owner, key, size=10):
-        return kept.get(owner, key, lambda: made.append(key) or Thing(size))
+        return cache.get(owner, key, lambda: made.append(key) or Item(size))
 
     first = get("me", 1)
     assert get("me", 1) is first and made == [1]
     get("me", 2), get("you", 3)
-    get("me", 1)  # used last
+    get("me", 1)  # now the most recently used
     get("me", 4)
-    assert kept.owners() == ["you", "me", "me"] and get("me", 1) is first
+    assert cache.owners() == ["you", "me", "me"] and get("me", 1) is first
     first.nbytes = 85  # as when the network's results are added to it
     get("me", 1)
-    assert kept.owners() == ["me", "me"] and kept.nbytes <= 100
+    assert cache.owners() == ["me", "me"] and cache.nbytes <= 100
     get("you", 5, 200)  # larger than the limit, and then the only item
-    assert kept.owners() == ["you"]
-    kept.drop("me")
-    kept.drop("you")
-    assert kept.owners() == [] and kept.nbytes == 0
+    assert cache.owners() == ["you"]
+    cache.drop("me")
+    cache.drop("you")
+    assert cache.owners() == [] and cache.nbytes == 0
 
 
 def test_the_network_runs_once_per_photo_for_all_settings_and_hints(studio, tmp_path, monkeypatch):
@@ -156,7 +156,7 @@ def test_the_network_runs_once_per_photo_for_all_settings_and_hints(studio, tmp_
 # --- the server ---
 
 
-def test_hints_and_swatches_of_a_visitor(server, tmp_path):
+def test_the_server_applies_a_visitors_hints_and_returns_swatches(server, tmp_path):
     photo = picture(seed=4)
     photo[40:, 50:] = 128
     client, *_ = ask(server.local_url, write(tmp_path / "a.png", photo))
@@ -172,7 +172,7 @@ def test_hints_and_swatches_of_a_visitor(server, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text, words",
+    "text, expected",
     [
         ("[", "is not valid JSON"),
         ('{"x": 1}', "hints: holds dict, want a list of hints"),
@@ -184,20 +184,20 @@ def test_hints_and_swatches_of_a_visitor(server, tmp_path):
         ),
     ],
 )
-def test_what_are_no_hints_is_one_sentence(server, text, words):
+def test_invalid_hints_give_an_error_of_one_sentence(server, text, expected):
     *_, message = visit(server.local_url).predict(text, *CONTROLS, api_name="/hint")
-    assert words in html.unescape(str(message)) and 'role="alert"' in message
+    assert expected in html.unescape(str(message)) and 'role="alert"' in message
 
 
 @pytest.mark.parametrize(
     "text", ["7", '{"x": 1, "y": 0.5}', '{"x": true, "y": 1}', '{"x": -1, "y": 1}']
 )
-def test_what_is_no_spot_is_one_sentence(server, text):
+def test_an_invalid_spot_gives_an_error_of_one_sentence(server, text):
     *_, message = visit(server.local_url).predict(text, None, api_name="/likely")
     assert 'role="alert"' in message
 
 
-def test_who_leaves_leaves_no_photo_behind(colorizer, tmp_path):
+def test_the_photo_of_a_visitor_who_leaves_is_dropped(colorizer, tmp_path):
     blocks = page_server.build_page(colorizer, tmp_path)
     leave = next(fn.fn for fn in blocks.fns.values() if fn.name == "leave")
     studio = leave.__self__.studio

@@ -158,7 +158,7 @@ def test_what_is_no_reference_is_one_sentence_and_the_one_before_stays(server, f
     write(tmp_path / "thin.png", np.full((1, 51, 3), (200, 90, 30), np.uint8))
     for name, words in (
         ("gray.png", "is gray, or nearly so"),
-        ("notes.jpg", "is no JPEG, PNG"),
+        ("notes.jpg", "is not a JPEG, PNG"),
         ("huge.png", "more than the 150000000 that are read"),
         ("thin.png", "one side 51 times as long as the other"),
     ):

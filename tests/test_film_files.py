@@ -43,8 +43,8 @@ def model(tmp_path_factory):
     return str(save_run(tmp_path_factory.mktemp("model"), tiny_network()))
 
 
-def run(painter, source, target, **how):
-    return pipeline.run(painter, str(source), str(target), pipeline.FilmOptions(**how))
+def run(painter, source, target, **options):
+    return pipeline.run(painter, str(source), str(target), pipeline.FilmOptions(**options))
 
 
 def invoke(*arguments):
@@ -56,7 +56,7 @@ def stream(path):
         return container.streams.video[0].codec_context.name
 
 
-def test_a_film_keeps_luma_time_stamps_sound_turn_and_shape_of_pixels(painter, tmp_path):
+def test_a_film_keeps_luma_time_stamps_sound_rotation_and_pixel_shape(painter, tmp_path):
     stamps = [0, 1001, 2500, 3003, 7000, 7001, 9009, 12012]
     source = films.write(
         tmp_path / "old.mp4",
@@ -68,8 +68,8 @@ def test_a_film_keeps_luma_time_stamps_sound_turn_and_shape_of_pixels(painter, t
         colorspace=1,
         color_range=2,
     )
-    told = run(painter, source, tmp_path / "new.mp4")
-    assert told == ()
+    notices = run(painter, source, tmp_path / "new.mp4")
+    assert notices == ()
     before, after = films.decoded(source), films.decoded(tmp_path / "new.mp4")
     assert films.seconds(tmp_path / "new.mp4") == films.seconds(source)
     assert films.packets(tmp_path / "new.mp4") == films.packets(source) != []
@@ -103,7 +103,7 @@ def test_ten_bits_are_kept(painter, tmp_path, codec, pixels, name, wanted, resul
 
 
 @pytest.mark.parametrize(("matrix", "tags"), [(1, (1, 1)), (6, (6, 6)), (9, (9, 14))])
-def test_primaries_and_curve_that_a_film_does_not_name_are_those_of_its_matrix(
+def test_missing_primaries_and_transfer_follow_from_the_matrix(
     tmp_path, matrix, tags
 ):
     film = reading.probe(films.write(tmp_path / "old.mp4", panned(2), colorspace=matrix))
@@ -111,7 +111,7 @@ def test_primaries_and_curve_that_a_film_does_not_name_are_those_of_its_matrix(
     assert encoding.tags(film, choice)[1:] == (matrix, *tags)
 
 
-def test_a_film_of_red_green_and_blue_becomes_one_of_luma_with_limited_range(painter, tmp_path):
+def test_an_rgb_film_becomes_a_luma_film_of_limited_range(painter, tmp_path):
     source = films.write(tmp_path / "old.mkv", [texture()] * 2, codec="ffv1", pixels="bgr0")
     run(painter, source, tmp_path / "new.mp4", settings=Settings(saturation=0.0), crf=5)
     (first, *_) = films.decoded(tmp_path / "new.mp4")
@@ -122,9 +122,9 @@ def test_a_film_of_red_green_and_blue_becomes_one_of_luma_with_limited_range(pai
 @pytest.mark.parametrize(
     ("name", "codec"), [("a.mkv", "h264"), ("a.mov", "h264"), ("a.webm", "vp9"), ("a.avi", "h264")]
 )
-def test_every_kind_of_file_is_written_with_the_film_s_time_stamps(painter, tmp_path, name, codec):
-    made_by = {"a.webm": "libvpx-vp9", "a.avi": "mpeg4"}.get(name, "libx264")
-    source = films.write(tmp_path / name, panned(4), codec=made_by)
+def test_every_container_keeps_the_films_time_stamps(painter, tmp_path, name, codec):
+    encoder = {"a.webm": "libvpx-vp9", "a.avi": "mpeg4"}.get(name, "libx264")
+    source = films.write(tmp_path / name, panned(4), codec=encoder)
     run(painter, source, tmp_path / f"new_{name}")
     assert stream(tmp_path / f"new_{name}").endswith(codec)
     after = films.seconds(tmp_path / f"new_{name}")
@@ -150,15 +150,15 @@ def stop_at(wanted):
 def test_a_stopped_film_resumes_to_the_same_result(painter, tmp_path, short_segments):
     source = films.write(tmp_path / "old.mp4", panned(20))
     run(painter, source, tmp_path / "whole.mp4")
-    target, how = str(tmp_path / "new.mp4"), pipeline.FilmOptions()
+    target, options = str(tmp_path / "new.mp4"), pipeline.FilmOptions()
     with pytest.raises(KeyboardInterrupt):
-        pipeline.run(painter, str(source), target, how, progress=stop_at(15))
+        pipeline.run(painter, str(source), target, options, progress=stop_at(15))
     folder = parts.folder_of(target)
     assert sorted(p.name for p in folder.glob("*.nut")) == ["000000.nut", "000001.nut"]
     assert not os.path.exists(target) and not list(folder.glob(".*.part"))
-    told = []
-    pipeline.run(painter, str(source), target, how, progress=lambda *now: told.append(now))
-    assert told[0] == ("coloured", 12, 20) and told[-1] == ("coloured", 20, 20)
+    steps = []
+    pipeline.run(painter, str(source), target, options, progress=lambda *now: steps.append(now))
+    assert steps[0] == ("coloured", 12, 20) and steps[-1] == ("coloured", 20, 20)
     assert films.packets(target, "video") == films.packets(tmp_path / "whole.mp4", "video")
     assert films.seconds(target) == films.seconds(source) and not folder.exists()
 
@@ -168,8 +168,8 @@ def test_parts_with_other_settings_are_not_resumed(painter, tmp_path, short_segm
     target = str(tmp_path / "new.mp4")
     with pytest.raises(KeyboardInterrupt):
         pipeline.run(painter, str(source), target, pipeline.FilmOptions(), progress=stop_at(9))
-    told = run(painter, source, target, settings=Settings(saturation=0.5), crf=20)
-    assert told == (f"{target}.parts: was begun with another crf and saturation, and starts again",)
+    notices = run(painter, source, target, settings=Settings(saturation=0.5), crf=20)
+    assert notices == (f"{target}.parts: was begun with another crf and saturation, and starts again",)
     assert len(films.decoded(target)) == 14
 
 
@@ -182,37 +182,37 @@ def test_bars_of_a_scene_stay_gray(painter, tmp_path):
     assert np.abs(bars - 128).max() <= 2 < np.abs(films.plane(first, 1)[8:-8] - 128).mean()
 
 
-def test_odd_sides_become_even_and_it_is_told(painter, tmp_path):
+def test_odd_sides_become_even_with_a_notice(painter, tmp_path):
     source = films.write(tmp_path / "old.mkv", panned(2, 49, 65), codec="ffv1")
-    (told,) = run(painter, source, tmp_path / "new.mkv")
+    (notice,) = run(painter, source, tmp_path / "new.mkv")
     (first, *_) = films.decoded(tmp_path / "new.mkv")
-    assert (first.width, first.height) == (66, 50) and "65 x 49 pixels" in told
+    assert (first.width, first.height) == (66, 50) and "65 x 49 pixels" in notice
 
 
-def test_subtitles_are_copied_or_said_to_be_lost(painter, tmp_path):
+def test_subtitles_are_copied_or_reported_as_lost(painter, tmp_path):
     source = films.write(tmp_path / "old.mkv", panned(2), subtitles="subrip")
     assert run(painter, source, tmp_path / "new.mkv") == ()
     assert films.packets(tmp_path / "new.mkv", "subtitles") == [b"Good evening."]
-    (told,) = run(painter, source, tmp_path / "new.mp4")
-    assert told == f"{source}: its subtitles (srt) cannot be in a .mp4 file"
+    (notice,) = run(painter, source, tmp_path / "new.mp4")
+    assert notice == f"{source}: its subtitles (srt) cannot be in a .mp4 file"
 
 
-def test_sound_that_a_file_cannot_hold_is_a_mistake_before_anything_is_done(painter, tmp_path):
+def test_sound_that_the_container_cannot_hold_is_refused_at_once(painter, tmp_path):
     source = films.write(tmp_path / "old.mp4", panned(2), sound="aac")
     with pytest.raises(UserError, match=r"its sound \(aac\) cannot be in a .webm file"):
         run(painter, source, tmp_path / "new.webm")
     assert os.listdir(tmp_path) == ["old.mp4"]
 
 
-def test_a_film_that_was_cut_short_is_coloured_as_far_as_it_goes_and_that_is_told(
+def test_a_truncated_film_is_coloured_to_its_end_with_a_notice(
     painter, tmp_path
 ):
     whole = films.write(tmp_path / "whole.mkv", panned(40), codec="mpeg4")
     data = whole.read_bytes()
     (tmp_path / "cut.mkv").write_bytes(data[: len(data) // 2])
-    (told,) = run(painter, tmp_path / "cut.mkv", tmp_path / "new.mkv")
+    (notice,) = run(painter, tmp_path / "cut.mkv", tmp_path / "new.mkv")
     count = len(films.decoded(tmp_path / "new.mkv"))
-    assert 5 < count < 35 and f"is cut short or damaged: only {count} frames" in told
+    assert 5 < count < 35 and f"is cut short or damaged: only {count} frames" in notice
 
 
 def joined(path, piece):
@@ -225,7 +225,7 @@ def joined(path, piece):
     ("suffix", "codec", "sound", "into"),
     [(".vob", "mpeg2video", "ac3", ".mkv"), (".ts", "libx264", "aac", ".mp4")],
 )
-def test_a_film_whose_time_stamps_start_again_continues_with_its_sound(
+def test_a_film_whose_time_stamps_restart_stays_in_sync_with_its_sound(
     painter, tmp_path, suffix, codec, sound, into
 ):
     piece = films.write(tmp_path / f"piece{suffix}", panned(30, 64, 96), codec=codec, sound=sound)
@@ -243,7 +243,7 @@ def test_a_film_whose_time_stamps_start_again_continues_with_its_sound(
     assert -0.05 < late < 0.1
 
 
-def test_subtitles_and_sound_start_again_with_their_video():
+def test_subtitles_and_sound_follow_a_restart_of_the_video():
     film = SimpleNamespace(rate=Fraction(25), time_base=Fraction(1, 100))
     pictures, sound, text = (joining._Clock() for _ in range(3))
 
@@ -260,7 +260,7 @@ def test_subtitles_and_sound_start_again_with_their_video():
     assert moved("audio", sound, 30, 20) == 2030 and moved("subtitle", text, 900) == 2900
 
 
-def test_small_steps_back_are_no_new_beginning():
+def test_small_backward_steps_of_time_stamps_are_no_restart():
     frames = [SimpleNamespace(pts=pts) for pts in (0, 40, 30, None, 160, 5, 45)]
     found = [(pts, offset) for _, pts, offset in reading._monotonic(frames, 40)]
     assert found[:5] == [(0, 0), (40, 0), (41, 0), (81, 0), (160, 0)]
@@ -270,8 +270,8 @@ def test_small_steps_back_are_no_new_beginning():
     assert found == [(0, 0), (400, 0), (440, 435), (480, 435)]
 
 
-def of_palette(path, gray):
-    """Writes a film of 256 grays by a palette."""
+def palette_film(path, gray):
+    """Writes a film of one frame, whose grays are indices of a palette."""
     height, width = gray.shape
     with av.open(str(path), "w") as container:
         stream = container.add_stream("zmbv", rate=25)
@@ -288,28 +288,28 @@ def of_palette(path, gray):
     return path
 
 
-def test_grays_of_a_palette_are_as_bright_as_it_says(tmp_path):
+def test_palette_films_are_read_with_the_grays_of_the_palette(tmp_path):
     ramp = np.tile(np.linspace(0, 255, 64).astype(np.uint8), (48, 1))
-    (frame,) = reading.frames(reading.probe(str(of_palette(tmp_path / "old.avi", ramp))))
+    (frame,) = reading.frames(reading.probe(str(palette_film(tmp_path / "old.avi", ramp))))
     assert_allclose(frame.gray, ramp, atol=1)
 
 
 @pytest.mark.parametrize("name", ["a.mkv", "a.mp4"])
-def test_a_whole_film_of_variable_rate_is_not_told_to_be_cut_short(painter, tmp_path, name):
+def test_a_complete_film_of_variable_rate_is_not_reported_as_cut_short(painter, tmp_path, name):
     stamps = np.cumsum([0] + [1200 if i % 3 else 5000 for i in range(29)]).tolist()
     source = films.write(tmp_path / name, panned(30), stamps=stamps)
     assert run(painter, source, tmp_path / "new.mkv") == ()
 
 
-def test_a_rate_that_no_film_has_is_not_believed(tmp_path):
+def test_an_implausible_frame_rate_is_ignored(tmp_path):
     source = films.write(tmp_path / "a.dv", panned(3, 576, 720), codec="dvvideo")
     assert reading.probe(str(source)).rate == 25
 
 
 def sound_alone(path):
     with av.open(str(path), "w") as container:
-        voice = container.add_stream("aac", rate=48000, layout="mono")
-        container.mux(films.encoded_sound(voice, 4800))
+        audio = container.add_stream("aac", rate=48000, layout="mono")
+        container.mux(films.encoded_sound(audio, 4800))
     return path
 
 
@@ -340,7 +340,7 @@ def nonsense(path):
         (lambda path: path, "there is no such file"),
     ],
 )
-def test_a_bad_film_is_a_sentence_and_leaves_nothing(painter, tmp_path, make, sentence):
+def test_a_bad_film_is_reported_in_one_line_and_leaves_no_files(painter, tmp_path, make, sentence):
     source = make(tmp_path / "bad.mp4")
     with pytest.raises(UserError, match=sentence) as raised:
         run(painter, source, tmp_path / "new.mp4")
@@ -348,7 +348,7 @@ def test_a_bad_film_is_a_sentence_and_leaves_nothing(painter, tmp_path, make, se
     assert set(os.listdir(tmp_path)) <= {"bad.mp4"}
 
 
-def test_a_target_that_is_no_film_is_a_mistake(tmp_path):
+def test_a_target_that_is_no_film_is_refused(tmp_path):
     source = films.write(tmp_path / "old.mp4", panned(1))
     with pytest.raises(UserError, match="films are written as .mp4, .* not '.gif'"):
         colorjax.colorize_film(source, tmp_path / "new.gif")
@@ -359,14 +359,14 @@ def test_the_python_function_does_what_the_command_does(model, tmp_path):
     done = invoke(source, "--model", model, "--saturation", 0.5)
     assert done.exit_code == 0, done.output
     assert "1 film coloured in" in done.stderr and "old_color.mp4" in done.stderr
-    told = colorjax.colorize_film(source, tmp_path / "b.mp4", model=model, saturation=0.5)
-    assert told == ()
+    notices = colorjax.colorize_film(source, tmp_path / "b.mp4", model=model, saturation=0.5)
+    assert notices == ()
     assert films.packets(tmp_path / "b.mp4", "video") == films.packets(
         tmp_path / "old_color.mp4", "video"
     )
 
 
-def test_the_command_leaves_results_alone_and_counts_what_failed(model, tmp_path):
+def test_the_command_keeps_existing_results_and_counts_failures(model, tmp_path):
     source = films.write(tmp_path / "old.mp4", panned(1))
     (tmp_path / "old_color.mp4").write_bytes(b"mine")
     nonsense(tmp_path / "bad.mkv")
@@ -375,7 +375,7 @@ def test_the_command_leaves_results_alone_and_counts_what_failed(model, tmp_path
     assert "--overwrite replaces it" in done.stderr and "cannot be read as a film" in done.stderr
     assert (tmp_path / "old_color.mp4").read_bytes() == b"mine"
     done = invoke(source, "--skip-existing", "--model", model)
-    assert done.exit_code == 0 and "1 left out, as the results are there" in done.stderr
+    assert done.exit_code == 0 and "1 skipped, as the results exist" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -397,14 +397,14 @@ def test_options_that_films_do_not_have_are_refused(arguments, sentence):
     assert done.exit_code == 2 and sentence in done.output
 
 
-def test_without_its_libraries_a_film_is_told_what_to_install(model, tmp_path, monkeypatch):
+def test_missing_video_libraries_are_reported_with_the_install_command(model, tmp_path, monkeypatch):
     source = films.write(tmp_path / "old.mp4", panned(1))
     monkeypatch.setattr(extras, "find_spec", lambda name: None)
     done = invoke(source, "--model", model)
     assert done.exit_code == 1 and "pip install 'colorjax[video]'" in done.stderr
 
 
-def test_a_film_s_plan_is_read_as_it_was_written(tmp_path):
+def test_a_films_plan_is_read_as_it_was_written(tmp_path):
     box = planning.Box(1, 5, 0, 9)
     plan = planning.Plan((0, 5, 7), (1,), (planning.Scene(0, box),), (0, 3), (0, 9))
     parts.begin(tmp_path / "a.parts", {"crf": 3})
@@ -426,7 +426,7 @@ def test_the_network_input_is_upright_and_has_the_display_aspect_ratio():
     assert np.abs(found.astype(int) - wanted).mean() < 5
 
 
-def test_a_folder_that_is_not_of_parts_is_left_alone(painter, tmp_path):
+def test_a_folder_that_holds_no_parts_is_left_alone(painter, tmp_path):
     source = films.write(tmp_path / "old.mp4", panned(1))
     (tmp_path / "new.mp4.parts").mkdir()
     (tmp_path / "new.mp4.parts" / "mine.txt").write_text("mine")
@@ -435,7 +435,7 @@ def test_a_folder_that_is_not_of_parts_is_left_alone(painter, tmp_path):
     assert (tmp_path / "new.mp4.parts" / "mine.txt").read_text() == "mine"
 
 
-def test_a_second_process_is_kept_off_a_film_and_harms_nothing(painter, tmp_path):
+def test_a_second_process_for_a_film_is_refused_and_does_no_harm(painter, tmp_path):
     source = films.write(tmp_path / "old.mp4", panned(1))
     with parts.locked(parts.folder_of(tmp_path / "new.mp4")) as folder:
         parts.begin(folder, {})
@@ -458,7 +458,7 @@ def below_a_file(path):
     ("make", "sentence"),
     [(a_folder, "is a folder, want the name of a film"), (below_a_file, "cannot be written")],
 )
-def test_a_target_that_cannot_be_is_a_sentence_before_the_work(painter, tmp_path, make, sentence):
+def test_an_impossible_target_is_refused_before_the_work(painter, tmp_path, make, sentence):
     source = films.write(tmp_path / "old.mp4", panned(1))
     target = tmp_path / "out" / "new.mp4"
     if make is a_folder:
@@ -469,7 +469,7 @@ def test_a_target_that_cannot_be_is_a_sentence_before_the_work(painter, tmp_path
     assert not parts.folder_of(target).exists()
 
 
-def test_a_film_never_replaces_itself_and_is_a_file(painter, tmp_path):
+def test_a_film_never_replaces_itself_and_must_be_a_file(painter, tmp_path):
     source = films.write(tmp_path / "old.mp4", panned(1))
     before = source.read_bytes()
     with pytest.raises(UserError, match="would replace itself"):
@@ -480,7 +480,7 @@ def test_a_film_never_replaces_itself_and_is_a_file(painter, tmp_path):
         run(painter, tmp_path / "pipe.mp4", tmp_path / "new.mp4")
 
 
-def test_a_name_like_a_protocol_s_is_that_of_a_file(painter, tmp_path, monkeypatch):
+def test_a_name_that_looks_like_a_url_is_a_file_name(painter, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     films.write(tmp_path / "http:a.mp4", panned(1))
     run(painter, "http:a.mp4", "take: 1.mp4")
@@ -488,19 +488,19 @@ def test_a_name_like_a_protocol_s_is_that_of_a_file(painter, tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("crf", [64, -1, 1.5, "a"])
-def test_python_s_crf_has_the_command_s_range(tmp_path, crf):
+def test_crf_has_the_same_range_in_python_as_in_the_command(tmp_path, crf):
     with pytest.raises(UserError, match="want a whole number from 0 to 63"):
         colorjax.colorize_film(tmp_path / "a.mp4", tmp_path / "b.mp4", crf=crf)
 
 
-def test_a_crf_above_the_codec_s_own_is_a_mistake_before_the_work(painter, tmp_path):
+def test_a_crf_above_the_codecs_maximum_is_refused_before_the_work(painter, tmp_path):
     source = films.write(tmp_path / "old.mp4", panned(1))
     with pytest.raises(UserError, match="crf is 60, want at most 51 for hevc"):
         run(painter, source, tmp_path / "new.mp4", codec="hevc", crf=60)
     assert os.listdir(tmp_path) == ["old.mp4"]
 
 
-def test_patterns_stand_for_films_and_photos(tmp_path):
+def test_patterns_match_films_and_photos(tmp_path):
     for name in ("a.mp4", "b.jpg", "c.MOV"):
         (tmp_path / name).touch()
     named = [str(tmp_path / "*"), str(tmp_path / "?.jpg"), "*.nothing", "-"]
@@ -519,7 +519,7 @@ def test_patterns_stand_for_films_and_photos(tmp_path):
         ("pipe.mp4", "is a pipe or a device"),
     ],
 )
-def test_a_name_that_is_no_film_s_is_told_without_a_network(tmp_path, monkeypatch, name, sentence):
+def test_an_unusable_film_name_is_reported_without_loading_a_network(tmp_path, monkeypatch, name, sentence):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "link.mp4").symlink_to("none.mp4")
     os.mkfifo(tmp_path / "pipe.mp4")
@@ -527,14 +527,14 @@ def test_a_name_that_is_no_film_s_is_told_without_a_network(tmp_path, monkeypatc
     assert done.exit_code == 1 and f"{name}: {sentence}" in done.stderr
 
 
-def test_a_model_that_is_none_is_a_mistake_and_no_fault_of_films(tmp_path):
+def test_a_missing_model_is_a_usage_error(tmp_path):
     source = films.write(tmp_path / "old.mp4", panned(1))
     done = invoke(source, "--model", tmp_path / "none")
     assert done.exit_code == 2 and "there is no such model" in done.stderr
 
 
 @pytest.mark.slow
-def test_a_film_stopped_by_a_signal_resumes_by_the_same_command(model, tmp_path):
+def test_a_film_stopped_by_a_signal_keeps_its_finished_parts(model, tmp_path):
     source = films.write(tmp_path / "old.mp4", panned(200), codec="mpeg4")
     command = [sys.executable, "-m", "colorjax", str(source), "--model", model]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)

@@ -36,7 +36,7 @@ def test_a_folder_gives_its_pictures_but_nothing_hidden(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp"])
 @pytest.mark.parametrize("with_xmp", [False, True])
-def test_results_in_a_folder_are_known_by_their_mark_whatever_their_name(
+def test_results_in_a_folder_are_recognised_by_their_mark_not_their_name(
     tmp_path, suffix, with_xmp
 ):
     xmp = b"<x:xmpmeta><rdf:RDF><a/></rdf:RDF></x:xmpmeta>" if with_xmp else None
@@ -51,42 +51,42 @@ def test_results_in_a_folder_are_known_by_their_mark_whatever_their_name(
         (f"renamed{suffix}", True),
     ]
     assert photo.read_photo(tmp_path / f"renamed{suffix}").metadata.xmp == mark.marked(xmp)
-    # A result that is named itself is coloured again.
+    # A result that is named explicitly is coloured again.
     assert not found([tmp_path / f"renamed{suffix}"])[0].is_result
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp"])
 @pytest.mark.parametrize("long", ["xmp", "the rest"])
-def test_results_are_known_by_their_mark_however_much_their_photograph_carries(
+def test_results_with_much_metadata_are_recognised_by_their_mark(
     tmp_path, suffix, long
 ):
     xmp = b"<rdf:RDF>" + b" " * (300_000 if long == "xmp" else 60_000) + b"</rdf:RDF>"
-    carried = metadata.Metadata(xmp=mark.marked(xmp))
+    original = metadata.Metadata(xmp=mark.marked(xmp))
     if long == "the rest":
         exif = Image.Exif()
         exif[0x8769] = {0x9286: b"x" * 60_000}
-        carried = carried._replace(exif=exif.tobytes(), iptc=b"\x1c" * 60_000)
-        carried = carried._replace(
+        original = original._replace(exif=exif.tobytes(), iptc=b"\x1c" * 60_000)
+        original = original._replace(
             texts=(("Comment", "x" * (60_000 if suffix == ".jpg" else 400_000)),)
         )
     rgb = np.asarray(Image.effect_noise((500, 700), 80).convert("RGB"))
     path = tmp_path / f"result{suffix}"
-    notices = writing.write_photo(path, rgb, photo.Photo(rgb, None, carried))
+    notices = writing.write_photo(path, rgb, photo.Photo(rgb, None, original))
     assert mark.is_marked(path) and mark.is_marked_data(path.read_bytes())
     dropped = suffix == ".jpg" and long == "xmp"
     assert any("of XMP" in notice for notice in notices) == dropped
-    kept = mark.marked(None) if dropped else carried.xmp
+    kept = mark.marked(None) if dropped else original.xmp
     assert photo.read_photo(path).metadata.xmp == kept
 
 
-def test_a_mark_leaves_a_packet_as_it_is_where_it_cannot_be_added():
+def test_xmp_is_marked_only_once_and_left_unchanged_where_it_cannot_be():
     xmp = b"<rdf:RDF>" + b" " * 100 + b"</rdf:RDF>"
     assert mark.marked(mark.marked(xmp)) == mark.marked(xmp) != xmp
     for odd in (b"no packet", b"<rdf:RDF/>"):
         assert mark.marked(odd) == odd
 
 
-def test_a_picture_that_is_named_twice_is_done_once(tmp_path):
+def test_a_picture_that_is_named_twice_is_found_once(tmp_path):
     touch(tmp_path, "a.jpg")
     (tmp_path / "link.jpg").symlink_to(tmp_path / "a.jpg")
     assert sources([tmp_path / "a.jpg", tmp_path, tmp_path / "*.jpg"]) == [str(tmp_path / "a.jpg")]
@@ -99,7 +99,7 @@ def test_patterns_are_expanded_where_the_shell_did_not(tmp_path):
     assert sources([tmp_path / "[x].jpg"]) == [str(tmp_path / "[x].jpg")]
 
 
-def test_names_that_are_no_pictures_have_their_sentence(tmp_path):
+def test_each_name_that_matches_no_picture_gives_an_error(tmp_path):
     (tmp_path / "empty").mkdir()
     names = [tmp_path / "none.jpg", tmp_path / "*.gif", tmp_path / "empty"]
     url = "https://example.org/a.jpg?size=[1]"
@@ -124,10 +124,10 @@ def test_linked_folders_are_followed_once_and_loops_end(tmp_path):
     assert sources([album]) == [str(album / "a.jpg")]
 
 
-@pytest.mark.parametrize("shut", ["", "b"])
-def test_a_folder_that_may_not_be_read_is_named_and_the_rest_is_done(tmp_path, monkeypatch, shut):
+@pytest.mark.parametrize("unreadable", ["", "b"])
+def test_an_unreadable_folder_is_reported_and_the_rest_is_found(tmp_path, monkeypatch, unreadable):
     touch(tmp_path, "album/a.jpg", "album/b/b.jpg", "album/c/c.jpg", "last.jpg")
-    closed, real = str(tmp_path / "album" / shut).rstrip("/"), os.scandir
+    closed, real = str(tmp_path / "album" / unreadable).rstrip("/"), os.scandir
 
     def scandir(path):
         if str(path) == closed:
@@ -137,10 +137,10 @@ def test_a_folder_that_may_not_be_read_is_named_and_the_rest_is_done(tmp_path, m
     monkeypatch.setattr(os, "scandir", scandir)
     got = found([tmp_path / "album", tmp_path / "last.jpg"], recursive=True)
     assert [one.fault for one in got if one.fault] == [
-        f"{closed}: cannot be looked into: Permission denied"
+        f"{closed}: cannot be listed: Permission denied"
     ]
     good = [os.path.basename(one.source) for one in got if not one.fault]
-    assert good == (["last.jpg"] if not shut else ["a.jpg", "c.jpg", "last.jpg"])
+    assert good == (["last.jpg"] if not unreadable else ["a.jpg", "c.jpg", "last.jpg"])
 
 
 def test_pipes_and_devices_are_streams_and_files_are_not(tmp_path):

@@ -1,10 +1,9 @@
-"""What the program computes, held against what it computed when these numbers were recorded.
+"""Colours and losses are compared with recorded ones, to detect unintended changes.
 
-    python tests/test_golden.py           records the pictures again, for another released model
-    python tests/test_golden.py losses    records the losses again, for another training
+    python tests/test_golden.py           records the pictures again, after a new released model
+    python tests/test_golden.py losses    records the losses again, after a change of training
 
-Meant for changes that should change nothing: of the pictures little may differ from one kind of
-CPU to another, of the first losses next to nothing.
+The pictures may differ slightly between kinds of CPU, the first losses hardly at all.
 """
 
 import json
@@ -18,11 +17,11 @@ from PIL import Image
 
 FOLDER = Path(__file__).parent
 PICTURES, LOSSES = FOLDER / "golden_pictures.json", FOLDER / "golden_losses.json"
-CELLS = 8  # a side
+CELLS = 8  # per side
 
 
 def pictures() -> dict[str, list[int]]:
-    """The bundled photographs, coloured by the bundled model: the means of 8 x 8 cells of each."""
+    """Colours the bundled photographs; returns the mean colours of 8 x 8 cells of each."""
     import colorjax
 
     sample = Path(colorjax.__file__).parent / "data" / "sample"
@@ -35,7 +34,7 @@ def pictures() -> dict[str, list[int]]:
 
 
 def losses(workdir: Path) -> list[float]:
-    """Those of the first twenty steps of a network of a sixteenth of the width."""
+    """The losses of the first twenty steps of a network of a sixteenth of the width."""
     from test_train import tiny_config, train
 
     config = tiny_config(num_steps=20, eval_every=20, ageing=0.5, ema=0.9, rebalance__enabled=True)
@@ -50,7 +49,7 @@ def coloured():
 
 
 @pytest.mark.parametrize("name", json.loads(PICTURES.read_text()) if PICTURES.exists() else [])
-def test_a_photograph_comes_out_in_the_colours_that_it_had(coloured, name):
+def test_a_photograph_gets_the_recorded_colours(coloured, name):
     cells = np.array(json.loads(PICTURES.read_text())[name], np.float64)
     found = np.array(coloured[name], np.float64)
     assert_allclose(found, cells, rtol=0, atol=1)
@@ -59,8 +58,8 @@ def test_a_photograph_comes_out_in_the_colours_that_it_had(coloured, name):
 
 
 @pytest.mark.slow
-def test_training_goes_the_way_that_it_went(tmp_path):
-    # Another version of JAX rounds otherwise, and twenty steps make 3e-5 of it.
+def test_training_has_the_recorded_losses(tmp_path):
+    # Versions of JAX round differently, which amounts to 3e-5 after twenty steps.
     assert_allclose(losses(tmp_path), json.loads(LOSSES.read_text()), rtol=1e-4)
 
 

@@ -51,7 +51,7 @@ def wanted(photo, hint):
     return 255 * np.asarray(color.luv_to_rgb(luv))
 
 
-def test_hints_hold_at_their_pixels_to_within_a_step_and_lightness_stays(painter):
+def test_hints_set_their_pixels_within_a_step_and_keep_the_lightness(painter):
     photo = halves()
     given = [hints.Hint(20, 30, RED), hints.Hint(70, 10, "#8090c0"), hints.Hint(80, 50, "#60a050")]
     result = coloured(painter, photo, *given)
@@ -60,7 +60,7 @@ def test_hints_hold_at_their_pixels_to_within_a_step_and_lightness_stays(painter
     assert np.abs(gray_steps(result) - gray_steps(photo)).max() <= 1
 
 
-def test_one_hint_colours_an_even_picture_everywhere(painter):
+def test_one_hint_colours_all_of_a_uniform_picture(painter):
     photo = np.full((64, 96, 3), 120, np.uint8)
     result = coloured(painter, photo, hints.Hint(30, 30, RED), saturation=0.0)
     difference = np.abs(result.astype(int) - result[30, 30])
@@ -74,7 +74,7 @@ def test_an_edge_stops_a_hint(painter):
     assert spread[:, :44].min() > 40 and spread[:, 52:].max() <= 4
 
 
-def test_draws_differ_by_their_seeds_with_hints_too(painter):
+def test_samples_with_hints_still_depend_on_their_seed(painter):
     photo = halves()
     one, other = (
         coloured(painter, photo, hints.Hint(20, 30, RED), decode="sample", seed=n) for n in (1, 2)
@@ -82,7 +82,7 @@ def test_draws_differ_by_their_seeds_with_hints_too(painter):
     assert (one != other).any()
 
 
-def test_a_hint_on_a_border_has_it_coloured(painter):
+def test_a_hint_on_a_border_colours_the_border(painter):
     framed = np.zeros((84, 116, 3), np.uint8)
     framed[10:74, 10:106] = halves(120, 120) + np.random.default_rng(1).integers(
         0, 60, (64, 96, 1), np.uint8
@@ -114,7 +114,7 @@ def test_python_takes_hints_as_tuples_and_as_mappings(model, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "given, said",
+    "given, message",
     [
         ([(1, 2)], "hint 1 is .*, want x, y and colour"),
         ([(1, 2, "red")], "hint 1 has the colour 'red', want #rrggbb"),
@@ -123,8 +123,8 @@ def test_python_takes_hints_as_tuples_and_as_mappings(model, tmp_path):
         (["1,2=#ffffff"], "want x, y and colour"),
     ],
 )
-def test_what_is_no_hint_is_one_sentence(given, said):
-    with pytest.raises(UserError, match=said):
+def test_an_invalid_hint_gives_an_error_of_one_sentence(given, message):
+    with pytest.raises(UserError, match=message):
         hints.as_hints(given)
 
 
@@ -132,12 +132,12 @@ def test_what_is_no_hint_is_one_sentence(given, said):
     "text",
     ["1,2", "1=#ffffff", "-1,2=#ffffff", "1,2=ffffff", "a,b=#ffffff", f"{'9' * 5000},2=#ffffff"],
 )
-def test_what_is_no_hint_on_a_command_line_is_refused(text):
+def test_an_invalid_hint_on_the_command_line_is_refused(text):
     with pytest.raises(UserError, match="want"):
         hints.parse(text)
 
 
-def test_a_hint_outside_of_the_picture_is_told_with_its_size(painter):
+def test_the_error_for_a_hint_outside_the_picture_gives_the_size(painter):
     with pytest.raises(UserError, match="hint at 96,3: is outside the picture of 96 x 64 pix"):
         coloured(painter, halves(), hints.Hint(96, 3, RED))
 
@@ -146,26 +146,26 @@ def invoke(*arguments):
     return CliRunner().invoke(cli.main, [str(a) for a in arguments])
 
 
-def test_the_command_takes_hints_of_its_line_and_of_a_file_and_writes_confidence(model, tmp_path):
+def test_the_command_takes_hints_as_options_and_a_file_and_writes_confidence(model, tmp_path):
     Image.fromarray(halves()).save(tmp_path / "a.png")
     (tmp_path / "h.json").write_text(json.dumps([{"x": 70, "y": 20, "colour": "#4050a0"}]))
-    more = ["--hint", f"20,30={RED}", "--hints", tmp_path / "h.json", "--confidence"]
-    done = invoke(tmp_path / "a.png", "--model", model, *more)
+    options = ["--hint", f"20,30={RED}", "--hints", tmp_path / "h.json", "--confidence"]
+    done = invoke(tmp_path / "a.png", "--model", model, *options)
     assert done.exit_code == 0, done.stderr
     result = np.asarray(Image.open(tmp_path / "a_color.png")).astype(int)
     assert result[30, 20, 0] > result[30, 20, 2] + 30 and result[20, 70, 2] > result[20, 70, 0] + 20
     confidence = Image.open(tmp_path / "a_color_confidence.png")
     assert confidence.mode == "L" and confidence.size == (96, 64)
     again = invoke(tmp_path / "a.png", "--model", model, "--confidence")
-    assert again.exit_code != 0 and "is there already" in again.stderr
+    assert again.exit_code != 0 and "exists already" in again.stderr
     (tmp_path / "a_color.png").unlink()
     again = invoke(tmp_path / "a.png", "--model", model, "--confidence")
-    assert "a_color_confidence.png is there already" in again.stderr
+    assert "a_color_confidence.png exists already" in again.stderr
     assert not Path(tmp_path / "a_color.png").exists()
 
 
 @pytest.mark.parametrize(
-    "more, said",
+    "options, message",
     [
         (["--hint", "1,2=red"], "has the colour 'red'"),
         (["--hint", "500,2=#ffffff"], "is outside the picture of 96 x 64 pixels"),
@@ -177,13 +177,13 @@ def test_the_command_takes_hints_of_its_line_and_of_a_file_and_writes_confidence
         (["b.png", "--hint", "1,2=#ffffff"], "Hints are for one photo, not for 2"),
     ],
 )
-def test_what_cannot_be_meant_is_one_sentence_and_writes_nothing(
-    more, said, model, tmp_path, monkeypatch
+def test_options_that_conflict_or_are_invalid_write_nothing(
+    options, message, model, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
     for name in ("a.png", "b.png"):
         Image.fromarray(halves()).save(name)
-    done = invoke("a.png", *more, "--model", model)
-    assert done.exit_code != 0 and said in " ".join(done.stderr.split()), done.stderr
+    done = invoke("a.png", *options, "--model", model)
+    assert done.exit_code != 0 and message in " ".join(done.stderr.split()), done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png"]
     assert "Traceback" not in done.stderr

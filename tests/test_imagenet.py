@@ -16,8 +16,8 @@ def test_the_thousand_classes_are_in_the_order_of_their_synsets():
 
 
 def test_the_classes_are_those_that_an_independent_package_lists():
-    place = Path(tensorflow_datasets.__file__).parent / "image_classification"
-    listed = (place / "imagenet_resized_labels.txt").read_text().split()
+    folder = Path(tensorflow_datasets.__file__).parent / "image_classification"
+    listed = (folder / "imagenet_resized_labels.txt").read_text().split()
     assert {one.synset for one in imagenet.classes()} == set(listed)
 
 
@@ -36,7 +36,7 @@ def test_well_known_classes_have_their_published_numbers(index, synset, name):
     assert imagenet.class_of(synset) == imagenet.class_of(name) == index
 
 
-def test_a_name_may_be_any_of_the_classs_in_any_case_with_spaces_or_underscores():
+def test_any_name_of_a_class_is_found_despite_case_and_underscores():
     for name in (
         "English springer",
         "english_springer",
@@ -49,13 +49,13 @@ def test_a_name_may_be_any_of_the_classs_in_any_case_with_spaces_or_underscores(
     assert imagenet.class_of("n00000001") is None
 
 
-def test_a_name_that_several_classes_share_means_the_one_that_has_it_first():
+def test_a_shared_name_means_the_class_that_lists_it_first():
     tubs = [i for i, one in enumerate(imagenet.classes()) if "tub" in one.names]
     assert len(tubs) == 2
     assert imagenet.classes()[imagenet.class_of("tub")].names[0] == "tub"
 
 
-def test_a_name_that_several_classes_have_first_is_refused():
+def test_a_name_that_several_classes_list_first_is_refused():
     with pytest.raises(UserError, match="'crane' names 2 .*, want n02012849 or n03126707"):
         imagenet.class_of("crane")
 
@@ -65,23 +65,23 @@ def test_a_name_that_several_classes_have_first_is_refused():
     [
         ("n01440764/10026.jpg", 0),
         ("train/n01440764_10026.JPEG", 0),
-        ("n01443537/n01440764.jpg", 0),  # the file's own name goes before
+        ("n01443537/n01440764.jpg", 0),  # the file name takes precedence
         ("tench/holiday/1.jpg", 0),
-        ("tench/goldfish/1.jpg", 1),  # the innermost folder goes before
+        ("tench/goldfish/1.jpg", 1),  # the innermost folder takes precedence
         ("holiday/tench.jpg", None),
         ("n01440764x.jpg", None),
     ],
 )
-def test_a_path_tells_the_class_by_its_files_synset_or_its_innermost_folder(path, index):
+def test_the_class_is_that_of_the_files_synset_or_the_innermost_folder(path, index):
     assert imagenet.label_of(path) == index
 
 
-def test_a_folder_whose_name_is_that_of_two_classes_is_refused_with_its_photograph():
+def test_a_folder_with_the_name_of_two_classes_is_refused():
     with pytest.raises(UserError, match="^crane/1.jpg: its folder 'crane' names 2"):
         imagenet.label_of("crane/1.jpg")
 
 
-def test_a_table_tells_classes_by_index_synset_and_name(tmp_path):
+def test_a_table_gives_classes_by_index_synset_or_name(tmp_path):
     file = tmp_path / "labels.csv"
     file.write_text(
         "file,class\na.jpg,0\nsub/b.jpg,n01443537\n\n c.jpg , Great White Shark\n"
@@ -90,7 +90,7 @@ def test_a_table_tells_classes_by_index_synset_and_name(tmp_path):
     )
     table = imagenet.read_table(file)
     assert table == {"a.jpg": 0, "sub/b.jpg": 1, "c.jpg": 2, "d.jpg": 0}
-    # By its path or else by its name; what folders are called does not count then.
+    # Matched by path, or else by file name; names of folders are ignored.
     paths = ["sub/a.jpg", "sub/b.jpg", "b.jpg", "c.jpg", "tench/x.jpg"]
     assert imagenet.labels(paths, table) == [0, 1, None, 2, None]
 
@@ -110,16 +110,16 @@ def test_a_table_tells_classes_by_index_synset_and_name(tmp_path):
         ("", "has no line with a photograph"),
     ],
 )
-def test_a_table_with_a_wrong_line_is_refused_by_its_number(text, message, tmp_path):
+def test_a_wrong_line_of_a_table_is_reported_by_its_number(text, message, tmp_path):
     (tmp_path / "labels.csv").write_text(text)
     with pytest.raises(UserError, match=re.escape(message)) as caught:
         imagenet.read_table(tmp_path / "labels.csv")
     assert str(tmp_path / "labels.csv") in str(caught.value)
 
 
-def test_a_table_that_is_not_there_or_no_text_is_refused(tmp_path):
+def test_a_missing_or_binary_table_is_refused(tmp_path):
     with pytest.raises(UserError, match="none.csv: cannot be read: No such file"):
         imagenet.read_table(tmp_path / "none.csv")
     (tmp_path / "picture.csv").write_bytes(b"\xff\xd8\xff\x00")
-    with pytest.raises(UserError, match="picture.csv: is no table in CSV and UTF-8"):
+    with pytest.raises(UserError, match="picture.csv: is not a CSV table in UTF-8"):
         imagenet.read_table(tmp_path / "picture.csv")

@@ -1,4 +1,4 @@
-"""What is installed: the wheel does without the checkout, colouring without training's extra."""
+"""Installation: the wheel works without the checkout, colouring without training's extra."""
 
 import configparser
 import os
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 ASTRONAUT = ROOT / "colorjax/data/sample/astronaut.jpg"
 
 
-def test_what_training_lacks_is_one_sentence_with_the_command_that_brings_it(monkeypatch):
+def test_an_error_says_what_training_lacks_and_how_to_install_it(monkeypatch):
     extras.check_installed("train", "training")
     find = extras.find_spec
     monkeypatch.setattr(extras, "find_spec", lambda name: None if name == "grain" else find(name))
@@ -26,13 +26,13 @@ def test_what_training_lacks_is_one_sentence_with_the_command_that_brings_it(mon
         extras.check_installed("train", "training")
 
 
-def test_the_extra_brings_what_training_is_checked_for():
+def test_the_train_extra_has_all_modules_that_training_checks_for():
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     names = re.findall(r"^[\w-]+", setup["options.extras_require"]["train"], re.MULTILINE)
     assert {name.replace("-", "_") for name in names} >= set(extras.MODULES["train"])
-    always = setup["options"]["install_requires"]
-    assert not any(name in always for name in names)
+    required = setup["options"]["install_requires"]
+    assert not any(name in required for name in names)
 
 
 @pytest.mark.slow
@@ -43,13 +43,13 @@ def test_a_wheel_in_an_empty_environment_colours_and_says_what_training_needs(tm
     venv.create(tmp_path / "empty", with_pip=True)
     python = tmp_path / "empty/bin/python"
     subprocess.run([python, "-m", "pip", "install", "--quiet", wheel], check=True)
-    alone = {name: x for name, x in os.environ.items() if name != "PYTHONPATH"}
-    elsewhere = {"cwd": tmp_path, "env": alone, "capture_output": True, "text": True}
+    env = {name: x for name, x in os.environ.items() if name != "PYTHONPATH"}
+    options = {"cwd": tmp_path, "env": env, "capture_output": True, "text": True}
     done = subprocess.run(
-        [tmp_path / "empty/bin/colorjax", ASTRONAUT, "-o", "out.png"], **elsewhere
+        [tmp_path / "empty/bin/colorjax", ASTRONAUT, "-o", "out.png"], **options
     )
     assert done.returncode == 0 and "1 photo coloured" in done.stderr
     with Image.open(tmp_path / "out.png") as image, Image.open(ASTRONAUT) as photo:
         assert image.size == photo.size
-    done = subprocess.run([python, "-m", "colorjax.main", "--config=classify"], **elsewhere)
+    done = subprocess.run([python, "-m", "colorjax.main", "--config=classify"], **options)
     assert done.returncode == 2 and "pip install 'colorjax[train]'" in done.stderr

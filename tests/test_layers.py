@@ -1,4 +1,4 @@
-"""What a folder may import: those that stand before its own here, and itself."""
+"""Layers: a folder may import only itself and the folders before it in `ORDER`."""
 
 import ast
 import subprocess
@@ -14,8 +14,8 @@ ORDER = (
     "errors|stopping extras|ops|settings|pictures|models data|weights|training coloring|"
     "film studies interchange serving|commands|main cli"
 )
-# Folders within a folder; "." are the files beside them.
-WITHIN = {
+# The layers within a folder; "." stands for its own files.
+SUBFOLDER_ORDER = {
     "coloring": "network|.|folders|archive page",
     "pictures": "formats|.",
     "weights": ".|published",
@@ -23,43 +23,44 @@ WITHIN = {
 }
 
 
-def heights(order):
-    return {name: i for i, floor in enumerate(order.split("|")) for name in floor.split()}
+def levels(order):
+    """Name -> the number of its layer."""
+    return {name: i for i, layer in enumerate(order.split("|")) for name in layer.split()}
 
 
 def imported(file):
-    """The dotted names of what a file imports, in their parts."""
+    """Yields the dotted name of each import of a file, split into its parts."""
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import | ast.ImportFrom):
-            of = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
-            yield from (f"{of}{alias.name}".split(".") for alias in node.names)
+            prefix = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+            yield from (f"{prefix}{alias.name}".split(".") for alias in node.names)
 
 
 def test_folders_import_only_from_those_before_them():
-    height = heights(ORDER)
+    level = levels(ORDER)
     for file in PACKAGE.rglob("*.py"):
         own = file.relative_to(PACKAGE).with_suffix("").parts[0]
         for name in imported(file):
             if name[0] == "colorjax" and name[1] != own:
-                assert height[name[1]] < height.get(own, len(height)), f"{file}: {name}"
+                assert level[name[1]] < level.get(own, len(level)), f"{file}: {name}"
 
 
-@pytest.mark.parametrize("folder", WITHIN)
-def test_folders_within_a_folder_import_only_from_those_before_them(folder):
+@pytest.mark.parametrize("folder", SUBFOLDER_ORDER)
+def test_subfolders_import_only_from_those_before_them(folder):
     top = PACKAGE / folder
-    height = {
-        name: i for i, floor in enumerate(WITHIN[folder].split("|")) for name in floor.split()
+    level = {
+        name: i for i, layer in enumerate(SUBFOLDER_ORDER[folder].split("|")) for name in layer.split()
     }
 
     def part(names):
         return names[0] if names and (top / names[0]).is_dir() else "."
 
-    assert {part([path.name]) for path in top.glob("*") if path.name != "__pycache__"} == {*height}
+    assert {part([path.name]) for path in top.glob("*") if path.name != "__pycache__"} == {*level}
     for file in top.rglob("*.py"):
         own = part(file.relative_to(top).parts)
         for name in imported(file):
             if name[:2] == ["colorjax", folder] and part(name[2:]) != own:
-                assert height[part(name[2:])] < height[own], f"{file}: {name}"
+                assert level[part(name[2:])] < level[own], f"{file}: {name}"
 
 
 def test_colouring_loads_nothing_that_only_training_needs():
@@ -79,7 +80,7 @@ def test_colouring_loads_nothing_that_only_training_needs():
     )
 
 
-def test_what_is_for_others_is_there_and_nothing_heavy_comes_with_its_names():
+def test_public_names_exist_and_listing_them_imports_nothing_heavy():
     code = (
         "import sys, colorjax; from colorjax import UserError, __version__; assert __version__[0];"
         "assert set(colorjax.__all__) <= set(dir(colorjax));"

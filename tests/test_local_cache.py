@@ -1,4 +1,4 @@
-"""The local cache: later processes load compiled programs; damaged entries are made again."""
+"""The local cache: later processes load compiled programs; damaged entries are replaced."""
 
 import os
 import subprocess
@@ -27,8 +27,8 @@ def folder(tmp_path):
     jax.config.update("jax_compilation_cache_dir", before)
 
 
-def counted():
-    """A function, and how often it was traced."""
+def counting_function():
+    """A function, and a list that grows by one at every trace."""
     traced = []
 
     def scaled(tree, by, *, sign="plus"):
@@ -38,8 +38,8 @@ def counted():
     return scaled, traced
 
 
-def opened(facts=None):
-    function, traced = counted()
+def new_program(facts=None):
+    function, traced = counting_function()
     program = programs.Program(function, jax.local_devices()[0], facts=facts, static=["sign"])
     return program, traced
 
@@ -47,8 +47,8 @@ def opened(facts=None):
 X = {"x": np.arange(4, dtype=np.float32)}
 
 
-def test_a_program_is_traced_once_for_each_kind_of_arguments_and_choices(folder):
-    program, traced = opened()
+def test_a_program_is_traced_once_per_input_shape_and_static_argument(folder):
+    program, traced = new_program()
     for by in (2.0, 3.0):
         assert program(X, np.float32(by))["result"].tolist() == [0, by, 2 * by, 3 * by]
     assert program(X, np.float32(2), sign="minus")["result"].tolist() == [0, -2, -4, -6]
@@ -56,28 +56,28 @@ def test_a_program_is_traced_once_for_each_kind_of_arguments_and_choices(folder)
     assert traced == ["plus", "minus", "plus"] and len(program.compiled) == 3
 
 
-def test_arrays_of_numpy_are_left_to_the_program_and_jax_is_asked_to_move_nothing(
+def test_numpy_arrays_are_passed_on_without_device_put(
     folder, monkeypatch
 ):
-    program, moved, by = opened()[0], [], np.full(4, 2, np.float32)
+    program, moved, by = new_program()[0], [], np.full(4, 2, np.float32)
     program(X, by)
     monkeypatch.setattr(jax, "device_put", lambda *given: moved.append(given))
     assert program(X, by)["result"].tolist() == [0, 2, 4, 6] and not moved
 
 
-def test_what_was_kept_is_not_traced_again_and_gives_the_same(folder):
-    first = opened()[0](X, np.float32(2))["result"]
-    program, traced = opened()
+def test_a_cached_program_is_not_traced_again_and_gives_the_same(folder):
+    first = new_program()[0](X, np.float32(2))["result"]
+    program, traced = new_program()
     assert program(X, np.float32(2))["result"].tolist() == first.tolist() and not traced
     assert len(list(folder.glob("*.kept"))) == 1
 
 
-def test_all_code_that_makes_programs_is_among_the_sources_they_are_known_by():
+def test_the_cache_key_covers_all_code_that_makes_programs():
     package = Path(colorjax.__file__).parent
     found = {pattern: set(package.glob(pattern)) for pattern in local_cache.SOURCES.split()}
     assert all(found.values()), found
-    named = set().union(*found.values())
-    made_by = [
+    covered = set().union(*found.values())
+    modules = [
         functions,
         hint_propagation,
         hints,
@@ -88,26 +88,26 @@ def test_all_code_that_makes_programs_is_among_the_sources_they_are_known_by():
         local_cache,
         transfer,
     ]
-    assert {Path(module.__file__) for module in made_by} <= named
+    assert {Path(module.__file__) for module in modules} <= covered
 
 
 @pytest.mark.parametrize("change", ["facts", "config", "flags", "sources"])
-def test_what_follows_from_something_else_is_compiled_anew(folder, monkeypatch, change):
-    opened()[0](X, np.float32(2))
+def test_a_program_with_other_inputs_is_recompiled(folder, monkeypatch, change):
+    new_program()[0](X, np.float32(2))
     if change == "flags":
         monkeypatch.setenv("XLA_FLAGS", os.environ.get("XLA_FLAGS", "") + " ")
     if change == "sources":
         monkeypatch.setattr(local_cache, "sources", lambda: "others")
     precision = "float32" if change == "config" else None
     with jax.default_matmul_precision(precision):
-        program, traced = opened("others" if change == "facts" else None)
+        program, traced = new_program("others" if change == "facts" else None)
         program(X, np.float32(2))
     assert traced == ["plus"]
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "of another kind"])
 def test_a_damaged_program_is_never_used_and_is_replaced(folder, damage):
-    opened()[0](X, np.float32(2))
+    new_program()[0](X, np.float32(2))
     (file,) = folder.glob("*.kept")
     whole = file.read_bytes()
     if damage == "of another kind":
@@ -115,21 +115,21 @@ def test_a_damaged_program_is_never_used_and_is_replaced(folder, damage):
     else:
         flipped = whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:]
         file.write_bytes({"cut": whole[:-20], "flipped": flipped, "empty": b""}[damage])
-    program, traced = opened()
+    program, traced = new_program()
     assert program(X, np.float32(2))["result"].tolist() == [0, 2, 4, 6] and traced
-    again, traced = opened()
+    again, traced = new_program()
     assert again(X, np.float32(2))["result"].tolist() == [0, 2, 4, 6] and not traced
 
 
-def test_a_folder_that_cannot_be_written_to_is_done_without(folder, tmp_path):
+def test_a_folder_that_cannot_be_written_is_ignored(folder, tmp_path):
     (tmp_path / "file").write_text("")
     jax.config.update("jax_compilation_cache_dir", str(tmp_path / "file"))
-    program, traced = opened()
+    program, traced = new_program()
     assert program(X, np.float32(2))["result"].tolist() == [0, 2, 4, 6] and traced == ["plus"]
     assert local_cache.read("anything") is None
 
 
-def test_nothing_is_kept_where_jax_is_to_keep_nothing(folder):
+def test_nothing_is_cached_if_jaxs_cache_is_disabled(folder):
     jax.config.update("jax_enable_compilation_cache", False)
     try:
         local_cache.write("one", b"content")
@@ -138,7 +138,7 @@ def test_nothing_is_kept_where_jax_is_to_keep_nothing(folder):
         jax.config.update("jax_enable_compilation_cache", True)
 
 
-def test_what_nobody_has_read_for_months_is_deleted_and_what_was_read_is_not(folder):
+def test_entries_are_deleted_if_they_were_not_read_for_months(folder):
     for name in ("old", "read"):
         local_cache.write(name, b"content")
         long_ago = time.time() - local_cache.UNUSED - 60
@@ -148,7 +148,7 @@ def test_what_nobody_has_read_for_months_is_deleted_and_what_was_read_is_not(fol
     assert sorted(path.stem for path in folder.iterdir()) == ["new", "read"]
 
 
-def test_a_second_script_loads_what_the_first_compiled_and_leaves_jax_as_it_is(tmp_path):
+def test_a_second_script_loads_compiled_programs_and_leaves_jax_unchanged(tmp_path):
     code = (
         "import sys, jax, numpy as np; from colorjax import Colorizer;"
         "assert 'flax' not in sys.modules; before = dict(jax.config.values);"
@@ -156,11 +156,11 @@ def test_a_second_script_loads_what_the_first_compiled_and_leaves_jax_as_it_is(t
         "(one,) = Colorizer(size=16).colorize_arrays([x]);"
         "assert dict(jax.config.values) == before; print('flax' in sys.modules, one.sum())"
     )
-    told = {"JAX_COMPILATION_CACHE_DIR": "", "COLORJAX_HOME": str(tmp_path)}
+    variables = {"JAX_COMPILATION_CACHE_DIR": "", "COLORJAX_HOME": str(tmp_path)}
     first, second = (
         subprocess.run(
             [sys.executable, "-c", code],
-            env={**os.environ, **told},
+            env={**os.environ, **variables},
             capture_output=True,
             text=True,
             check=True,
@@ -173,30 +173,30 @@ def test_a_second_script_loads_what_the_first_compiled_and_leaves_jax_as_it_is(t
     assert len(list((tmp_path / "compiled").glob("*.kept"))) == 4
 
 
-def test_a_program_out_of_jaxs_own_cache_works_in_every_process(tmp_path):
+def test_a_program_from_jaxs_own_cache_works_in_every_process(tmp_path):
     code = (
         "import jax, numpy as np; from colorjax.weights.programs import Program;"
         "normed = lambda x, y: jax.lax.rsqrt((x @ y + x) ** 2 + 1).sum(0);"
         "one = Program(normed, jax.local_devices()[0]); x = np.ones((64, 64), np.float32);"
         "print(one(x, x).sum())"
     )
-    told = {
+    variables = {
         "JAX_COMPILATION_CACHE_DIR": str(tmp_path),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
-    said = []
+    outputs = []
     for _ in range(3):
         done = subprocess.run(
             [sys.executable, "-c", code],
-            env={**os.environ, **told},
+            env={**os.environ, **variables},
             capture_output=True,
             text=True,
             check=True,
         )
-        said.append((done.stdout, done.stderr))
-        # Ours are gone, and jax's stay.
-        if len(said) == 1:
+        outputs.append((done.stdout, done.stderr))
+        # Deletes colorjax's entries; JAX's stay.
+        if len(outputs) == 1:
             assert list(tmp_path.glob("*-cache"))
             for path in tmp_path.glob("*.kept"):
                 path.unlink()
-    assert len(set(said)) == 1 and said[0][0].strip() and not said[0][1]
+    assert len(set(outputs)) == 1 and outputs[0][0].strip() and not outputs[0][1]

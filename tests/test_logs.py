@@ -16,13 +16,13 @@ def write(workdir, start, steps):
 
 
 def tensorboard_events(workdir):
-    """Every event of every file, read by TensorBoard's own message format."""
+    """Yields every event of every file, decoded with TensorBoard's own message format."""
     for path in sorted((workdir / "tensorboard").iterdir()):
-        data, at = path.read_bytes(), 0
-        while at < len(data):  # TFRecord: length, its checksum, the event, its checksum
-            length = int.from_bytes(data[at : at + 8], "little")
-            yield Event.FromString(data[at + 12 : at + 12 + length])
-            at += 16 + length
+        data, offset = path.read_bytes(), 0
+        while offset < len(data):  # TFRecord: length, its checksum, the event, its checksum
+            length = int.from_bytes(data[offset : offset + 8], "little")
+            yield Event.FromString(data[offset + 12 : offset + 12 + length])
+            offset += 16 + length
 
 
 def test_each_measurement_is_a_line_of_json_and_a_scalar_of_tensorboard(tmp_path):
@@ -46,28 +46,28 @@ def test_resuming_drops_what_comes_after_the_checkpoint(tmp_path):
     assert [row["step"] for row in runs.read_metrics(tmp_path)] == [1, 2, 3]
 
 
-def test_a_line_cut_short_by_a_kill_is_left_out(tmp_path):
+def test_a_truncated_last_line_is_ignored(tmp_path):
     write(tmp_path, 0, [1, 2])
     path = tmp_path / "metrics.jsonl"
     path.write_text(path.read_text()[:-10])
     assert [row["step"] for row in runs.read_metrics(tmp_path)] == [1]
 
 
-def test_pictures_reach_tensorboard(tmp_path):
+def test_pictures_are_written_to_tensorboard(tmp_path):
     with logs.open_logs(tmp_path, 0, writes=True) as log:
         logs.write_image(log, 3, "picture", np.zeros((4, 6, 3), np.uint8))
     images = [v.image for e in tensorboard_events(tmp_path) for v in e.summary.value]
     assert [(image.height, image.width) for image in images] == [(4, 6)]
 
 
-def test_a_process_that_does_not_write_leaves_nothing(tmp_path):
+def test_a_process_that_does_not_write_creates_no_files(tmp_path):
     with logs.open_logs(tmp_path, 0, writes=False) as log:
         logs.write_scalars(log, 1, "train", {"loss": 1.0})
         logs.write_image(log, 1, "picture", np.zeros((4, 6, 3), np.uint8))
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_without_a_run_and_a_broken_record_are_one_sentence(tmp_path):
+def test_a_missing_or_broken_record_gives_an_error_of_one_sentence(tmp_path):
     with pytest.raises(UserError, match="record.json is missing, so .* is not a run's folder"):
         runs.read_record(tmp_path)
     (tmp_path / "record.json").write_text("{")

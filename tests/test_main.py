@@ -33,7 +33,7 @@ TINY = [
 ]
 
 
-def start(*args, devices=1, before=()):
+def start(*args, devices=1, prefix=()):
     environment = {
         **os.environ,
         "XLA_FLAGS": xla_flags(devices),
@@ -41,7 +41,7 @@ def start(*args, devices=1, before=()):
         "PYTHONUNBUFFERED": "1",
     }
     return subprocess.Popen(
-        [*before, sys.executable, "-m", "colorjax.main", *args],
+        [*prefix, sys.executable, "-m", "colorjax.main", *args],
         cwd=ROOT,
         env=environment,
         text=True,
@@ -52,31 +52,31 @@ def start(*args, devices=1, before=()):
 
 def run(*args, **kwargs):
     process = start(*args, **kwargs)
-    out, err = ended(process)
+    out, err = finish(process)
     return process.returncode, out, err
 
 
-def ended(process):
+def finish(process):
     try:
         return process.communicate(timeout=240)
     finally:
         process.kill()
 
 
-def sentence(*args, **kwargs):
-    """What a refused call says: one line, without a traceback, and status 2."""
+def message_of(*args, **kwargs):
+    """The only line of a refused call, which has status 2 and no traceback."""
     code, _, err = run(*args, **kwargs)
-    return line_of(code, err)
+    return only_line(code, err)
 
 
-def line_of(code, err):
+def only_line(code, err):
     assert code == 2 and "Traceback" not in err, err
     lines = [line for line in err.splitlines() if line.startswith("colorjax: ")]
     assert len(lines) == 1, err
     return lines[0]
 
 
-# Imports once, which takes seconds, and then goes on as one process for each command.
+# Imports once, which takes seconds, and then forks one process per command.
 FORKING = """
 import json, os, sys
 from colorjax import main
@@ -90,16 +90,16 @@ for i, arguments in enumerate(json.loads(sys.argv[1])):
 """
 
 
-def sentences(folder, commands):
-    """`sentence` of each of several calls, whose words go through an empty folder."""
+def messages_of(folder, commands):
+    """The `message_of` several calls, whose stderr goes through files in an empty folder."""
     called = [sys.executable, "-c", FORKING, json.dumps(commands), str(folder)]
     done = subprocess.run(called, cwd=ROOT, capture_output=True, text=True, timeout=240, check=True)
     codes = [int(line) for line in done.stdout.splitlines() if line.isdigit()]
     assert len(codes) == len(commands), done.stdout
-    return [line_of(code, (folder / str(i)).read_text()) for i, code in enumerate(codes)]
+    return [only_line(code, (folder / str(i)).read_text()) for i, code in enumerate(codes)]
 
 
-def folder_of(tmp_path, count):
+def photos_flag(tmp_path, count):
     for i in range(count):
         picture = np.random.default_rng(i).integers(0, 256, (32, 32, 3), dtype=np.uint8)
         Image.fromarray(picture).save(tmp_path / f"{i}.png")
@@ -116,33 +116,33 @@ MISTAKES = [
     ("--num_processes=2", "want --multihost too"),
     ("--multihost", "--multihost wants --coordinator, --num_processes and --process_id"),
     ("--config.data.source=folder:no/such", "no/such"),
-    ("positional", "'positional' is no flag"),
+    ("positional", "'positional' is not a flag"),
 ]
 
 
 @pytest.fixture(scope="module")
 def refusals(tmp_path_factory):
-    """What each of MISTAKES is told, and the folder that none of them is to fill."""
+    """The message for each of MISTAKES, and the folder that must stay empty."""
     workdir = tmp_path_factory.mktemp("refused")
     commands = [[*TINY, f"--workdir={workdir}", argument] for argument, _ in MISTAKES]
-    said = sentences(tmp_path_factory.mktemp("said"), commands)
-    return dict(zip(MISTAKES, said, strict=True)), workdir
+    messages = messages_of(tmp_path_factory.mktemp("stderr"), commands)
+    return dict(zip(MISTAKES, messages, strict=True)), workdir
 
 
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake[0])
-def test_a_mistake_on_the_command_line_is_one_sentence(refusals, mistake):
-    said, workdir = refusals
-    assert mistake[1] in said[mistake]
+def test_a_mistake_on_the_command_line_is_reported_in_one_line(refusals, mistake):
+    messages, workdir = refusals
+    assert mistake[1] in messages[mistake]
     assert not [path for path in workdir.rglob("*") if path.is_file()]
 
 
-def test_a_batch_that_does_not_divide_by_the_devices_is_one_sentence(tmp_path):
-    said = sentence(*TINY, f"--workdir={tmp_path}", "--config.batch_size=6", devices=4)
-    assert "batch_size is 6, want a positive multiple of the 4 devices" in said
+def test_a_batch_size_that_the_devices_do_not_divide_is_refused(tmp_path):
+    message = message_of(*TINY, f"--workdir={tmp_path}", "--config.batch_size=6", devices=4)
+    assert "batch_size is 6, want a positive multiple of the 4 devices" in message
 
 
-def test_a_missing_config_and_a_missing_variant_are_one_sentence(tmp_path):
-    file, variant, neither = sentences(
+def test_a_missing_config_and_a_missing_variant_are_reported(tmp_path):
+    file, variant, neither = messages_of(
         tmp_path, [["--config=configs/none.py"], ["--config=configs/classify.py:papr"], []]
     )
     assert "config file configs/none.py does not exist" in file
@@ -151,7 +151,7 @@ def test_a_missing_config_and_a_missing_variant_are_one_sentence(tmp_path):
 
 
 class Finished(NamedTuple):
-    """A run of TINY, and what its command left and said."""
+    """A finished run of TINY: its folder, exit status and output."""
 
     workdir: Path
     code: int
@@ -165,49 +165,49 @@ def finished(tmp_path_factory):
     return Finished(workdir, *run(*TINY, f"--workdir={workdir}"))
 
 
-def test_a_run_is_measured_from_its_folder_alone(finished, tmp_path):
+def test_a_run_is_evaluated_from_its_folder_alone(finished, tmp_path):
     assert finished.code == 0, finished.err
     workdir = shutil.copytree(finished.workdir, tmp_path / "run")
-    code, again, err = run(
+    code, output, err = run(
         f"--workdir={workdir}", "--mode=eval", "--config.model.final_features=(128,64,64)"
     )
     assert code == 0, err
-    table = again[again.index("hold-out") :]
+    table = output[output.index("hold-out") :]
     assert "psnr" in table and "constant bin" in table and table in finished.out
-    assert "final_featurs" in sentence(f"--workdir={workdir}", "--config.model.final_featurs=1")
+    assert "final_featurs" in message_of(f"--workdir={workdir}", "--config.model.final_featurs=1")
 
 
-def test_a_workdir_without_a_run_is_one_sentence(tmp_path):
-    assert "config.json is missing" in sentence(f"--workdir={tmp_path}", "--mode=eval")
+def test_a_workdir_without_a_run_is_reported(tmp_path):
+    assert "config.json is missing" in message_of(f"--workdir={tmp_path}", "--mode=eval")
 
 
-def test_an_empty_folder_and_a_hold_out_of_nothing_are_one_sentence(tmp_path):
-    empty, two, said = (tmp_path / name for name in ("empty", "two", "said"))
-    for folder in (empty, two, said):
+def test_an_empty_folder_and_an_empty_hold_out_are_reported(tmp_path):
+    empty, two, stderr = (tmp_path / name for name in ("empty", "two", "stderr"))
+    for folder in (empty, two, stderr):
         folder.mkdir()
     command = [*TINY, f"--workdir={tmp_path / 'run'}"]
-    few = [folder_of(two, 2), "--config.data.holdout=0.000001"]
-    none, all_of_them = sentences(said, [[*command, folder_of(empty, 0)], [*command, *few]])
-    assert "holds no picture" in none
-    assert "0 fall into the hold-out" in all_of_them
+    few = [photos_flag(two, 2), "--config.data.holdout=0.000001"]
+    without_photos, without_holdout = messages_of(stderr, [[*command, photos_flag(empty, 0)], [*command, *few]])
+    assert "holds no picture" in without_photos
+    assert "0 fall into the hold-out" in without_holdout
 
 
-def test_a_disk_that_fills_up_is_one_sentence(finished, tmp_path):
-    # A limit on the size of files stands in for a full disk: writing past it fails alike. The
-    # programs are those of the finished run: kept ones are read, and none is kept half written.
+def test_a_disk_that_fills_up_is_reported(finished, tmp_path):
+    # A limit on the size of files stands in for a full disk. Compiled programs are read from the
+    # cache of the finished run; the minimum compile time prevents that new ones are cut short.
     limit = ["bash", "-c", 'ulimit -f 30; exec "$@"', "bash"]
-    said = sentence(
+    message = message_of(
         *TINY,
         f"--workdir={tmp_path}",
         "--config.checkpoint_every=1",
-        before=[*limit, "env", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=1e9"],
+        prefix=[*limit, "env", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=1e9"],
     )
-    assert "the checkpoint of step 1 could not be saved" in said
+    assert "the checkpoint of step 1 could not be saved" in message
     assert (tmp_path / "metrics.jsonl").read_text().count("\n") >= 1
 
 
 @pytest.mark.slow
-def test_a_stopped_run_goes_on_with_other_devices_and_ends_the_same(tmp_path):
+def test_a_stopped_run_resumes_on_other_devices_with_the_same_result(tmp_path):
     stopped = start(*TINY, f"--workdir={tmp_path / 'stopped'}", "--config.num_steps=500", devices=2)
     metrics = tmp_path / "stopped" / "metrics.jsonl"
     deadline = time.monotonic() + 120
@@ -215,16 +215,16 @@ def test_a_stopped_run_goes_on_with_other_devices_and_ends_the_same(tmp_path):
         assert stopped.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
     stopped.send_signal(signal.SIGTERM)
-    out, err = ended(stopped)
+    out, err = finish(stopped)
     assert stopped.returncode == 128 + signal.SIGTERM, err
-    assert "saved: the same command goes on" in out
+    assert "saved; the same command resumes" in out
     step = json.loads(metrics.read_text().splitlines()[-1])["step"]
     assert step < 490
     more = f"--config.num_steps={step + 3}"
     for name in ("stopped", "whole"):
         code, out, err = run(*TINY, more, f"--workdir={tmp_path / name}")
         assert code == 0, err
-        assert (f"goes on from step {step}" in out) == (name == "stopped")
+        assert (f"resuming from step {step}" in out) == (name == "stopped")
     config = tiny_config(optimizer__name="nesterov")
     one, two = (newest_state(tmp_path / name, config) for name in ("stopped", "whole"))
     assert one.step == two.step == step + 3
@@ -233,7 +233,7 @@ def test_a_stopped_run_goes_on_with_other_devices_and_ends_the_same(tmp_path):
 
 
 def start_two(*args, differing=((), ())):
-    """Two processes of two devices each on this machine."""
+    """Starts two processes of two devices each on this machine."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -253,10 +253,10 @@ def start_two(*args, differing=((), ())):
 
 
 @pytest.mark.slow
-def test_two_processes_train_together_and_end_as_one_does(tmp_path):
+def test_two_processes_train_together_to_the_result_of_one(tmp_path):
     measured = "--config.eval_every=2"
     together = start_two(measured, f"--workdir={tmp_path / 'two'}")
-    ends = [ended(process) for process in together]
+    ends = [finish(process) for process in together]
     assert [process.returncode for process in together] == [0, 0], ends
     assert "hold-out" in ends[0][0] and "hold-out" not in ends[1][0]
     code, _, err = run(*TINY, measured, f"--workdir={tmp_path / 'one'}")
@@ -268,13 +268,13 @@ def test_two_processes_train_together_and_end_as_one_does(tmp_path):
         assert two.metrics[key] == pytest.approx(value, rel=1e-4)
 
 
-def test_two_processes_with_other_settings_stop_with_a_sentence_and_do_not_wait(tmp_path):
+def test_two_processes_with_different_settings_stop_without_waiting(tmp_path):
     together = start_two(
         f"--workdir={tmp_path}", differing=(["--config.seed=0"], ["--config.seed=1"])
     )
     started = time.monotonic()
     for process in together:
-        _, err = ended(process)
+        _, err = finish(process)
         assert process.returncode == 2, err
         assert "settings or photographs of process 1 differ from those of process 0" in err
     assert time.monotonic() - started < 120
@@ -285,7 +285,7 @@ def test_help_needs_no_config():
     assert "--workdir" in out + err and "Traceback" not in err
 
 
-def test_a_run_says_where_it_is_and_what_it_reached(finished):
+def test_a_run_prints_its_progress_and_results(finished):
     code, out, err = finished[1:]
     assert code == 0
     assert "train 11, holdout 1" in out and "constant bin" in out

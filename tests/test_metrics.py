@@ -25,7 +25,7 @@ def test_bin_accuracy_keeps_the_channels_apart():
     assert_allclose(metrics.bin_accuracy(bins, true_bins), [[1.0, 0.5]])
 
 
-def test_saturation_difference_is_that_of_skimages_saturations():
+def test_saturation_difference_agrees_with_skimage():
     rgb, true_rgb = random_rgb(0), random_rgb(1) ** 2
     s, true_s = (rgb2hsv(x)[..., 1].sum((1, 2)) for x in (rgb, true_rgb))
     assert_allclose(
@@ -55,7 +55,7 @@ def test_psnr_of_a_perfect_image_is_100_dB():
     assert_allclose(metrics.psnr(random_rgb(0), random_rgb(0)), 100.0, rtol=1e-6)
 
 
-ssim = jax.jit(metrics.ssim)  # one program a shape; op by op it is a hundred
+ssim = jax.jit(metrics.ssim)  # one program per shape instead of about a hundred operations
 
 
 def skimage_ssim(rgb, true_rgb):
@@ -83,7 +83,7 @@ def smooth_rgb(low, high):
         (random_rgb(0, (17, 23, 3)), 1 - random_rgb(0, (17, 23, 3))),
         (random_rgb(0, (11, 11, 3)), random_rgb(0, (11, 11, 3)) ** 1.2),
         (smooth_rgb(0.0, 1.0), smooth_rgb(0.1, 0.8)),
-        (smooth_rgb(0.99, 1.0), smooth_rgb(0.98, 1.0)),  # float32 has few digits of this variance
+        (smooth_rgb(0.99, 1.0), smooth_rgb(0.98, 1.0)),  # float32 has few digits for this variance
         (smooth_rgb(0.0, 0.01), smooth_rgb(0.0, 0.02)),
     ],
     ids=["noise", "negative", "one window", "smooth", "nearly white", "nearly black"],
@@ -139,7 +139,7 @@ def test_colorfulness_of_red_beside_blue_is_the_hand_computed_one():
     assert_allclose(metrics.colorfulness_absolute(rgb), spread + 0.3 * mean, rtol=1e-6)
 
 
-def test_absolute_colorfulness_takes_opposite_colours_for_one():
+def test_absolute_colorfulness_does_not_distinguish_opposite_colours():
     red_and_cyan = jnp.array([[[1.0, 0.0, 0.0], [0.0, 1.0, 1.0]]])
     distance = np.hypot(255.0, 127.5)
     assert_allclose(metrics.colorfulness(red_and_cyan), distance, rtol=1e-6)
@@ -170,7 +170,7 @@ def test_gray_black_and_white_have_no_colorfulness(metric):
 
 
 def naive_auc(distance, weights=None, thresholds=range(151)):
-    """The area under the cumulative curve, one threshold after the other."""
+    """Returns the area under the cumulative curve, computed one threshold after the other."""
     share = np.array([np.average(distance <= t, weights=weights) for t in thresholds])
     return np.sum((share[1:] + share[:-1]) / 2) / (len(share) - 1)
 
@@ -239,7 +239,7 @@ def test_balanced_auc_is_the_mean_over_the_colour_classes_of_the_set():
     assert_allclose(found, expected, rtol=1e-5)
 
 
-def test_balanced_auc_is_auc_with_the_weights_of_the_sets_own_frequencies():
+def test_balanced_auc_is_auc_weighted_by_inverse_class_counts():
     rng = np.random.default_rng(4)
     true_ab = rng.normal(0, 15, (2, 9, 8, 2)).astype(np.float32)
     ab = np.zeros_like(true_ab)
@@ -250,38 +250,38 @@ def test_balanced_auc_is_auc_with_the_weights_of_the_sets_own_frequencies():
     expected = metrics.auc(whole[0], whole[1], weights=whole[2][..., 0])[0]
     pixels, areas = metrics.auc_by_color(ab, true_ab)
     assert_allclose(metrics.balanced_auc(pixels.sum(0), areas.sum(0)), expected, rtol=1e-5)
-    assert abs(expected - metrics.auc(*whole[:2])[0]) > 0.01  # so that balance means something
+    assert abs(expected - metrics.auc(*whole[:2])[0]) > 0.01  # otherwise the balance would have no effect
 
 
 @pytest.mark.parametrize(("n", "m", "d"), [(200, 150, 8), (40, 50, 30), (31, 31, 30)])
-def test_the_frechet_distance_is_that_of_scipys_root_of_the_covariances(n, m, d):
+def test_the_frechet_distance_agrees_with_scipys_matrix_square_root(n, m, d):
     rng = np.random.default_rng(0)
     a = rng.normal(size=(n, d)) @ rng.normal(size=(d, d)) + 1.0
     b = rng.normal(size=(m, d)) @ rng.normal(size=(d, d))
     c1, c2 = np.cov(a.T), np.cov(b.T)
-    apart = np.square(a.mean(0) - b.mean(0)).sum()
-    expected = apart + np.trace(c1 + c2 - 2 * sqrtm(c1 @ c2).real)
+    between_means = np.square(a.mean(0) - b.mean(0)).sum()
+    expected = between_means + np.trace(c1 + c2 - 2 * sqrtm(c1 @ c2).real)
     assert_allclose(metrics.frechet_distance(a, b), expected, rtol=1e-6)
     assert_allclose(metrics.frechet_distance(b, a), expected, rtol=1e-6)
 
 
-def test_the_frechet_distance_of_one_feature_is_that_of_means_and_deviations():
+def test_the_frechet_distance_of_one_feature_follows_from_mean_and_deviation():
     a, b = np.array([[0.0], [2.0], [4.0]]), np.array([[10.0], [11.0]])
     deviations = np.std(a, ddof=1) - np.std(b, ddof=1)
     assert_allclose(metrics.frechet_distance(a, b), (2 - 10.5) ** 2 + deviations**2)
 
 
-def test_the_frechet_distance_of_features_that_are_moved_is_how_far_though_they_are_few():
+def test_the_frechet_distance_of_few_shifted_features_is_the_squared_shift():
     few = np.random.default_rng(0).normal(size=(5, 64)).astype(np.float32)
     assert_allclose(metrics.frechet_distance(few, few), 0.0, atol=1e-9)
     assert_allclose(metrics.frechet_distance(few + 2.0, few), 64 * 4.0, rtol=1e-6)
-    # Of features twice as large: as far as their means, and as their deviations.
+    # For doubled features: the squared distance of the means plus that of the deviations.
     widened = metrics.frechet_distance(2 * few, few)
     spread = np.var(few, axis=0, ddof=1).sum()
     assert_allclose(widened, np.square(few.mean(0)).sum() + spread, rtol=1e-5)
 
 
-def test_a_frechet_distance_of_one_picture_or_of_other_features_is_refused(unchecked_shapes):
+def test_a_frechet_distance_of_one_picture_or_unequal_features_is_refused(unchecked_shapes):
     for a, b in (((1, 3), (5, 3)), ((5, 3), (5, 4)), ((5,), (5, 3))):
         with pytest.raises(ValueError, match="want .n >= 2, d. and .m >= 2, d., got"):
             metrics.frechet_distance(np.ones(a), np.ones(b))

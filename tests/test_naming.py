@@ -98,8 +98,8 @@ def test_nothing_is_replaced_unless_told(tmp_path):
     todo, skipped, faults = checked(jobs)
     assert todo == [b] and skipped == []
     assert faults == [
-        f"{a}: {there} is there already; --overwrite replaces it, --skip-existing leaves the "
-        "photo out"
+        f"{a}: {there} exists already; --overwrite replaces it, --skip-existing skips the "
+        "photo"
     ]
     assert checked(jobs, skip_existing=True) == ([b], [a], [])
     assert checked(jobs, overwrite=True) == ([a, b], [], [])

@@ -1,4 +1,4 @@
-"""Numbers that no photograph can be coloured with have a sentence each."""
+"""Numbers with which no photograph can be coloured give an error of one sentence each."""
 
 import math
 
@@ -35,12 +35,12 @@ def test_a_number_must_be_finite(value):
         (Settings(seed=2**32), "seed is 4294967296, want at most 4294967295"),
     ],
 )
-def test_settings_beyond_all_numbers_are_refused(network, settings, message):
+def test_settings_that_are_not_finite_or_too_large_are_refused(network, settings, message):
     with pytest.raises(UserError, match=message):
         check_settings(settings, network)
 
 
-def test_the_last_seed_is_taken(network):
+def test_the_largest_seed_is_accepted(network):
     painter = colorize.open_painter(network)
     photo = np.full((20, 20, 3), 99, np.uint8)
     settings = Settings("sample", seed=2**32 - 1)
@@ -49,32 +49,32 @@ def test_the_last_seed_is_taken(network):
 
 
 @pytest.mark.parametrize(
-    "arguments, said",
+    "arguments, message",
     [
-        (["--saturation", "nan"], "nan is no finite number"),
-        (["--saturation", "inf"], "inf is no finite number"),
-        (["--temperature", "nan"], "nan is no finite number"),
-        (["--rebalance", "nan"], "nan is no finite number"),
+        (["--saturation", "nan"], "nan is not a finite number"),
+        (["--saturation", "inf"], "inf is not a finite number"),
+        (["--temperature", "nan"], "nan is not a finite number"),
+        (["--rebalance", "nan"], "nan is not a finite number"),
         (["--seed", str(2**32)], "4294967296 is not in the range"),
         (["--quality", "0"], "0 is not in the range"),
         (["--size", "100000"], "size is 100000, want at most"),
     ],
 )
-def test_the_command_says_what_is_wrong_with_a_number(arguments, said, tmp_path):
+def test_the_command_reports_an_invalid_number(arguments, message, tmp_path):
     Image.new("L", (8, 8)).save(tmp_path / "a.png")
     done = CliRunner().invoke(cli.main, [str(tmp_path / "a.png"), *arguments])
-    assert done.exit_code in (1, 2) and said in " ".join(done.stderr.split())
+    assert done.exit_code in (1, 2) and message in " ".join(done.stderr.split())
     assert isinstance(done.exception, SystemExit)
 
 
-def test_size_is_bounded_by_the_memory_that_is_free(network, monkeypatch):
+def test_size_is_limited_by_the_free_memory(network, monkeypatch):
     monkeypatch.setattr(memory, "available", lambda: memory.BYTES_PER_PIXEL * 200**2)
     colorize.open_painter(network, size=200)
     with pytest.raises(UserError, match="size is 201, want at most 200 with the 0.1 GB of memory"):
         colorize.open_painter(network, size=201)
 
 
-def test_a_container_may_leave_less_memory_than_the_machine_has(monkeypatch, tmp_path):
+def test_the_memory_limit_of_a_container_counts(monkeypatch, tmp_path):
     monkeypatch.setattr(memory, "_CGROUP", tmp_path)
     assert memory.available() > 0
     for name, text in {

@@ -225,7 +225,7 @@ def train_on_a_gpu(seconds):
 
 
 def test_damaged_packed_folders_are_told_by_name(packed_folder, tmp_path):
-    with pytest.raises(UserError, match="is no packed folder"):
+    with pytest.raises(UserError, match="is not a packed folder"):
         packed.unpack(tmp_path)
     index = json.loads((packed_folder / packed.INDEX).read_text())
     (tmp_path / packed.INDEX).write_text(json.dumps(index))

@@ -33,71 +33,71 @@ def params():
 
 
 @pytest.fixture(scope="module")
-def added(params):
-    """(Outputs of regression, weights) -> the perceptual loss that is added for `RGB`: [2]."""
+def added_loss(params):
+    """Returns a function (regression outputs, weights) -> the loss that is added for `RGB`, [2]."""
     plain = task.regression()
     example = plain.prepare(RGB)
 
     @jax.jit
-    def added(outputs, classes=1.0, maps=1.0):
+    def added_loss(outputs, classes=1.0, maps=1.0):
         weights = Perception(classes=classes, maps=maps)
         perceptual = perception.add_perceptual_loss(plain, params, ARGMAX, weights)
         return perceptual.loss(outputs, example) - plain.loss(outputs, example)
 
-    return added
+    return added_loss
 
 
-def test_the_divergence_is_that_of_scipy():
-    said, true = RNG.normal(0, 3, (2, 4, 10)).astype(np.float32)
-    want = rel_entr(softmax(np.float64(true), -1), softmax(np.float64(said), -1)).sum(-1)
-    assert_allclose(losses.kl_divergence(said, true), want, rtol=1e-5)
+def test_kl_divergence_agrees_with_scipy():
+    predicted, true = RNG.normal(0, 3, (2, 4, 10)).astype(np.float32)
+    want = rel_entr(softmax(np.float64(true), -1), softmax(np.float64(predicted), -1)).sum(-1)
+    assert_allclose(losses.kl_divergence(predicted, true), want, rtol=1e-5)
 
 
-def test_the_distance_of_maps_is_0_for_one_direction_2_for_a_right_angle_and_4_for_opposites():
+def test_map_distance_is_0_for_parallel_2_for_orthogonal_4_for_opposite_maps():
     true = np.zeros((1, 1, 1, 3), np.float32) + (2.0, 0.0, 0.0)
-    for seen, want in (((5, 0, 0), 0), ((0, 3, 0), 2), ((-1, 0, 0), 4), ((0, 0, 0), 1)):
-        got = perception.map_distance(np.zeros_like(true) + np.float32(seen), true)
+    for vector, want in (((5, 0, 0), 0), ((0, 3, 0), 2), ((-1, 0, 0), 4), ((0, 0, 0), 1)):
+        got = perception.map_distance(np.zeros_like(true) + np.float32(vector), true)
         assert_allclose(got, [want], atol=1e-5)
 
 
-def test_maps_of_nothing_have_a_finite_gradient():
+def test_map_distance_has_a_finite_gradient_at_zero():
     zeros, ones = jnp.zeros((1, 2, 2, 3)), jnp.ones((1, 2, 2, 3))
     gradient = jax.grad(lambda x: perception.map_distance(x, ones)[0])(zeros)
     assert np.isfinite(gradient).all()
 
 
-def test_the_true_colours_add_nothing_and_gray_does(added):
+def test_the_added_loss_is_zero_for_true_colours_and_positive_for_gray(added_loss):
     truth = task.regression().prepare(RGB).chroma / task.CHROMA_SCALE
-    assert_allclose(added(truth), 0, atol=1e-4)
-    assert (added(jnp.zeros_like(truth)) > 0.01).all()
+    assert_allclose(added_loss(truth), 0, atol=1e-4)
+    assert (added_loss(jnp.zeros_like(truth)) > 0.01).all()
 
 
-def test_each_share_multiplies_its_own_part(added):
+def test_each_weight_scales_its_own_term(added_loss):
     gray = jnp.zeros((2, 32, 32, 2))
-    classes, maps, both = (added(gray, c, m) for c, m in ((1.0, 0.0), (0.0, 1.0), (3.0, 5.0)))
+    classes, maps, both = (added_loss(gray, c, m) for c, m in ((1.0, 0.0), (0.0, 1.0), (3.0, 5.0)))
     assert_allclose(both, 3 * classes + 5 * maps, rtol=1e-3)
 
 
-def test_a_step_along_its_gradient_lessens_it(added):
+def test_a_gradient_step_reduces_the_added_loss(added_loss):
     gray = jnp.zeros((2, 32, 32, 2))
-    gradient = jax.jit(jax.grad(lambda x: jnp.sum(added(x))))(gray)
+    gradient = jax.jit(jax.grad(lambda x: jnp.sum(added_loss(x))))(gray)
     step = 1e-2 * gradient / jnp.max(jnp.abs(gradient))
-    assert (added(gray - step) < added(gray)).all()
+    assert (added_loss(gray - step) < added_loss(gray)).all()
 
 
-def test_scores_smaller_than_the_picture_have_a_finite_gradient(params):
-    scores = task.classification()
+def test_logits_smaller_than_the_picture_have_a_finite_gradient(params):
+    plain = task.classification()
     options = Decoding(method="annealed")
-    perceptual = perception.add_perceptual_loss(scores, params, options, BOTH)
-    example = scores.prepare(RGB)
+    perceptual = perception.add_perceptual_loss(plain, params, options, BOTH)
+    example = plain.prepare(RGB)
     logits = jnp.zeros((2, 8, 8, 2, 50))
     total = lambda x: perceptual.loss(x, example).sum()  # noqa: E731
     loss, gradient = jax.jit(jax.value_and_grad(total))(logits)
-    assert loss > scores.loss(logits, example).sum()
+    assert loss > plain.loss(logits, example).sum()
     assert np.isfinite(gradient).all()
 
 
-def test_the_loss_of_the_hold_out_stays_as_it_is(params):
+def test_the_measured_loss_excludes_the_perceptual_loss(params):
     plain = task.classification()
     perceptual = perception.add_perceptual_loss(plain, params, Decoding(method="mean"), BOTH)
     example = plain.prepare(RGB)
@@ -106,18 +106,18 @@ def test_the_loss_of_the_hold_out_stays_as_it_is(params):
     assert_allclose(measured["loss"], plain.loss(logits, example), rtol=1e-6)
 
 
-def test_without_a_share_the_objective_is_as_it_was():
+def test_without_weights_the_objective_is_unchanged():
     plain = task.classification()
     assert setup.load_classifier(complete(tiny_config())) is None
     assert setup.with_perception(complete(tiny_config()), plain, None) is plain
 
 
-def test_all_three_maps_count(params, added):
+def test_all_three_maps_contribute(params, added_loss):
     classify, truth = perception.classifier(params), task.regression().prepare(RGB)
     to_rgb = task.regression().to_rgb
     gray, true = (classify(to_rgb(truth.lightness, share * truth.chroma)) for share in (0, 1))
     parts = [perception.map_distance(gray[name], true[name]) for name in perception.MAPS]
-    assert_allclose(added(jnp.zeros((2, 32, 32, 2)), 0.0, 1.0), sum(parts), rtol=1e-3)
+    assert_allclose(added_loss(jnp.zeros((2, 32, 32, 2)), 0.0, 1.0), sum(parts), rtol=1e-3)
     assert len(parts) == 3 and all((part > 1e-3 * sum(parts)).all() for part in parts)
 
 
@@ -134,10 +134,10 @@ def test_the_classifier_computes_in_the_models_type(params):
 
 
 @pytest.mark.slow
-def test_a_run_trains_with_it(params, tmp_path, monkeypatch):
+def test_a_run_trains_with_the_perceptual_loss(params, tmp_path, monkeypatch):
     monkeypatch.setattr(setup.efficientnet_weights, "classifier_params", lambda: params)
-    shares = {"perception__classes": 1e6, "perception__maps": 0.0}
-    config = tiny_config(decoding__method="annealed", num_steps=1, **shares, **LIGHT)
+    weights = {"perception__classes": 1e6, "perception__maps": 0.0}
+    config = tiny_config(decoding__method="annealed", num_steps=1, **weights, **LIGHT)
     train.train(config, tmp_path)
     first = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[0])
     assert first["loss"] > 100 and first["skipped"] == 0
@@ -154,6 +154,6 @@ def test_a_run_trains_with_it(params, tmp_path, monkeypatch):
         ),
     ],
 )
-def test_what_it_cannot_be_used_with_is_refused_by_name(changes, sentence):
+def test_settings_that_the_perceptual_loss_excludes_are_refused_by_name(changes, sentence):
     with pytest.raises(UserError, match=sentence):
         setup.check_training(tiny_config(data__load_size=32, **changes))

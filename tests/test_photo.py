@@ -718,10 +718,10 @@ def test_written_twice_is_the_same_file():
         (b"", r"is empty \(0 bytes\)"),
         (
             b"once upon a time " * 20,
-            "is no JPEG, PNG, WebP, TIFF, BMP, HEIF, AVIF, JPEG 2000, JPEG XL or GIF picture",
+            "is not a JPEG, PNG, WebP, TIFF, BMP, HEIF, AVIF, JPEG 2000, JPEG XL or GIF picture",
         ),
         (b"\xff\xd8\xff\xe0" + b"once upon a time " * 20, "is cut short: Truncated File Read$"),
-        (encode(noise(9, 9), "PPM"), "is no JPEG"),
+        (encode(noise(9, 9), "PPM"), "is not a JPEG"),
         (encode(noise(90, 90), "JPEG")[:3000], "is cut short: .*; --allow-truncated reads what is"),
         (encode(noise(90, 90), "JPEG")[:90], "is a JPEG file, but a damaged one"),
         (encode(noise(90, 90), "PNG")[:3000], "is cut short: .*; --allow-truncated reads what is"),

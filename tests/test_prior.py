@@ -22,7 +22,7 @@ def photos(folder, colors):
 
 
 @pytest.mark.parametrize("layout", ["channels", "joint"])
-def test_the_prior_of_one_colour_is_that_colour_and_rare_ones_weigh_more(tmp_path, layout):
+def test_the_prior_of_one_colour_is_that_colour_which_gets_the_least_weight(tmp_path, layout):
     source = photos(tmp_path / "photos", [(200, 80, 60)] * 20)
     config = tiny_config(data__source=source, data__holdout=0.2, bins__layout=layout)
     result = prior(config, tmp_path / "run")
@@ -41,35 +41,35 @@ def test_the_prior_of_one_colour_is_that_colour_and_rare_ones_weigh_more(tmp_pat
     assert picture.shape[1] == 1300 and picture.std() > 10
 
 
-def test_the_prior_counts_every_photograph_and_not_a_sample_of_them(tmp_path):
+def test_the_prior_counts_every_photograph_not_a_sample_of_them(tmp_path):
     source = photos(tmp_path / "photos", np.random.default_rng(0).integers(0, 255, (30, 3)))
     config = tiny_config(data__source=source, data__holdout=0.2, data__statistics_images=2)
     assert prior(config, tmp_path / "run")["images"] > 15
 
 
-def test_a_mixture_beyond_one_is_refused_before_anything_is_written(tmp_path):
+def test_a_uniform_share_above_one_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(UserError, match="rebalance.uniform is 2.0"):
         prior(tiny_config(rebalance__uniform=2.0), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-def test_a_limited_source_is_spread_over_all_of_it_and_keeps_its_hold_out_share(tmp_path):
+def test_max_images_picks_from_the_whole_source_and_keeps_the_hold_out_share(tmp_path):
     colors = np.random.default_rng(1).integers(0, 255, (40, 3))
     source = photos(tmp_path / "photos", colors)
     whole = opening.open_source(tiny_config(data__source=source, data__holdout=0.25).data)
-    some = opening.open_source(
+    limited = opening.open_source(
         tiny_config(data__source=source, data__holdout=0.25, data__max_images=13).data
     )
-    assert len(some.train) + len(some.holdout) == 13
+    assert len(limited.train) + len(limited.holdout) == 13
     share = len(whole.holdout) / (len(whole.train) + len(whole.holdout))
-    assert abs(len(some.holdout) - 13 * share) <= 0.5
-    assert some.notes["train"] == len(some.train) and some.notes["found"] == 40
-    keys = [item.key for item in some.train]
+    assert abs(len(limited.holdout) - 13 * share) <= 0.5
+    assert limited.notes["train"] == len(limited.train) and limited.notes["found"] == 40
+    keys = [item.key for item in limited.train]
     assert len(set(keys)) == len(keys) and set(keys) <= {item.key for item in whole.train}
     assert min(keys) < "05" and max(keys) > "30"
 
 
-def test_a_limit_beyond_the_source_changes_nothing_and_of_one_is_refused(tmp_path):
+def test_max_images_above_the_source_changes_nothing_and_one_is_refused(tmp_path):
     source = photos(tmp_path / "photos", [(200, 80, 60)] * 8)
     data = tiny_config(data__source=source, data__holdout=0.3).data
     whole = opening.open_source(data)
@@ -78,7 +78,7 @@ def test_a_limit_beyond_the_source_changes_nothing_and_of_one_is_refused(tmp_pat
         opening.open_source(replace(data, max_images=1))
 
 
-def test_the_prior_leaves_a_runs_config_as_it_is_and_keeps_its_own_settings(tmp_path):
+def test_the_prior_leaves_a_runs_config_unchanged_and_saves_its_own_settings(tmp_path):
     runs.write_settings(tmp_path, tiny_config(space="lab"))
     before = (tmp_path / "config.json").read_bytes()
     prior(tiny_config(space="yuv"), tmp_path)

@@ -31,7 +31,7 @@ FOLDERS = {
 
 
 def by_hue(rgb_u8):
-    """A stub: what is redder than blue is a strawberry, all else, gray too, blue jeans."""
+    """A stub classifier: reddish is a strawberry; everything else, also gray, is blue jeans."""
     means = rgb_u8.astype(np.float32).mean(axis=(1, 2))
     return Predictions(np.where(means[:, 0] > means[:, 2] + 8, RED, BLUE), means)
 
@@ -43,7 +43,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Four photos each of strawberries, of blue jeans and of nothing that is known."""
+    """Four photos each of strawberries, of blue jeans and of no known class."""
     folder = tmp_path_factory.mktemp("things")
     rng = np.random.default_rng(0)
     for name, colour in FOLDERS.items():
@@ -69,24 +69,24 @@ def found(network, items, labels):
     return recognition.recognise({"ours": network}, items, labels, by_hue)
 
 
-def test_the_class_of_a_photo_is_what_its_folder_says(items, labels):
+def test_the_class_of_a_photo_comes_from_its_folder(items, labels):
     wanted = dict(zip(FOLDERS, (RED, BLUE, None), strict=True))
     assert labels == [wanted[one.key.split("/")[0]] for one in items]
 
 
-def test_top_1_is_the_share_of_the_labelled_photos_that_are_seen_for_what_they_are(found):
+def test_top_1_is_the_share_of_labelled_photos_that_are_recognised(found):
     assert list(found) == ["truth", "gray", "mean chroma", "ours"]
     assert found["truth"]["top_1"] == 1.0 and found["gray"]["top_1"] == 0.5
     assert all(row["labelled"] == 8 for row in found.values())
 
 
-def test_the_truth_wins_all_back_and_lies_at_no_distance_from_itself(found):
+def test_the_truth_wins_everything_back_and_has_distance_zero(found):
     assert found["truth"]["won_back"] == 1.0 and found["gray"]["won_back"] == 0.0
     assert found["truth"]["frechet_lite0"] == pytest.approx(0.0, abs=1e-6)
     assert found["gray"]["frechet_lite0"] > 1.0
 
 
-def test_baselines_and_models_are_seen_as_users_would_see_them(network, items):
+def test_the_classifier_gets_the_same_pictures_as_users(network, items):
     photo = image_io.read_rgb(items[0].data)
     painter = open_painter(network)
     truth, gray, mean, ours = recognition.in_colours({"ours": painter}, np.zeros(2), photo)
@@ -98,7 +98,7 @@ def test_baselines_and_models_are_seen_as_users_would_see_them(network, items):
     np.testing.assert_allclose(gray, np.repeat(want, 3, axis=-1), atol=0.6)
 
 
-def test_a_mean_chroma_is_the_chroma_of_every_pixel_that_can_have_it(network):
+def test_the_mean_chroma_baseline_gives_every_pixel_that_chroma(network):
     gray = np.full((16, 16, 3), 128, np.uint8)
     chroma = np.array([20.0, -30.0])
     pictures = recognition.in_colours({"ours": open_painter(network)}, chroma, gray)
@@ -106,7 +106,7 @@ def test_a_mean_chroma_is_the_chroma_of_every_pixel_that_can_have_it(network):
     np.testing.assert_allclose(luv[..., 1:], np.broadcast_to(chroma, (16, 16, 2)), atol=1.0)
 
 
-def test_a_square_is_the_middle_at_the_classifiers_size():
+def test_square_crops_the_centre_and_scales_it_to_the_classifiers_size():
     ramp = np.arange(448, dtype=np.float32) / 447 * 255  # across the square
     rgb = np.zeros((448, 600, 3), np.uint8)
     rgb[:, 76:524] = np.round(ramp)[:, None]
@@ -119,22 +119,22 @@ def test_a_square_is_the_middle_at_the_classifiers_size():
     assert recognition.square(rgb[:100]).shape == (224, 224, 3)
 
 
-def test_without_labels_there_is_the_distance_alone():
+def test_without_labels_only_the_distance_is_measured():
     rng = np.random.default_rng(0)
     features = {row: rng.normal(size=(6, 4)) for row in ("truth", "gray", "ours")}
-    seen = {row: Predictions(np.zeros(6, int), x) for row, x in features.items()}
-    found = recognition.summarize(seen, None)
+    predictions = {row: Predictions(np.zeros(6, int), x) for row, x in features.items()}
+    found = recognition.summarize(predictions, None)
     distance = metrics.frechet_distance(features["ours"], features["truth"])
     assert found["ours"] == {"frechet_lite0": distance}
 
 
-def test_nothing_is_won_back_where_gray_is_seen_as_well_as_the_truth():
+def test_won_back_is_undefined_where_gray_is_recognised_as_well_as_the_truth():
     assert recognition.won_back(0.5, gray=0.4, truth=0.8) == pytest.approx(0.25)
     assert recognition.won_back(0.3, gray=0.4, truth=0.8) < 0
     assert recognition.won_back(0.5, gray=0.8, truth=0.8) is None
 
 
-def test_a_folder_of_one_class_may_be_named_itself(folder):
+def test_a_folder_of_one_class_can_be_given_directly(folder):
     items = sources.open_folders(str(folder / "strawberry"))
     assert set(recognition.known_classes("it", items)) == {RED}
 
@@ -148,21 +148,21 @@ def test_photos_of_no_known_class_are_refused(folder, items):
 
 
 def test_one_photo_is_too_few_for_a_distance(network, items):
-    with pytest.raises(UserError, match="of 1 photograph there is no Frechet distance"):
+    with pytest.raises(UserError, match="1 photograph has no Frechet distance"):
         recognition.recognise({"ours": network}, items[:1], None, by_hue)
 
 
-def test_the_classifier_takes_the_likeliest_class_and_its_pooled_features():
+def test_the_classifier_returns_the_likeliest_class_and_pooled_features():
     width, rng = 1 / 8, np.random.default_rng(0)
     params = {
         name: {"kernel": rng.normal(0, 0.3, shape), "bias": rng.normal(size=shape[-1])}
         for name, shape in layer_shapes(width, classifier=True).items()
     }
     rgb = rng.integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
-    seen = recognition.classifier_of(params, width)(rgb)
+    got = recognition.classifier_of(params, width)(rgb)
     taps = jax.jit(EfficientNetLite(width, classifier=True).apply)({"params": params}, rgb)
-    np.testing.assert_array_equal(seen.classes, np.argmax(taps["logits"], axis=-1))
-    np.testing.assert_allclose(seen.features, taps["pooled"], rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(got.classes, np.argmax(taps["logits"], axis=-1))
+    np.testing.assert_allclose(got.features, taps["pooled"], rtol=1e-4, atol=1e-6)
 
 
 def measure(folder, network, tmp_path, *options):
@@ -174,7 +174,7 @@ def measure(folder, network, tmp_path, *options):
 
 @pytest.fixture
 def stubs(monkeypatch):
-    """What is measured besides is what `test_assess` looks at; the classifier is `by_hue`."""
+    """Replaces the other measurements, which `test_assess` tests, and the classifier by stubs."""
     row = dict.fromkeys(assess.SHOWN, 0.25)
 
     def measured(networks, photos, size):
@@ -184,7 +184,7 @@ def stubs(monkeypatch):
     monkeypatch.setattr(recognition, "open_classifier", lambda: by_hue)
 
 
-def test_the_command_adds_columns_and_the_truth(folder, network, tmp_path, stubs):
+def test_the_command_adds_columns_and_a_row_for_the_truth(folder, network, tmp_path, stubs):
     file = tmp_path / "found.json"
     result = measure(folder, network, tmp_path, "--recognise", "--json", str(file))
     assert result.exit_code == 0, result.stderr
@@ -198,41 +198,41 @@ def test_the_command_adds_columns_and_the_truth(folder, network, tmp_path, stubs
     assert rows["tiny"]["psnr"] == 0.25 and rows["tiny"]["frechet_lite0"] > 0
 
 
-def seeing(seen):
-    """A stub for `recognise` that keeps in a list what labels it was given."""
+def recording(received):
+    """Returns a stub for `recognise` that adds the labels it gets to a list."""
 
     def recognise(networks, photos, labels, classifier):
-        seen.append(labels)
+        received.append(labels)
         return {row: {"frechet_lite0": 1.5} for row in ("truth", *networks)}
 
     return recognise
 
 
 def test_the_command_takes_classes_from_a_table(folder, network, tmp_path, stubs, monkeypatch):
-    monkeypatch.setattr(recognition, "recognise", seeing(seen := []))
+    monkeypatch.setattr(recognition, "recognise", recording(received := []))
     table = tmp_path / "labels.csv"
     table.write_text("others/0.png,strawberry\nothers/1.png,blue jean\n")
     result = measure(folder, network, tmp_path, "--recognise", "--labels", str(table))
     assert result.exit_code == 0, result.stderr
     assert "10 of 12 (83%) are of no known class" in result.stdout
     keys = [one.key for one in sources.open_folders(str(folder))]
-    known = {key: label for key, label in zip(keys, seen[0], strict=True) if label is not None}
+    known = {key: label for key, label in zip(keys, received[0], strict=True) if label is not None}
     assert known == {"others/0.png": RED, "others/1.png": BLUE}
 
 
-def test_the_command_gives_the_distance_of_photos_of_no_known_class(
+def test_the_command_measures_the_distance_without_known_classes(
     folder, network, tmp_path, stubs, monkeypatch
 ):
-    monkeypatch.setattr(recognition, "recognise", seeing(seen := []))
+    monkeypatch.setattr(recognition, "recognise", recording(received := []))
     refused = measure(folder / "others", network, tmp_path, "--recognise")
     assert refused.exit_code == 2 and "--frechet alone needs none" in refused.stderr
     result = measure(folder / "others", network, tmp_path, "--frechet")
     assert result.exit_code == 0, result.stderr
-    assert seen == [None]
+    assert received == [None]
     assert "| Frechet (Lite0) |" in result.stdout and "top-1" not in result.stdout
 
 
-def test_the_command_says_in_a_sentence_that_the_weights_cannot_be_had(
+def test_the_command_reports_in_one_sentence_that_weights_are_unavailable(
     folder, network, tmp_path, monkeypatch
 ):
     def fail(published):
@@ -245,10 +245,10 @@ def test_the_command_says_in_a_sentence_that_the_weights_cannot_be_had(
     assert result.stderr == (
         "Error: The ImageNet weights are not cached: example.org could not be reached\n"
     )
-    assert "PSNR" not in result.stdout  # it is said before anything is measured
+    assert "PSNR" not in result.stdout  # the error comes before any measurement
 
 
-def test_labels_that_nothing_would_look_at_are_refused(folder, network, tmp_path):
+def test_labels_without_recognise_are_refused(folder, network, tmp_path):
     result = measure(folder, network, tmp_path, "--labels", "labels.csv")
     assert result.exit_code == 2 and "--labels is for --recognise" in result.stderr
 
@@ -260,7 +260,7 @@ def classifier():
     return recognition.open_classifier()
 
 
-def test_the_published_network_knows_what_bundled_photographs_show(classifier):
+def test_the_published_network_recognises_bundled_photographs(classifier):
     wanted = {
         "cat": "Egyptian cat",
         "otter": "otter",
@@ -268,6 +268,6 @@ def test_the_published_network_knows_what_bundled_photographs_show(classifier):
         "mountain_lake": "lakeside",
     }
     photos = [image_io.read_rgb(places.SAMPLE_FOLDER / f"{name}.jpg") for name in wanted]
-    seen = classifier(np.stack([recognition.square(one) for one in photos]))
-    assert seen.classes.tolist() == [imagenet.class_of(name) for name in wanted.values()]
-    assert seen.features.shape == (4, 1280) and seen.features.min() >= 0
+    got = classifier(np.stack([recognition.square(one) for one in photos]))
+    assert got.classes.tolist() == [imagenet.class_of(name) for name in wanted.values()]
+    assert got.features.shape == (4, 1280) and got.features.min() >= 0

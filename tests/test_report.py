@@ -42,7 +42,7 @@ def test_a_claim_holds_if_all_its_comparisons_do(psnr, l_reg, verdict):
     )
 
 
-def test_equal_numbers_hold_no_claim():
+def test_a_claim_does_not_hold_for_equal_numbers():
     same = {"psnr": 20.0, "l_reg": 400}
     assert judge(CLAIM, {"one": same, "two": same}).verdict == "did not hold"
 
@@ -51,11 +51,11 @@ def test_equal_numbers_hold_no_claim():
     "results",
     [{}, {"one": {"psnr": 1.0, "l_reg": 1}}, {"one": {"psnr": 1.0}, "two": {"psnr": 1.0}}],
 )
-def test_a_claim_whose_numbers_are_missing_was_not_run(results):
+def test_a_claim_with_missing_numbers_counts_as_not_run(results):
     assert judge(CLAIM, results).verdict == "not run"
 
 
-def test_a_difference_as_small_as_that_of_two_seeds_is_told():
+def test_a_difference_as_small_as_between_two_seeds_is_marked():
     claim = Claim("", [("psnr", "one", ">", "two")])
     results = {"one": {"psnr": 20.0}, "two": {"psnr": 19.0}, "classification": {"psnr": 18.0}}
     assert judge(claim, results).beyond_seeds
@@ -63,7 +63,7 @@ def test_a_difference_as_small_as_that_of_two_seeds_is_told():
     assert not judge(claim, results | {"another_seed": {"psnr": 16.5}}).beyond_seeds
 
 
-def test_the_photographs_own_colorfulness_stands_beside_the_predictions():
+def test_the_photographs_colorfulness_is_shown_beside_the_predictions():
     results = {"one": METRICS, "two": {**METRICS, "colorfulness": 50.0}}
     claim = Claim("", [("colorfulness", "one", "<", "two")], shown=("psnr",))
     assert judge(claim, results).numbers == (
@@ -79,14 +79,14 @@ def test_the_papers_first_claim_is_judged_by_saturation_and_colorfulness():
     assert judge(claim, {"regression": vivid, "classification": dull}).verdict == "did not hold"
 
 
-def of(sentence):
+def claim_of(sentence):
     everything = (*claims.PAPER_CLAIMS, *claims.OUR_CLAIMS, *claims.LATER_CLAIMS)
     (claim,) = (claim for claim in everything if claim.sentence == sentence)
     return claim
 
 
-def test_the_paper_moved_from_l2_to_huber_and_not_back():
-    claim = of("Huber's loss does better than l2")
+def test_the_paper_claims_that_huber_is_better_than_l2():
+    claim = claim_of("Huber's loss does better than l2")
     assert claim in claims.PAPER_CLAIMS
     better, worse = {"l_reg": 430.0}, {"l_reg": 480.0}
     assert judge(claim, {"regression_huber": better, "regression": worse}).verdict == "held"
@@ -95,13 +95,13 @@ def test_the_paper_moved_from_l2_to_huber_and_not_back():
     )
 
 
-def test_the_papers_model_was_tried_on_batches_of_4_and_6_alone():
-    assert of("Batches of 6 do better than those of 4") in claims.PAPER_CLAIMS
+def test_the_papers_claims_compare_only_batches_of_4_and_6():
+    assert claim_of("Batches of 6 do better than those of 4") in claims.PAPER_CLAIMS
     of_paper = {other for claim in claims.PAPER_CLAIMS for *_, other in claim.comparisons}
     assert "batch_4" in of_paper and not of_paper & {"batch_8", "batch_12"}
 
 
-def test_claims_that_the_paper_does_not_make_are_told_as_ours():
+def test_claims_that_the_paper_does_not_make_are_listed_as_ours():
     rows = [row(name) for name, _ in (*reproduce.MODELS, *reproduce.ALTERNATIVES)]
     text = report.markdown(content(rows=rows))
     text = text.partition("## All experiments")[0]
@@ -115,7 +115,7 @@ def test_claims_that_the_paper_does_not_make_are_told_as_ours():
         assert sentence in ours and sentence not in paper + later
 
 
-def test_a_report_of_nothing_has_every_section():
+def test_an_empty_report_has_every_section():
     text = report.markdown(content())
     assert re.findall(r"^## (.*)", text, re.MULTILINE) == [
         "Data",
@@ -128,7 +128,7 @@ def test_a_report_of_nothing_has_every_section():
     assert "✓" not in text
 
 
-def test_a_claim_is_told_where_its_runs_are_experiments_whether_or_not_they_have_numbers():
+def test_a_claim_is_listed_if_its_runs_are_even_without_numbers():
     row_of = {"regression": row("regression", "failed: x", metrics={}), "other": row("other")}
     first = "Regression has the lower L_reg"
     text = report.markdown(content(rows=[row_of["regression"], row("classification")]))
@@ -137,7 +137,7 @@ def test_a_claim_is_told_where_its_runs_are_experiments_whether_or_not_they_have
     assert first not in text and "### Our own" not in text
 
 
-def test_the_table_tells_failures_the_baseline_and_metrics_that_it_does_not_know():
+def test_the_table_shows_failures_the_baseline_and_unknown_metrics():
     rows = [
         row("good", metrics={**METRICS, "novel": 0.5}),
         row("bad", "failed: a | b", metrics={}, space="lab"),
@@ -146,11 +146,11 @@ def test_the_table_tells_failures_the_baseline_and_metrics_that_it_does_not_know
     assert "| **bad** | `space=lab` | failed: a \\| b | 1,234 | 0.5 |" in text
     assert "| **bad** | *failed* |  |  |  |" in text
     assert "| **good** | 7.25 | 30.0 | 20.00 | 0.5 |" in text
-    assert "| constant bin |  | 30.0 | 20.00 |  |" in text  # no cross-entropy of a constant
+    assert "| constant bin |  | 30.0 | 20.00 |  |" in text  # a constant has no cross-entropy
     assert "| photographs |  | 40.0 |  |  |" in text
 
 
-def test_decodings_are_rows_and_judge_claims():
+def test_decodings_have_rows_and_count_for_claims():
     decodings = [
         {"run": "classification", "decoding": name, "metrics": {**METRICS, "psnr": psnr}}
         for name, psnr in (("argmax", 19.0), ("mean", 21.0))
@@ -168,7 +168,7 @@ def test_verdicts_from_few_photographs_come_with_a_warning(holdout, warned):
     assert "| 3.1% |" in text
 
 
-def test_the_page_stands_alone_and_shows_markup_as_it_is_written(tmp_path):
+def test_the_page_is_self_contained_and_escapes_markup(tmp_path):
     picture = np.zeros((8, 8, 3), np.uint8)
     rows = [row("<script>alert(1)</script>")]
     report.write(tmp_path, content(rows=rows, pictures={"dark": (picture, "Nothing to see.")}))

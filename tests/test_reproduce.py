@@ -141,7 +141,7 @@ def test_runs_with_other_batches_see_as_many_photographs(batch_size, num_steps):
     [
         ({"experiments": ()}, "no experiments, want --config=configs/reproduce.py"),
         ({"decodings": ()}, "no decodings"),
-        ({"experiments": (("a", (("spaces", "lab"),)),)}, "'spaces' for 'a', which is no setting"),
+        ({"experiments": (("a", (("spaces", "lab"),)),)}, "'spaces' for 'a', which is not a setting"),
         ({"experiments": (("a", ()), ("a", ()))}, "'a' twice"),
         ({"experiments": (("../a", ()),)}, "'../a', want letters"),
         ({"experiments": ("a", ())}, "experiments has 'a', want pairs of a name and its changes"),

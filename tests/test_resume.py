@@ -25,8 +25,8 @@ time.sleep(600)
 
 
 @pytest.fixture
-def held(tmp_path):
-    """A folder that another process trains in, and the process."""
+def busy_folder(tmp_path):
+    """A folder in which another process trains, and that process."""
     (tmp_path / "run").mkdir()
     command = [sys.executable, "-c", HOLDER, str(tmp_path / "run" / resume.LOCK)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -35,8 +35,8 @@ def held(tmp_path):
         process.kill()
 
 
-def test_a_folder_that_another_process_trains_in_is_refused_and_left_as_it_is(held):
-    workdir, process = held
+def test_a_folder_that_another_process_trains_in_is_refused_unchanged(busy_folder):
+    workdir, process = busy_folder
     part = workdir / f".{uuid.uuid4().hex}.part"
     part.touch()
     with pytest.raises(resume.InUse) as caught:
@@ -49,16 +49,16 @@ def test_a_folder_that_another_process_trains_in_is_refused_and_left_as_it_is(he
     assert part.exists() and process.poll() is None
 
 
-def test_training_is_refused_there_and_a_sweep_makes_no_row_of_it(held):
-    workdir, _ = held
+def test_training_and_sweeps_in_a_busy_folder_are_refused_without_a_result(busy_folder):
+    workdir, _ = busy_folder
     for refused in (train.train, lambda config, folder: sweep.run_one(config, {}, folder)):
         with pytest.raises(resume.InUse):
             refused(tiny_config(), workdir)
     assert {path.name for path in workdir.iterdir()} == {resume.LOCK}
 
 
-def test_the_lock_of_a_killed_process_is_gone_with_it(held):
-    workdir, process = held
+def test_a_lock_ends_when_its_process_is_killed(busy_folder):
+    workdir, process = busy_folder
     process.kill()
     process.wait()
     assert (workdir / resume.LOCK).exists()
@@ -66,7 +66,7 @@ def test_the_lock_of_a_killed_process_is_gone_with_it(held):
         pass
 
 
-def test_a_second_lock_in_the_same_process_is_refused_and_the_first_leaves_nothing(tmp_path):
+def test_a_second_lock_in_a_process_is_refused_and_locks_leave_no_files(tmp_path):
     with resume.locked(tmp_path / "a" / "run"):
         with pytest.raises(resume.InUse):
             with resume.locked(tmp_path / "a" / "run"):
@@ -74,7 +74,7 @@ def test_a_second_lock_in_the_same_process_is_refused_and_the_first_leaves_nothi
     assert not list((tmp_path / "a" / "run").iterdir())
 
 
-def test_what_a_killed_process_had_half_written_is_swept_and_nothing_else(tmp_path):
+def test_only_half_written_files_of_a_killed_process_are_removed(tmp_path):
     (tmp_path / "figures").mkdir()
     parts = [tmp_path / f".{uuid.uuid4().hex}.part"]
     parts.append(tmp_path / "figures" / f".{uuid.uuid4().hex}.part")
@@ -86,30 +86,30 @@ def test_what_a_killed_process_had_half_written_is_swept_and_nothing_else(tmp_pa
 
 
 @pytest.mark.parametrize(
-    "name, other",
+    "name, new_value",
     [("space", "lab"), ("bins.layout", "joint"), ("bins.num_bins", 40), ("bins.high", 90.0)],
 )
-def test_a_run_is_not_gone_on_with_in_another_space_or_other_bins(tmp_path, name, other):
+def test_a_run_cannot_be_resumed_with_another_space_or_other_bins(tmp_path, name, new_value):
     old = tiny_config()
     resume.check_same_targets(tmp_path, old, old)
-    changed = tiny_config(**{name: other})
-    was = runs.flatten(as_dict(old))[name]
+    changed = tiny_config(**{name: new_value})
+    old_value = runs.flatten(as_dict(old))[name]
     with pytest.raises(UserError) as caught:
         resume.check_same_targets(tmp_path, old, changed)
     assert str(caught.value).startswith(
-        f"{tmp_path} was trained with {name} {was!r} and cannot go on with {other!r}: want"
+        f"{tmp_path} was trained with {name} {old_value!r} and cannot be resumed with {new_value!r}: want"
     )
 
 
-def test_what_may_change_and_what_older_versions_lack_is_no_reason_to_refuse(tmp_path):
+def test_allowed_changes_and_settings_that_old_runs_lack_are_accepted(tmp_path):
     old = as_dict(tiny_config())
     del old["bins"]["joint_width"]
-    more = {"num_steps": 9, "bins.softness": 5.0, "decoding.method": "mean", "batch_size": 4}
-    resume.check_same_targets(tmp_path, complete(old), tiny_config(**more))
+    changes = {"num_steps": 9, "bins.softness": 5.0, "decoding.method": "mean", "batch_size": 4}
+    resume.check_same_targets(tmp_path, complete(old), tiny_config(**changes))
 
 
 @pytest.mark.parametrize(
-    "name, other",
+    "name, new_value",
     [
         ("optimizer.name", "nesterov"),
         ("optimizer.clip_norm", 5.0),
@@ -119,24 +119,26 @@ def test_what_may_change_and_what_older_versions_lack_is_no_reason_to_refuse(tmp
         ("ema", 0.9),
     ],
 )
-def test_settings_that_the_optimizer_s_state_depends_on_are_named_where_they_change(
-    tmp_path, name, other
+def test_changed_settings_that_the_optimizer_state_depends_on_are_named(
+    tmp_path, name, new_value
 ):
     old = tiny_config()
-    was = runs.flatten(as_dict(old))[name]
-    reason = f"with {name} {was!r}, and its optimizer cannot go on with {other!r}: want {was!r}"
+    old_value = runs.flatten(as_dict(old))[name]
+    reason = (
+        f"with {name} {old_value!r}, and its optimizer cannot be resumed with {new_value!r}: want {old_value!r}"
+    )
     with pytest.raises(UserError, match=re.escape(reason)):
-        resume.check_same_optimizer(tmp_path, old, tiny_config(**{name: other}))
+        resume.check_same_optimizer(tmp_path, old, tiny_config(**{name: new_value}))
 
 
-def test_an_optimizer_goes_on_at_another_rate(tmp_path):
-    more = {"optimizer.learning_rate": 0.1, "optimizer.schedule": "cosine"}
-    resume.check_same_optimizer(tmp_path, tiny_config(), tiny_config(**more))
+def test_an_optimizer_can_be_resumed_at_another_learning_rate(tmp_path):
+    changes = {"optimizer.learning_rate": 0.1, "optimizer.schedule": "cosine"}
+    resume.check_same_optimizer(tmp_path, tiny_config(), tiny_config(**changes))
     clipped = [tiny_config(**{"optimizer.clip_norm": norm}) for norm in (1.0, 5.0)]
     resume.check_same_optimizer(tmp_path, *clipped)
 
 
-def test_a_stage_after_another_wants_that_finished(tmp_path):
+def test_a_stage_requires_that_the_one_before_it_has_finished(tmp_path):
     resume.check_steps_before(tmp_path, None, 0)
     resume.check_steps_before(tmp_path, 300, 300)
     for done in (None, 0, 299):

@@ -1,4 +1,4 @@
-"""Scans of 16 bits a channel: they are read, coloured and written as such."""
+"""Scans with 16 bits per channel are read, coloured and written with all their bits."""
 
 import io
 import struct
@@ -40,11 +40,11 @@ def deep_noise(*shape):
     return np.random.default_rng(0).integers(0, WHITE + 1, shape, np.uint16)
 
 
-def deep(data, **options):
+def read_deep(data, **options):
     return photo.read_photo(data, bits=16, **options)
 
 
-# --- in ---
+# --- reading ---
 
 
 @pytest.mark.parametrize("colour", [0, 2, 4, 6])
@@ -52,7 +52,7 @@ def test_pngs_are_read_to_the_last_bit(colour):
     channels = {0: 1, 2: 3, 4: 2, 6: 4}[colour]
     values = deep_noise(7, 9, channels)
     exif = chunk(b"eXIf", exif_block(6)[6:])
-    got = deep(png(values, 16, colour, exif))
+    got = read_deep(png(values, 16, colour, exif))
     want = np.rot90(values, -1)
     np.testing.assert_array_equal(
         got.rgb, np.broadcast_to(want[..., : 3 if colour & 2 else 1], (9, 7, 3))
@@ -62,13 +62,13 @@ def test_pngs_are_read_to_the_last_bit(colour):
     assert got.notices == () and photo.read_photo(png(values, 16, colour)).rgb.dtype == np.uint8
 
 
-def test_a_transparent_colour_is_compared_in_all_its_bits():
+def test_a_transparent_colour_is_compared_in_all_16_bits():
     values = np.array([[[1, 2, 3], [1, 2, 4]]], np.uint16)
-    got = deep(png(values, 16, 2, chunk(b"tRNS", struct.pack(">3H", 1, 2, 3))))
+    got = read_deep(png(values, 16, 2, chunk(b"tRNS", struct.pack(">3H", 1, 2, 3))))
     np.testing.assert_array_equal(got.alpha, [[0, 255]])
 
 
-# Of BigTIFFs Pillow opens the little-endian ones.
+# Pillow opens only little-endian BigTIFFs.
 @pytest.mark.parametrize(("byteorder", "bigtiff"), [("<", False), (">", False), ("<", True)])
 @pytest.mark.parametrize(
     "options",
@@ -82,7 +82,7 @@ def test_tiffs_are_read_to_the_last_bit(extra, photometric, options, byteorder, 
     if extra is None and colours == 1:
         values = values[..., 0]
     extras = None if extra is None else (extra,)
-    got = deep(
+    got = read_deep(
         tiff(
             values,
             photometric=photometric,
@@ -104,19 +104,19 @@ def test_tiffs_are_read_to_the_last_bit(extra, photometric, options, byteorder, 
 
 
 def as_colour(gray_tiff):
-    """A gray TIFF of Pillow's, described as one of RGB with a third of the width."""
+    """Relabels a gray TIFF that Pillow wrote as RGB with a third of the width."""
     (page,) = tiff_file.read_pages(io.BytesIO(gray_tiff))
     data = tiff_file.with_numbers(gray_tiff, page, {256: page.first(256) // 3, 262: 2})
-    # Pillow says that channels are not apart (284), and not that there is one (277).
-    place = page.entry_offsets[284]
-    return data[:place] + struct.pack("<HHII", 277, 4, 1, 3) + data[place + 12 :]
+    # Replaces PlanarConfiguration (284) by SamplesPerPixel (277), which Pillow does not write.
+    offset = page.entry_offsets[284]
+    return data[:offset] + struct.pack("<HHII", 277, 4, 1, 3) + data[offset + 12 :]
 
 
 @pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "packbits", "zstd"])
-def test_compressions_of_scanners_are_read(compression):
+def test_compressions_used_by_scanners_are_read(compression):
     values = deep_noise(30, 36)
     data = as_colour(encode(values, "TIFF", compression=compression))
-    got = deep(data)
+    got = read_deep(data)
     np.testing.assert_array_equal(got.rgb, values.reshape(30, 12, 3))
 
 
@@ -124,7 +124,7 @@ def test_large_pictures_are_decoded_in_parts(monkeypatch):
     monkeypatch.setattr(tiff_samples, "_BATCH_SAMPLES", 1000)
     values = deep_noise(50, 40, 3)
     data = tiff(values, photometric="rgb", rowsperstrip=3, compression="zlib")
-    np.testing.assert_array_equal(deep(data).rgb, values)
+    np.testing.assert_array_equal(read_deep(data).rgb, values)
 
 
 def test_a_scan_is_turned_upright_and_its_premultiplied_colour_restored():
@@ -138,7 +138,7 @@ def test_a_scan_is_turned_upright_and_its_premultiplied_colour_restored():
         extrasamples=("assocalpha",),
         extratags=[(274, 3, 1, 6, True)],
     )
-    got = deep(data)
+    got = read_deep(data)
     assert got.rgb.shape == (4, 5, 3) and (got.alpha == 127).all()
     assert np.abs(got.rgb.astype(int) - np.rot90(rgba[..., :3], -1)).max() <= 3
     exif = Image.Exif()
@@ -146,24 +146,24 @@ def test_a_scan_is_turned_upright_and_its_premultiplied_colour_restored():
     assert exif[274] == 1
 
 
-def test_gray_of_12_bits_and_of_floats_is_read_deeply():
+def test_gray_floats_are_read_with_16_bits():
     floats = np.array([[0, 0.1, 1]], np.float32)
     want = np.rint(floats[..., None] * WHITE)
-    np.testing.assert_array_equal(deep(tiff(floats)).rgb, np.broadcast_to(want, (1, 3, 3)))
+    np.testing.assert_array_equal(read_deep(tiff(floats)).rgb, np.broadcast_to(want, (1, 3, 3)))
 
 
-def test_what_is_cut_short_is_told_and_read_as_far_as_it_goes():
+def test_a_truncated_tiff_is_reported_and_can_be_read_in_part():
     values = deep_noise(60, 40, 3)
     data = tiff(values, photometric="rgb", rowsperstrip=10)
     cut = data[: len(data) * 6 // 10]
     with pytest.raises(UserError, match="a.tif: is cut short: image file is truncated; --allow"):
-        deep(cut, name="a.tif")
-    got = deep(cut, allow_truncated=True)
+        read_deep(cut, name="a.tif")
+    got = read_deep(cut, allow_truncated=True)
     np.testing.assert_array_equal(got.rgb[:30], values[:30])
     assert (got.rgb[50:] == 0).all()
 
 
-def test_tables_that_disagree_are_left_to_pillow():
+def test_tiffs_with_contradictory_tags_are_left_to_pillow():
     data = tiff(deep_noise(30, 36, 3), photometric="rgb", rowsperstrip=10)
     (page,) = tiff_file.read_pages(io.BytesIO(data))
     assert tiff_samples.layout_of(page) is not None
@@ -177,44 +177,44 @@ def test_tables_that_disagree_are_left_to_pillow():
 # --- colour profiles ---
 
 
-def test_a_scans_profile_is_applied_to_all_its_bits():
+def test_a_matrix_profile_is_applied_to_16_bits():
     values = deep_noise(16, 16, 3) // 2 + 16384
     profile = icc_matrix_profile(XYZ_FROM_ADOBE_RGB, 563 / 256)
     for data in (
         png(values, 16, 2, chunk(b"iCCP", b"a\0\0" + zlib.compress(profile))),
         tiff(values, photometric="rgb", iccprofile=profile),
     ):
-        got = deep(data)
+        got = read_deep(data)
         want = 257 * srgb_from(values / 257, XYZ_FROM_ADOBE_RGB, 563 / 256)
         assert np.abs(got.rgb - want).max() < 128  # half of an 8-bit step
         assert got.metadata.icc_profile and got.notices == ()
         eight = photo.read_photo(data).rgb
-        assert np.abs(eight - want / 257).max() <= 4  # of a PNG the upper bits
+        assert np.abs(eight - want / 257).max() <= 4  # of a PNG, only the upper bits are read
 
 
-def test_a_gray_profile_sets_the_shades_of_all_bits():
+def test_a_gray_profile_is_applied_to_16_bits():
     values = np.linspace(0, WHITE, 400).astype(np.uint16).reshape(20, 20)
-    got = deep(tiff(values, iccprofile=gray_profile(1.0)))
+    got = read_deep(tiff(values, iccprofile=gray_profile(1.0)))
     linear = values / WHITE
     want = np.where(linear > 0.0031308, 1.055 * linear ** (1 / 2.4) - 0.055, 12.92 * linear)
     assert np.abs(got.rgb[..., 1] - WHITE * want).max() < 1
     assert len(np.unique(got.rgb)) == 400
 
 
-def test_srgb_leaves_every_bit_as_it_is():
+def test_an_srgb_profile_changes_no_bit():
     values = deep_noise(8, 8, 3)
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    got = deep(tiff(values, photometric="rgb", iccprofile=profile))
+    got = read_deep(tiff(values, photometric="rgb", iccprofile=profile))
     np.testing.assert_array_equal(got.rgb, values)
 
 
-def test_a_profile_of_tables_is_applied_to_8_bits_and_that_is_told():
+def test_a_table_profile_is_applied_to_8_bits_with_a_notice():
     identity = struct.pack(">9i", *(65536 * (i % 4 == 0) for i in range(9)))
     grid = bytes(v for rgb in np.ndindex(2, 2, 2) for v in (255 * rgb[0], 128, 128))
     ramp = bytes(range(256)) * 3
     table = b"mft1" + bytes(4) + bytes([3, 3, 2, 0]) + identity + ramp + grid + ramp
     profile = icc_profile(b"RGB ", b"scnr", b"Lab ", {b"A2B0": table, b"A2B1": table})
-    got = deep(tiff(deep_noise(8, 8, 3), photometric="rgb", iccprofile=profile), name="a.tif")
+    got = read_deep(tiff(deep_noise(8, 8, 3), photometric="rgb", iccprofile=profile), name="a.tif")
     assert got.rgb.dtype == np.uint8
     sentence = "a.tif: has a colour profile of tables, which are applied to 8 of its 16 bits"
     assert got.notices == (sentence,)
@@ -223,9 +223,9 @@ def test_a_profile_of_tables_is_applied_to_8_bits_and_that_is_told():
 @pytest.mark.parametrize(
     "profile", [b"no profile", icc_matrix_profile(XYZ_FROM_ADOBE_RGB, 2.2)[:300]]
 )
-def test_a_profile_that_cannot_be_used_leaves_the_bits_as_they_are(profile):
+def test_an_unusable_profile_changes_no_bit(profile):
     values = deep_noise(8, 8, 3)
-    got = deep(tiff(values, photometric="rgb", iccprofile=profile))
+    got = read_deep(tiff(values, photometric="rgb", iccprofile=profile))
     np.testing.assert_array_equal(got.rgb, values)
     assert "cannot be used" in got.notices[0] and got.metadata.icc_profile is None
 
@@ -244,7 +244,7 @@ def test_a_profile_that_cannot_be_used_leaves_the_bits_as_they_are(profile):
         ),
     ],
 )
-def test_the_functions_of_curves_are_those_of_the_standard(kind, numbers, want):
+def test_parametric_curves_follow_the_icc_standard(kind, numbers, want):
     tag = b"para" + bytes(4) + struct.pack(">HH", kind, 0)
     tag += struct.pack(f">{len(numbers)}i", *(round(n * 65536) for n in numbers))
     np.testing.assert_allclose(
@@ -255,13 +255,13 @@ def test_the_functions_of_curves_are_those_of_the_standard(kind, numbers, want):
 # --- through the network ---
 
 
-def test_the_lightness_of_a_scan_stays_its_own_to_one_of_its_steps():
+def test_the_lightness_of_a_scan_is_kept_within_one_16_bit_step():
     shades = np.linspace(0, WHITE, 512 * 512).astype(np.uint16).reshape(512, 512)
     fits = np.zeros((4, 4, 6), np.float32)
     fits[..., 2:4] = np.random.default_rng(0).normal(0, 30, (4, 4, 2))
-    places = tiles._positions(0, 512, 512, 4)
+    positions = tiles._positions(0, 512, 512, 4)
     got = np.asarray(
-        jax.jit(functions.color_tile)(fits, np.repeat(shades[..., None], 3, -1), places, places)
+        jax.jit(functions.color_tile)(fits, np.repeat(shades[..., None], 3, -1), positions, positions)
     )
     linear = np.where(
         got > 0.04045 * WHITE, ((got / WHITE + 0.055) / 1.055) ** 2.4, got / WHITE / 12.92
@@ -284,7 +284,7 @@ def bits_of(path):
         return file.pages[0].bitspersample
 
 
-def test_the_command_and_the_interface_write_the_bits_that_they_read(model, tmp_path):
+def test_the_command_and_the_python_interface_keep_the_bit_depth(model, tmp_path):
     shades = np.linspace(5000, 60000, 48 * 60).astype(np.uint16).reshape(48, 60)
     tifffile.imwrite(tmp_path / "a.tif", np.repeat(shades[..., None], 3, -1), photometric="rgb")
     Image.fromarray(shades).save(tmp_path / "b.png")
@@ -297,14 +297,14 @@ def test_the_command_and_the_interface_write_the_bits_that_they_read(model, tmp_
     colorizer = api.Colorizer(model)
     assert colorizer.colorize_file(tmp_path / "a.tif", tmp_path / "c.png") == ()
     np.testing.assert_array_equal(
-        deep((tmp_path / "c.png").read_bytes()).rgb, tifffile.imread(tmp_path / "a_color.tif")
+        read_deep((tmp_path / "c.png").read_bytes()).rgb, tifffile.imread(tmp_path / "a_color.tif")
     )
     colorizer.colorize_file(tmp_path / "b.png", tmp_path / "c.jpg")
     assert Image.open(tmp_path / "c.jpg").size == (60, 48)
     assert colorizer.colorize(tmp_path / "a.tif").mode == "RGB"
 
 
-def test_pictures_that_are_arranged_have_8_bits_and_no_tags_of_the_photograph(
+def test_arranged_pictures_have_the_profile_but_no_tags_of_the_photograph(
     tmp_path, monkeypatch
 ):
     def colorings(painter, photos, settings):
@@ -325,31 +325,31 @@ def test_pictures_that_are_arranged_have_8_bits_and_no_tags_of_the_photograph(
     assert got.metadata.icc_profile
 
 
-# --- out ---
+# --- writing ---
 
 
 @pytest.mark.parametrize("format", ["png", "tif"])
 @pytest.mark.parametrize("has_alpha", [False, True])
-def test_what_is_written_is_read_back_bit_for_bit_with_what_it_carries(format, has_alpha):
+def test_written_files_are_read_back_exactly_with_their_metadata(format, has_alpha):
     rgb, alpha = deep_noise(40, 37, 3), noise(40, 37, 1)[..., 0]
-    carried = metadata.Metadata(
+    original = metadata.Metadata(
         exif_block(1), b"<x>by me</x>", (300, 300), None, b"\x1c\x02x\0\1a", (("Comment", "hi"),)
     )
-    source = photo.Photo(rgb, alpha if has_alpha else None, carried)
+    source = photo.Photo(rgb, alpha if has_alpha else None, original)
     stream = io.BytesIO()
     assert writing.write_photo(stream, rgb, source, format=format) == ()
-    got = deep(stream.getvalue())
+    got = read_deep(stream.getvalue())
     np.testing.assert_array_equal(got.rgb, rgb)
     if has_alpha:
         np.testing.assert_array_equal(got.alpha, alpha)
-    assert got.metadata.iptc.rstrip(b"\0") == carried.iptc and got.metadata.xmp == carried.xmp
+    assert got.metadata.iptc.rstrip(b"\0") == original.iptc and got.metadata.xmp == original.xmp
     assert got.metadata.dpi == pytest.approx((300, 300), abs=0.01)
     if format == "tif":
         stored = tifffile.imread(io.BytesIO(stream.getvalue()))
         np.testing.assert_array_equal(stored[..., :3], rgb)
 
 
-def test_a_png_has_whole_chunks_and_pillow_reads_the_upper_bits():
+def test_a_png_has_valid_chunks_and_pillow_reads_the_upper_bits():
     rgb = deep_noise(5, 6, 3)
     data = png_file.encode_deep(rgb, pnginfo=PngImagePlugin.PngInfo(), dpi=(72, 72))
     assert [kind for kind, _ in png_file.chunks(data)] == [b"IHDR", b"pHYs", b"IDAT", b"IEND"]
@@ -357,7 +357,7 @@ def test_a_png_has_whole_chunks_and_pillow_reads_the_upper_bits():
 
 
 @pytest.mark.parametrize("format", ["jpg", "webp"])
-def test_formats_of_8_bits_get_the_nearest(format):
+def test_8_bit_formats_get_the_nearest_value(format):
     rgb = np.full((16, 16, 3), 257 * 100 + 200, np.uint16)
     stream = io.BytesIO()
     writing.write_photo(stream, rgb, format=format)

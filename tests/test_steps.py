@@ -22,7 +22,7 @@ MODEL = Colorizer(width=1 / 8)
 
 
 def make_batch(size=8, side=20, first=0):
-    """Random images that follow from the arguments alone: tests run in any order."""
+    """Returns random images that depend only on the arguments, whatever the order of the tests."""
     rng = np.random.default_rng([size, side, first])
     rgb = rng.integers(0, 256, (size, side, side, 3), dtype=np.uint8)
     return {"rgb": rgb, "example": np.arange(first, first + size, dtype=np.int32)}
@@ -61,7 +61,7 @@ def test_one_device_and_four_agree_after_five_sgd_steps():
     start = fresh_state(tx)
     moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), start.params, ends[0][0].params)
     for path, distance in jax.tree_util.tree_leaves_with_path(moved):
-        if "kernel" in jax.tree_util.keystr(path):  # so that agreement means something
+        if "kernel" in jax.tree_util.keystr(path):  # otherwise agreement would prove nothing
             assert distance > 1e-4, jax.tree_util.keystr(path)
     jax.tree.map(partial(assert_allclose, rtol=1e-6, atol=1e-6), ends[0], ends[1])
 
@@ -86,7 +86,7 @@ def test_training_lowers_the_loss_of_a_batch(adam_step):
     assert int(state.step) == 10
 
 
-def test_a_step_that_is_not_finite_changes_nothing_but_the_count_of_steps(adam_step):
+def test_a_step_that_is_not_finite_changes_only_the_step_count(adam_step):
     start = jax.tree.map(np.array, fresh_state(ADAM))
     start.params["unit2"]["kernel"][0, 0, 0, 0] = np.nan
     state, scalars = adam_step(jax.tree.map(jnp.array, start), make_batch())
@@ -116,7 +116,7 @@ def test_padding_changes_no_measurement():
     assert_allclose(padded["mean"], whole["mean"], rtol=1e-6)
 
 
-def test_evaluation_sums_alike_on_one_device_and_four():
+def test_evaluation_has_the_same_sums_on_one_device_and_four():
     step = partial(
         steps.eval_step,
         measure=lambda v, example: TASK.statistics(example),
@@ -150,7 +150,7 @@ def test_prediction_keeps_the_photographs_lightness():
 
 
 @pytest.mark.parametrize("name", SPACES)
-def test_the_gray_of_a_figure_is_gray_in_every_space(name):
+def test_the_gray_picture_of_a_prediction_is_gray_in_every_space(name):
     task = classification(space=SPACES[name])
     variables = steps.variables(fresh_state(optax.sgd(0.1)))
     predict = parallel.compile_step(
@@ -162,14 +162,14 @@ def test_the_gray_of_a_figure_is_gray_in_every_space(name):
 
 
 @pytest.mark.parametrize("batch_size", [0, 6, -4])
-def test_a_batch_that_does_not_divide_by_the_devices_is_refused(batch_size):
+def test_a_batch_size_not_divisible_by_the_devices_is_refused(batch_size):
     from colorjax.errors import UserError
 
     with pytest.raises(UserError, match=rf"batch_size is {batch_size}, .* of the 4 devices"):
         parallel.check_batch_size("batch_size", batch_size)
 
 
-def test_the_average_is_that_of_its_recurrence_and_early_on_of_the_last_steps():
+def test_the_average_follows_its_recurrence_and_adapts_quickly_at_first():
     values, decay = np.random.default_rng(0).normal(size=50), 0.9
     mean = jnp.float32(1e6)  # a start that must be forgotten
     want = 1e6
@@ -183,7 +183,7 @@ def test_the_average_is_that_of_its_recurrence_and_early_on_of_the_last_steps():
 
 
 @pytest.mark.slow
-def test_a_state_with_an_average_is_measured_by_it_and_skips_it_with_the_rest():
+def test_evaluation_uses_the_average_which_skipped_steps_leave_unchanged():
     tx = optax.sgd(0.1)
     step = partial(
         steps.train_step,
@@ -196,7 +196,7 @@ def test_a_state_with_an_average_is_measured_by_it_and_skips_it_with_the_rest():
     train_step = parallel.compile_step(step, devices=jax.devices()[:1])
     start = jax.tree.map(np.array, steps.start_average(fresh_state(tx)))
     state, _ = train_step(start, make_batch())
-    d = 2 / 11  # of the warm-up, which is below the decay
+    d = 2 / 11  # the decay of the warm-up, which is below 0.5
     want = jax.tree.map(
         lambda old, new: d * old + (1 - d) * new,
         start.average,
@@ -210,7 +210,7 @@ def test_a_state_with_an_average_is_measured_by_it_and_skips_it_with_the_rest():
     jax.tree.map(assert_array_equal, state.average, start.average)
 
 
-def test_without_an_average_the_state_saves_the_arrays_it_always_did():
+def test_without_an_average_the_state_has_no_extra_arrays():
     state = fresh_state(optax.sgd(0.1))
     with_average = steps.start_average(state)
     plain = len(jax.tree.leaves(state))
@@ -220,11 +220,11 @@ def test_without_an_average_the_state_saves_the_arrays_it_always_did():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2])
-def test_photographs_on_the_device_give_the_step_of_the_same_batch(count):
+def test_photographs_on_the_device_give_the_same_step_as_a_batch(count):
     tx, batch = optax.adam(1e-3), make_batch()
     others = make_batch(first=8)["rgb"]
-    held = np.random.default_rng(0).permutation(np.concatenate([batch["rgb"], others]))
-    index = [int(np.argmax((held == one).all((1, 2, 3)))) for one in batch["rgb"]]
+    stored = np.random.default_rng(0).permutation(np.concatenate([batch["rgb"], others]))
+    index = [int(np.argmax((stored == one).all((1, 2, 3)))) for one in batch["rgb"]]
     places = {"index": np.int32(index), "example": batch["example"]}
     settings = {"model": MODEL, "task": TASK, "tx": tx, "augmentation": Augmentation(16)}
     devices = jax.devices()[:count]
@@ -233,7 +233,7 @@ def test_photographs_on_the_device_give_the_step_of_the_same_batch(count):
         partial(steps.resident_step, **settings),
         donate=True,
         devices=devices,
-        constant=place(held, devices),
+        constant=place(stored, devices),
     )(place(fresh_state(tx), devices), places)
     jax.tree.map(partial(assert_allclose, rtol=0, atol=1e-6), ordinary[1], resident[1])
     jax.tree.map(
@@ -259,7 +259,7 @@ def test_a_rate_in_the_batch_scales_the_update():
 
 
 class Affine(nn.Module):
-    """A network without batch norm, so that a batch counts for as much as its parts."""
+    """A network without batch norm, so that a batch has the same gradients as its parts."""
 
     axis_name: str | None = None
 
@@ -291,7 +291,7 @@ def test_accumulated_batches_make_the_update_of_one_large_batch(clip_norm):
     jax.tree.map(partial(assert_allclose, rtol=1e-4, atol=1e-7), train(2, 3), train(6, 1))
 
 
-def test_the_rate_of_accumulated_batches_follows_the_batches():
+def test_with_accumulation_the_schedule_counts_batches():
     changes = {
         "accumulate": 4,
         "num_steps": 40,
@@ -302,9 +302,9 @@ def test_the_rate_of_accumulated_batches_follows_the_batches():
     settings = override(complete(classify.get_config()), changes)
     tx, schedule = setup.build_optimizer(settings), setup.build_schedule(settings)
     params = {"w": jnp.ones(1)}
-    state, moved = tx.init(params), []
+    state, updates = tx.init(params), []
     for _ in range(40):
         update, state = tx.update({"w": jnp.ones(1)}, state, params)
-        moved.append(-float(update["w"][0]))
-    assert [i for i, x in enumerate(moved) if x] == list(range(3, 40, 4))
-    assert_allclose(moved[3::4], [schedule(step) for step in range(0, 40, 4)], rtol=1e-5)
+        updates.append(-float(update["w"][0]))
+    assert [i for i, x in enumerate(updates) if x] == list(range(3, 40, 4))
+    assert_allclose(updates[3::4], [schedule(step) for step in range(0, 40, 4)], rtol=1e-5)

@@ -40,7 +40,7 @@ def test_the_papers_rates_are_a_grid_on_a_logarithmic_scale():
     "grid, sentence",
     [
         ([], "sweep is empty"),
-        ([("learning_rate", (1,))], "'learning_rate', which is no setting"),
+        ([("learning_rate", (1,))], "'learning_rate', which is not a setting"),
         ([("batch_size", ())], "no values for 'batch_size'"),
         ([("seed", (1,)), ("seed", (2,))], "twice in seed, seed, want each once"),
         (["batch_size", (4, 8)], "sweep has 'batch_size', want pairs of a name and its values"),
@@ -49,13 +49,13 @@ def test_the_papers_rates_are_a_grid_on_a_logarithmic_scale():
         ([(4, (8,))], "want pairs"),
     ],
 )
-def test_a_grid_that_names_nothing_is_refused(grid, sentence):
+def test_an_invalid_grid_is_refused(grid, sentence):
     with pytest.raises(UserError, match=sentence):
         sweep.grid(sweep_config(*grid))
 
 
 @pytest.mark.slow
-def test_a_sweep_that_stopped_goes_on_and_a_failed_run_is_a_row(tmp_path, monkeypatch):
+def test_a_stopped_sweep_resumes_and_a_failed_run_gets_a_row(tmp_path, monkeypatch):
     config = sweep_config(RATES)
     trained, train = [], sweep.train
 
@@ -101,14 +101,14 @@ def test_a_sweep_is_judged_by_the_metric_that_its_config_names(tmp_path):
 
 
 @pytest.mark.slow
-def test_one_index_runs_one_of_the_grid(tmp_path):
+def test_sweep_index_runs_one_combination_of_the_grid(tmp_path):
     rows = sweep.sweep(sweep_config(SPACES, sweep_index=1), tmp_path)
     assert [row["status"] for row in rows] == ["unfinished", "finished"]
     with pytest.raises(UserError, match="sweep_index is 2, want 0 to 1"):
         sweep.sweep(sweep_config(SPACES, sweep_index=2), tmp_path)
 
 
-def test_a_passing_fault_ends_a_sweep_without_a_row_and_the_same_command_goes_on(
+def test_a_resumable_error_ends_a_sweep_without_a_row_and_it_can_resume(
     tmp_path, monkeypatch
 ):
     config, calls = sweep_config(("seed", (0, 1))), []
@@ -117,7 +117,7 @@ def test_a_passing_fault_ends_a_sweep_without_a_row_and_the_same_command_goes_on
     def train(config, workdir):
         calls.append(workdir.name)
         if len(calls) == 1:
-            raise ResumableError("disk full; step 3 is saved, and the same command goes on from it")
+            raise ResumableError("disk full; step 3 is saved, and the same command resumes from it")
         return metrics
 
     monkeypatch.setattr(sweep, "train", train)

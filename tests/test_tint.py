@@ -1,4 +1,4 @@
-"""Colour photographs are told from gray and toned ones."""
+"""Colour photographs are distinguished from gray and toned ones."""
 
 import io
 from pathlib import Path
@@ -14,7 +14,7 @@ SAMPLE = sorted((Path(colorjax.__file__).parent / "data" / "sample").glob("*.jpg
 
 
 def sepia(gray):
-    """Of shadows, middle and lights of different hues, as toned prints have; a JPEG of them."""
+    """Returns a JPEG with shadows, midtones and lights of different hues, like a toned print."""
     toned = ImageOps.colorize(gray, "#1a0f08", "#f5e8c8", mid="#9a7850")
     buffer = io.BytesIO()
     toned.save(buffer, "JPEG", quality=70)
@@ -22,7 +22,7 @@ def sepia(gray):
 
 
 @pytest.mark.parametrize("path", SAMPLE, ids=lambda path: path.stem)
-def test_photographs_in_colour_are_told_from_gray_and_sepia_ones(path):
+def test_photographs_in_colour_are_distinguished_from_gray_and_sepia_ones(path):
     photo = Image.open(path).convert("RGB")
     gray = photo.convert("L")
     assert tint.has_colours(np.asarray(photo))
@@ -31,5 +31,5 @@ def test_photographs_in_colour_are_told_from_gray_and_sepia_ones(path):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 900), (3, 2)])
-def test_small_pictures_and_even_ones_have_no_colours(size):
+def test_small_uniform_pictures_count_as_gray(size):
     assert not tint.has_colours(np.full((*size, 3), (120, 90, 40), np.uint8))

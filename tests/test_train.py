@@ -372,13 +372,13 @@ def test_a_run_over_other_photographs_has_its_baseline_measured_anew(copied):
 def test_a_run_in_another_space_is_refused_before_anything_is_changed(copied):
     workdir, _ = copied
     before = {path: path.read_bytes() for path in workdir.glob("*.json*")}
-    with pytest.raises(UserError, match="was trained with space 'luv' and cannot go on with 'lab'"):
+    with pytest.raises(UserError, match="was trained with space 'luv' and cannot be resumed with 'lab'"):
         train.train(tiny_config(num_steps=5, space="lab"), workdir)
-    with pytest.raises(UserError, match="was trained with space 'luv' and cannot go on with 'lab'"):
+    with pytest.raises(UserError, match="was trained with space 'luv' and cannot be resumed with 'lab'"):
         evaluate.evaluate(tiny_config(num_steps=5, space="lab"), workdir)
-    with pytest.raises(UserError, match="optimizer.clip_norm 0.0, and its optimizer cannot go on"):
+    with pytest.raises(UserError, match="optimizer.clip_norm 0.0, and its optimizer cannot be resumed"):
         train.train(tiny_config(num_steps=5, optimizer__clip_norm=5.0), workdir)
-    with pytest.raises(UserError, match="was trained with bins.num_bins 50 and cannot go on with"):
+    with pytest.raises(UserError, match="was trained with bins.num_bins 50 and cannot be resumed with"):
         train.train(tiny_config(num_steps=5, bins__num_bins=40), workdir)
     assert {path: path.read_bytes() for path in workdir.glob("*.json*")} == before
 

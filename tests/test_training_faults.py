@@ -92,7 +92,7 @@ def sum_to(step):
 def test_steps_before_an_error_are_saved_and_the_sentence_says_so(tmp_path, manager, error, told):
     with pytest.raises(ResumableError) as caught:
         looped(tmp_path, manager, fails(13, error))
-    assert str(caught.value) == f"{told}; step 12 is saved, and the same command goes on from it"
+    assert str(caught.value) == f"{told}; step 12 is saved, and the same command resumes from it"
     assert saved(manager).step == 12 and saved(manager).state.params["total"] == sum_to(12)
     assert saved(manager).position["examples"] == 12 * 8
 

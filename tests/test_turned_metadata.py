@@ -1,4 +1,4 @@
-"""What a file says of its own pixels is true of the result: sizes, regions, other pictures."""
+"""Metadata about the pixels is correct in the result: sizes, regions, other pictures."""
 
 import io
 import re
@@ -40,8 +40,8 @@ def face_in(packet, element=0):
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_faces_are_where_the_photograph_has_them(orientation, format):
-    # One white pixel of 10 x 5 in the black is the face.
+def test_face_regions_match_the_upright_photograph(orientation, format):
+    # A white rectangle of 10 x 5 pixels on black is the face.
     stored = np.zeros((50, 100, 3), np.uint8)
     stored[10:15, 20:30] = 255
     area = [b"%.3f" % value for value in (0.25, 0.25, 0.1, 0.1)]
@@ -80,7 +80,7 @@ def test_faces_are_where_the_photograph_has_them(orientation, format):
         assert (exif[0x0100], exif[0x0101], exif[0x0112]) == (width, height, 1)
 
 
-def test_regions_of_every_spelling_are_turned():
+def test_regions_in_every_notation_are_turned():
     got = xmp.normalized(FACES % (6, b".1", b".1", b".1", b".1"), 6, (50, 100))
     np.testing.assert_allclose(face_in(got, 1), [0.2, 0.9, 0.2, 0.1])
     corner = re.search(rb'Rectangle="([^"]*)"', got).group(1).split(b",")
@@ -94,12 +94,12 @@ def test_regions_of_every_spelling_are_turned():
 @pytest.mark.parametrize(
     "area", [b'stArea:x="e" stArea:y="1" stArea:w="1" stArea:h="1"', b'stArea:x="0.1"', b""]
 )
-def test_regions_that_make_no_sense_stay_as_they_are(area):
+def test_invalid_regions_stay_unchanged(area):
     packet = b"<mwg-rs:Area %s/><b MPReg:Rectangle='1,2'/>" % area
     assert xmp.normalized(packet, 6, (50, 100)) == packet
 
 
-def test_what_tells_of_pictures_that_are_not_there_is_dropped():
+def test_xmp_about_pictures_that_are_not_in_the_file_is_dropped():
     packet = b"""<rdf:Description xmlns:hdrgm="http://ns.adobe.com/hdr-gain-map/1.0/"
  xmlns:C="http://ns.google.com/photos/1.0/container/" hdrgm:Version="1.0" dc:format='image/jpeg'
  xmlns:Item="http://ns.google.com/photos/1.0/container/item/" C:Version = '1'
@@ -121,15 +121,15 @@ def test_what_tells_of_pictures_that_are_not_there_is_dropped():
     "filler",
     [b" ", b"<G:a>", b"<G:a ", b"</G:a ", b' G:a="', b"<G:-a", b"<mwg-rs:Area>", b' xmlns:G="'],
 )
-def test_a_packet_of_two_million_bytes_of_nonsense_is_read_once(filler):
-    # Read again for every tag, these take hours, in which no other thread runs.
+def test_invalid_xmp_of_two_million_bytes_is_read_in_one_pass(filler):
+    # Reading again for every tag would take hours, in which no other thread could run.
     declared = b'xmlns:G="http://ns.google.com/photos/1.0/container/" <G:b/>'
     packet = declared + filler * (2_000_000 // len(filler))
     got = xmp.normalized(packet, 6, (50, 100))
     assert len(got) < len(packet) and b"<G:b" not in got
 
 
-def test_a_heic_was_turned_by_its_decoder_alone():
+def test_regions_of_a_heic_are_turned_but_its_pixels_already_are():
     image = Image.fromarray(noise(8, 16))
     image.info |= {"original_orientation": 6, "xmp": FACES % (1, b"0.3", b"0.2", b"0.1", b"0.1")}
     got = photo.from_image(image)
@@ -157,13 +157,13 @@ def test_a_png_may_have_megabytes_of_profile_or_text(kind):
         assert again.metadata.texts == (("Comment", long.decode()),)
 
 
-def test_a_png_whose_text_is_a_bomb_is_refused():
+def test_a_png_with_a_decompression_bomb_as_text_is_refused():
     bomb = zlib.compress(bytes(formats.MAX_METADATA_BYTES + 1))
     with pytest.raises(UserError, match="a.png: cannot be read: .* too large"):
         photo.read_photo(png(noise(6, 6), 8, 2, chunk(b"zTXt", b"a\0\0" + bomb)), name="a.png")
 
 
-def test_turning_agrees_with_pillow_for_every_orientation():
+def test_apply_orientation_agrees_with_pillow_for_every_orientation():
     values = noise(3, 5)
     for orientation in range(1, 9):
         image = Image.fromarray(values)

@@ -30,17 +30,17 @@ ADDRESS = (
 
 
 def published():
-    return vgg16_weights.PUBLISHED  # each time anew: tests replace it
+    return vgg16_weights.PUBLISHED  # looked up at each call, because tests replace it
 
 
-def publish(monkeypatch, **how):
-    """Says otherwise of the published file."""
-    monkeypatch.setattr(vgg16_weights, "PUBLISHED", vgg16_weights.PUBLISHED._replace(**how))
+def publish(monkeypatch, **changes):
+    """Changes fields of `PUBLISHED`."""
+    monkeypatch.setattr(vgg16_weights, "PUBLISHED", vgg16_weights.PUBLISHED._replace(**changes))
 
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
-    """An empty cache, and an address where nothing listens in place of the real one."""
+    """Sets an empty cache, and replaces the real address by one where nothing listens."""
     assert published().url == ADDRESS
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     home = tmp_path / "home"
@@ -50,12 +50,12 @@ def home(tmp_path, monkeypatch):
         port = unused.getsockname()[1]
     publish(monkeypatch, url=f"http://127.0.0.1:{port}/vgg16_notop.h5")
     yield home
-    shutil.rmtree(tmp_path)  # 60 MB a test
+    shutil.rmtree(tmp_path)  # 60 MB per test
 
 
 @functools.cache
 def random_keras_weights():
-    """Layer name -> (kernel, bias) as Keras has them: block1_conv1's inputs are BGR."""
+    """Layer name -> (kernel, bias) as Keras stores them: the inputs of block1_conv1 are BGR."""
     rng = np.random.default_rng(0)
     return {
         name: (rng.standard_normal(shape, np.float32), rng.standard_normal(shape[-1:], np.float32))
@@ -64,7 +64,7 @@ def random_keras_weights():
 
 
 def write_legacy(path, layers):
-    """The layout of Keras's published files: attributes list the layers and their weights."""
+    """Writes the layout of Keras's published files, whose attributes list layers and weights."""
     names = ["input_1", *layers, "block1_pool", "flatten"]
     with h5py.File(path, "w") as file:
         file.attrs["layer_names"] = np.array(names, "S")
@@ -90,7 +90,7 @@ def whole_file(tmp_path_factory):
 
 @pytest.fixture
 def file(whole_file, tmp_path):
-    """A sound file for a test to spoil."""
+    """A valid file for a test to damage."""
     return shutil.copy(whole_file, tmp_path / "vgg16.h5")
 
 
@@ -105,7 +105,7 @@ def assert_ported(weights, keras_weights):
 
 
 def refusal(path):
-    """The sentence with which porting `path` is refused, having written nothing."""
+    """Returns the error of porting `path`; checks that nothing was written."""
     with pytest.raises(UserError) as caught:
         pretrained.port(published(), path)
     assert not store.cached_path(published()).exists()
@@ -114,7 +114,7 @@ def refusal(path):
     return sentence
 
 
-# Files that are as they should be
+# Valid files
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["without top", "with top"])
@@ -124,7 +124,7 @@ def keras_vgg16(request):
         weights=None, include_top=request.param, input_shape=(32, 32, 3), classes=2
     )
     for name, (kernel, bias) in random_keras_weights().items():
-        # He's scale keeps the activations' size, so that a lost bias shows in every layer.
+        # He's scaling keeps the activations from shrinking, so that every lost bias shows.
         kernel = kernel * (2 / kernel[..., 0].size) ** 0.5
         model.get_layer(name).set_weights([kernel, 20 * bias])
     return model
@@ -149,13 +149,13 @@ def keras_file(request, keras_vgg16, tmp_path):
     return path
 
 
-def test_files_of_keras_port_exactly(keras_vgg16, keras_file):
+def test_files_saved_by_keras_port_exactly(keras_vgg16, keras_file):
     layers = [layer for layer in keras_vgg16.layers if "conv" in layer.name]
     want = {layer.name: layer.get_weights() for layer in layers}
     assert_ported(read_keras_file(published(), keras_file), want)
 
 
-def test_the_encoder_fed_from_a_file_of_keras_computes_what_keras_computes(tmp_path):
+def test_the_encoder_with_weights_from_a_keras_file_agrees_with_keras(tmp_path):
     keras = pytest.importorskip("keras")
     model = keras.applications.VGG16(weights=None, include_top=False, input_shape=(32, 32, 3))
     model.save_weights(tmp_path / "vgg16.weights.h5")
@@ -173,7 +173,7 @@ def test_the_published_layout_ports_exactly(whole_file):
 
 
 def write_within(path, layers):
-    """Keras 3's layout of a larger model that keeps the layers of VGG16 in one group a block."""
+    """Writes a larger model in Keras 3's layout, with the layers of VGG16 in a group per block."""
     with h5py.File(path, "w") as file:
         for i, (name, arrays) in enumerate(layers.items()):
             variables = file.create_group(f"{name.partition('_')[0]}/layers/conv2d_{i}/vars")
@@ -186,7 +186,7 @@ def write_within(path, layers):
     return path
 
 
-def test_the_layers_are_found_within_a_larger_model_and_are_told_from_the_published(
+def test_layers_within_a_larger_model_are_found_and_reported_as_unpublished(
     tmp_path, warnings
 ):
     path = write_within(tmp_path / "edges.weights.h5", random_keras_weights())
@@ -197,7 +197,7 @@ def test_the_layers_are_found_within_a_larger_model_and_are_told_from_the_publis
     assert f"{path} is not the published file of VGG16" in line
 
 
-def test_a_larger_model_that_lacks_a_layer_is_refused_naming_it(tmp_path):
+def test_a_layer_that_a_larger_model_lacks_is_named(tmp_path):
     layers = {n: x for n, x in random_keras_weights().items() if n != "block3_conv2"}
     assert "block3_conv2" in refusal(write_within(tmp_path / "edges.weights.h5", layers))
 
@@ -219,7 +219,7 @@ def test_float16_and_float64_become_float32(tmp_path):
     assert_ported(weights, want)
 
 
-def test_genuine_kernels_port_to_the_bit_and_match_their_checksums(vgg16_kernels, tmp_path):
+def test_genuine_kernels_port_exactly_and_match_their_checksums(vgg16_kernels, tmp_path):
     genuine = np.load(vgg16_kernels / "vgg16_keras_block1-2_kernels_exact.npz")
     layers = dict(random_keras_weights())
     names = ["block1_conv1", "block1_conv2", "block2_conv1", "block2_conv2"]
@@ -229,7 +229,7 @@ def test_genuine_kernels_port_to_the_bit_and_match_their_checksums(vgg16_kernels
     weights = read_keras_file(published(), file)
     assert_ported(weights, layers)
     assert vgg16_weights.genuine_layers(weights) == {f"{name}/kernel" for name in names}
-    # Without the swap of BGR for RGB, or with one value off by a bit, it is another kernel.
+    # Without the swap from BGR to RGB, or with one bit changed, the checksum does not match.
     swapped = {"block1_conv1": {"kernel": genuine["block1_conv1/kernel"]}}
     assert vgg16_weights.genuine_layers(swapped) == set()
     weights["block2_conv2"]["kernel"].view(np.int32)[2, 2, 5, 7] ^= 1
@@ -258,10 +258,10 @@ def test_checksums_are_of_npy_files_of_the_published_size(shape, size):
     np.testing.assert_array_equal(np.load(io.BytesIO(data)), array)
 
 
-# Files that are not
+# Invalid files
 
 
-def test_another_network_is_refused_naming_what_is_wrong(vgg16_kernels):
+def test_another_network_is_refused_and_its_differences_are_named(vgg16_kernels):
     (path,) = (vgg16_kernels / "squeezenet").glob("*.h5")
     sentence = refusal(path)
     assert "lacks block1_conv1 (and 12 more)" in sentence
@@ -288,11 +288,11 @@ def test_an_extra_layer_is_named(file):
     assert "has block3_conv4, which VGG16 does not have" in sentence and "lacks" not in sentence
 
 
-def replace(file, name, **how):
-    """Puts another dataset in the place of that one; returns the file."""
+def replace(file, name, **options):
+    """Replaces the dataset `name` by another; returns the file."""
     with h5py.File(file, "a") as f:
         del f[name]
-        f.create_dataset(name, **how)
+        f.create_dataset(name, **options)
     return file
 
 
@@ -329,14 +329,14 @@ def test_a_layer_of_integers_is_named(file):
     assert "layer block4_conv1 is of type int32, want float32" in sentence
 
 
-def test_a_layer_never_written_is_named(file):
+def test_a_layer_whose_values_were_never_written_is_named(file):
     sentence = refusal(replace(file, BIAS, shape=(512,), dtype=np.float32))
     assert "layer block4_conv1 has an array whose values were never written" in sentence
 
 
 @pytest.mark.parametrize("place", ["block4_conv1", KERNEL, "elsewhere"])
 @pytest.mark.parametrize("kind", ["soft", "external"])
-def test_links_are_refused_unfollowed(file, tmp_path, monkeypatch, kind, place):
+def test_links_are_refused_and_not_followed(file, tmp_path, monkeypatch, kind, place):
     secret = tmp_path / "secret.h5"
     shutil.copy(file, secret)
     with h5py.File(file, "a") as f:
@@ -347,14 +347,14 @@ def test_links_are_refused_unfollowed(file, tmp_path, monkeypatch, kind, place):
     assert f"/{place} is a link to another place or file" in refusal(file)
 
 
-def test_a_linked_vars_group_of_keras_3_is_refused_unfollowed(tmp_path):
+def test_a_linked_vars_group_of_keras_3_is_refused_and_not_followed(tmp_path):
     path = tmp_path / "vgg16.weights.h5"
     with h5py.File(path, "w") as f:
         f.create_group("layers/conv2d")["vars"] = h5py.ExternalLink("gone.h5", "/")
     assert "/layers/conv2d/vars is a link to another place or file" in refusal(path)
 
 
-def test_storage_in_other_files_is_refused_unread(file, tmp_path):
+def test_storage_in_other_files_is_refused_and_not_read(file, tmp_path):
     secret = tmp_path / "secret"
     secret.write_bytes(bytes(2048))
     external = [(str(secret), 0, 2048)]
@@ -362,7 +362,7 @@ def test_storage_in_other_files_is_refused_unread(file, tmp_path):
     assert f"layer block4_conv1 keeps /{BIAS} in other files" in refusal(file)
 
 
-def test_virtual_datasets_are_refused_unread(file, tmp_path):
+def test_virtual_datasets_are_refused_and_not_read(file, tmp_path):
     layout = h5py.VirtualLayout((512,), np.float32)
     layout[:] = h5py.VirtualSource(tmp_path / "secret.h5", "x", shape=(512,))
     with h5py.File(file, "a") as f:
@@ -371,12 +371,12 @@ def test_virtual_datasets_are_refused_unread(file, tmp_path):
     assert f"layer block4_conv1 keeps /{BIAS} in other files" in refusal(file)
 
 
-def test_packed_datasets_are_refused_unread(file):
+def test_compressed_datasets_are_refused_and_not_read(file):
     replace(file, BIAS, data=np.zeros(512, np.float32), compression="gzip")
     assert "layer block4_conv1" in refusal(file)
 
 
-def test_a_group_within_itself_is_refused(file):
+def test_a_group_that_contains_itself_is_refused(file):
     with h5py.File(file, "a") as f:
         f["block4_conv1/again"] = f["block4_conv1"]
     assert "/block4_conv1 contains itself" in refusal(file)
@@ -389,7 +389,7 @@ def test_a_truncated_file_is_refused(file, share):
     assert "truncated" in refusal(file)
 
 
-def test_what_is_no_hdf5_file_is_refused(file):
+def test_a_file_that_is_not_hdf5_is_refused(file):
     file.write_bytes(b"PK" + bytes(1000))
     assert "not an HDF5 file" in refusal(file)
     file.write_bytes(b"")
@@ -398,7 +398,7 @@ def test_what_is_no_hdf5_file_is_refused(file):
     assert "not a file" in refusal(file)
 
 
-def test_a_file_far_too_large_is_refused_unopened(file):
+def test_a_file_that_is_far_too_large_is_refused_and_not_opened(file):
     with open(file, "ab") as f:
         f.truncate(2**31 + 1)  # sparse
     assert "bytes, more than" in refusal(file)
@@ -421,7 +421,7 @@ def ported():
     }
 
 
-def test_saved_weights_load_as_they_were(tmp_path):
+def test_saved_weights_load_unchanged(tmp_path):
     weights = ported()
     flipped = weights["block1_conv1"]["kernel"][:, :, ::-1]  # a view that is not contiguous
     weights["block1_conv1"]["kernel"] = flipped
@@ -431,14 +431,14 @@ def test_saved_weights_load_as_they_were(tmp_path):
     assert [p.name for p in (tmp_path / "new folder").iterdir()] == ["w.safetensors"]
 
 
-def test_others_may_read_what_the_umask_lets_them(tmp_path):
+def test_saved_weights_have_the_permissions_that_the_umask_gives(tmp_path):
     path = tmp_path / "w.safetensors"
     (tmp_path / "ordinary").write_bytes(b"")
     store.save(published(), ported(), path)
     assert path.stat().st_mode == (tmp_path / "ordinary").stat().st_mode
 
 
-def test_a_save_that_fails_leaves_the_old_file_whole(tmp_path, monkeypatch):
+def test_a_failed_save_leaves_the_old_file_intact(tmp_path, monkeypatch):
     path = tmp_path / "w.safetensors"
     path.write_bytes(b"old")
 
@@ -453,8 +453,8 @@ def test_a_save_that_fails_leaves_the_old_file_whole(tmp_path, monkeypatch):
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [(path.name, b"old")]
 
 
-def respoil(path, key=None, array=None, fmt="colorjax-vgg16-1"):
-    """Saves sound weights with one array left out or replaced; returns the refusal of load."""
+def damage_and_load(path, key=None, array=None, fmt="colorjax-vgg16-1"):
+    """Saves weights with one array left out or replaced; returns the error of loading them."""
     store.save(published(), ported(), path)
     arrays = load_file(path)
     if key is not None:
@@ -468,17 +468,17 @@ def respoil(path, key=None, array=None, fmt="colorjax-vgg16-1"):
     return str(caught.value)
 
 
-def test_a_spoilt_ported_file_is_refused_naming_the_array(tmp_path):
+def test_a_damaged_ported_file_is_refused_and_the_array_named(tmp_path):
     path = tmp_path / "w.safetensors"
     key = "block2_conv1/bias"
-    assert f"lacks {key}" in respoil(path, key)
-    assert "has extra, which" in respoil(path, "extra", np.zeros(1))
-    assert f"{key} is F32 of shape (64,), want F32 of (128,)" in respoil(
+    assert f"lacks {key}" in damage_and_load(path, key)
+    assert "has extra, which" in damage_and_load(path, "extra", np.zeros(1))
+    assert f"{key} is F32 of shape (64,), want F32 of (128,)" in damage_and_load(
         path, key, np.zeros(64, np.float32)
     )
-    assert f"{key} is F64" in respoil(path, key, np.zeros(128))
-    assert f"{key} has 128 values that are NaN" in respoil(path, key, np.full(128, np.nan, "f4"))
-    assert "format 'other', want 'colorjax-vgg16-1'" in respoil(path, fmt="other")
+    assert f"{key} is F64" in damage_and_load(path, key, np.zeros(128))
+    assert f"{key} has 128 values that are NaN" in damage_and_load(path, key, np.full(128, np.nan, "f4"))
+    assert "format 'other', want 'colorjax-vgg16-1'" in damage_and_load(path, fmt="other")
 
 
 def test_a_truncated_ported_file_is_refused(tmp_path):
@@ -489,7 +489,7 @@ def test_a_truncated_ported_file_is_refused(tmp_path):
         store.load(published(), path)
 
 
-def test_the_cache_is_where_colorjax_home_says(home, monkeypatch):
+def test_colorjax_home_sets_the_folder_of_the_cache(home, monkeypatch):
     assert store.cached_path(published()).parent == home
     monkeypatch.delenv("COLORJAX_HOME")
     assert pretrained.cache_folder().name == "colorjax"
@@ -526,11 +526,11 @@ def server(whole_file, monkeypatch):
         server.shutdown()
 
 
-def test_none_is_random():
+def test_the_setting_none_gives_random_weights():
     assert pretrained.resolve(published(), "none") == (None, "random (as configured)")
 
 
-def test_auto_without_a_network_is_random_with_one_warning(home, warnings):
+def test_auto_without_internet_gives_random_weights_and_one_warning(home, warnings):
     weights, record = pretrained.resolve(published(), "auto")
     assert weights is None
     assert record.startswith("random (ImageNet weights not cached and not fetchable: 127.0.0.1:")
@@ -540,14 +540,14 @@ def test_auto_without_a_network_is_random_with_one_warning(home, warnings):
     assert list(home.iterdir()) == []
 
 
-def test_imagenet_without_a_network_says_how_to_get_the_weights(warnings):
+def test_imagenet_without_internet_says_how_to_get_the_weights(warnings):
     with pytest.raises(UserError, match="python -m colorjax.vgg16_weights FILE") as caught:
         pretrained.resolve(published(), "imagenet")
     assert published().url in str(caught.value)
     assert warnings == []
 
 
-def test_a_server_that_never_answers_is_given_up_in_time(warnings, monkeypatch):
+def test_a_server_that_never_answers_times_out(warnings, monkeypatch):
     monkeypatch.setattr(pretrained, "ANSWER_SECONDS", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/vgg16.h5"
@@ -558,7 +558,7 @@ def test_a_server_that_never_answers_is_given_up_in_time(warnings, monkeypatch):
     assert len(warnings) == 1
 
 
-def test_a_name_lookup_that_hangs_is_given_up_in_time(warnings, monkeypatch):
+def test_a_name_lookup_that_hangs_times_out(warnings, monkeypatch):
     monkeypatch.setattr(pretrained, "ANSWER_SECONDS", 0.3)
     monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **settings: time.sleep(6))
     start = time.monotonic()
@@ -594,25 +594,25 @@ def test_a_download_with_another_checksum_is_refused(server, home, monkeypatch):
     assert list(home.iterdir()) == []
 
 
-def test_an_answer_of_not_found_is_told(server, monkeypatch):
+def test_an_answer_of_not_found_is_reported(server, monkeypatch):
     publish(monkeypatch, url=published().url + ".gone")
     with pytest.raises(UserError, match="answered 404"):
         pretrained.fetch(published())
 
 
-def test_a_spoilt_cache_is_never_passed_over(home):
+def test_a_damaged_cache_is_never_ignored(home):
     home.mkdir()
     store.cached_path(published()).write_bytes(b"spoilt")
     with pytest.raises(UserError, match="not a valid safetensors file"):
         pretrained.resolve(published(), "auto")
 
 
-def test_an_unknown_setting_is_the_users_error():
+def test_an_unknown_setting_is_a_user_error():
     with pytest.raises(UserError, match="'imagenett', want 'auto'"):
         pretrained.resolve(published(), "imagenett")
 
 
-def test_a_cache_that_cannot_be_written_is_told(whole_file, tmp_path, monkeypatch):
+def test_a_cache_that_cannot_be_written_is_reported(whole_file, tmp_path, monkeypatch):
     (tmp_path / "in the way").write_bytes(b"")
     monkeypatch.setenv("COLORJAX_HOME", str(tmp_path / "in the way" / "cache"))
     for act in (pretrained.fetch, lambda vgg16: pretrained.port(vgg16, whole_file)):
@@ -629,7 +629,7 @@ def test_the_checksums_are_those_that_keras_publishes():
     assert vgg16_weights.PUBLISHED_MD5["6d6bbae143d832006294945121d1f1fc"].endswith("_notop.h5")
 
 
-def test_the_command_ports_a_file_and_says_where_and_what(whole_file, capsys):
+def test_the_command_ports_a_file_and_reports_where_and_what(whole_file, capsys):
     assert pretrained.main(published(), [str(whole_file)]) == 0
     (line,) = capsys.readouterr().out.splitlines()
     path = store.cached_path(published())
@@ -639,19 +639,19 @@ def test_the_command_ports_a_file_and_says_where_and_what(whole_file, capsys):
     assert_ported(weights, random_keras_weights())
 
 
-def test_the_command_knows_the_published_file(whole_file, capsys, monkeypatch):
+def test_the_command_recognises_the_published_file(whole_file, capsys, monkeypatch):
     md5 = store.file_hash(whole_file, "md5")
     monkeypatch.setitem(vgg16_weights.PUBLISHED_MD5, md5, "vgg16.h5")
     assert pretrained.main(published(), [str(whole_file)]) == 0
     assert "ported from the published file" in capsys.readouterr().out
 
 
-def test_the_command_fetches(server, capsys):
+def test_the_command_fetches_the_weights(server, capsys):
     assert pretrained.main(published(), ["--fetch"]) == 0
     assert str(store.cached_path(published())) in capsys.readouterr().out
 
 
-def test_the_command_tells_a_mistake_in_one_line_and_exits_with_two(tmp_path, capsys):
+def test_the_command_reports_a_mistake_in_one_line_and_exits_with_two(tmp_path, capsys):
     path = tmp_path / "gone.h5"
     assert pretrained.main(published(), [str(path)]) == 2
     out, err = capsys.readouterr()

@@ -359,11 +359,11 @@ def summary(outcomes: Sequence, planned: Plan, seconds: float) -> str:
     if done:
         line += f": {describe_targets([target for one in done for target in one.targets])}"
     if planned.skipped:
-        line += f"; {len(planned.skipped)} left out, as the results are there"
+        line += f"; {len(planned.skipped)} skipped, as the results exist"
     if planned.results:
-        line += f"; {planned.results} left out, as they are results themselves"
+        line += f"; {planned.results} skipped, as they are results themselves"
     if left_out := sum(one.skipped for one in outcomes):
-        line += f"; {left_out} left out, as they have colours"
+        line += f"; {left_out} skipped, as they are in colour"
     line += film.describe_others(planned.others)
     if faults:
         line += f"; {len(faults)} failed:"
@@ -371,7 +371,7 @@ def summary(outcomes: Sequence, planned: Plan, seconds: float) -> str:
     if coloured := sum(one.in_colour for one in done):
         lines.append(
             f"  {photo_count(coloured)} had colours, which the network ignores and the results do "
-            "not keep; --skip-colour leaves such photos out"
+            "not keep; --skip-colour skips such photos"
         )
     return "\n".join(lines)
 

@@ -109,7 +109,7 @@ def describe_others(others: Mapping[str, int]) -> str:
     text = f"; unsupported formats: {', '.join(kinds)}" if kinds else ""
     if films:
         text += (
-            f"; {films} film{'' if films == 1 else 's'} left out, as films are coloured one by one "
+            f"; {films} film{'' if films == 1 else 's'} skipped, as films are coloured one by one "
             "when named (colorjax film.mp4)"
         )
     return text
@@ -202,7 +202,7 @@ def colour_films(jobs: Sequence[Job], options: dict[str, Any]) -> bool:
     line = f"{len(done)} film{'' if len(done) == 1 else 's'} coloured"
     line += f" in {time.monotonic() - start:.1f} s" + (f": {', '.join(done)}" if done else "")
     if skipped:
-        line += f"; {skipped} left out, as the results are there"
+        line += f"; {skipped} skipped, as the results exist"
     if faults:
         line += f"; {len(faults)} failed:"
     say("\n".join([line, *(f"  {fault}" for fault in faults)]))
@@ -225,8 +225,8 @@ def check_job(job: Job, options: dict[str, Any]) -> None:
         raise UserError(f"{source}: would replace itself, want another --output")
     if os.path.lexists(target) and not options["overwrite"]:
         raise UserError(
-            f"{source}: {target} is there already; --overwrite replaces it, --skip-existing leaves "
-            "the film out"
+            f"{source}: {target} exists already; --overwrite replaces it, --skip-existing skips "
+            "the film"
         )
     extras.check_installed("video", f"{source}: is a film, which")
 

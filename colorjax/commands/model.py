@@ -137,6 +137,6 @@ def gallery(photos: Sequence[str], output: str, count: int, side: int, **options
     with stopping.raising():
         drawn = sheets.draw(painter, paths, Path(output), side)
     if left_out:
-        say(f"{left_out} left out, as they are results themselves")
+        say(f"{left_out} skipped, as they are results themselves")
     for path in drawn:
         say(str(path))

@@ -98,7 +98,7 @@ def _read_index(folder: Path) -> dict:
     path = folder / INDEX
     if not path.is_file():
         raise UserError(
-            f"{folder}: is no packed folder, has no {INDEX}: want one that "
+            f"{folder}: is not a packed folder, it has no {INDEX}: want one that "
             "`python -m colorjax.data.pack` has made"
         )
     try:

@@ -55,7 +55,7 @@ def locked(folder: Path) -> Iterator[Path]:
       UserError: another process holds the lock, or the path exists and is not a folder.
     """
     if os.path.lexists(folder) and not folder.is_dir():
-        raise UserError(f"{folder}: is there already, and is not a folder of a film's parts")
+        raise UserError(f"{folder}: exists already, and is not a folder of a film's parts")
     folder.mkdir(exist_ok=True, parents=True)
     try:
         with _lock(folder):
@@ -105,7 +105,7 @@ def begin(folder: Path, facts: Mapping[str, Any]) -> str:
     wanted = json.loads(json.dumps({"format": FORMAT, **facts}))
     begun = _read_json(folder / BEGUN)
     if begun is None and os.path.lexists(folder) and not _is_empty(folder):
-        raise UserError(f"{folder}: is there already, and is not a folder of a film's parts")
+        raise UserError(f"{folder}: exists already, and is not a folder of a film's parts")
     sentence = ""
     if folder.exists() and begun != wanted:
         previous = begun or {}

@@ -72,7 +72,7 @@ def run(
     suffix = check_target(target)
     check_source(source, target)
     if not overwrite and os.path.lexists(target):
-        raise UserError(f"{source}: {target} is there already")
+        raise UserError(f"{source}: {target} exists already")
     if os.path.isdir(target):
         raise UserError(f"{target}: is a folder, want the name of a film")
     film = reading.probe(source)
@@ -81,7 +81,7 @@ def run(
         with parts.locked(parts.folder_of(target)) as folder:
             return _run(painter, film, target, folder, options, choice, overwrite, progress)
     except FileExistsError as error:
-        raise UserError(f"{source}: {target} is there already") from error
+        raise UserError(f"{source}: {target} exists already") from error
     except (OSError, av.error.FFmpegError) as error:
         reason = error.strerror or error
         raise UserError(f"{target}: cannot be written: {reason}") from error

@@ -37,7 +37,7 @@ def layers_up_to(last_layer: str) -> tuple[str, ...]:
         names += [f"block{block}_conv{i}" for i in range(1, convs + 1)] + [f"block{block}_pool"]
     if last_layer not in names:
         raise UserError(
-            f"{last_layer!r} is no layer of the VGG16 encoder, whose layers are {', '.join(names)}"
+            f"{last_layer!r} is not a layer of the VGG16 encoder, want one of {', '.join(names)}"
         )
     return tuple(names[: names.index(last_layer) + 1])
 

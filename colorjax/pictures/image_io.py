@@ -159,7 +159,7 @@ def atomic_write(path: str | os.PathLike, *, overwrite: bool = True) -> Iterator
             yield temporary
     except OSError as error:
         if isinstance(error, FileExistsError) and not overwrite:
-            raise UserError(f"{path}: is there already; --overwrite replaces it") from error
+            raise UserError(f"{path}: exists already; --overwrite replaces it") from error
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
@@ -282,7 +282,7 @@ def _unidentified_reason(source: str | os.PathLike | bytes, wanted: tuple[str, .
         kind = formats.name_of_format(found)
         return f"is a {kind} file, but a damaged one or of a kind that is not read"
     *others, last = (formats.name_of_format(format) for format in wanted)
-    return f"is no {', '.join(others)} or {last} picture"
+    return f"is not a {', '.join(others)} or {last} picture"
 
 
 def _is_short_webp(source: str | os.PathLike | bytes) -> bool:

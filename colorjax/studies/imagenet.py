@@ -105,7 +105,7 @@ def read_table(file: str | os.PathLike) -> dict[str, int]:
     except OSError as error:
         raise UserError(f"{file}: cannot be read: {error.strerror or error}") from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{file}: is no table in CSV and UTF-8 ({error})") from error
+        raise UserError(f"{file}: is not a CSV table in UTF-8 ({error})") from error
     if rows and _normalize(rows[0][1][0]) in _HEADINGS:
         rows = rows[1:]
     table: dict[str, int] = {}

@@ -140,7 +140,7 @@ def recognise(
         is not CIELUV.
     """
     if len(photos) < 2:
-        raise UserError(f"of {len(photos)} photograph there is no Frechet distance, want 2 or more")
+        raise UserError(f"{len(photos)} photograph has no Frechet distance, want at least 2")
     painters = {name: open_painter(network) for name, network in networks.items()}
     chroma = mean_chroma(next(iter(networks.values())))
     rows = [TRUTH, GRAY, MEAN, *networks]

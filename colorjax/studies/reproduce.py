@@ -80,7 +80,7 @@ def reproduce(config: Any, workdir: Path) -> list[dict[str, Any]]:
 def named_changes(settings: Settings, field: str) -> dict[str, Changes]:
     """Validates a field ((name, ((dotted setting, value), ...)), ...): {name: changes}."""
     if not getattr(settings, field):
-        raise UserError(f"the config has no {field}, want --config=configs/reproduce.py or such")
+        raise UserError(f"the config has no {field}, want a config like configs/reproduce.py")
     example = '(("batches", (("batch_size", 8),)),)'
     sweep.check_pairs(field, getattr(settings, field), f"its changes, such as {example}")
     known, named = flatten(as_dict(settings)), {}
@@ -92,7 +92,7 @@ def named_changes(settings: Settings, field: str) -> dict[str, Changes]:
         sweep.check_pairs(f"{field}, in {name!r},", changes, "its value", object)
         unknown = [setting for setting, _ in changes if setting not in known]
         if unknown:
-            raise UserError(f"{field} names {unknown[0]!r} for {name!r}, which is no setting")
+            raise UserError(f"{field} names {unknown[0]!r} for {name!r}, which is not a setting")
         named[name] = dict(changes)
     return named
 

@@ -52,11 +52,11 @@ def grid(settings: Settings) -> list[Changes]:
     """Returns every combination of the values in `sweep`; the last name varies fastest."""
     known = flatten(as_dict(settings))
     if not settings.sweep:
-        raise UserError('sweep is empty, want (("batch_size", (4, 6)),) or such')
+        raise UserError('sweep is empty, want pairs such as (("batch_size", (4, 6)),)')
     check_pairs("sweep", settings.sweep, 'its values, such as (("batch_size", (4, 8)),)')
     for name, values in settings.sweep:
         if name not in known:
-            raise UserError(f"sweep names {name!r}, which is no setting")
+            raise UserError(f"sweep names {name!r}, which is not a setting")
         if not values:
             raise UserError(f"sweep has no values for {name!r}")
     names, values = zip(*settings.sweep, strict=True)

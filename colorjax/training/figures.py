@@ -67,7 +67,8 @@ def plot_curves(rows: Sequence[dict[str, Any]], baseline: dict[str, float]) -> n
             axes.axhline(baseline[name], color="gray", linestyle=":", label="constant bin")
         axes.set(title=title, xlabel="step")
         axes.grid(alpha=0.3)
-        axes.legend(frameon=False)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(frameon=False)
     return _pixels(figure)
 
 

@@ -103,7 +103,7 @@ def check_same_targets(workdir: Path, old: Settings, new: Settings) -> None:
     for name in TARGETS:
         if before[name] != now[name]:
             raise UserError(
-                f"{workdir} was trained with {name} {before[name]!r} and cannot go on with "
+                f"{workdir} was trained with {name} {before[name]!r} and cannot be resumed with "
                 f"{now[name]!r}: want {before[name]!r}, or another workdir"
             )
 
@@ -114,9 +114,9 @@ def check_same_optimizer(workdir: Path, old: Settings, new: Settings) -> None:
     for name, structure in _STATE_STRUCTURE.items():
         if structure(before[name]) != structure(now[name]):
             raise UserError(
-                f"{workdir} was trained with {name} {before[name]!r}, and its optimizer cannot go "
-                f"on with {now[name]!r}: want {before[name]!r}, or another workdir with init_from "
-                f"{workdir}"
+                f"{workdir} was trained with {name} {before[name]!r}, and its optimizer cannot be "
+                f"resumed with {now[name]!r}: want {before[name]!r}, or another workdir with "
+                f"init_from {workdir}"
             )
 
 

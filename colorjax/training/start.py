@@ -164,7 +164,7 @@ def init_or_restore(
             task = build_task(settings, None)
             counts = runs.as_statistics(record["bins"]).counts
             record |= measure_data(evaluate.eval_options(settings), task, source, counts)
-        say(f"goes on from step {restored.step} in {workdir}")
+        say(f"resuming from step {restored.step} in {workdir}")
     session = {"step": int(state.step), **describe_environment()}
     record["sessions"] = [*record.get("sessions", []), session]
     if is_writer():

@@ -128,7 +128,7 @@ def save_after_fault(run: Run, step: int, state: TrainState, meter: Meter, error
         checkpoint.wait(run.manager)
     except UserError as unsaved:
         return message if str(unsaved) == message else f"{message}; {unsaved}"
-    return f"{message}; step {step} is saved, and the same command goes on from it"
+    return f"{message}; step {step} is saved, and the same command resumes from it"
 
 
 def measure_and_draw(run: Run, log: logs.Logs, step: int, variables: Any) -> dict[str, float]:
@@ -169,7 +169,7 @@ def save(
 
 def finish(run: Run, metrics: dict[str, float], step: int) -> None:
     if not metrics:
-        say(f"stopped at step {step} of {run.settings.num_steps}, saved: the same command goes on")
+        say(f"stopped at step {step} of {run.settings.num_steps}, saved; the same command resumes")
         return
     say(evaluate.comparison(metrics, run.baseline))
     say(f"see {run.workdir / 'figures'}: step_{step:06d}.png and curves.png")

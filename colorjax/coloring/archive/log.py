@@ -177,7 +177,7 @@ def _part_files(store: Store, folder: str) -> list[str]:
         return []
     except OSError as error:
         where = posixpath.join(store.name, folder)
-        raise UserError(f"{where}: cannot be looked into: {reason_of(error)}") from error
+        raise UserError(f"{where}: cannot be listed: {reason_of(error)}") from error
     wanted = (name for name in names if name.endswith(".parquet") and not name.startswith("."))
     return sorted(posixpath.join(folder, name) for name in wanted)
 

@@ -126,7 +126,7 @@ def _file_names(target: Store, folder: str) -> frozenset[str]:
         return frozenset()
     except OSError as error:
         name = posixpath.join(target.name, folder)
-        raise UserError(f"{name}: cannot be looked into: {reason_of(error)}") from error
+        raise UserError(f"{name}: cannot be listed: {reason_of(error)}") from error
 
 
 def check_source(source: Store, target: Store) -> None:
@@ -140,7 +140,7 @@ def check_source(source: Store, target: Store) -> None:
             f"{source.name}: is not a folder, want one, or a manifest whose name ends in .parquet"
         ) from error
     except OSError as error:
-        raise UserError(f"{source.name}: cannot be looked into: {reason_of(error)}") from error
+        raise UserError(f"{source.name}: cannot be listed: {reason_of(error)}") from error
     top, below = (os.path.join(store.real_path(""), "") for store in (source, target))
     if below.startswith(top) and is_uri(source.name) == is_uri(target.name):
         raise UserError(

@@ -96,7 +96,7 @@ def walk(store: Store, others: Counter[str]) -> Iterator[Item]:
                     others[PurePosixPath(path).suffix.lower() or "no suffix"] += 1
         except OSError as error:
             name = folder or store.name
-            yield Item(name, f"{name}: cannot be looked into: {reason_of(error)}")
+            yield Item(name, f"{name}: cannot be listed: {reason_of(error)}")
 
 
 def _is_utf8(name: str) -> bool:

@@ -237,7 +237,7 @@ def _kept_original(path: str) -> Iterator[None]:
         with files.atomic_write(copy, overwrite=False) as temporary:
             shutil.copy2(path, temporary)
     except FileExistsError as error:
-        raise UserError(f"{path}: {copy} is there already, from an earlier --replace") from error
+        raise UserError(f"{path}: {copy} exists already, from an earlier --replace") from error
     try:
         yield
     except BaseException:

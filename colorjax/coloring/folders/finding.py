@@ -120,7 +120,7 @@ def _walk(
         with os.scandir(folder) as scan:
             entries = sorted(scan, key=lambda entry: entry.name)
     except OSError as error:
-        yield Found(folder, fault=f"{folder}: cannot be looked into: {error.strerror or error}")
+        yield Found(folder, fault=f"{folder}: cannot be listed: {error.strerror or error}")
         return
     for entry in entries:
         # Hidden folders hold thumbnails and deleted files.

@@ -185,8 +185,8 @@ def check_targets(
             skipped.append(job.source)
         elif existing and not overwrite:
             fault = (
-                f"{job.source}: {existing[0]} is there already; "
-                "--overwrite replaces it, --skip-existing leaves the photo out"
+                f"{job.source}: {existing[0]} exists already; "
+                "--overwrite replaces it, --skip-existing skips the photo"
             )
             faults.append((job.source, fault))
         elif others := [t for t in existing if os.path.realpath(t) in photos]:

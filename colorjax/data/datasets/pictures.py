@@ -154,7 +154,7 @@ def _open_zip(path: Path) -> zipfile.ZipFile:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     except zipfile.BadZipFile as error:
         raise UserError(
-            f"{path}: is no ZIP archive, or its end is missing, as when a download stops half-way"
+            f"{path}: is not a ZIP archive, or its end is missing (an incomplete download?)"
         ) from error
 
 
