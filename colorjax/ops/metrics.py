@@ -1,4 +1,4 @@
-"""Metrics of the paper (section 5.1) and of later work on colorization: one number per image.
+"""Metrics (the paper, section 5.1), and those of later work on colorization: one number per image.
 
 The metrics from `psnr` on are for comparison with published figures; each docstring states the
 protocol of its source.

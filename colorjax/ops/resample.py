@@ -29,8 +29,8 @@ def upsample(
     """Upsamples `x` [..., height, width, channels] by an integer `factor` along height and width.
 
     `nearest` repeats pixels, as Lasagne's Upscale2D does by default. `bilinear` interpolates
-    between pixel centres and repeats the border. The paper (section 3.5) does not state how the
-    decoder upscales its maps.
+    between pixel centres and repeats the border. How the decoder upscales its maps (the paper,
+    section 3.5) is not stated.
 
     Raises:
       ValueError: if the method is unknown.
