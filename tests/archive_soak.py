@@ -47,7 +47,7 @@ def write_crops(folder: Path, count: int) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """The environment of Ray's processes: they import this checkout and send no usage statistics."""
+    """The environment of Ray's processes: they import this checkout and send no statistics."""
     paths = [str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     return {
         **os.environ,
@@ -147,7 +147,9 @@ def check(target: Path, names: Sequence[str]) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--photos", type=int, default=2000)
-    parser.add_argument("--kill-after", type=int, help="results after which a node is killed; default: a third")
+    parser.add_argument(
+        "--kill-after", type=int, help="kills a node after so many results (a third)"
+    )
     arguments = parser.parse_args()
     kill_after = arguments.kill_after
     kill_after = arguments.photos // 3 if kill_after is None else kill_after

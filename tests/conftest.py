@@ -32,9 +32,9 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes minutes, and runs only with --slow")
     if "PYTEST_XDIST_WORKER" in os.environ:
-        # execnet sends SIGINT to a worker that is slow to end, and a process with a time limit
-        # passes SIGTERM on to its group. Neither is meant for the code under test. The processes
-        # that tests start would inherit SIG_IGN, but do not inherit a handler.
+        # execnet sends SIGINT to a worker that is slow to end, and `timeout` passes SIGTERM on to
+        # its process group. Neither is meant for the code under test. The processes that tests
+        # start would inherit SIG_IGN, but do not inherit a handler.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: None)
 

@@ -5,7 +5,7 @@
 A response must equal, byte for byte, the file that `colorjax PHOTO` writes with the same options,
 or be 503 with Retry-After. At the end SIGTERM is sent while all clients send requests: those in the
 queue must still be answered, and the service must exit with 143. After the first quarter of the
-time its memory must not grow any more. Exits with 1 otherwise.
+time its memory may hardly grow. Exits with 1 otherwise.
 """
 
 import argparse

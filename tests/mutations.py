@@ -123,7 +123,9 @@ def _landmarks(data: bytearray) -> list[int]:
     """Returns where table entries, chunks, boxes and segments begin, approximately."""
     if data[:2] in (b"II", b"MM"):
         pages = tiff_file.read_pages(io.BytesIO(data))
-        return sorted({position for page in pages for position in page.entry_offsets.values()} | {4})
+        return sorted(
+            {position for page in pages for position in page.entry_offsets.values()} | {4}
+        )
     found = [match.start() for match in _LANDMARK.finditer(data, 0, 65_536)]
     # The size of a chunk or box comes before its name.
     ahead = 4 if data[:4] == b"\x89PNG" or data[4:8] in (b"ftyp", b"jP  ", b"JXL ") else 0

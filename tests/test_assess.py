@@ -115,9 +115,7 @@ def test_the_command_prints_a_table_per_folder_and_writes_all_metrics(network, p
     assert found["folders"][str(photos)]["tiny"]["psnr"] > 0
 
 
-def test_a_gallery_shows_gray_result_and_truth_of_colour_photos(
-    network, photos, tmp_path
-):
+def test_a_gallery_shows_gray_result_and_truth_of_colour_photos(network, photos, tmp_path):
     Image.new("L", (32, 24), 128).save(tmp_path / "gray.png")
     run = save_run(tmp_path / "run", network)
     result = CliRunner().invoke(

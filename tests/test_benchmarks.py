@@ -161,7 +161,7 @@ def test_the_ceiling_lists_the_share_and_costliest_kernels_of_a_step(monkeypatch
 
 
 def test_operations_are_the_sum_over_the_layers():
-    # docs/performance.md adds them up: 28.9 G multiply-adds an image forward.
+    # docs/performance.md adds them up: 28.9 G multiply-adds per image, forward.
     assert_allclose(ceiling.operations(Settings(batch=1)), 3 * 2 * 28.9e9, rtol=0.02)
 
 

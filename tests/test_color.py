@@ -117,7 +117,7 @@ def to_rgb(space):
 
 @pytest.fixture(scope="module")
 def grid():
-    """[35937, 3] float64: 33 levels a channel, the corners of the cube among them."""
+    """[35937, 3] float64: 33 levels per channel, corners of the cube included."""
     levels = np.linspace(0, 1, 33)
     return np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), -1).reshape(-1, 3)
 

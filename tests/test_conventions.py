@@ -35,7 +35,12 @@ def placeholder(*shape, dtype=jnp.int32):
 
 KEY = jax.random.key(0)
 BINNING = bins.channel_bins()
-RGB, LUV, GRAY, CHROMA = bf16(1, 16, 16, 3), bf16(1, 16, 16, 3), bf16(1, 16, 16, 1), bf16(1, 16, 16, 2)
+RGB, LUV, GRAY, CHROMA = (
+    bf16(1, 16, 16, 3),
+    bf16(1, 16, 16, 3),
+    bf16(1, 16, 16, 1),
+    bf16(1, 16, 16, 2),
+)
 RGB_U8, BINS = placeholder(1, 16, 16, 3, dtype=jnp.uint8), placeholder(1, 16, 16, 2)
 LOGITS, VALUES, COUNTS = bf16(1, 16, 16, 2, 50), bf16(2, 50, 1), placeholder(2, 50)
 

@@ -1,4 +1,4 @@
-"""Sources and batches: what is held out, what is left out, and in which order examples come."""
+"""Sources and batches: held-out and skipped pictures, and the order of examples."""
 
 import collections
 import io
@@ -20,7 +20,7 @@ from colorjax.pictures import image_io
 
 
 def photo(number, size=(24, 20)) -> Image.Image:
-    """A colour picture whose red is its number."""
+    """A colour picture with `number` as its red value."""
     return Image.new("RGB", size, (number, 200, 40))
 
 
@@ -45,8 +45,8 @@ def numbered_items(count):
     return items
 
 
-def taken(batch):
-    """The item of each example of a batch, read from its pixels."""
+def item_indices(batch):
+    """Returns the index of the item of each example, read from its pixels."""
     assert (batch["rgb"][..., 1] == 200).all()
     return batch["rgb"][:, 0, 0, 0].tolist()
 
@@ -78,17 +78,17 @@ def test_the_sample_holds_out_the_tea_garden_on_every_machine():
     assert sample.notes == counts
 
 
-def test_every_sample_picture_is_small_colourful_and_has_its_licence_told():
+def test_every_sample_picture_is_small_and_colourful_and_has_a_licence():
     table = (places.SAMPLE_FOLDER / "SOURCES.md").read_text()
     rows = [line for line in table.splitlines() if line.startswith("| `")]
-    told = {row.split("`")[1]: row for row in rows}
+    licences = {row.split("`")[1]: row for row in rows}
     files = sorted(places.SAMPLE_FOLDER.glob("*.jpg"))
-    assert sorted(told) == [file.name for file in files]
+    assert sorted(licences) == [file.name for file in files]
     for file in files:
         rgb = image_io.read_rgb(file)
         assert min(rgb.shape[:2]) == 256
         assert image_io.mean_chroma(rgb) > 20
-        assert "CC0 [" in told[file.name] or "public domain [" in told[file.name]
+        assert "CC0 [" in licences[file.name] or "public domain [" in licences[file.name]
     assert sum(file.stat().st_size for file in files) < 700_000
 
 
@@ -100,7 +100,7 @@ def test_hash_share_is_the_sha256_as_a_fraction():
     assert shares[-1] < 1
 
 
-def test_a_folder_is_searched_deeply_sorted_and_split_without_overlap(tmp_path):
+def test_a_folder_is_searched_recursively_sorted_and_split_without_overlap(tmp_path):
     fill(tmp_path / "b", 30)
     fill(tmp_path / "a" / "deep", 30)
     for number, name in enumerate(("x.JPG", "y.Jpeg", "z.webp", "w.TIF", "v.bmp")):
@@ -118,7 +118,7 @@ def test_a_folder_is_searched_deeply_sorted_and_split_without_overlap(tmp_path):
     assert item.data == tmp_path / item.key
 
 
-def test_renamed_moved_and_added_pictures_move_no_other_across_the_split(tmp_path):
+def test_renaming_moving_and_adding_pictures_does_not_change_the_split(tmp_path):
     before = sources.open_source(f"folder:{fill(tmp_path / 'one', 40)}", holdout=0.25)
     held_out = {item.data.read_bytes() for item in before.holdout}
     for path in (tmp_path / "one").iterdir():
@@ -150,7 +150,7 @@ def test_links_to_folders_are_followed_once(tmp_path):
     assert "again/000.png" in keys(opened.train) + keys(opened.holdout)
 
 
-def test_the_home_folder_is_understood(tmp_path, monkeypatch):
+def test_a_tilde_stands_for_the_home_folder(tmp_path, monkeypatch):
     fill(tmp_path / "photos", 30)
     monkeypatch.setenv("HOME", str(tmp_path))
     assert sources.open_source("folder:~/photos", holdout=0.3).notes["found"] == 30
@@ -167,11 +167,15 @@ def test_unreadable_pictures_are_left_out_with_one_warning(tmp_path, caplog):
     assert len(opened.train) + len(opened.holdout) == 30
     (warning,) = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
     assert "3 of 33" in warning
-    for told in ("broken.jpg: is not a JPEG", "empty.png: is empty", "dangling.png: cannot be read"):
-        assert told in warning
+    for part in (
+        "broken.jpg: is not a JPEG",
+        "empty.png: is empty",
+        "dangling.png: cannot be read",
+    ):
+        assert part in warning
 
 
-def test_a_long_list_of_unreadable_pictures_is_cut(tmp_path, caplog):
+def test_a_long_list_of_unreadable_pictures_is_shortened(tmp_path, caplog):
     fill(tmp_path, 30)
     for number in range(25):
         (tmp_path / f"broken{number:02d}.jpg").write_bytes(b"nothing")
@@ -214,36 +218,36 @@ def test_near_gray_pictures_are_left_out_and_counted(tmp_path):
         (lambda path: path.mkdir(), "holds no picture"),
     ],
 )
-def test_a_place_without_pictures_is_named(tmp_path, make, message):
-    place = tmp_path / "photos"
-    make(place)
+def test_a_folder_without_pictures_is_named(tmp_path, make, message):
+    folder = tmp_path / "photos"
+    make(folder)
     with pytest.raises(UserError, match=f"photos: {message}"):
-        sources.open_source(f"folder:{place}")
+        sources.open_source(f"folder:{folder}")
 
 
-def test_several_folders_are_one_source_split_as_each_would_be(tmp_path):
+def test_several_folders_are_one_source_and_each_is_split_as_if_alone(tmp_path):
     one, two = fill(tmp_path / "one", 30), tmp_path / "two"
     two.mkdir()
     for number in range(100, 130):
         photo(number).save(two / f"{number}.png")
     both = sources.open_source(f"folder:{one},{two}", holdout=0.3)
-    apart = [sources.open_source(f"folder:{f}", holdout=0.3) for f in (one, two)]
+    separate = [sources.open_source(f"folder:{f}", holdout=0.3) for f in (one, two)]
     assert both.notes["found"] == 60
     for part in ("train", "holdout"):
         files = [item.data for item in getattr(both, part)]
-        assert files == [item.data for source in apart for item in getattr(source, part)]
+        assert files == [item.data for source in separate for item in getattr(source, part)]
     all_keys = keys(both.train) + keys(both.holdout)
     assert len(set(all_keys)) == 60
 
 
-def test_equal_files_of_several_folders_stay_on_one_side(tmp_path):
+def test_equal_files_of_several_folders_stay_in_one_part(tmp_path):
     one, two = fill(tmp_path / "one", 20), fill(tmp_path / "two", 20)
     opened = sources.open_source(f"folder:{one},{two}", holdout=0.3)
     train, holdout = ({i.digest for i in part} for part in (opened.train, opened.holdout))
     assert train and holdout and not train & holdout
 
 
-def test_a_folder_with_a_comma_is_given_alone(tmp_path):
+def test_a_folder_name_with_a_comma_works_only_for_a_single_folder(tmp_path):
     odd = fill(tmp_path / "sea, sand", 20)
     assert sources.open_source(f"folder:{odd}", holdout=0.3).notes["found"] == 20
     other = fill(tmp_path / "other", 20)
@@ -267,7 +271,7 @@ def test_an_empty_part_of_the_split_is_an_error(tmp_path):
         sources.open_source(f"folder:{tmp_path}", holdout=1 - 1e-9)
 
 
-def test_pictures_for_measuring_are_all_that_can_be_read_be_they_few(tmp_path, caplog):
+def test_open_folders_returns_every_readable_picture_however_few(tmp_path, caplog):
     fill(tmp_path / "one", 1)
     assert keys(sources.open_folders(str(tmp_path / "one"))) == ["000.png"]
     whole = fill(tmp_path / "more" / "sub", 12).parent
@@ -352,17 +356,17 @@ def run_python(code: str, *arguments) -> str:
 @pytest.fixture(scope="module")
 def tiny_photos(tmp_path_factory) -> Path:
     """A TFDS folder with a data set of 40 pictures, 4 of them gray, prepared as array_record."""
-    place = tmp_path_factory.mktemp("tfds")
-    script = place / "prepare.py"
+    root = tmp_path_factory.mktemp("tfds")
+    script = root / "prepare.py"
     prepare = """
     TinyPhotos(data_dir=sys.argv[1], file_format="array_record").download_and_prepare()
     """
     script.write_text(textwrap.dedent(TINY_BUILDER + prepare))
     done = subprocess.run(
-        [sys.executable, script, place / "data"], capture_output=True, text=True, timeout=120
+        [sys.executable, script, root / "data"], capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
-    return place / "data"
+    return root / "data"
 
 
 def test_tfds_is_read_without_tensorflow(tiny_photos):
@@ -373,8 +377,8 @@ def test_tfds_is_read_without_tensorflow(tiny_photos):
     batch = next(loader.eval_batches(opened.train, size=8, batch_size=4))
     print(opened.notes["found"], batch["rgb"].shape, "tensorflow" in sys.modules)
     """
-    told = run_python(code, tiny_photos)
-    assert told == "40 (4, 8, 8, 3) False"
+    output = run_python(code, tiny_photos)
+    assert output == "40 (4, 8, 8, 3) False"
 
 
 def test_tfds_splits_by_name_and_index_and_gives_the_encoded_files(tiny_photos):
@@ -388,7 +392,7 @@ def test_tfds_splits_by_name_and_index_and_gives_the_encoded_files(tiny_photos):
     assert reds == {n for n in range(40) if n % 10} | {99}
 
 
-def test_tfds_near_gray_pictures_are_left_out_and_move_no_others(tiny_photos):
+def test_leaving_out_near_gray_tfds_pictures_does_not_change_the_split(tiny_photos):
     opened = sources.open_source(
         "tfds:tiny_photos", holdout=0.3, min_chroma=4, data_dir=tiny_photos
     )
@@ -398,7 +402,7 @@ def test_tfds_near_gray_pictures_are_left_out_and_move_no_others(tiny_photos):
     assert set(keys(opened.train)) <= set(keys(everything.train))
 
 
-def test_tfds_mistakes_are_told_with_the_remedy(tiny_photos, tmp_path):
+def test_tfds_errors_name_the_remedy(tiny_photos, tmp_path):
     with pytest.raises(UserError, match="tfds:no_such_set: no such data set"):
         sources.open_source("tfds:no_such_set", data_dir=tmp_path)
     remedy = r'"colorjax\[tfds\]", then tfds build imagenette/320px --file_format=array_record'
@@ -413,7 +417,7 @@ def test_tfds_mistakes_are_told_with_the_remedy(tiny_photos, tmp_path):
         ({"splits": lambda splits: [s for s in splits if s["name"] == "test"]}, "only test"),
     ],
 )
-def test_tfds_sets_that_do_not_fit_are_told(tiny_photos, tmp_path, change, message):
+def test_unsuitable_tfds_sets_are_reported(tiny_photos, tmp_path, change, message):
     copy = tmp_path / "tiny_photos" / "1.2.3"
     copy.mkdir(parents=True)
     for file in (tiny_photos / "tiny_photos" / "1.2.3").iterdir():
@@ -429,7 +433,7 @@ def test_tfds_sets_that_do_not_fit_are_told(tiny_photos, tmp_path, change, messa
 # Training batches
 
 
-def test_runs_of_different_seeds_number_their_examples_differently_and_each_but_once():
+def test_example_numbers_are_unique_within_a_run_and_across_seeds():
     numbers = []
     for seed in (0, 1, 2, 2**31 - 1):
         batches = loader.train_batches(numbered_items(5), size=4, batch_size=200, seed=seed)
@@ -438,7 +442,7 @@ def test_runs_of_different_seeds_number_their_examples_differently_and_each_but_
     assert len(set(sum(numbers, []))) == 800
 
 
-def test_training_batches_have_the_told_shapes_and_count_their_examples():
+def test_training_batches_have_the_requested_shape_and_number_examples():
     batches = loader.train_batches(numbered_items(5), size=12, batch_size=4, seed=0)
     for step, batch in enumerate(first(batches, 3)):
         assert batch["rgb"].shape == (4, 12, 12, 3) and batch["rgb"].dtype == np.uint8
@@ -451,7 +455,7 @@ def test_the_order_depends_on_the_seed_alone():
         batches = loader.train_batches(
             numbered_items(20), size=4, batch_size=10, seed=seed, **options
         )
-        return sum(map(taken, first(batches, 4)), [])
+        return sum(map(item_indices, first(batches, 4)), [])
 
     assert order(7) == order(7) == order(7, num_threads=4, cache_bytes=0)
     assert order(7) != order(8)
@@ -459,7 +463,7 @@ def test_the_order_depends_on_the_seed_alone():
 
 def test_the_order_is_the_same_on_every_machine_and_version():
     batches = loader.train_batches(numbered_items(5), size=4, batch_size=5, seed=0)
-    assert list(map(taken, first(batches, 3))) == [
+    assert list(map(item_indices, first(batches, 3))) == [
         [0, 3, 1, 2, 4],
         [3, 4, 2, 1, 0],
         [4, 3, 2, 0, 1],
@@ -469,7 +473,7 @@ def test_the_order_is_the_same_on_every_machine_and_version():
 @pytest.mark.parametrize("count", [1, 2, 9, 16])
 def test_every_epoch_has_every_item_once_even_if_smaller_than_a_batch(count):
     batches = loader.train_batches(numbered_items(count), size=4, batch_size=16, seed=3)
-    stream = sum(map(taken, first(batches, count)), [])
+    stream = sum(map(item_indices, first(batches, count)), [])
     epochs = [tuple(stream[i : i + count]) for i in range(0, len(stream), count)]
     assert len(epochs) == 16
     assert all(sorted(epoch) == list(range(count)) for epoch in epochs)
@@ -478,7 +482,7 @@ def test_every_epoch_has_every_item_once_even_if_smaller_than_a_batch(count):
 
 
 @pytest.mark.parametrize("steps", [1, 3, 1000])
-def test_resuming_gives_what_an_uninterrupted_run_gives(steps):
+def test_resumed_batches_equal_those_of_an_uninterrupted_run(steps):
     def batches(start=0):
         return loader.train_batches(numbered_items(9), size=4, batch_size=4, seed=5, start=start)
 
@@ -488,7 +492,7 @@ def test_resuming_gives_what_an_uninterrupted_run_gives(steps):
         np.testing.assert_array_equal(resumed["example"], straight["example"])
 
 
-def test_resuming_far_on_reads_nothing_that_was_passed(tmp_path):
+def test_resuming_late_does_not_read_the_examples_before(tmp_path):
     items = [places.Item("gone", tmp_path / "gone.png")] * 7
     position = 10**12
     batches = loader.train_batches(items, size=4, batch_size=2, seed=0, start=position)
@@ -500,7 +504,7 @@ def test_resuming_far_on_reads_nothing_that_was_passed(tmp_path):
 
 @pytest.mark.parametrize("processes", [2, 3, 4])
 @pytest.mark.parametrize("start", [0, 24, 36])
-def test_processes_together_see_what_one_process_sees(processes, start):
+def test_processes_together_get_the_examples_of_a_single_process(processes, start):
     options = dict(size=4, batch_size=12, seed=1, start=start)
     alone = loader.train_batches(numbered_items(20), **options)
     shards = [
@@ -513,11 +517,11 @@ def test_processes_together_see_what_one_process_sees(processes, start):
         whole = next(alone)
         parts = [next(shard) for shard in shards]
         assert all(part["rgb"].shape[0] == 12 // processes for part in parts)
-        together = [pair for p in parts for pair in zip(p["example"], taken(p), strict=True)]
-        assert sorted(together) == sorted(zip(whole["example"], taken(whole), strict=True))
+        together = [pair for p in parts for pair in zip(p["example"], item_indices(p), strict=True)]
+        assert sorted(together) == sorted(zip(whole["example"], item_indices(whole), strict=True))
 
 
-def test_a_batch_that_does_not_divide_is_an_error():
+def test_a_batch_size_that_processes_cannot_share_is_an_error():
     for batches in (loader.train_batches, loader.eval_batches):
         options = {"seed": 0} if batches is loader.train_batches else {}
         with pytest.raises(UserError, match="batch size 6 .* 4 processes"):
@@ -531,12 +535,12 @@ def test_training_on_nothing_is_an_error():
         loader.train_batches([], size=4, batch_size=1, seed=0)
 
 
-def test_a_picture_that_breaks_during_training_is_named(tmp_path):
+def test_a_picture_that_is_damaged_during_training_is_named(tmp_path):
     fill(tmp_path, 4)
     items = [places.Item(path.name, path) for path in sorted(tmp_path.iterdir())]
     batches = loader.train_batches(items, size=4, batch_size=4, seed=0, cache_bytes=0)
     next(batches)
-    # At once, as the threads may be reading it.
+    # The file is replaced atomically, because threads may be reading it.
     (tmp_path / "new").write_bytes(b"overwritten")
     (tmp_path / "new").rename(tmp_path / "002.png")
     with pytest.raises(UserError, match=r"002\.png: is not a JPEG"):
@@ -548,21 +552,21 @@ def test_a_picture_that_breaks_during_training_is_named(tmp_path):
 
 @pytest.mark.parametrize(("cache_bytes", "reads"), [(5 * 4 * 4 * 3, 5), (5 * 4 * 4 * 3 - 1, 40)])
 def test_small_sets_are_decoded_once(monkeypatch, cache_bytes, reads):
-    seen = collections.Counter()
+    calls = collections.Counter()
     read_square = image_io.read_square
 
     def count(data, size, *, fit, name):
-        seen[name.startswith("item ")] += 1
+        calls[name.startswith("item ")] += 1
         return read_square(data, size, fit=fit, name=name)
 
     monkeypatch.setattr(image_io, "read_square", count)
     batches = loader.train_batches(
         numbered_items(5), size=4, batch_size=5, seed=0, num_threads=1, cache_bytes=cache_bytes
     )
-    stream = [taken(batch) for batch in first(batches, 8)]
+    stream = [item_indices(batch) for batch in first(batches, 8)]
     assert all(sorted(epoch) == [0, 1, 2, 3, 4] for epoch in stream)
     # One thread may run two batches ahead.
-    assert reads <= seen[True] <= (5 if reads == 5 else reads + 10)
+    assert reads <= calls[True] <= (5 if reads == 5 else reads + 10)
 
 
 # Evaluation batches
@@ -572,7 +576,7 @@ def test_small_sets_are_decoded_once(monkeypatch, cache_bytes, reads):
 @pytest.mark.parametrize("batch_size", [4, 8, 20])
 @pytest.mark.parametrize("count", [0, 1, 4, 7, 8, 17])
 def test_evaluation_counts_every_picture_once(count, batch_size, processes):
-    seen, lengths = [], set()
+    examples, lengths = [], set()
     for p in range(processes):
         batches = list(
             loader.eval_batches(
@@ -590,8 +594,8 @@ def test_evaluation_counts_every_picture_once(count, batch_size, processes):
             real = batch["mask"] == 1
             assert (batch["mask"][~real] == 0).all() and (batch["rgb"][~real] == 0).all()
             assert batch["rgb"][real][:, 0, 0, 0].tolist() == batch["example"][real].tolist()
-            seen += batch["example"][real].tolist()
-    assert sorted(seen) == list(range(count))
+            examples += batch["example"][real].tolist()
+    assert sorted(examples) == list(range(count))
     assert lengths == {-(-count // batch_size)}
 
 
@@ -607,10 +611,10 @@ def test_real_photographs_can_be_trained_on(photo_folder):
     assert batch["rgb"].std() > 10
 
 
-def test_a_part_to_test_on_is_taken_from_training_and_never_from_the_hold_out(tmp_path):
-    place = f"folder:{fill(tmp_path, 60)}"
-    two = sources.open_source(place, holdout=0.25)
-    three = sources.open_source(place, holdout=0.25, test=0.3)
+def test_the_test_set_is_taken_from_training_not_from_the_hold_out(tmp_path):
+    folder = f"folder:{fill(tmp_path, 60)}"
+    two = sources.open_source(folder, holdout=0.25)
+    three = sources.open_source(folder, holdout=0.25, test=0.3)
     keys = {
         name: {item.key for item in getattr(three, name)} for name in ("train", "holdout", "test")
     }
@@ -621,13 +625,13 @@ def test_a_part_to_test_on_is_taken_from_training_and_never_from_the_hold_out(tm
 
 
 @pytest.mark.parametrize("test", [-0.1, 0.75])
-def test_a_share_to_test_on_that_leaves_nothing_to_train_on_is_refused(test):
+def test_a_test_share_that_leaves_nothing_to_train_on_is_refused(test):
     with pytest.raises(
         UserError, match=f"the test share is {test}, want at least 0 and below 0.75"
     ):
         sources.open_source("sample", holdout=0.25, test=test)
 
 
-def test_a_share_to_test_on_that_no_picture_falls_into_is_refused():
+def test_a_test_share_that_gets_no_picture_is_refused():
     with pytest.raises(UserError, match="no picture falls into the test share of 1e-09"):
         sources.open_source("sample", holdout=0.3, test=1e-9)

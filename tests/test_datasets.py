@@ -88,7 +88,7 @@ def mirflickr(tmp_path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory) -> tuple[Path, dict[str, bytes]]:
-    """The scenes' archive with twelve pictures a category, and what is in it."""
+    """The scenes' archive with twelve pictures per category, and its members."""
     names = [f"{SCENES}/{p}_land{i}.jpg" for p in PREFIXES.values() for i in range(12)]
     members = {name: file(i) for i, name in enumerate(names)}
     others = {
@@ -126,8 +126,12 @@ def test_all_scenes_are_the_default_and_have_their_categories(scenes, tmp_path):
 
 def test_mcgill_tiffs_become_pngs_of_the_same_pixels(tmp_path):
     archives = tmp_path / "manual" / "mcgill_color"
-    make_zip(archives / "Animals.zip", {f"Animals/merry{i:03}.tif": file(i, "TIFF") for i in range(5)})
-    make_zip(archives / "LandWater.ZIP", {"merry_mexico0141.TIF": file(7, "TIFF"), "notes.txt": b"x"})
+    make_zip(
+        archives / "Animals.zip", {f"Animals/merry{i:03}.tif": file(i, "TIFF") for i in range(5)}
+    )
+    make_zip(
+        archives / "LandWater.ZIP", {"merry_mexico0141.TIF": file(7, "TIFF"), "notes.txt": b"x"}
+    )
     make_folder(archives / "Textures", {f"pippin{i}.tif": file(i, "TIFF") for i in (8, 9)})
     prepare.prepare("mcgill_color", tmp_path / "manual", tmp_path)
     numbers = {f"Animals.zip/Animals/merry{i:03}.tif": i for i in range(5)}
@@ -358,7 +362,9 @@ def test_archives_without_the_pictures_are_reported(tmp_path, mirflickr):
 def test_a_truncated_archive_is_reported(tmp_path, mirflickr):
     archive = tmp_path / "manual" / "mirflickr25k.zip"
     archive.write_bytes(archive.read_bytes()[:-5000])
-    with pytest.raises(UserError, match="mirflickr25k.zip: is not a ZIP archive, or its end is miss"):
+    with pytest.raises(
+        UserError, match="mirflickr25k.zip: is not a ZIP archive, or its end is miss"
+    ):
         prepare.prepare("mirflickr25k", tmp_path / "manual", tmp_path / "data")
 
 

@@ -75,7 +75,7 @@ def test_large_photos_are_shown_small_and_downloaded_in_full(studio, tmp_path):
     assert spread(rgb_of(before)) < 1.0 < 5.0 < spread(rgb_of(after))
 
 
-def test_the_download_is_what_the_page_shows_and_keeps_name_alpha_and_metadata(studio, tmp_path):
+def test_the_download_looks_like_the_page_and_keeps_alpha_and_metadata(studio, tmp_path):
     alpha = np.tile(np.linspace(0, 255, 90, dtype=np.uint8), (70, 1))
     exif = Image.Exif()
     exif[315] = "somebody"
@@ -87,42 +87,42 @@ def test_the_download_is_what_the_page_shows_and_keeps_name_alpha_and_metadata(s
     assert result.getexif()[315] == "somebody" and round(result.info["dpi"][0]) == 72
     np.testing.assert_array_equal(np.asarray(result)[..., 3], alpha)
     (_, after), _ = page_view.paint(studio, view)
-    seen = page_view.on_white(np.asarray(result)[..., :3], alpha)
-    assert np.abs(seen.astype(int) - rgb_of(after)).mean() < 3.0
+    flattened = page_view.on_white(np.asarray(result)[..., :3], alpha)
+    assert np.abs(flattened.astype(int) - rgb_of(after)).mean() < 3.0
 
 
-def test_samples_are_the_views_of_the_next_seeds(studio, tmp_path):
+def test_samples_are_the_views_of_consecutive_seeds(studio, tmp_path):
     view = page_view.View(write(tmp_path / "a.png", picture()), Settings("argmax", 0.8, seed=5))
     found = page_view.draw_samples(studio, view, 3)
-    assert [words for _, words in found] == ["Draw 5", "Draw 6", "Draw 7"]
+    assert [caption for _, caption in found] == ["Draw 5", "Draw 6", "Draw 7"]
     third = view._replace(settings=view.settings._replace(decode="sample", seed=7))
     (_, after), _ = page_view.paint(studio, third)
     np.testing.assert_array_equal(rgb_of(found[2][0]), rgb_of(after))
     assert np.abs(rgb_of(found[0][0]).astype(int) - rgb_of(after)).mean() > 0.5
 
 
-def test_what_is_to_be_known_about_a_photo_is_said_and_its_name_is_no_markup(studio, tmp_path):
+def test_the_caption_describes_the_photo_and_escapes_its_name(studio, tmp_path):
     colours = np.full((40, 50, 3), (200, 90, 30), np.uint8)
     colours[:20] = (30, 90, 200)
     view = page_view.View(write(tmp_path / "<i>a.png", colours), Settings())
-    _, words = page_view.paint(studio, view)
-    assert "&lt;i&gt;a.png</b>" in words and "50 &times; 40" in words
-    assert "This photo has colours of its own, which the network does not get to see." in words
+    _, caption = page_view.paint(studio, view)
+    assert "&lt;i&gt;a.png</b>" in caption and "50 &times; 40" in caption
+    assert "This photo has colours of its own, which the network does not get to see." in caption
     whole = tmp_path / "b.jpg"
     write(whole, picture(200, 200), quality=95)
     whole.write_bytes(whole.read_bytes()[:9000])
-    _, words = page_view.paint(studio, page_view.View(str(whole), Settings()))
-    assert "This photo is cut short:" in words and "own" not in words
+    _, caption = page_view.paint(studio, page_view.View(str(whole), Settings()))
+    assert "This photo is cut short:" in caption and "own" not in caption
 
 
-def test_a_sepia_photo_has_no_colours_of_its_own_as_for_the_command(studio, tmp_path):
+def test_a_sepia_photo_counts_as_one_without_colours(studio, tmp_path):
     toned = picture() * np.array([1.0, 0.8, 0.55])
     view = page_view.View(write(tmp_path / "a.png", toned.astype(np.uint8)), Settings())
     assert "of its own" not in page_view.paint(studio, view)[1]
     assert not tint.has_colours(toned.astype(np.uint8))
 
 
-def test_a_photo_that_was_cleaned_up_is_asked_for_again(studio):
+def test_a_deleted_photo_has_to_be_chosen_again(studio):
     with pytest.raises(UserError, match="^a.jpg: was deleted after 6 hours: please choose it"):
         page_view.paint(studio, page_view.View("/nowhere/a.jpg", Settings()))
 
@@ -133,7 +133,7 @@ def test_the_examples_are_the_bundled_photographs_in_gray(folder):
     assert max(spread(rgb_of(path)) for path in examples) == 0.0
 
 
-def test_a_network_with_nothing_to_decode_has_no_controls_for_it(tmp_path, folder):
+def test_a_regression_network_has_no_controls_for_decoding(tmp_path, folder):
     run = save_run(tmp_path, tiny_network(objective="regression"))
     blocks = page_server.build_page(Colorizer(run), folder)
     parts = {part.label: part.visible for part in blocks.blocks.values() if hasattr(part, "label")}
@@ -142,7 +142,7 @@ def test_a_network_with_nothing_to_decode_has_no_controls_for_it(tmp_path, folde
     assert RARE not in parts
 
 
-def test_a_network_of_rebalanced_training_has_a_control_for_it(tmp_path, folder):
+def test_a_rebalanced_network_has_a_control_for_rebalancing(tmp_path, folder):
     colorizer = Colorizer(save_run(tmp_path, rebalanced_network(0.4)))
     studio = page_view.open_studio(colorizer, folder)
     blocks = page_server.build_page(colorizer, folder)
@@ -157,7 +157,7 @@ def test_a_network_of_rebalanced_training_has_a_control_for_it(tmp_path, folder)
 # --- the server ---
 
 
-def test_its_files_are_private_and_go_with_it(colorizer, monkeypatch):
+def test_the_servers_files_are_private_and_deleted_at_its_end(colorizer, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", "/somewhere/else")
     with private_folder() as folder, page_server.running(colorizer, folder, port=free_port()):
         assert os.environ["GRADIO_TEMP_DIR"] == str(folder)
@@ -167,7 +167,7 @@ def test_its_files_are_private_and_go_with_it(colorizer, monkeypatch):
     assert os.environ["GRADIO_TEMP_DIR"] == "/somewhere/else"
 
 
-def test_a_port_that_is_taken_is_told_in_one_sentence(colorizer, tmp_path):
+def test_a_port_that_is_in_use_is_a_one_sentence_error(colorizer, tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -182,30 +182,30 @@ def test_ten_visitors_at_once_all_get_their_own_picture(server, tmp_path):
     url = server.local_url
     sizes = [(80 + i, 100) for i in range(10)]
     paths = [write(tmp_path / f"{i}.png", picture(*size, i)) for i, size in enumerate(sizes)]
-    running, most = set(), []
+    running, counts = set(), []
     with pytest.MonkeyPatch.context() as patch:
         paint = page_view.paint
 
-        def watched(*args):
+        def counting(*args):
             running.add(threading.get_ident())
-            most.append(len(running))
+            counts.append(len(running))
             try:
                 return paint(*args)
             finally:
                 running.discard(threading.get_ident())
 
-        patch.setattr(events, "paint", watched)
+        patch.setattr(events, "paint", counting)
         with ThreadPoolExecutor(10) as pool:
             answers = list(pool.map(lambda path: ask(url, path), paths))
-    assert len(most) == 10 and max(most) == 1
-    for i, (client, pictures, words, message) in enumerate(answers):
-        assert not message and f"{i}.png" in words
+    assert len(counts) == 10 and max(counts) == 1
+    for i, (client, pictures, caption, message) in enumerate(answers):
+        assert not message and f"{i}.png" in caption
         assert rgb_of(pictures[1]).shape == (*sizes[i], 3)
         full = rgb_of(client.predict(api_name="/download")[0])
         assert np.abs(gray_steps(full) - gray_steps(rgb_of(paths[i]))).max() <= 1.0
 
 
-def test_bad_files_are_one_sentence_and_the_next_photo_is_coloured(server, tmp_path, capsys):
+def test_bad_files_get_one_sentence_and_the_next_photo_is_coloured(server, tmp_path, capsys):
     url = server.local_url
     good = tmp_path / "good.png"
     write(good, picture())
@@ -235,32 +235,34 @@ def test_bad_files_are_one_sentence_and_the_next_photo_is_coloured(server, tmp_p
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_a_download_is_a_png_or_a_jpeg_and_says_what_it_could_not_keep(server, tmp_path):
+def test_a_download_is_a_png_or_jpeg_and_reports_what_is_lost(server, tmp_path):
     alpha = np.full((70, 90), 99, np.uint8)
     client, *_ = ask(server.local_url, write(tmp_path / "a.png", np.dstack([picture(), alpha])))
-    for kind, name, mode, words in (
+    for kind, name, mode, notice in (
         ("PNG", "a_color.png", "RGBA", ""),
         ("JPEG", "a_color.jpg", "RGB", 'role="status">a_color.jpg: a JPEG has no transparency'),
     ):
         path, message = client.predict(kind, api_name="/download")
         with Image.open(path) as image:
             assert Path(path).name == name and (image.format, image.mode) == (kind, mode)
-        assert words in message and "alert" not in message and str(folder_of_files()) not in message
+        assert (
+            notice in message and "alert" not in message and str(folder_of_files()) not in message
+        )
 
 
 def test_a_photo_is_read_once_for_all_settings(studio, tmp_path, monkeypatch):
     path = write(tmp_path / "a.png", picture(seed=5))
-    read, count = page_view.read, []
-    monkeypatch.setattr(page_view, "read", lambda path: count.append(path) or read(path))
+    read, paths = page_view.read, []
+    monkeypatch.setattr(page_view, "read", lambda path: paths.append(path) or read(path))
     for seed in range(3):
         page_view.paint(studio, page_view.View(path, Settings("sample", seed=seed)))
-    assert count == [path]
+    assert paths == [path]
     write(Path(path), picture(50, 60))
-    _, words = page_view.paint(studio, page_view.View(path, Settings()))
-    assert "60 &times; 50" in words
+    _, caption = page_view.paint(studio, page_view.View(path, Settings()))
+    assert "60 &times; 50" in caption
 
 
-def test_old_uploads_and_results_are_deleted_and_the_page_itself_is_not(server, tmp_path):
+def test_old_uploads_and_results_are_deleted_but_not_the_page_itself(server, tmp_path):
     url, folder = server.local_url, folder_of_files()
     unique = write(tmp_path / "unique.png", picture(33, 44))
     client, pictures, _, _ = ask(url, unique)
@@ -278,10 +280,10 @@ def test_old_uploads_and_results_are_deleted_and_the_page_itself_is_not(server, 
 # --- the command ---
 
 
-def test_the_command_serves_until_it_is_ended_and_leaves_nothing(tmp_path):
+def test_the_command_serves_until_it_is_stopped_and_leaves_no_files(tmp_path):
     run = save_run(tmp_path, tiny_network())
     (tmp_path / "tmp").mkdir()
-    # Blocks the folder that gradio would use, as another user of the machine may do.
+    # Occupies the name of the folder that gradio would use, as another user might.
     (tmp_path / "tmp" / "gradio").touch()
     command = [
         sys.executable,
@@ -306,7 +308,7 @@ def test_the_command_serves_until_it_is_ended_and_leaves_nothing(tmp_path):
     assert [path.name for path in (tmp_path / "tmp").iterdir()] == ["gradio"]
 
 
-def test_the_command_says_what_to_install_where_gradio_is_missing(monkeypatch):
+def test_the_command_says_what_to_install_if_gradio_is_missing(monkeypatch):
     monkeypatch.setattr(extras, "find_spec", lambda name: None)
     result = click.testing.CliRunner().invoke(cli.main, ["demo"])
     assert result.exit_code == 2

@@ -14,13 +14,13 @@ __all__ = ["browser", "colorizer", "server", "tab"]  # fixtures
 INPUT = "#reference-upload input[type=file]"
 
 
-def test_a_photo_takes_the_colours_of_another_until_that_is_taken_away(tab, tmp_path):
+def test_a_photo_takes_the_colours_of_a_reference_until_it_is_removed(tab, tmp_path):
     coarse = np.random.default_rng(0).integers(30, 226, (4, 6, 3), np.uint8)
     colours = np.asarray(Image.fromarray(coarse).resize((360, 240), Image.Resampling.NEAREST))
     gray = np.repeat(np.round(gray_steps(colours))[..., None], 3, axis=-1).astype(np.uint8)
     upload(tab, write(tmp_path / "house.png", gray))
     wait_for(tab, "house.png")
-    seen = {shown(tab)}
+    shown_before = {shown(tab)}
     assert not tab.locator(INPUT).count() or not tab.is_visible("#reference-upload")
     tab.click("#lending > button")
     tab.wait_for_selector(
@@ -30,9 +30,9 @@ def test_a_photo_takes_the_colours_of_another_until_that_is_taken_away(tab, tmp_
     # The error is shown in the reference panel, and the photo does not change.
     tab.set_input_files(INPUT, write(tmp_path / "gray.png", picture()))
     tab.wait_for_selector("#reference-message [role=alert]:has-text('gray.png: is gray')")
-    assert shown(tab) in seen and overflow(tab) <= 0
+    assert shown(tab) in shown_before and overflow(tab) <= 0
     tab.set_input_files(INPUT, write(tmp_path / "summer.png", colours))
-    wait_for_other(tab, seen)
+    wait_for_other(tab, shown_before)
     tab.wait_for_selector("#reference img[alt='summer.png']")
     tab.wait_for_selector("#reference-message [role=alert]", state="detached")
     assert not tab.is_visible("#reference-upload") and overflow(tab) <= 0
@@ -46,11 +46,11 @@ def test_a_photo_takes_the_colours_of_another_until_that_is_taken_away(tab, tmp_
         tab.click("#download")
     found = rgb_of(download.value.path()).astype(float)
     assert np.abs(found - colours).mean() < np.abs(gray.astype(float) - colours).mean() / 2
-    cross, thumbnail = (
+    remove_button, thumbnail = (
         tab.locator(part).bounding_box() for part in ("#reference-remove", "#reference img")
     )
-    assert thumbnail["width"] <= 100 and cross["width"] < 50
-    assert thumbnail["x"] + thumbnail["width"] < cross["x"]
+    assert thumbnail["width"] <= 100 and remove_button["width"] < 50
+    assert thumbnail["x"] + thumbnail["width"] < remove_button["x"]
     # The reference stays for the next photo, until it is removed.
     tab.click("#examples button >> nth=2")
     wait_for(tab, "cat.jpg")
@@ -61,7 +61,7 @@ def test_a_photo_takes_the_colours_of_another_until_that_is_taken_away(tab, tmp_
     assert "summer.png" not in tab.inner_text("#caption") and overflow(tab) <= 0
 
 
-def test_a_reference_that_is_too_large_is_told_and_another_may_come_at_once(tab, tmp_path):
+def test_a_too_large_reference_is_reported_and_another_may_follow_at_once(tab, tmp_path):
     tab.click("#lending > button")
     (tmp_path / "large.png").write_bytes(bytes(MOST_BYTES + 1))
     tab.set_input_files(INPUT, tmp_path / "large.png")

@@ -42,16 +42,14 @@ def files(tmp_path):
     return write(tmp_path / "a.png", grayed(colours)), write(tmp_path / "b.png", colours)
 
 
-def far(one, other) -> float:
+def mean_difference(one, other) -> float:
     return np.abs(np.asarray(one, float) - other).mean()
 
 
 # --- from a view with a reference to pictures ---
 
 
-def test_the_page_and_the_download_have_the_references_colours_and_hints_go_before(
-    colorizer, studio, files
-):
+def test_page_and_download_use_a_reference_and_hints_take_precedence(colorizer, studio, files):
     photo, other = files
     settings = Settings("argmax", hints=(Hint(75, 40, RED),))
     view = page_view.View(photo, settings, "me", Reference(other, "me"))
@@ -60,39 +58,42 @@ def test_the_page_and_the_download_have_the_references_colours_and_hints_go_befo
         photo, decode="argmax", hints=settings.hints, reference=Image.open(other)
     )
     np.testing.assert_array_equal(full, want)
-    (_, after), words = page_view.paint(studio, view)
-    assert far(rgb_of(after), full) < 3.0
-    assert "Colours from <b>b.png</b>" in words
+    (_, after), caption = page_view.paint(studio, view)
+    assert mean_difference(rgb_of(after), full) < 3.0
+    assert "Colours from <b>b.png</b>" in caption
     red, _, blue = full[40, 75].astype(int)
     assert red - blue > 40
     # Without the reference, picture and caption differ.
-    (_, alone), words = page_view.paint(studio, view._replace(reference=None))
-    assert far(rgb_of(alone), rgb_of(after)) > 5.0 and "Colours from" not in words
+    (_, alone), caption = page_view.paint(studio, view._replace(reference=None))
+    assert mean_difference(rgb_of(alone), rgb_of(after)) > 5.0 and "Colours from" not in caption
 
 
-def test_draws_have_the_references_colours_too(studio, files):
+def test_samples_have_the_colours_of_the_reference_too(studio, files):
     photo, other = files
     view = page_view.View(photo, Settings("argmax"), "me", Reference(other, "me"))
     ((with_it, _),) = page_view.draw_samples(studio, view, 1)
     ((alone, _),) = page_view.draw_samples(studio, view._replace(reference=None), 1)
-    assert far(rgb_of(with_it), patches()) < far(rgb_of(alone), patches()) - 5.0
+    assert (
+        mean_difference(rgb_of(with_it), patches())
+        < mean_difference(rgb_of(alone), patches()) - 5.0
+    )
 
 
 def test_a_reference_is_prepared_once_for_all_photos_and_settings(
     studio, files, tmp_path, monkeypatch
 ):
-    read, count = references.read, []
-    monkeypatch.setattr(references, "read", lambda path: count.append(path) or read(path))
+    read, paths = references.read, []
+    monkeypatch.setattr(references, "read", lambda path: paths.append(path) or read(path))
     for photo in (files[0], write(tmp_path / "c.png", picture())):
         for saturation in (0.5, 1.0):
             settings = Settings("argmax", saturation=saturation)
             view = page_view.View(photo, settings, "me", Reference(files[1], "me"))
             page_view.paint(studio, view)
-    assert count == [files[1]]
+    assert paths == [files[1]]
     # Another file of the same name is another reference.
     write(tmp_path / "b.png", patches(5, (60, 80)))
     page_view.paint(studio, view)
-    assert len(count) == 2 and studio.references.owners() == ["me"]
+    assert len(paths) == 2 and studio.references.owners() == ["me"]
     studio.drop("me")
     assert studio.references.owners() == studio.previews.owners() == []
 
@@ -107,7 +108,7 @@ def test_a_cached_reference_has_its_size_and_a_thumbnail(studio, tmp_path):
     )
 
 
-def test_a_reference_that_was_cleaned_up_is_asked_for_again(studio, files):
+def test_a_deleted_reference_has_to_be_chosen_again(studio, files):
     view = page_view.View(files[0], Settings(), "me", Reference("/nowhere/b.png", "me"))
     with pytest.raises(UserError, match="^b.png: was deleted after 6 hours: please choose it"):
         page_view.paint(studio, view)
@@ -116,7 +117,7 @@ def test_a_reference_that_was_cleaned_up_is_asked_for_again(studio, files):
 # --- the server ---
 
 
-def lend(client, path) -> str:
+def use_reference(client, path) -> str:
     """Colours the photo by a reference, as the page does; returns the error message."""
     _, message = client.predict(gradio_client.handle_file(path), api_name="/choose_reference")
     answer = client.predict(*CONTROLS, api_name="/borrow")
@@ -124,31 +125,32 @@ def lend(client, path) -> str:
     return message
 
 
-def test_a_visitors_reference_stays_until_it_is_taken_away(server, files, tmp_path):
+def test_a_visitors_reference_stays_until_it_is_removed(server, files, tmp_path):
     client, pictures, _, _ = ask(server.local_url, files[0])
-    alone = far(rgb_of(pictures[1]), patches())
-    assert lend(client, files[1]) == ""
+    alone = mean_difference(rgb_of(pictures[1]), patches())
+    assert use_reference(client, files[1]) == ""
 
     def distance(answer):
-        return far(rgb_of(answer[0][1]), patches())
+        return mean_difference(rgb_of(answer[0][1]), patches())
 
     # It stays when settings, hints or the photo change, and in the download.
     assert distance(client.predict(*CONTROLS, api_name="/change")) < alone - 5.0
     assert distance(client.predict("[]", *CONTROLS, api_name="/hint")) < alone - 5.0
-    assert far(rgb_of(client.predict(api_name="/download")[0]), patches()) < alone - 5.0
+    assert mean_difference(rgb_of(client.predict(api_name="/download")[0]), patches()) < alone - 5.0
     again = write(tmp_path / "again.png", grayed(patches()))
     client.predict([gradio_client.handle_file(again)], api_name="/choose")
     shown = client.predict(*CONTROLS, api_name="/colorize")
     assert distance(shown) < alone - 5.0 and "again.png" in shown[1] and "b.png" in shown[1]
     _, pictures, _, _ = ask(server.local_url, files[0])
-    assert far(rgb_of(pictures[1]), patches()) == pytest.approx(alone)  # another visitor's
-    given_back = client.predict(*CONTROLS, api_name="/give_back")
-    assert distance(given_back) == pytest.approx(alone, abs=0.1) and "b.png" not in given_back[1]
+    # Another visitor has no reference.
+    assert mean_difference(rgb_of(pictures[1]), patches()) == pytest.approx(alone)
+    removed = client.predict(*CONTROLS, api_name="/give_back")
+    assert distance(removed) == pytest.approx(alone, abs=0.1) and "b.png" not in removed[1]
 
 
-def test_what_is_no_reference_is_one_sentence_and_the_one_before_stays(server, files, tmp_path):
+def test_an_invalid_reference_is_one_sentence_and_the_previous_one_stays(server, files, tmp_path):
     client, *_ = ask(server.local_url, files[0])
-    lend(client, files[1])
+    use_reference(client, files[1])
     before = rgb_of(client.predict(*CONTROLS, api_name="/change")[0][1])
     (tmp_path / "notes.jpg").write_text("once upon a time")
     huge = io.BytesIO()
@@ -156,20 +158,20 @@ def test_what_is_no_reference_is_one_sentence_and_the_one_before_stays(server, f
     (tmp_path / "huge.png").write_bytes(huge.getvalue())
     write(tmp_path / "gray.png", picture())
     write(tmp_path / "thin.png", np.full((1, 51, 3), (200, 90, 30), np.uint8))
-    for name, words in (
+    for name, reason in (
         ("gray.png", "is gray, or nearly so"),
         ("notes.jpg", "is not a JPEG, PNG"),
         ("huge.png", "more than the 150000000 that are read"),
         ("thin.png", "one side 51 times as long as the other"),
     ):
-        message = html.unescape(lend(client, str(tmp_path / name)))
-        assert message.startswith(f'<p role="alert">{name}: ') and words in message, message
+        message = html.unescape(use_reference(client, str(tmp_path / name)))
+        assert message.startswith(f'<p role="alert">{name}: ') and reason in message, message
         assert message.count("<p") == 1 and "\n" not in message
     after = rgb_of(client.predict(*CONTROLS, api_name="/change")[0][1])
     np.testing.assert_array_equal(after, before)
 
 
-def test_anothers_upload_is_no_reference(server, files):
+def test_another_visitors_upload_cannot_be_a_reference(server, files):
     url = server.local_url
     with open(files[1], "rb") as file:
         answer = httpx.post(f"{url}gradio_api/upload", files={"files": ("b.png", file)})
@@ -180,7 +182,7 @@ def test_anothers_upload_is_no_reference(server, files):
         assert asked.status_code == status
 
 
-def test_an_event_that_changes_nothing_is_no_error(server):
+def test_events_with_nothing_to_show_are_no_errors(server):
     # Nothing was uploaded before, so these events have nothing to show.
     client = visit(server.local_url)
     client.predict(*CONTROLS, api_name="/borrow")

@@ -261,9 +261,7 @@ def test_a_folder_that_cannot_be_written_is_reported(photos, tmp_path, monkeypat
         cached(photos, tmp_path / "cache")
 
 
-def test_a_full_disk_is_reported_before_anything_is_decoded(
-    photos, tmp_path, monkeypatch, decodes
-):
+def test_a_full_disk_is_reported_before_anything_is_decoded(photos, tmp_path, monkeypatch, decodes):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
     with pytest.raises(UserError, match=r"npy: has 1e-08 GB of room and takes .* GB; want "):
         cached(photos, tmp_path / "cache")
@@ -280,9 +278,7 @@ def test_a_disk_that_fills_up_leaves_nothing_half_written(photos, tmp_path, monk
     assert files(tmp_path / "cache") == []
 
 
-def test_generated_pictures_are_identified_by_keys_and_probes(
-    tmp_path, monkeypatch, decodes
-):
+def test_generated_pictures_are_identified_by_keys_and_probes(tmp_path, monkeypatch, decodes):
     holdout = sources.open_source("petals").holdout
     first = pixels(disk_cache.cached(holdout, SIZE, tmp_path))
     assert_array_equal(first, decoded(holdout))
@@ -328,9 +324,7 @@ def opened(config):
     return opening.open_source(complete(config).data)
 
 
-def test_cache_dir_decodes_both_splits_once_and_changes_no_pixel(
-    photos, tmp_path, decodes
-):
+def test_cache_dir_decodes_both_splits_once_and_changes_no_pixel(photos, tmp_path, decodes):
     plain = opened(config_of(photos))
     assert isinstance(plain.train[0].data, Path)
     config = config_of(photos, cache_dir=str(tmp_path / "cache"))

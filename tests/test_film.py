@@ -1,4 +1,4 @@
-"""The frames of a film: scenes, motion, averages, values of luma and chroma."""
+"""The frames of a film: scenes, motion, smoothing, and values of luma and chroma."""
 
 import numpy as np
 import pytest
@@ -20,16 +20,16 @@ def marked(frames):
     return list(scenes.marks(scenes.signature(frame) for frame in frames))
 
 
-def begins(frames):
+def scene_starts(frames):
     return [i for i, mark in enumerate(marked(frames)) if mark.begins]
 
 
-def test_a_scene_begins_where_the_picture_changes_all_over():
+def test_a_scene_begins_where_the_whole_picture_changes():
     first, second = panned(14, seed=1), panned(14, seed=2)
-    assert begins(first + second) == [0, 14]
+    assert scene_starts(first + second) == [0, 14]
 
 
-def test_flashes_and_brightness_that_flickers_are_no_cuts_and_flashes_are_known():
+def test_flashes_and_flicker_begin_no_scene_and_flashes_are_marked():
     rng = np.random.default_rng(0)
     frames = [
         np.clip(gray * rng.uniform(0.95, 1.05), 0, 255).astype(np.uint8) for gray in panned(30)
@@ -40,14 +40,14 @@ def test_flashes_and_brightness_that_flickers_are_no_cuts_and_flashes_are_known(
     assert [i for i, mark in enumerate(found) if mark.flash] == [15, 16]
 
 
-def test_no_scene_is_shorter_than_the_least_and_every_frame_has_its_mark():
+def test_scenes_have_a_minimum_length_and_every_frame_has_a_mark():
     frames = [texture(seed=i // 4) for i in range(40)]
-    found = begins(frames)
+    found = scene_starts(frames)
     assert len(marked(frames)) == 40
     assert all(b - a >= scenes.MIN_SCENE_FRAMES for a, b in zip(found, found[1:], strict=False))
 
 
-def test_segments_end_with_scenes_or_after_some_seconds():
+def test_segments_end_with_scenes_or_after_a_maximum_length():
     assert planning.segments([0, 30, 60, 300], 310, 10) == [0, 30, 60, 110, 160, 210, 260, 300, 310]
     assert planning.segments([0, 5, 12], 20, 10) == [0, 20]
     assert planning.segments([0], 1, 25) == [0, 1]
@@ -57,7 +57,7 @@ def film(rate=25):
     return Film("a.mp4", 0, "h264", 96, 64, 1, None, (0,) * 4, None, rate, 0, 0, (), 0, ())
 
 
-def test_black_bars_are_those_of_a_scene_and_not_of_its_dark_frames():
+def test_black_bars_are_found_per_scene_despite_its_dark_frames():
     bright = np.pad(texture(44, 96, seed=3), ((10, 10), (0, 0)), constant_values=16)
     dark = bright // 4
     open_frame = texture(64, 96, seed=4)
@@ -69,7 +69,7 @@ def test_black_bars_are_those_of_a_scene_and_not_of_its_dark_frames():
     assert plan.stamps == tuple(range(24))
 
 
-def test_motion_is_found_and_trusted_but_not_between_pictures_of_different_things():
+def test_motion_is_not_trusted_between_pictures_of_different_things():
     before, now = texture(64, 96, seed=5)[:, 3:], texture(64, 96, seed=5)[:, :-3]
     before, now = (np.ascontiguousarray(x) for x in (before, now))
     found = flow.motion(now, before)
@@ -79,13 +79,13 @@ def test_motion_is_found_and_trusted_but_not_between_pictures_of_different_thing
     assert np.median(flow.motion(now, texture(64, 93, seed=6)).trust) < 0.1
 
 
-def test_motion_is_trusted_through_a_change_of_brightness():
+def test_motion_is_trusted_despite_a_change_of_brightness():
     before = texture(64, 96)
     now = np.clip(before * 0.9 + 5, 0, 255).astype(np.uint8)
     assert np.median(flow.motion(now, before).trust) > 0.9
 
 
-def test_averages_change_less_than_a_third_of_what_they_are_made_of():
+def test_smoothing_reduces_changes_of_chroma_to_less_than_a_third():
     rng = np.random.default_rng(0)
     grays = panned(24, 64, 96)
     chromas = [rng.normal(20, 5, (16, 24, 2)).astype(np.float32) for _ in grays]
@@ -115,7 +115,7 @@ def test_a_moving_square_leaves_no_ghost():
     assert np.abs(behind).mean() < 4
 
 
-def test_pixels_without_trusted_motion_take_the_networks_chroma_for_this_frame():
+def test_pixels_without_trusted_motion_take_the_chroma_of_their_own_frame():
     first = smoothing.next_state(None, texture(64, 96, 1), np.full((16, 24, 2), 50, np.float32))
     unlike = smoothing.next_state(
         first, 255 - texture(64, 96, 9), np.zeros((16, 24, 2), np.float32)
@@ -130,9 +130,9 @@ def test_gray_keeps_its_luma_value_and_has_no_chroma(coding):
     table = planes.gray_table(coding)
     black, white = (int(x) for x in coding.black_and_white)
     rgb = np.repeat(table[None, black : white + 1, None], 3, axis=-1)
-    numbers = planes.from_rgb(rgb, coding)
-    assert_array_equal(planes.rounded(numbers, coding)[0, :, 0], np.arange(black, white + 1))
-    assert_allclose(numbers[..., 1:], 1 << (coding.bits - 1), atol=1e-2)
+    values = planes.from_rgb(rgb, coding)
+    assert_array_equal(planes.rounded(values, coding)[0, :, 0], np.arange(black, white + 1))
+    assert_allclose(values[..., 1:], 1 << (coding.bits - 1), atol=1e-2)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_red_has_the_luma_and_chroma_of_its_standard(coding, red):
     assert_allclose(planes.from_rgb(rgb, coding)[0, 0], red, atol=0.6)
 
 
-def test_chroma_lies_on_every_other_pixel_and_between_two_rows():
+def test_subsampled_chroma_lies_on_every_other_pixel_and_between_rows():
     chroma = np.indices((5, 7), np.float32).transpose(1, 2, 0)
     found = planes.subsampled(chroma, (2, 2))
     assert found.shape == (3, 4, 2)

@@ -103,9 +103,7 @@ def test_ten_bits_are_kept(painter, tmp_path, codec, pixels, name, wanted, resul
 
 
 @pytest.mark.parametrize(("matrix", "tags"), [(1, (1, 1)), (6, (6, 6)), (9, (9, 14))])
-def test_missing_primaries_and_transfer_follow_from_the_matrix(
-    tmp_path, matrix, tags
-):
+def test_missing_primaries_and_transfer_follow_from_the_matrix(tmp_path, matrix, tags):
     film = reading.probe(films.write(tmp_path / "old.mp4", panned(2), colorspace=matrix))
     choice = encoding.choose(film, ".mp4", None, None)
     assert encoding.tags(film, choice)[1:] == (matrix, *tags)
@@ -169,7 +167,9 @@ def test_parts_with_other_settings_are_not_resumed(painter, tmp_path, short_segm
     with pytest.raises(KeyboardInterrupt):
         pipeline.run(painter, str(source), target, pipeline.FilmOptions(), progress=stop_at(9))
     notices = run(painter, source, target, settings=Settings(saturation=0.5), crf=20)
-    assert notices == (f"{target}.parts: was begun with another crf and saturation, and starts again",)
+    assert notices == (
+        f"{target}.parts: was begun with another crf and saturation, and starts again",
+    )
     assert len(films.decoded(target)) == 14
 
 
@@ -204,9 +204,7 @@ def test_sound_that_the_container_cannot_hold_is_refused_at_once(painter, tmp_pa
     assert os.listdir(tmp_path) == ["old.mp4"]
 
 
-def test_a_truncated_film_is_coloured_to_its_end_with_a_notice(
-    painter, tmp_path
-):
+def test_a_truncated_film_is_coloured_to_its_end_with_a_notice(painter, tmp_path):
     whole = films.write(tmp_path / "whole.mkv", panned(40), codec="mpeg4")
     data = whole.read_bytes()
     (tmp_path / "cut.mkv").write_bytes(data[: len(data) // 2])
@@ -397,7 +395,9 @@ def test_options_that_films_do_not_have_are_refused(arguments, sentence):
     assert done.exit_code == 2 and sentence in done.output
 
 
-def test_missing_video_libraries_are_reported_with_the_install_command(model, tmp_path, monkeypatch):
+def test_missing_video_libraries_are_reported_with_the_install_command(
+    model, tmp_path, monkeypatch
+):
     source = films.write(tmp_path / "old.mp4", panned(1))
     monkeypatch.setattr(extras, "find_spec", lambda name: None)
     done = invoke(source, "--model", model)
@@ -519,7 +519,9 @@ def test_patterns_match_films_and_photos(tmp_path):
         ("pipe.mp4", "is a pipe or a device"),
     ],
 )
-def test_an_unusable_film_name_is_reported_without_loading_a_network(tmp_path, monkeypatch, name, sentence):
+def test_an_unusable_film_name_is_reported_without_loading_a_network(
+    tmp_path, monkeypatch, name, sentence
+):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "link.mp4").symlink_to("none.mp4")
     os.mkfifo(tmp_path / "pipe.mp4")

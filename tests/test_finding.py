@@ -57,9 +57,7 @@ def test_results_in_a_folder_are_recognised_by_their_mark_not_their_name(
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp"])
 @pytest.mark.parametrize("long", ["xmp", "the rest"])
-def test_results_with_much_metadata_are_recognised_by_their_mark(
-    tmp_path, suffix, long
-):
+def test_results_with_much_metadata_are_recognised_by_their_mark(tmp_path, suffix, long):
     xmp = b"<rdf:RDF>" + b" " * (300_000 if long == "xmp" else 60_000) + b"</rdf:RDF>"
     original = metadata.Metadata(xmp=mark.marked(xmp))
     if long == "the rest":

@@ -1,4 +1,4 @@
-"""The kinds of picture files: each is found in folders and read; what is passed over is told."""
+"""Picture formats: files are found in folders and read, and those of other formats counted."""
 
 import base64
 import io
@@ -20,7 +20,7 @@ from colorjax.pictures import formats, image_io, photo, writing
 from colorjax.pictures.formats import heif_file
 
 # 64 x 64 pixels, red on the left and blue on the right, described in EXIF as "a street". Encoded
-# once by pillow-heif, as only decoders of HEIF are free of patents and of the GPL.
+# once by pillow-heif; unlike its decoders, encoders of HEIF are subject to patents or the GPL.
 HEIC = base64.b64decode("""
 AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAZdtZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAA
 AAAAADRpbG9jAAAAAERAAAIAAQAAAAABuwABAAAAAAAAAC0AAgAAAAAB6AABAAAAAAAAAC4AAAA4aWluZgAAAAAAAgAAABVp
@@ -39,7 +39,7 @@ def red_and_blue():
     return rgb
 
 
-def test_a_phones_heic_is_read_with_what_it_carries(tmp_path):
+def test_a_phones_heic_is_read_with_its_metadata(tmp_path):
     (tmp_path / "IMG_1.HEIC").write_bytes(HEIC)
     got = photo.read_photo(tmp_path / "IMG_1.HEIC")
     assert got.rgb.shape == (64, 64, 3) and got.notices == ()
@@ -82,7 +82,7 @@ def test_rarer_formats_are_read(suffix, format, options, tmp_path):
         ("JXL", b"\xff\x0a" + bytes(40), r"pip install 'colorjax\[jxl\]'"),
     ],
 )
-def test_a_decoder_that_is_missing_is_named(format, head, package, monkeypatch):
+def test_a_missing_decoder_is_named(format, head, package, monkeypatch):
     module, _ = formats._DECODERS[format]
     monkeypatch.setitem(sys.modules, module, None)
     kind = {"HEIF": "HEIF", "JXL": "JPEG XL"}[format]
@@ -90,12 +90,12 @@ def test_a_decoder_that_is_missing_is_named(format, head, package, monkeypatch):
         photo.read_photo(head, name="a.x")
 
 
-def test_a_file_is_known_by_how_it_begins_and_not_by_its_suffix(tmp_path):
+def test_a_format_is_detected_from_the_content_not_from_the_suffix(tmp_path):
     (tmp_path / "a.jpg").write_bytes(HEIC)
     assert photo.read_photo(tmp_path / "a.jpg").rgb.shape == (64, 64, 3)
 
 
-def test_files_that_say_no_more_than_that_they_hold_images_are_known_by_what_else_they_say():
+def test_files_of_a_generic_brand_are_detected_by_their_compatible_brands():
     avif = encode(red_and_blue(), "AVIF")
     for data in (HEIC, avif):
         plain = data[:8] + b"mif1" + data[12:]
@@ -103,9 +103,9 @@ def test_files_that_say_no_more_than_that_they_hold_images_are_known_by_what_els
         assert photo.read_photo(plain).rgb.shape == (64, 64, 3)
 
 
-def test_a_heic_whose_item_is_of_a_type_that_is_no_text_is_refused_and_ends_no_process():
-    place = HEIC.index(b"Exif\0")
-    damaged = HEIC[:place] + b"Ex\xd2\xcc" + HEIC[place + 4 :]
+def test_a_heic_with_an_item_type_that_is_not_text_is_refused():
+    offset = HEIC.index(b"Exif\0")
+    damaged = HEIC[:offset] + b"Ex\xd2\xcc" + HEIC[offset + 4 :]
     sentence = r"a.heic: is a damaged HEIF file: one of its items is a b'Ex\\xd2\\xcc'"
     for read in (photo.read_photo, image_io.read_rgb):
         with pytest.raises(UserError, match=sentence):
@@ -120,9 +120,9 @@ def box(kind, *parts, large=False):
 
 
 @pytest.mark.parametrize("large", [False, True])
-@pytest.mark.parametrize("many", [False, True])  # items, for which a table has longer numbers
+@pytest.mark.parametrize("many", [False, True])  # whether the count of items has 4 bytes, not 2
 @pytest.mark.parametrize("version", [1, 2, 3])
-def test_the_types_of_items_and_of_their_content_are_found(version, many, large):
+def test_invalid_types_of_items_and_of_their_content_are_found(version, many, large):
     def file(kind, content):
         number = bytes(4 if version == 3 else 2)
         names = (kind if version > 1 else b"") + b"a name\xff\0" + content + b"\0"
@@ -140,12 +140,12 @@ def test_the_types_of_items_and_of_their_content_are_found(version, many, large)
 
 
 @pytest.mark.parametrize("cut", [3, 9, 50, 100, 200, 300])
-def test_boxes_of_a_heic_that_is_cut_short_or_without_an_end_are_looked_at_once(cut):
+def test_the_search_for_item_types_ends_in_a_truncated_or_padded_heic(cut):
     assert heif_file.find_invalid_type(HEIC[:cut]) is None
     assert heif_file.find_invalid_type(HEIC[:cut] + bytes(10**5)) is None
 
 
-def test_folders_are_searched_for_every_kind_that_is_read(tmp_path):
+def test_folders_are_searched_for_every_format_that_is_read(tmp_path):
     names = [f"{i:02}{suffix}" for i, suffix in enumerate(formats.PHOTO_SUFFIXES)]
     for name in (*names, "film.mov", "notes.TXT", "more.txt", "README", ".hidden.mov"):
         (tmp_path / name).write_bytes(b"")
@@ -161,7 +161,7 @@ def test_folders_are_searched_for_every_kind_that_is_read(tmp_path):
     assert finding.count_others(found) == counts | {".mov": 2}
 
 
-def test_what_is_passed_over_is_counted_in_the_summary(tmp_path):
+def test_files_of_unsupported_formats_are_counted_in_the_summary(tmp_path):
     planned = command.Plan([], [], 0, {".nef": 2, ".txt": 1}, [])
     line = command.summary([batch.Outcome("a.jpg", ("b.jpg",))], planned, 2.0)
     assert line == ("1 photo coloured in 2.0 s: b.jpg; unsupported formats: 2 .nef, 1 .txt")
@@ -172,14 +172,14 @@ def test_what_is_passed_over_is_counted_in_the_summary(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".jfif", ".jpe"])
-def test_jpegs_of_other_suffixes_are_written_under_their_own(suffix, tmp_path):
+def test_results_of_jpegs_with_rare_suffixes_keep_the_suffix(suffix, tmp_path):
     found = finding.Found(str(tmp_path / f"a{suffix}"))
     (target,) = naming.target_names(found, naming.Rules())
     writing.write_photo(target, red_and_blue())
     assert target.endswith(f"a_color{suffix}") and Image.open(target).format == "JPEG"
 
 
-def test_the_usual_formats_load_no_decoder_of_others():
+def test_common_formats_load_no_other_decoders():
     with image_io.open_image(encode(red_and_blue(), "JPEG")) as image:
         assert image.format == "JPEG"
     assert formats.detect_format(io.BytesIO(encode(red_and_blue(), "PNG")).read(12)) == "PNG"

@@ -1,4 +1,4 @@
-"""Pictures in and out: orientation, formats, and files that are not what they seem."""
+"""Reading and writing of pictures: orientation, formats and bad files."""
 
 import io
 import os
@@ -11,7 +11,7 @@ from PIL import Image
 from colorjax.errors import UserError
 from colorjax.pictures import arrays, image_io
 
-# What a camera must do to the pixels so that the given EXIF orientation turns them upright.
+# How a camera stores the pixels that the given EXIF orientation turns upright.
 STORED = {
     1: lambda a: a,
     2: lambda a: a[:, ::-1],
@@ -35,7 +35,7 @@ def quadrants(height, width):
 
 
 @pytest.mark.parametrize("format", ["PNG", "BMP", "TIFF", "WEBP"])
-def test_lossless_formats_come_back_bit_for_bit(format):
+def test_lossless_formats_are_read_bit_for_bit(format):
     rgb = noise(17, 23)
     options = {"lossless": True} if format == "WEBP" else {}
     np.testing.assert_array_equal(image_io.read_rgb(encode(rgb, format, **options)), rgb)
@@ -119,7 +119,7 @@ def test_small_pictures_are_enlarged(shape):
     np.testing.assert_array_equal(got, np.full((32, 32, 3), 99))
 
 
-def test_the_jpeg_shortcut_changes_little():
+def test_decoding_a_jpeg_at_a_smaller_size_changes_little():
     rows, columns = np.mgrid[0:640, 0:900]
     waves = [127 + 120 * np.sin(rows / a + columns / b) for a, b in ((9, 14), (20, 11), (15, 25))]
     rgb = np.stack(waves, axis=-1).astype(np.uint8)
@@ -136,7 +136,7 @@ def test_a_phones_jpeg_with_a_second_frame_is_read():
     assert np.argmax(image_io.read_rgb(data)[4, 4]) == 0
 
 
-def test_a_damaged_exif_block_does_not_hide_the_pixels():
+def test_a_damaged_exif_block_does_not_affect_the_pixels():
     data = encode(noise(8, 8), "JPEG")
     broken = data[:2] + b"\xff\xe1\x00\x14Exif\0\0garbagegarba" + data[2:]
     np.testing.assert_array_equal(image_io.read_rgb(broken), image_io.read_rgb(data))
@@ -213,7 +213,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
     assert image_io.read_rgb(path).shape == (4, 4, 3)
 
 
-def test_write_refuses_other_suffixes_folders_and_arrays(tmp_path):
+def test_write_refuses_other_suffixes_missing_folders_and_float_arrays(tmp_path):
     with pytest.raises(UserError, match=r"\.png, \.jpg or \.jpeg, not '\.gif'"):
         image_io.write(tmp_path / "a.gif", noise(2, 2))
     with pytest.raises(UserError, match="cannot be written: No such file"):
@@ -222,7 +222,7 @@ def test_write_refuses_other_suffixes_folders_and_arrays(tmp_path):
         image_io.write(tmp_path / "a.png", noise(2, 2).astype(np.float32))
 
 
-def test_sixteen_bit_tiffs_that_count_from_white_are_turned():
+def test_sixteen_bit_tiffs_with_white_as_zero_are_inverted():
     tifffile = pytest.importorskip("tifffile")
     values = np.linspace(0, 65535, 12, dtype=np.uint16).reshape(3, 4)
     file = io.BytesIO()
@@ -259,7 +259,7 @@ def test_a_scaled_square_shows_all_of_the_picture(tmp_path):
 
 
 @pytest.mark.parametrize("shape", [(5, 7), (1, 3000), (3000, 1), (300, 100)])
-def test_pixels_come_and_go_as_they_are_in_however_many_bands(shape, monkeypatch):
+def test_conversion_in_bands_does_not_change_the_pixels(shape, monkeypatch):
     monkeypatch.setattr(arrays, "BAND", 1000)
     rgb, gray = noise(*shape), noise(*shape, seed=1)[..., 0]
     assert np.array_equal(arrays.pixels(Image.fromarray(rgb)), rgb)
@@ -269,7 +269,7 @@ def test_pixels_come_and_go_as_they_are_in_however_many_bands(shape, monkeypatch
     assert np.array_equal(np.asarray(image)[..., :3], rgb)
 
 
-def test_what_is_upright_is_not_copied_and_what_is_not_is_turned():
+def test_upright_images_are_not_copied_and_others_are_turned():
     image = Image.fromarray(noise(2, 3))
     assert image_io.upright(image) is image
     image.getexif()[0x0112] = 6

@@ -45,9 +45,7 @@ def test_a_wheel_in_an_empty_environment_colours_and_says_what_training_needs(tm
     subprocess.run([python, "-m", "pip", "install", "--quiet", wheel], check=True)
     env = {name: x for name, x in os.environ.items() if name != "PYTHONPATH"}
     options = {"cwd": tmp_path, "env": env, "capture_output": True, "text": True}
-    done = subprocess.run(
-        [tmp_path / "empty/bin/colorjax", ASTRONAUT, "-o", "out.png"], **options
-    )
+    done = subprocess.run([tmp_path / "empty/bin/colorjax", ASTRONAUT, "-o", "out.png"], **options)
     assert done.returncode == 0 and "1 photo coloured" in done.stderr
     with Image.open(tmp_path / "out.png") as image, Image.open(ASTRONAUT) as photo:
         assert image.size == photo.size

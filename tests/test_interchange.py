@@ -26,7 +26,7 @@ LIGHT = {
     "model.decoder_features": (256, 128, 96, 64),
     "decoding.method": "annealed",
 }
-# Reads a program and pictures, and writes the program's results, without colorjax.
+# Run an exported program or network on pictures, without colorjax.
 BY_JAX = """
 import sys
 import numpy as np
@@ -49,8 +49,8 @@ assert not [name for name in sys.modules if name.split(".")[0] in ("colorjax", "
 """
 
 
-def elsewhere(code: str, *arguments: Path) -> None:
-    """Runs code in another folder and process."""
+def run_elsewhere(code: str, *arguments: Path) -> None:
+    """Runs code in a process of its own, in another folder."""
     command = [sys.executable, "-c", code, *map(str, arguments)]
     done = subprocess.run(command, cwd=arguments[0].parent, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -62,7 +62,7 @@ def photo(height, width, seed=0):
     return np.asarray(cells.resize((width, height), Image.Resampling.BICUBIC))
 
 
-def off(found, wanted):
+def max_difference(found, wanted):
     return np.abs(found.astype(int) - wanted).max()
 
 
@@ -82,7 +82,7 @@ def colorizer(run):
 
 
 def by_onnx(network, photo):
-    """Colours a photo by onnxruntime."""
+    """Colours a photo with onnxruntime."""
     pytest.importorskip("onnx", reason="onnx is missing: pip install 'colorjax[onnx]'")
     onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is missing")
     from colorjax.interchange import onnx_file
@@ -93,35 +93,35 @@ def by_onnx(network, photo):
     return found[0]
 
 
-def test_the_released_model_as_onnx_gives_the_bundled_photographs_their_colours(tmp_path):
+def test_the_released_model_colours_the_bundled_photographs_alike_in_onnx(tmp_path):
     pytest.importorskip("onnx", reason="onnx is missing: pip install 'colorjax[onnx]'")
     pytest.importorskip("onnxruntime", reason="onnxruntime is missing")
     photos = {path.stem: np.asarray(Image.open(path).convert("RGB")) for path in SAMPLE}
     assert len(photos) == 12
     file = export.export(None, tmp_path / "model.onnx", "onnx")
     np.savez(tmp_path / "photos.npz", **photos)
-    elsewhere(BY_ONNX, file, tmp_path / "photos.npz", tmp_path / "found.npz")
+    run_elsewhere(BY_ONNX, file, tmp_path / "photos.npz", tmp_path / "found.npz")
     found = np.load(tmp_path / "found.npz")
     wanted = api.Colorizer().colorize_arrays(list(photos.values()))
     for name, want in zip(photos, wanted, strict=True):
-        assert off(found[name][0], want) <= 2, name
+        assert max_difference(found[name][0], want) <= 2, name
         assert np.abs(found[name][0].astype(int) - want).mean() < 0.05, name
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 3), (70, 61), (300, 40)])
 def test_onnx_takes_photos_of_every_size(network, colorizer, size):
     (want,) = colorizer.colorize_arrays([photo(*size)])
-    assert off(by_onnx(network, photo(*size)), want) <= 2
+    assert max_difference(by_onnx(network, photo(*size)), want) <= 2
 
 
 def test_onnx_takes_gray_photos_of_one_channel(network, colorizer):
     gray = photo(70, 61)[..., :1]
     (want,) = colorizer.colorize_arrays([gray])
     found = by_onnx(network, gray)
-    assert off(found, want) <= 2 and np.ptp(found.astype(int), axis=-1).max() > 5
+    assert max_difference(found, want) <= 2 and np.ptp(found.astype(int), axis=-1).max() > 5
 
 
-def test_onnx_sides_of_the_networks_copy_are_those_of_the_api():
+def test_onnx_computes_the_same_network_sides_as_the_api():
     onnx = pytest.importorskip("onnx")
     from onnx.reference import ReferenceEvaluator
 
@@ -143,30 +143,29 @@ def test_onnx_sides_of_the_networks_copy_are_those_of_the_api():
 
 
 @pytest.mark.parametrize("changes", [{"method": "argmax"}, {"method": "mean", "vibrance": 9.0}])
-def test_onnx_decodes_scores_as_the_models_config_says(network, changes):
+def test_onnx_decodes_logits_as_the_models_config_says(network, changes):
     config = network.config
     own = dataclasses.replace(config.decoding, **changes)
     changed = network._replace(config=dataclasses.replace(config, decoding=own))
     found = by_onnx(changed, photo(70, 61))
     painter = colorize.open_painter(changed)
     _, (want,) = next(colorize.colorize(painter, [photo(70, 61)], [Settings()]))
-    # If scores are nearly equal, two programs may differ in which is the best.
+    # If logits are nearly equal, two programs may choose different bins.
     assert np.mean(np.abs(found.astype(int) - want) > 2) <= (0.02 if own.method == "argmax" else 0)
 
 
-def test_onnx_takes_the_share_of_rebalancing_out_of_scores(network):
+def test_onnx_undoes_the_share_of_rebalancing_in_the_config(network):
     balanced = rebalanced_network(0.5)
-    of_colours = {"rebalance": balanced.config.rebalance, "decoding": balanced.config.decoding}
+    changes = {"rebalance": balanced.config.rebalance, "decoding": balanced.config.decoding}
     changed = network._replace(
-        config=dataclasses.replace(network.config, **of_colours), statistics=balanced.statistics
+        config=dataclasses.replace(network.config, **changes), statistics=balanced.statistics
     )
-    # Without saving it to a folder: the network is the same.
     painter = colorize.open_painter(changed)
     _, (want,) = next(colorize.colorize(painter, [photo(70, 61)], [Settings()]))
-    assert off(by_onnx(changed, photo(70, 61)), want) <= 2
+    assert max_difference(by_onnx(changed, photo(70, 61)), want) <= 2
 
 
-def test_onnx_of_another_network_is_refused_with_the_setting_that_it_wants(tmp_path):
+def test_onnx_export_of_other_networks_names_the_setting_that_it_needs(tmp_path):
     pytest.importorskip("onnx")
     run = save_run(tmp_path, tiny_network())
     with pytest.raises(UserError, match="model.encoder of the model is 'vgg16', want 'efficient"):
@@ -174,29 +173,29 @@ def test_onnx_of_another_network_is_refused_with_the_setting_that_it_wants(tmp_p
     assert not (tmp_path / "model.onnx").exists()
 
 
-def test_a_jax_program_of_any_size_gives_the_pictures_of_the_api(run, colorizer, tmp_path):
+def test_a_jax_program_for_any_size_gives_the_pictures_of_the_api(run, colorizer, tmp_path):
     pytest.importorskip("flatbuffers")
     file = export.export(run, tmp_path / "model.bin", "jax-export")
     photos = np.stack([photo(70, 61), photo(70, 61, seed=1)])
     shape = shapes.network_shape(70, 61, 64)
     small = np.stack([colorize.resized(one, shape) for one in photos])
     np.savez(tmp_path / "photos.npz", a=photos, b=small)
-    elsewhere(BY_JAX, file, tmp_path / "photos.npz", tmp_path / "found.npy")
+    run_elsewhere(BY_JAX, file, tmp_path / "photos.npz", tmp_path / "found.npy")
     found = np.load(tmp_path / "found.npy")
     for one, want in zip(found, colorizer.colorize_arrays(list(photos)), strict=True):
-        assert off(one, want) <= 1
+        assert max_difference(one, want) <= 1
 
 
 @pytest.mark.slow
-def test_a_jax_program_of_one_size_needs_the_photo_alone(run, colorizer, tmp_path):
+def test_a_jax_program_for_one_size_needs_only_the_photo(run, colorizer, tmp_path):
     pytest.importorskip("flatbuffers")
     arguments = [run, "-o", tmp_path / "new" / "m", "--format", "jax-export"]
     result = CliRunner().invoke(cli.main, ["export", *map(str, arguments), "--photo-size", "61x70"])
     assert result.exit_code == 0, result.stderr
     np.savez(tmp_path / "photos.npz", a=photo(70, 61)[None])
-    elsewhere(BY_JAX, tmp_path / "new" / "m", tmp_path / "photos.npz", tmp_path / "found.npy")
+    run_elsewhere(BY_JAX, tmp_path / "new" / "m", tmp_path / "photos.npz", tmp_path / "found.npy")
     (want,) = colorizer.colorize_arrays([photo(70, 61)])
-    assert off(np.load(tmp_path / "found.npy")[0], want) <= 2
+    assert max_difference(np.load(tmp_path / "found.npy")[0], want) <= 2
 
 
 def test_the_papers_own_network_can_be_exported_for_any_size_too():
@@ -211,11 +210,11 @@ def test_the_papers_own_network_can_be_exported_for_any_size_too():
 
 
 @pytest.mark.parametrize("shape", [(16, 32), (64, 48), (120, 100)])
-def test_small_copies_are_those_of_pillow_to_one_step(shape):
+def test_resized_copies_differ_from_pillows_by_at_most_1(shape):
     picture = photo(70, 61)
     want = Image.fromarray(picture).resize(shape[::-1], Image.Resampling.BICUBIC)
     found = np.asarray(program.resized(picture[None], shape))[0]
-    assert off(found, np.asarray(want)) <= 1
+    assert max_difference(found, np.asarray(want)) <= 1
     assert np.mean(found != np.asarray(want)) < 0.01
 
 
@@ -228,13 +227,13 @@ def test_small_copies_are_those_of_pillow_to_one_step(shape):
         (["nowhere", "-o", "m", "--format", "jax-export"], "nowhere: there is no such model"),
     ],
 )
-def test_what_cannot_be_exported_is_one_sentence(arguments, sentence, tmp_path, monkeypatch):
+def test_every_error_of_export_is_one_sentence(arguments, sentence, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(cli.main, ["export", *arguments])
     assert result.exit_code == 2 and sentence in result.stderr
 
 
-def test_a_missing_extra_is_told_with_the_command_that_brings_it(monkeypatch, tmp_path):
+def test_a_missing_extra_is_reported_with_the_command_that_installs_it(monkeypatch, tmp_path):
     monkeypatch.setitem(extras.MODULES, "onnx", ("no_such_module",))
     with pytest.raises(UserError, match=r"pip install 'colorjax\[onnx\]'"):
         export.export(None, tmp_path / "m.onnx", "onnx")

@@ -49,7 +49,9 @@ def test_folders_import_only_from_those_before_them():
 def test_subfolders_import_only_from_those_before_them(folder):
     top = PACKAGE / folder
     level = {
-        name: i for i, layer in enumerate(SUBFOLDER_ORDER[folder].split("|")) for name in layer.split()
+        name: i
+        for i, layer in enumerate(SUBFOLDER_ORDER[folder].split("|"))
+        for name in layer.split()
     }
 
     def part(names):

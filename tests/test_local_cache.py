@@ -56,9 +56,7 @@ def test_a_program_is_traced_once_per_input_shape_and_static_argument(folder):
     assert traced == ["plus", "minus", "plus"] and len(program.compiled) == 3
 
 
-def test_numpy_arrays_are_passed_on_without_device_put(
-    folder, monkeypatch
-):
+def test_numpy_arrays_are_passed_on_without_device_put(folder, monkeypatch):
     program, moved, by = new_program()[0], [], np.full(4, 2, np.float32)
     program(X, by)
     monkeypatch.setattr(jax, "device_put", lambda *given: moved.append(given))

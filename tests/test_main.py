@@ -91,7 +91,7 @@ for i, arguments in enumerate(json.loads(sys.argv[1])):
 
 
 def messages_of(folder, commands):
-    """The `message_of` several calls, whose stderr goes through files in an empty folder."""
+    """The messages of several refused calls; their stderr goes through files in an empty folder."""
     called = [sys.executable, "-c", FORKING, json.dumps(commands), str(folder)]
     done = subprocess.run(called, cwd=ROOT, capture_output=True, text=True, timeout=240, check=True)
     codes = [int(line) for line in done.stdout.splitlines() if line.isdigit()]
@@ -187,14 +187,16 @@ def test_an_empty_folder_and_an_empty_hold_out_are_reported(tmp_path):
         folder.mkdir()
     command = [*TINY, f"--workdir={tmp_path / 'run'}"]
     few = [photos_flag(two, 2), "--config.data.holdout=0.000001"]
-    without_photos, without_holdout = messages_of(stderr, [[*command, photos_flag(empty, 0)], [*command, *few]])
+    without_photos, without_holdout = messages_of(
+        stderr, [[*command, photos_flag(empty, 0)], [*command, *few]]
+    )
     assert "holds no picture" in without_photos
     assert "0 fall into the hold-out" in without_holdout
 
 
 def test_a_disk_that_fills_up_is_reported(finished, tmp_path):
     # A limit on the size of files stands in for a full disk. Compiled programs are read from the
-    # cache of the finished run; the minimum compile time prevents that new ones are cut short.
+    # cache of the finished run; the minimum compile time keeps new ones from being written.
     limit = ["bash", "-c", 'ulimit -f 30; exec "$@"', "bash"]
     message = message_of(
         *TINY,

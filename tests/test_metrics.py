@@ -250,7 +250,8 @@ def test_balanced_auc_is_auc_weighted_by_inverse_class_counts():
     expected = metrics.auc(whole[0], whole[1], weights=whole[2][..., 0])[0]
     pixels, areas = metrics.auc_by_color(ab, true_ab)
     assert_allclose(metrics.balanced_auc(pixels.sum(0), areas.sum(0)), expected, rtol=1e-5)
-    assert abs(expected - metrics.auc(*whole[:2])[0]) > 0.01  # otherwise the balance would have no effect
+    # Otherwise the balance would have no effect.
+    assert abs(expected - metrics.auc(*whole[:2])[0]) > 0.01
 
 
 @pytest.mark.parametrize(("n", "m", "d"), [(200, 150, 8), (40, 50, 30), (31, 31, 30)])

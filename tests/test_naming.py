@@ -44,7 +44,7 @@ def targets(sources, rules):
     return [list(job.targets) for job in naming.jobs_of([Found(s) for s in sources], rules)]
 
 
-def test_results_of_one_name_are_numbered_and_always_alike():
+def test_equal_names_of_results_are_numbered_consistently():
     assert targets(["p/a.jpg", "p/a.png", "p/b.png"], Rules(format="png")) == [
         ["p/a_color.png"],
         ["p/a_2_color.png"],
@@ -77,7 +77,7 @@ def test_a_folder_may_have_a_dot_in_its_name(output):
 
 
 @pytest.mark.parametrize("output", ["cat.bmp", "out.xyz", "a/b.heic", "x.gif"])
-def test_a_file_of_a_kind_that_is_not_written_is_refused_unless_a_folder_is_there(output, tmp_path):
+def test_an_unsupported_suffix_is_refused_unless_it_names_a_folder(output, tmp_path):
     with pytest.raises(UserError, match=f"{output}: results are written as .jpg.*want {output}/"):
         naming.is_file(output)
     (tmp_path / output).mkdir(parents=True)
@@ -90,22 +90,21 @@ def checked(jobs, **options):
     return [job.source for job in todo], skipped, [fault for _, fault in faults]
 
 
-def test_nothing_is_replaced_unless_told(tmp_path):
+def test_nothing_is_replaced_without_overwrite(tmp_path):
     touch(tmp_path, "a.jpg", "a_color.jpg", "b.jpg")
     a, b = str(tmp_path / "a.jpg"), str(tmp_path / "b.jpg")
-    there, new = str(tmp_path / "a_color.jpg"), str(tmp_path / "b_color.jpg")
-    jobs = [Job(a, (there,), None), Job(b, (new,), None)]
+    existing, new = str(tmp_path / "a_color.jpg"), str(tmp_path / "b_color.jpg")
+    jobs = [Job(a, (existing,), None), Job(b, (new,), None)]
     todo, skipped, faults = checked(jobs)
     assert todo == [b] and skipped == []
     assert faults == [
-        f"{a}: {there} exists already; --overwrite replaces it, --skip-existing skips the "
-        "photo"
+        f"{a}: {existing} exists already; --overwrite replaces it, --skip-existing skips the photo"
     ]
     assert checked(jobs, skip_existing=True) == ([b], [a], [])
     assert checked(jobs, overwrite=True) == ([a, b], [], [])
 
 
-def test_no_photo_replaces_itself_or_another_that_is_to_be_coloured(tmp_path):
+def test_no_photo_replaces_itself_or_another_photo_of_the_batch(tmp_path):
     touch(tmp_path, "a.jpg", "a_color.jpg")
     a, b, c = (str(tmp_path / name) for name in ("a.jpg", "a_color.jpg", "c.jpg"))
     todo, _, faults = checked([Job(a, (a,), None)], overwrite=True)
@@ -114,9 +113,7 @@ def test_no_photo_replaces_itself_or_another_that_is_to_be_coloured(tmp_path):
     assert todo == [b] and faults == [f"{a}: would replace the photo {b}"]
 
 
-def test_a_replaced_photo_is_found_behind_its_link_and_must_be_of_a_format_that_is_written(
-    tmp_path,
-):
+def test_replacing_follows_links_and_needs_a_format_that_can_be_written(tmp_path):
     touch(tmp_path, "a.jpg")
     (tmp_path / "link.jpg").symlink_to(tmp_path / "a.jpg")
     names = [str(tmp_path / "link.jpg"), str(tmp_path / "b.gif")]

@@ -21,16 +21,16 @@ SIDE = 48  # a multiple of 16, so that no block of the coder spans two squares
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     """Two folders of 203 plain pictures each, so that the last mosaic is not full."""
-    place, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
+    root, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
     for name in ("red", "blue"):
-        (place / name).mkdir()
+        (root / name).mkdir()
         for i in range(203):
             color = rng.integers(0, 256, 3)
             color[0 if name == "red" else 2] = 255
             color[1] = 0
             picture = np.broadcast_to(color.astype(np.uint8), (SIDE, SIDE, 3))
-            Image.fromarray(np.ascontiguousarray(picture)).save(place / name / f"{i:03d}.png")
-    return place / "red", place / "blue"
+            Image.fromarray(np.ascontiguousarray(picture)).save(root / name / f"{i:03d}.png")
+    return root / "red", root / "blue"
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def packed_folder(folders, tmp_path_factory):
     return target
 
 
-def test_a_packed_folder_gives_back_every_square_under_its_own_name(folders, packed_folder):
+def test_unpacking_returns_every_square_under_its_own_name(folders, packed_folder):
     keys, squares, digests = packed.unpack(packed_folder)
     assert len(keys) == len(set(keys)) == len(digests) == len(squares) == 406
     assert sorted(f.name for f in packed_folder.iterdir()) == [
@@ -54,7 +54,7 @@ def test_a_packed_folder_gives_back_every_square_under_its_own_name(folders, pac
         assert np.abs(square.astype(int) - truth).mean() < 8, key
 
 
-def test_packed_folders_of_two_sizes_are_one_source(folders, packed_folder, tmp_path):
+def test_packed_folders_of_two_sizes_can_be_one_source(folders, packed_folder, tmp_path):
     assert pack.main([str(folders[0]), "-o", str(tmp_path), "--size=32"]) == 0
     data = dataclasses.replace(
         complete(classify.get_config()).data,
@@ -70,16 +70,23 @@ def test_packed_folders_of_two_sizes_are_one_source(folders, packed_folder, tmp_
     assert sum(sources.in_folder(item.key, ["blue"]) for item in items) == 203
 
 
-def test_a_packed_source_holds_out_what_its_folders_would(folders, packed_folder):
-    place = ",".join(map(str, folders))
-    ours = sources.open_source(f"packed:{packed_folder}", holdout=0.2)
-    theirs = sources.open_source(f"folder:{place}", holdout=0.2)
-    assert {item.digest for item in ours.holdout} == {item.digest for item in theirs.holdout}
-    assert ours.notes == theirs.notes
-    assert loader.decode_all(ours.train, SIDE).shape == (len(ours.train), SIDE, SIDE, 3)
+def test_a_packed_source_has_the_same_hold_out_set_as_its_folders(folders, packed_folder):
+    paths = ",".join(map(str, folders))
+    from_packed = sources.open_source(f"packed:{packed_folder}", holdout=0.2)
+    from_folders = sources.open_source(f"folder:{paths}", holdout=0.2)
+    assert {item.digest for item in from_packed.holdout} == {
+        item.digest for item in from_folders.holdout
+    }
+    assert from_packed.notes == from_folders.notes
+    assert loader.decode_all(from_packed.train, SIDE).shape == (
+        len(from_packed.train),
+        SIDE,
+        SIDE,
+        3,
+    )
 
 
-def test_packed_squares_are_brought_to_the_size_that_a_run_loads(packed_folder):
+def test_packed_squares_are_resized_to_the_load_size_of_a_run(packed_folder):
     plain = loader.decode_all(sources.open_source(f"packed:{packed_folder}").train[:3], SIDE)
     for size in (32, 64):
         config = classify.get_config()
@@ -87,11 +94,11 @@ def test_packed_squares_are_brought_to_the_size_that_a_run_loads(packed_folder):
         config.data.load_size = config.data.crop_size = size
         large = loader.decode_all(opening.open_source(complete(config).data).train[:3], size)
         assert large.shape == (3, size, size, 3)
-        # Plain squares stay what they are but for the coding.
+        # Resizing does not change squares of one colour, apart from the compression.
         assert np.abs(large.mean((1, 2)) - plain.mean((1, 2))).max() < 1.0
 
 
-def test_packing_again_keeps_the_mosaics_that_are_there(folders, packed_folder):
+def test_packing_again_keeps_existing_mosaics(folders, packed_folder):
     def times():
         return {f.name: f.stat().st_mtime_ns for f in packed_folder.glob("*.avif")}
 
@@ -99,7 +106,7 @@ def test_packing_again_keeps_the_mosaics_that_are_there(folders, packed_folder):
     again = [*map(str, folders), "-o", str(packed_folder), f"--size={SIDE}", "--quality=80"]
     assert pack.main(again) == 0
     assert times() == before
-    (packed_folder / packed.mosaic_name(1)).unlink()  # as if it had been stopped
+    (packed_folder / packed.mosaic_name(1)).unlink()  # as if packing had been interrupted
     assert pack.main(again) == 0
     changed = {name for name, time in times().items() if time != before[name]}
     assert changed == {packed.mosaic_name(1)}
@@ -122,7 +129,7 @@ def test_options_out_of_range_are_refused_and_leave_nothing_behind(folders, tmp_
     assert not target.exists() and not inside.exists()
 
 
-def test_an_index_without_mosaics_does_not_stand_in_the_way(folders, packed_folder, tmp_path):
+def test_an_index_without_mosaics_is_overwritten(folders, packed_folder, tmp_path):
     (tmp_path / packed.INDEX).write_text((packed_folder / packed.INDEX).read_text())
     assert pack.main([str(folders[0]), "-o", str(tmp_path), "--size=32"]) == 0
     assert len(packed.unpack(tmp_path)[0]) == 203
@@ -137,7 +144,7 @@ def test_two_photographs_can_be_packed_and_keep_their_folders_name(folders, tmp_
     assert packed.unpack(tmp_path / "packed")[0] == ["few/000.png", "few/001.png"]
 
 
-def test_other_photographs_are_not_packed_among_those_there(folders, packed_folder, capsys):
+def test_other_photographs_are_not_added_to_a_packed_folder(folders, packed_folder, capsys):
     before = (packed_folder / packed.INDEX).read_bytes()
     both = [*map(str, folders)]
     for arguments in ([both[0]], [*both, "--size=32"], [*both, "--quality=20"]):
@@ -146,37 +153,37 @@ def test_other_photographs_are_not_packed_among_those_there(folders, packed_fold
     assert (packed_folder / packed.INDEX).read_bytes() == before
 
 
-def test_mosaics_of_nobody_knows_what_are_not_gone_on_with(folders, tmp_path, capsys):
+def test_mosaics_without_an_index_are_refused(folders, tmp_path, capsys):
     (tmp_path / packed.mosaic_name(0)).write_bytes(b"")
     assert pack.main([str(folders[0]), "-o", str(tmp_path)]) == 2
     assert "holds mosaics without packed.json, want an empty folder" in capsys.readouterr().err
 
 
-def test_a_folder_that_cannot_be_made_is_one_sentence(folders, tmp_path, capsys):
+def test_a_folder_that_cannot_be_created_is_a_one_sentence_error(folders, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert pack.main([str(folders[0]), "-o", str(tmp_path / "file" / "inside")]) == 2
     assert "inside: cannot be written: Not a directory" in capsys.readouterr().err
 
 
-def test_pictures_are_held_out_of_the_named_folders_alone(folders):
-    place = ",".join(map(str, folders))
-    opened = sources.open_source(f"folder:{place}", holdout=0.3, holdout_folders=("red",))
+def test_pictures_are_held_out_only_of_the_named_folders(folders):
+    paths = ",".join(map(str, folders))
+    opened = sources.open_source(f"folder:{paths}", holdout=0.3, holdout_folders=("red",))
     assert all(sources.in_folder(item.key, ["red"]) for item in opened.holdout)
     assert 30 < len(opened.holdout) < 90
     with pytest.raises(UserError, match="there is no folder 'green' in it"):
-        sources.open_source(f"folder:{place}", holdout_folders=("red", "green"))
+        sources.open_source(f"folder:{paths}", holdout_folders=("red", "green"))
 
 
 def test_a_folder_of_twice_the_weight_is_shown_twice_as_often(folders):
-    place = ",".join(map(str, folders))
-    items = sources.open_source(f"folder:{place}", holdout=0.1).train
+    paths = ",".join(map(str, folders))
+    items = sources.open_source(f"folder:{paths}", holdout=0.1).train
     weights = loader.folder_weights(items, {"red": 2.0})
     red = weights == 2.0
     stream = loader.train_indices(len(items), batch_size=len(items), seed=3, weights=weights)
     counts = sum(np.bincount(next(stream)["index"], minlength=len(items)) for _ in range(30))
     assert counts[red].mean() / counts[~red].mean() == pytest.approx(2.0, rel=0.02)
     assert counts.min() > 0
-    # Over an epoch an item comes as often as its weight says, rounded up or down.
+    # In an epoch each item occurs as often as its weight says, rounded up or down.
     expected = weights * 30 * len(items) / weights.sum()
     assert np.abs(counts - expected).max() < 30
     with pytest.raises(UserError, match="names 'green', but no picture"):
@@ -184,21 +191,21 @@ def test_a_folder_of_twice_the_weight_is_shown_twice_as_often(folders):
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_indices_are_those_of_the_pictures_in_the_batches(packed_folder, weighted):
+def test_indices_match_the_pictures_in_the_batches(packed_folder, weighted):
     items = sources.open_source(f"packed:{packed_folder}", holdout=0.1).train
     weights = loader.folder_weights(items, {"red": 0.3}) if weighted else None
-    order = {"batch_size": 8, "seed": 5, "weights": weights, "start": 16}
+    options = {"batch_size": 8, "seed": 5, "weights": weights, "start": 16}
     squares = loader.decode_all(items, SIDE)
-    pictures = loader.train_batches(items, size=SIDE, **order)
-    indices = loader.train_indices(len(items), **order)
-    for _ in range(60):  # over the end of an epoch
-        batch, places = next(pictures), next(indices)
-        np.testing.assert_array_equal(batch["rgb"], squares[places["index"]])
-        np.testing.assert_array_equal(batch["example"], places["example"])
+    pictures = loader.train_batches(items, size=SIDE, **options)
+    indices = loader.train_indices(len(items), **options)
+    for _ in range(60):  # beyond the end of an epoch
+        batch, positions = next(pictures), next(indices)
+        np.testing.assert_array_equal(batch["rgb"], squares[positions["index"]])
+        np.testing.assert_array_equal(batch["example"], positions["example"])
 
 
 @pytest.mark.parametrize("seconds", ["40", "4m", "08", "240.5"])
-def test_the_gpu_script_wants_seconds_enough_for_compiling(seconds):
+def test_the_gpu_script_requires_enough_seconds_for_compiling(seconds):
     done = train_on_a_gpu(seconds)
     assert done.returncode == 2 and not done.stdout
     assert f"SECONDS is '{seconds}', want a whole number of at least 150" in done.stderr
@@ -214,7 +221,7 @@ def test_the_gpu_script_leaves_time_for_measuring_and_exporting():
 
 
 def train_on_a_gpu(seconds):
-    """The script with an interpreter that only says what it was called with."""
+    """Runs the script with `echo` as its interpreter, which prints the arguments."""
     script = Path(__file__).parent.parent / "launch" / "train_release_gpu.sh"
     return subprocess.run(
         [script, "some", seconds],
@@ -224,7 +231,7 @@ def train_on_a_gpu(seconds):
     )
 
 
-def test_damaged_packed_folders_are_told_by_name(packed_folder, tmp_path):
+def test_errors_of_damaged_packed_folders_name_what_is_wrong(packed_folder, tmp_path):
     with pytest.raises(UserError, match="is not a packed folder"):
         packed.unpack(tmp_path)
     index = json.loads((packed_folder / packed.INDEX).read_text())

@@ -1,4 +1,4 @@
-"""Photographs are timed beside reading and writing alone, and beside other people's networks."""
+"""The benchmark of whole photographs against reading and writing alone, and against peers."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ class Copier:
 
 
 def networks():
-    """Name, network, its module and its channels of input."""
+    """Name -> (class of the network, its module, its number of input channels)."""
     pytest.importorskip("torch", reason="PyTorch is not installed")
     from benchmarks.peers import ddcolor, eccv16
 
@@ -25,7 +25,7 @@ def networks():
 
 
 @pytest.mark.parametrize("name", ["ECCV16", "DDColor tiny"])
-def test_a_peer_has_the_parameters_that_were_published_and_gives_chroma_of_its_inputs_size(name):
+def test_a_peer_has_the_published_parameters_and_keeps_the_size(name):
     build, module, channels = networks()[name]
     import torch
 
@@ -41,24 +41,24 @@ def test_a_peer_has_the_parameters_that_were_published_and_gives_chroma_of_its_i
 def test_a_peer_gives_finite_chroma_that_depends_on_the_picture(name):
     build, _, channels = networks()[name]
     run = pipeline._runner(build)
-    pictures_seen = np.random.default_rng(0).uniform(0, 1, (2, channels, 64, 64))
-    one, other = (run(picture) for picture in pictures_seen.astype(np.float32))
+    inputs = np.random.default_rng(0).uniform(0, 1, (2, channels, 64, 64))
+    one, other = (run(picture) for picture in inputs.astype(np.float32))
     assert one.shape == (64, 64, 2) and one.dtype == np.float32
     assert np.isfinite(one).all() and np.abs(one - other).max() > 0
 
 
-def test_a_peer_sees_a_square_copy_and_the_photograph_keeps_its_own_lightness(tmp_path):
+def test_a_peer_gets_a_square_copy_and_the_photo_keeps_its_lightness(tmp_path):
     cv2 = pytest.importorskip("cv2")
-    source, target, seen = tmp_path / "photo.jpg", tmp_path / "coloured.jpg", []
+    source, target, inputs = tmp_path / "photo.jpg", tmp_path / "coloured.jpg", []
     ramp = np.tile(np.linspace(60, 200, 96).astype(np.uint8), (64, 1))
     Image.fromarray(ramp).save(source, quality=100)
 
     def predict(lightness):
-        seen.append(lightness)
+        inputs.append(lightness)
         return np.full((4, 4, 2), (10, -20), np.float32)
 
     pipeline.colour_file(pipeline.Peer("one", 16, predict), source, target)
-    (small,) = seen
+    (small,) = inputs
     assert small.shape == (16, 16) and 20 < small[0, 0] < small[0, -1] < 85
     lab = cv2.cvtColor(cv2.imread(str(target)).astype(np.float32) / 255, cv2.COLOR_BGR2Lab)
     wanted = cv2.cvtColor(np.dstack([ramp] * 3).astype(np.float32) / 255, cv2.COLOR_BGR2Lab)
@@ -66,7 +66,7 @@ def test_a_peer_sees_a_square_copy_and_the_photograph_keeps_its_own_lightness(tm
     assert np.abs(lab[..., 1:].mean((0, 1)) - (10, -20)).max() < 1
 
 
-def test_the_gray_that_a_peer_is_shown_is_that_of_the_lightness():
+def test_the_gray_input_of_a_peer_has_the_given_lightness():
     pytest.importorskip("cv2")
     gray = pipeline._gray(np.array([[0, 53.585, 100]], np.float32))
     assert gray.shape == (3, 1, 3)
@@ -74,7 +74,7 @@ def test_the_gray_that_a_peer_is_shown_is_that_of_the_lightness():
 
 
 @pytest.mark.parametrize("missing", [(), ("cv2",), ("torch",), ("cv2", "torch")])
-def test_what_is_not_installed_is_a_line_and_what_is_has_a_row(missing, monkeypatch):
+def test_installed_peers_have_rows_and_missing_libraries_have_notes(missing, monkeypatch):
     fake = pipeline.Peer("one", 16, lambda lightness: np.zeros((4, 4, 2), np.float32))
     modules = {"cv2": pytest.importorskip("cv2"), "torch": object()}
     for module in (harness, pipeline):
@@ -87,16 +87,16 @@ def test_what_is_not_installed_is_a_line_and_what_is_has_a_row(missing, monkeypa
     monkeypatch.setattr(photographs, "Colorizer", Copier)
     (table,) = photographs.measure(TINY, (0.01,))
     names = [row["contender"] for row in table.rows]
-    floor = [] if "cv2" in missing else [photographs.LOWER_BOUND]
-    assert names == [*floor, "colorjax", *([] if missing else ["one", "two"])]
+    lower_bound = [] if "cv2" in missing else [photographs.LOWER_BOUND]
+    assert names == [*lower_bound, "colorjax", *([] if missing else ["one", "two"])]
     assert all(len(row["times_s"]) == TINY.repeats for row in table.rows)
-    told = {"cv2": "OpenCV", "torch": "PyTorch"}
-    said = [note.split()[0] for note in table.notes]
-    assert said == ([told[name] for name in missing] or ["ECCV16"])
+    titles = {"cv2": "OpenCV", "torch": "PyTorch"}
+    noted = [note.split()[0] for note in table.notes]
+    assert noted == ([titles[name] for name in missing] or ["ECCV16"])
 
 
 @pytest.mark.slow
-def test_the_section_runs_with_the_true_peers(tmp_path, monkeypatch):
+def test_the_section_runs_with_the_real_peers(tmp_path, monkeypatch):
     pytest.importorskip("torch", reason="PyTorch is not installed")
     pytest.importorskip("cv2")
     found = pipeline.installed()

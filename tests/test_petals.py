@@ -55,12 +55,12 @@ def test_no_petal_leaves_the_range_of_the_bins():
     assert np.abs(petals.petal_chroma()).max() < 100
 
 
-def test_a_colour_that_srgb_does_not_have_is_an_error():
+def test_a_colour_outside_srgb_is_an_error():
     with pytest.raises(ValueError, match="hue 240 does not reach"):
         petals.petal_rgb_u8(240)
 
 
-# What is best
+# The best predictions
 
 
 def test_the_best_regression_has_the_least_squared_error_of_all():
@@ -71,7 +71,7 @@ def test_the_best_regression_has_the_least_squared_error_of_all():
     assert_allclose(petals.optimum(chroma, weights).regression, best, atol=0.25)
 
 
-def test_the_best_classification_is_right_most_often_and_is_the_most_frequent_colour():
+def test_the_best_classification_is_the_bins_of_the_most_frequent_colour():
     chroma, weights = petals.petal_chroma(), np.array(petals.PROBABILITIES)
     true_bins = np.asarray(bins.bin_chroma(chroma))
     right = [[weights[true_bins[:, c] == b].sum() for b in range(50)] for c in (0, 1)]
@@ -81,7 +81,7 @@ def test_the_best_classification_is_right_most_often_and_is_the_most_frequent_co
     assert np.abs(best - chroma[weights.argmax()]).max() <= 2
 
 
-def test_colours_that_share_a_bin_add_up():
+def test_probabilities_of_colours_that_share_a_bin_add_up():
     chroma = np.array([[10.0, 10.0], [50.0, 50.0], [50.5, -50.0]])
     best = petals.optimum(chroma, [0.4, 0.3, 0.3])
     assert best.classification.tolist() == [50.0, 10.0]
@@ -116,7 +116,7 @@ def test_the_gray_picture_is_the_same_whatever_the_colour():
         assert np.ptp(gray, axis=0).max() < 1  # of 255: each channel is rounded
 
 
-def test_petals_and_heart_and_ground_have_the_colours_that_they_are_said_to_have():
+def test_petals_heart_and_ground_have_their_specified_colours():
     one = petals.flower(3)
     picture, (petal, heart) = petals.paint(one), petals.coverage(one)
     assert (picture[petal == 1] == petals.RGB_U8[one.color]).all()
@@ -135,13 +135,13 @@ def test_outlines_are_mixed_in_linear_light():
     assert np.abs(petals.paint(one)[edge] - expected).max() < 0.6
 
 
-def test_colours_come_as_often_as_their_probabilities_say():
+def test_colours_are_as_frequent_as_their_probabilities():
     drawn = [petals.flower(i).color for i in range(20_000)]
     shares = np.bincount(drawn, minlength=len(COLORS)) / len(drawn)
     assert_allclose(shares, petals.PROBABILITIES, atol=0.015)  # four standard deviations
 
 
-def test_the_colour_says_nothing_of_place_size_and_turn():
+def test_the_colour_is_independent_of_position_size_and_rotation():
     flowers = np.array([petals.flower(i) for i in range(20_000)])
     for c in range(len(COLORS)):
         chosen = flowers[flowers[:, 0] == c][:, 1:]
@@ -170,11 +170,11 @@ def test_flowers_may_be_left_out_by_their_chroma():
     assert 0 < opened.notes["near_gray"] < petals.COUNT
 
 
-def test_the_experiment_uses_the_pictures_as_they_are_painted():
+def test_the_experiment_uses_the_pictures_at_their_original_size():
     assert config_file.get_config().data.load_size == petals.SIZE
 
 
-def test_both_variants_differ_in_the_objective_alone():
+def test_both_variants_differ_only_in_the_objective():
     one, two = config_file.get_config("classify"), config_file.get_config("regress")
     assert (one.objective, two.objective) == ("classification", "regression")
     two.objective = one.objective
@@ -200,20 +200,20 @@ TRAIN = """
 
 
 class Outcome(NamedTuple):
-    """What a run makes of the hold-out."""
+    """The results of a run on the hold-out set."""
 
     sat_diff: float
-    chroma: np.ndarray  # [pixels, 2], of the pixels that are petal throughout
+    chroma: np.ndarray  # [pixels, 2], of the pixels that lie entirely in petals
 
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory) -> dict[tuple[str, int], Outcome]:
-    """Every variant and seed; a process a variant, for compilation uses but one core."""
+    """Trains each variant in a process of its own, because compilation uses only one core."""
     folder = tmp_path_factory.mktemp("petals")
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
-        # Such small convolutions lose by being spread over devices.
+        # Such small convolutions are slower if they are spread over devices.
         "XLA_FLAGS": xla_flags(devices=1),
     }
     code = [sys.executable, "-c", textwrap.dedent(TRAIN), str(folder)]
@@ -253,7 +253,7 @@ def outcome(workdir: Path) -> Outcome:
 
 
 @each_seed
-def test_regression_is_desaturated_at_least_three_times_as_much_as_classification(outcomes, seed):
+def test_regression_desaturates_at_least_three_times_as_much_as_classification(outcomes, seed):
     regress, classify = (outcomes[name, seed].sat_diff for name in ("regress", "classify"))
     assert regress > 0.2
     assert regress >= 3 * classify

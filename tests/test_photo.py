@@ -1,4 +1,4 @@
-"""Photographs in and out: every kind of pixel, what travels with it, files that are broken."""
+"""Reading and writing of photographs: kinds of pixels, metadata and broken files."""
 
 import contextlib
 import io
@@ -51,7 +51,7 @@ def tiff(array, **options) -> bytes:
 
 
 def waves(height, width):
-    """Smooth, so that JPEG keeps it."""
+    """A smooth picture, which JPEG hardly changes."""
     rows, columns = np.mgrid[0:height, 0:width]
     return np.stack(
         [127 + 90 * np.sin(rows / a + columns / b) for a, b in ((29, 34), (40, 31), (35, 45))], -1
@@ -63,7 +63,7 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def png(pixels, bits, colour, *chunks: bytes) -> bytes:
-    """A PNG of kinds that Pillow cannot write: pixels [height, width, channels], samples."""
+    """A PNG of a kind that Pillow cannot write, from pixels [height, width, channels]."""
     height, width = pixels.shape[:2]
     rows = pixels.reshape(height, -1).astype({8: ">u1", 16: ">u2"}[bits])
     header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
@@ -73,7 +73,7 @@ def png(pixels, bits, colour, *chunks: bytes) -> bytes:
 
 
 def little_tiff(entries) -> bytes:
-    """The beginning of a TIFF: entries are (tag, type, count, value or offset)."""
+    """The beginning of a little-endian TIFF, from entries (tag, type, count, value or offset)."""
     table = b"".join(struct.pack("<HHII", *entry) for entry in entries)
     return b"II*\0" + struct.pack("<IH", 8, len(entries)) + table + bytes(4)
 
@@ -129,7 +129,7 @@ def gray_profile(gamma):
 
 
 def odd_ink_profile():
-    """A CMYK profile of 2 steps an ink, in which cyan ink is red, and any other is black."""
+    """A CMYK profile with 2 levels per ink, in which cyan ink is red, and any other is black."""
     lab_of_red, lab_of_white, lab_of_black = (138, 209, 198), (255, 128, 128), (0, 128, 128)
     grid = []
     for inks in np.ndindex(2, 2, 2, 2):
@@ -142,7 +142,7 @@ def odd_ink_profile():
 
 
 def srgb_from(rgb_u8, xyz_from_linear, gamma):
-    """What the profile says, by plain arithmetic."""
+    """Converts colours by the definition of the profile, in plain arithmetic."""
     linear = (rgb_u8 / 255.0) ** gamma
     linear = linear @ (np.linalg.inv(XYZ_FROM_SRGB) @ xyz_from_linear).T
     linear = np.clip(linear, 0, 1)
@@ -163,7 +163,7 @@ def gray(values):
 
 
 @pytest.mark.parametrize("format", ["PNG", "BMP", "TIFF", "WEBP", "GIF"])
-def test_lossless_formats_come_back_bit_for_bit(format):
+def test_lossless_formats_are_read_bit_for_bit(format):
     rgb = noise(12, 14)
     image = Image.fromarray(rgb).quantize(200) if format == "GIF" else Image.fromarray(rgb)
     got = photo.read_photo(encode(image, format, lossless=True))
@@ -253,7 +253,7 @@ def test_the_transparent_colour_of_a_16_bit_png_becomes_alpha(channels):
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
 @pytest.mark.parametrize("as_image", [False, True])
-def test_the_transparent_shade_of_a_gray_png_is_counted_in_its_own_bits(bits, as_image):
+def test_the_transparent_shade_of_a_gray_png_has_the_pngs_bit_depth(bits, as_image):
     # Four pixels of the shade 1, four of 0.
     row = "".join(f"{value:0{bits}b}" for value in (1, 1, 1, 1, 0, 0, 0, 0))
     data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 1, bits, 0, 0, 0, 0))
@@ -286,7 +286,7 @@ def test_12_bit_gray_has_its_white_at_4095():
         (np.uint32([[0, 2**31, 2**32 - 1]]), [[0, 128, 255]], r"from 0 to 4.29497e\+09, "),
     ],
 )
-def test_numbers_without_a_white_run_from_their_darkest_to_their_lightest(values, shades, notice):
+def test_samples_without_a_defined_white_are_scaled_to_their_range(values, shades, notice):
     got = photo.read_photo(tiff(values, photometric="minisblack"), name="scan.tif")
     assert_close(got.rgb, gray(shades))
     if notice is None:
@@ -304,12 +304,12 @@ def test_numbers_without_a_white_run_from_their_darkest_to_their_lightest(values
         ("float32", "rgb", (3, 4, 3)),
     ],
 )
-def test_kinds_of_tiff_that_nobody_decodes_are_refused_in_a_sentence(dtype, photometric, shape):
+def test_unsupported_kinds_of_tiff_are_refused(dtype, photometric, shape):
     with pytest.raises(UserError, match="scan.tif: is a TIFF file, but .* a kind that is not read"):
         photo.read_photo(tiff(np.ones(shape, dtype), photometric=photometric), name="scan.tif")
 
 
-def test_alpha_is_kept_and_what_is_transparent_keeps_its_colour():
+def test_alpha_and_the_colours_of_transparent_pixels_are_kept():
     rgba = noise(4, 5, 4)
     rgba[0, 0] = [200, 10, 20, 0]
     for format in ("PNG", "TIFF"):
@@ -353,8 +353,8 @@ def test_cmyk_and_ycck_jpegs_are_not_negatives():
     red = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
     want = np.broadcast_to([255, 0, 0], (16, 16, 3))
     assert_close(photo.read_photo(encode(red, "JPEG", quality=98)).rgb, want, 4)
-    # An Adobe file holds the inks inverted: red is (255, 0, 0) of no ink at all, so Y, Cb and Cr of
-    # cyan; Pillow writes 255 minus what it is given, and the marker must say YCCK.
+    # Adobe files hold inverted inks: those of red are (255, 0, 0, 255), which YCCK stores as Y, Cb
+    # and Cr of cyan. Pillow writes 255 minus what it is given, and the marker must say YCCK.
     stored = Image.new("CMYK", (16, 16), (255 - 179, 255 - 171, 255 - 1, 255 - 255))
     data = encode(stored, "JPEG", quality=98)
     adobe = data.index(b"Adobe")
@@ -364,7 +364,7 @@ def test_cmyk_and_ycck_jpegs_are_not_negatives():
     np.testing.assert_array_equal(photo.read_photo(encode(red, "TIFF")).rgb, want)
 
 
-def test_lab_tiffs_become_the_colours_they_name():
+def test_lab_tiffs_are_converted_to_srgb():
     # L* of 0 to 255, then a* and b* as signed bytes; sRGB's red, a middle gray, and white.
     lab = np.array([[[138, 81, 70], [137, 0, 0], [255, 0, 0]]], np.uint8)
     got = photo.read_photo(tiff(lab, photometric="cielab")).rgb
@@ -374,7 +374,7 @@ def test_lab_tiffs_become_the_colours_they_name():
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_photos_are_turned_upright_and_say_so(format, order):
+def test_photos_are_turned_upright_and_their_orientation_is_reset(format, order):
     upright = np.zeros((32, 48, 3), np.uint8)
     upright[:16, :24] = [255, 0, 0]
     stored = np.ascontiguousarray(np.rot90(upright, 1))
@@ -401,7 +401,7 @@ def test_16_bit_gray_and_alpha_are_turned_too():
 
 
 @pytest.mark.parametrize("format", ["GIF", "PNG", "WEBP", "TIFF"])
-def test_of_several_frames_the_first_is_taken_with_a_notice(format):
+def test_only_the_first_of_several_frames_is_taken_with_a_notice(format):
     frames = [Image.new("RGB", (9, 9), colour) for colour in ("red", "lime", "blue")]
     options = {"lossless": True} if format == "WEBP" else {}
     data = encode(frames[0], format, save_all=True, append_images=frames[1:], **options)
@@ -411,7 +411,7 @@ def test_of_several_frames_the_first_is_taken_with_a_notice(format):
     assert got.notices == (f"old.gif: has 3 {what}, only the first is taken",)
 
 
-def test_a_phones_second_frame_is_passed_over_in_silence():
+def test_the_second_frame_of_a_phone_is_ignored_without_a_notice():
     second = Image.new("RGB", (32, 32))
     data = encode(noise(32, 32), "MPO", save_all=True, append_images=[second])
     assert photo.read_photo(data).notices == ()
@@ -438,7 +438,7 @@ def test_wide_gamuts_are_converted_and_the_result_carries_srgb(format, matrix, g
         assert "sRGB" in ImageCms.getProfileDescription(io.BytesIO(profile))
 
 
-def test_alpha_and_palettes_go_through_a_profile_as_well():
+def test_profiles_apply_to_pictures_with_alpha_and_palettes():
     profile = icc_matrix_profile(XYZ_FROM_ADOBE_RGB, 563 / 256)
     rgba = noise(8, 8, 4) // 2 + 64
     got = photo.read_photo(encode(rgba, icc_profile=profile))
@@ -450,9 +450,9 @@ def test_alpha_and_palettes_go_through_a_profile_as_well():
     assert_close(got.rgb, srgb_from(colours, XYZ_FROM_ADOBE_RGB, 563 / 256), 2)
 
 
-def test_a_gray_profile_sets_the_shades():
+def test_a_gray_profile_is_applied():
     ramp = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    # Linear light: half of it is sRGB's 188.
+    # The profile is linear light, half of which is 188 in sRGB.
     got = photo.read_photo(encode(ramp, icc_profile=gray_profile(1.0)))
     linear = ramp / 255
     want = np.where(linear > 0.0031308, 1.055 * linear ** (1 / 2.4) - 0.055, 12.92 * linear) * 255
@@ -469,7 +469,7 @@ def test_gray_pixels_may_have_a_colour_profile():
     assert_close(got.rgb, srgb_from(gray(ramp), XYZ_FROM_ADOBE_RGB, 1.0), 2)
 
 
-def test_a_cmyk_profile_says_what_the_inks_look_like():
+def test_a_cmyk_profile_defines_the_colours_of_the_inks():
     cyan = Image.new("CMYK", (16, 16), (255, 0, 0, 0))
     got = photo.read_photo(encode(cyan, "TIFF", icc_profile=odd_ink_profile()))
     assert_close(got.rgb, np.broadcast_to([255, 0, 0], (16, 16, 3)), 8)
@@ -504,7 +504,7 @@ def test_a_profile_that_cannot_be_used_is_ignored_with_a_notice(profile):
     assert notice.startswith("a.png: has a colour profile that cannot be used (")
 
 
-# --- what travels with the pixels ---
+# --- metadata ---
 
 
 def source_with_everything(format):
@@ -514,7 +514,7 @@ def source_with_everything(format):
         options["pnginfo"] = PngImagePlugin.PngInfo()
         options["pnginfo"].add_itxt("XML:com.adobe.xmp", XMP.decode())
     elif format == "TIFF":
-        # Here Pillow takes EXIF or tags, not both, and XMP is a tag.
+        # For a TIFF, Pillow takes either EXIF or tags, and XMP is a tag.
         exif = Image.Exif()
         exif.load(exif_block())
         exif[700] = XMP
@@ -526,20 +526,20 @@ def source_with_everything(format):
 
 @pytest.mark.parametrize("target", ["jpg", "png", "tif", "webp"])
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "WEBP"])
-def test_exif_xmp_and_resolution_travel_between_all_formats(format, target):
+def test_exif_xmp_and_resolution_are_kept_between_all_formats(format, target):
     got = photo.read_photo(source_with_everything(format))
     assert got.notices == () and got.rgb.shape == (48, 32, 3)
     stream = io.BytesIO()
     notices = writing.write_photo(stream, got.rgb, got, format=target)
-    # Of a WebP itself no resolution is known, so that none is lost.
+    # A WebP file has no resolution, so none is lost if it is the source.
     assert ["resolution" in one for one in notices] == [True] * (
         target == "webp" and format != "WEBP"
     )
     written = Image.open(stream)
     want = exif_values(encode(waves(8, 8), "JPEG", exif=exif_block(1)))
-    have = exif_values(stream.getvalue())
-    assert have.items() >= want.items()
-    # Pillow takes the orientation of a TIFF out of its XMP itself.
+    found = exif_values(stream.getvalue())
+    assert found.items() >= want.items()
+    # Pillow itself removes the orientation from the XMP of a TIFF.
     without = XMP.replace(b'tiff:Orientation="6"', b"")
     assert written.info["xmp"].rstrip(b"\0") == (without if format == "TIFF" else XMP_UPRIGHT)
     assert "icc_profile" in written.info
@@ -551,7 +551,7 @@ def test_exif_xmp_and_resolution_travel_between_all_formats(format, target):
 
 @pytest.mark.parametrize("format", ["JPEG", "TIFF"])
 @pytest.mark.parametrize("target", ["jpg", "png", "tif", "webp"])
-def test_words_keep_their_letters_outside_ascii(format, target):
+def test_texts_in_exif_keep_non_ascii_letters(format, target):
     words = {0x010E: "Grüße".encode(), 0x013B: "Jörg".encode(), 0x8298: "© Müller".encode()}
     exif = Image.Exif()
     exif.update(words)
@@ -562,7 +562,7 @@ def test_words_keep_their_letters_outside_ascii(format, target):
         assert text + b"\0" in stream.getvalue()
 
 
-def test_a_comment_becomes_a_description_with_all_its_letters():
+def test_a_comment_becomes_a_description_with_non_ascii_letters():
     comment = metadata.Metadata(texts=(("Comment", "Grüße aus Köln"),))
     stream = io.BytesIO()
     assert not writing.write_photo(
@@ -575,10 +575,10 @@ def test_a_comment_becomes_a_description_with_all_its_letters():
     "dtype, photometric",
     [("uint16", "minisblack"), ("uint16", "miniswhite"), ("uint32", "minisblack")],
 )
-def test_an_opened_tiff_is_the_photograph_that_its_file_is(dtype, photometric):
-    most = np.iinfo(dtype).max
+def test_an_opened_tiff_is_read_like_its_file(dtype, photometric):
+    maximum = np.iinfo(dtype).max
     data = tiff(
-        np.array([[0, most // 4, most]], dtype),
+        np.array([[0, maximum // 4, maximum]], dtype),
         photometric=photometric,
         extratags=[(315, 2, 0, "Joe", True)],
     )
@@ -594,7 +594,7 @@ def test_an_opened_tiff_that_pillow_misreads_is_refused():
         photo.from_image(Image.open(io.BytesIO(data)))
 
 
-def test_makers_notes_stay_where_they_were_and_the_old_thumbnail_goes():
+def test_maker_notes_keep_their_offset_and_the_thumbnail_is_removed():
     block = bytearray(exif_block())
     (count,) = struct.unpack_from("<H", block, 6 + 8)
     link = 6 + 8 + 2 + 12 * count
@@ -615,7 +615,7 @@ def test_makers_notes_stay_where_they_were_and_the_old_thumbnail_goes():
     assert not Image.open(written).getexif().get_ifd(ExifTags.IFD.IFD1)
 
 
-def test_a_tiffs_own_tags_do_not_travel():
+def test_structural_tags_of_a_tiff_are_not_copied():
     got = photo.read_photo(
         tiff(noise(40, 50), photometric="rgb", rowsperstrip=3, description="me", metadata=None)
     )
@@ -639,7 +639,7 @@ def test_damaged_exif_is_left_out_with_a_notice():
         assert Image.open(stream).size == (8, 8)
 
 
-def test_metadata_beyond_all_measure_is_left_out_with_a_notice(monkeypatch):
+def test_oversized_metadata_is_left_out_with_a_notice(monkeypatch):
     monkeypatch.setattr(metadata, "MAX_METADATA_BYTES", 60)
     got = photo.read_photo(source_with_everything("JPEG"), name="a.jpg")
     assert got.metadata == metadata.Metadata(dpi=(300, 300))
@@ -650,7 +650,7 @@ def test_metadata_beyond_all_measure_is_left_out_with_a_notice(monkeypatch):
     ]
 
 
-def test_what_a_jpeg_segment_cannot_hold_is_left_out_with_a_notice():
+def test_xmp_too_large_for_a_jpeg_is_left_out_with_a_notice():
     big = metadata.Metadata(xmp=b"x" * 70_000)
     stream = io.BytesIO()
     notices = writing.write_photo(
@@ -665,7 +665,7 @@ def test_what_a_jpeg_segment_cannot_hold_is_left_out_with_a_notice():
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif", "webp"])
-def test_alpha_is_put_back(tmp_path, suffix):
+def test_alpha_is_written(tmp_path, suffix):
     path = tmp_path / f"a.{suffix}"
     alpha = noise(40, 30, 1)[..., 0]
     assert writing.write_photo(path, waves(40, 30), photo.Photo(waves(40, 30), alpha)) == ()
@@ -674,7 +674,7 @@ def test_alpha_is_put_back(tmp_path, suffix):
     assert_close(got.rgb[alpha > 0], waves(40, 30)[alpha > 0], 0 if suffix != "webp" else 16)
 
 
-def test_a_jpeg_is_laid_on_white_and_says_so_if_that_shows(tmp_path):
+def test_a_jpeg_is_laid_on_white_with_a_notice_if_that_is_visible(tmp_path):
     path = tmp_path / "a.jpg"
     alpha = np.full((16, 16), 255, np.uint8)
     source = photo.Photo(np.zeros((16, 16, 3), np.uint8), alpha)
@@ -686,7 +686,7 @@ def test_a_jpeg_is_laid_on_white_and_says_so_if_that_shows(tmp_path):
     assert_close(photo.read_photo(path).rgb[::15, 0], gray([204, 0]), 2)
 
 
-def test_a_written_tiff_is_deflated_and_read_by_others(tmp_path):
+def test_a_written_tiff_is_compressed_and_readable_by_others(tmp_path):
     path = tmp_path / "a.tiff"
     rgb = waves(700, 600)
     writing.write_photo(path, rgb)
@@ -698,7 +698,7 @@ def test_a_written_tiff_is_deflated_and_read_by_others(tmp_path):
     np.testing.assert_array_equal(photo.read_photo(path).rgb, rgb)
 
 
-def test_written_twice_is_the_same_file():
+def test_writing_twice_gives_the_same_bytes():
     source = photo.read_photo(source_with_everything("JPEG"))
     for format in ("png", "jpg", "tif", "webp"):
         streams = io.BytesIO(), io.BytesIO()
@@ -709,7 +709,7 @@ def test_written_twice_is_the_same_file():
     assert date == struct.pack(">6H", 2000, 1, 1, 0, 0, 0)
 
 
-# --- files that are broken ---
+# --- broken files ---
 
 
 @pytest.mark.parametrize(
@@ -742,7 +742,7 @@ def test_bad_files_are_named_with_the_reason(tmp_path, data, reason):
 
 @pytest.mark.parametrize("side", [12_500, 60_000])
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-def test_bombs_are_refused_before_they_are_decoded(side):
+def test_decompression_bombs_are_refused_before_they_are_decoded(side):
     small = png(np.zeros((1, 1, 3)), 8, 2)
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
     with pytest.raises(UserError, match="more than the 150000000"):
@@ -751,7 +751,7 @@ def test_bombs_are_refused_before_they_are_decoded(side):
 
 @contextlib.contextmanager
 def another_user():
-    """Root reads and writes everywhere."""
+    """Runs as a user without permissions, as root may read and write everywhere."""
     me = os.geteuid()
     if me == 0:
         os.seteuid(65534)
@@ -761,7 +761,7 @@ def another_user():
         os.seteuid(me)
 
 
-def test_missing_forbidden_and_folders_are_named(tmp_path):
+def test_missing_and_unreadable_files_and_folders_are_named(tmp_path):
     with pytest.raises(UserError, match="gone.jpg: cannot be read: No such file"):
         photo.read_photo(tmp_path / "gone.jpg")
     with pytest.raises(UserError, match="cannot be read: Is a directory"):
@@ -777,7 +777,7 @@ def test_missing_forbidden_and_folders_are_named(tmp_path):
     ("format", "options"),
     [("JPEG", {"quality": 95}), ("JPEG", {"progressive": True}), ("PNG", {}), ("BMP", {})],
 )
-def test_what_there_is_of_a_truncated_file_is_read_if_asked_for(tmp_path, format, options):
+def test_a_truncated_file_is_read_in_part_if_allowed(tmp_path, format, options):
     rgb = noise(120, 100) if format == "PNG" else waves(120, 100)
     data = encode(rgb, format, **options)
     path = tmp_path / "half.jpg"
@@ -794,14 +794,14 @@ def test_what_there_is_of_a_truncated_file_is_read_if_asked_for(tmp_path, format
     assert photo.read_photo(data, allow_truncated=True).notices == ()
 
 
-def test_nothing_of_a_truncated_file_is_an_error_still():
+def test_a_truncated_file_without_pixels_is_always_an_error():
     for data in (encode(noise(90, 90), "JPEG")[:200], encode(noise(90, 90), "WEBP")[:300]):
         with pytest.raises(UserError, match="is cut short") as raised:
             photo.read_photo(data, allow_truncated=True)
         assert "allow-truncated" not in str(raised.value)
 
 
-def test_reading_a_truncated_file_makes_no_other_thread_lenient():
+def test_allowing_truncated_files_does_not_affect_other_threads():
     cut = encode(noise(300, 300), "PNG")[:150_000]
     lenient, stop = [], threading.Event()
 
@@ -825,7 +825,7 @@ def test_reading_a_truncated_file_makes_no_other_thread_lenient():
 # --- writing ---
 
 
-def test_the_suffix_or_the_format_decides_and_others_are_refused(tmp_path):
+def test_the_suffix_or_format_sets_the_file_type_and_others_are_refused(tmp_path):
     kinds = {"a.jpg": "JPEG", "a.JPEG": "JPEG", "a.png": "PNG", "a.tif": "TIFF", "a.webp": "WEBP"}
     for name, kind in kinds.items():
         writing.write_photo(tmp_path / name, noise(5, 6))
@@ -870,7 +870,7 @@ def test_folders_that_cannot_be_written_to_are_named(tmp_path):
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 @pytest.mark.parametrize("old", [None, b"the old file"])
-def test_a_write_that_ends_half_way_leaves_the_old_file_and_no_other(
+def test_an_interrupted_write_keeps_the_old_file_and_leaves_no_other(
     tmp_path, monkeypatch, old, error
 ):
     path = tmp_path / "a.png"
@@ -902,7 +902,7 @@ def test_a_name_may_be_as_long_as_the_disk_allows(tmp_path):
 
 
 @pytest.mark.parametrize("format", ["png", "jpg", "tif", "webp"])
-def test_streams_need_not_seek_and_may_take_a_little_at_a_time(format):
+def test_streams_need_not_seek_and_may_accept_partial_writes(format):
     class Pipe(io.RawIOBase):
         taken = b""
 
@@ -920,7 +920,7 @@ def test_streams_need_not_seek_and_may_take_a_little_at_a_time(format):
     assert photo.read_photo(pipe.taken).rgb.shape == (20, 30, 3)
 
 
-def test_a_broken_stream_is_told():
+def test_a_broken_stream_is_reported():
     class Closed(io.RawIOBase):
         name = "<stdout>"
 

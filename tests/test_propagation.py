@@ -20,7 +20,7 @@ def lightness(seed=0):
 
 
 def matrix(light):
-    """The affinities as the definition has them, pixel by pixel, in float64: sparse [n, n]."""
+    """Returns the affinities by their definition, pixel by pixel, in float64: sparse [n, n]."""
     found = scipy.sparse.lil_matrix((light.size, light.size))
     light = light[..., 0].astype(np.float64)
     for y, x in np.ndindex(light.shape):
@@ -41,7 +41,7 @@ def matrix(light):
     return (found + found.T).tocsr() / 2
 
 
-def test_a_field_is_what_a_direct_solver_finds():
+def test_propagation_agrees_with_a_direct_solver():
     light, rng = lightness(), np.random.default_rng(1)
     known = rng.normal(0, 30, (HEIGHT, WIDTH, 2)).astype(np.float32)
     trust = rng.uniform(5e-3, 2e-2, (HEIGHT, WIDTH, 1)).astype(np.float32)
@@ -55,7 +55,7 @@ def test_a_field_is_what_a_direct_solver_finds():
     assert np.abs(want - known).max() > 20
 
 
-def test_affinities_are_the_same_both_ways_and_none_leave_the_picture():
+def test_affinities_are_symmetric_and_none_lead_out_of_the_picture():
     weights = np.asarray(propagation.affinities(lightness()))
     for i, (down, right) in enumerate(propagation.NEIGHBOURS):
         back = np.roll(weights[7 - i], (-down, -right), (0, 1))
@@ -65,7 +65,7 @@ def test_affinities_are_the_same_both_ways_and_none_leave_the_picture():
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (5, 6)])
-def test_one_known_place_gives_an_even_picture_its_value_everywhere(shape):
+def test_one_known_pixel_gives_a_uniform_picture_its_value_everywhere(shape):
     known, trust = np.zeros((*shape, 2), np.float32), np.zeros((*shape, 1), np.float32)
     known[0, -1], trust[0, -1] = (40, -25), 100
     weights = propagation.affinities(np.full((*shape, 1), 50, np.float32))
@@ -73,7 +73,7 @@ def test_one_known_place_gives_an_even_picture_its_value_everywhere(shape):
     assert_allclose(found, np.broadcast_to(known[0, -1], known.shape), atol=0.05)
 
 
-def test_an_edge_stops_what_is_known_on_one_side():
+def test_an_edge_stops_the_propagation():
     known, trust = (np.zeros((HEIGHT, WIDTH, n), np.float32) for n in (1, 1))
     trust += 1e-3
     known[5, 3], trust[5, 3] = 50, 100
@@ -81,7 +81,7 @@ def test_an_edge_stops_what_is_known_on_one_side():
     assert found[:, :7].min() > 15 and found[:, 7:].max() < 1
 
 
-def test_nothing_is_beyond_the_range_of_what_is_known():
+def test_results_stay_within_the_range_of_known_values():
     rng = np.random.default_rng(2)
     known = rng.uniform(-10, 10, (HEIGHT, WIDTH, 1)).astype(np.float32)
     trust = np.full((HEIGHT, WIDTH, 1), 1e-3, np.float32)

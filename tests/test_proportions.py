@@ -1,4 +1,4 @@
-"""Long photographs: enough for the network to see, and no more work than they have pixels."""
+"""Long photographs: enough detail for the network, and work in proportion to the pixels."""
 
 import tracemalloc
 
@@ -19,7 +19,7 @@ SHORT = 144 / 2**0.5  # side of a photo of 2:1 for a network of 144 pixels
 
 @pytest.mark.parametrize("ratio", [2, 2.35, 3, 5, 8, 11, 16, 25, 32])
 @pytest.mark.parametrize("tall", [False, True])
-def test_a_long_photo_shows_the_network_as_much_of_its_short_side_as_one_of_two_to_one(ratio, tall):
+def test_the_short_side_of_a_long_photo_is_that_of_a_2_to_1_photo(ratio, tall):
     height, width = 1000, round(1000 * ratio)
     rows, columns = shapes.network_shape(*((width, height) if tall else (height, width)), 144)
     short, long = sorted((rows, columns))
@@ -27,25 +27,25 @@ def test_a_long_photo_shows_the_network_as_much_of_its_short_side_as_one_of_two_
     assert abs(short - SHORT) <= 8 and 0.85 < long / short / ratio < 1.18
 
 
-def test_a_large_chequered_picture_costs_little_more_than_its_pixels():
+def test_a_large_chequerboard_needs_little_more_memory_than_its_pixels():
     tracemalloc.start()
     try:
         board = shapes.chequered(1500, 1001)
-        _, most = tracemalloc.get_traced_memory()
+        _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     rows, columns, _ = np.indices(board.shape)
-    assert board.dtype == np.uint8 and most < 1.1 * board.nbytes
+    assert board.dtype == np.uint8 and peak < 1.1 * board.nbytes
     np.testing.assert_array_equal(board, (rows + columns) % 2 * 255)
 
 
-def test_photos_up_to_two_to_one_have_the_shapes_that_they_always_had():
+def test_the_shapes_of_photos_up_to_2_to_1_are_those_of_older_versions():
     want = {(256, 256): (144, 144), (256, 384): (112, 192), (256, 455): (112, 192)}
     for size, shape in want.items():
         assert shapes.network_shape(*size, 144) == shape
 
 
-def test_a_network_of_many_pixels_is_given_no_more_for_a_long_photo():
+def test_a_large_network_gets_no_more_pixels_for_a_long_photo():
     for ratio in (4, 16, 1000):
         rows, columns = shapes.network_shape(100, 100 * ratio, 2048)
         assert rows * columns <= 1.1 * 2048**2
@@ -59,11 +59,11 @@ def painter():
 
 
 @pytest.mark.parametrize("size", [(1, 20_000), (20_000, 3), (70, 5000)])
-def test_a_long_picture_is_put_together_of_few_tiles(painter, size, monkeypatch):
-    found = []
+def test_a_long_picture_is_coloured_in_few_tiles(painter, size, monkeypatch):
+    shapes_of_tiles = []
 
     def color_tile(fits, tile, rows, columns):
-        found.append(tile.shape)
+        shapes_of_tiles.append(tile.shape)
         return painter.color_tile(fits, tile, rows, columns)
 
     cells = np.random.default_rng(0).integers(0, 256, (4, 9), dtype=np.uint8)
@@ -72,7 +72,7 @@ def test_a_long_picture_is_put_together_of_few_tiles(painter, size, monkeypatch)
     ((_, (result,)),) = colorize.colorize(
         painter._replace(color_tile=color_tile), [picture], [Settings(saturation=3.0)]
     )
-    assert len(found) <= 10
+    assert len(shapes_of_tiles) <= 10
     assert np.abs(gray_steps(result) - gray_steps(picture)).max() <= 1.0
 
 

@@ -75,7 +75,7 @@ def chroma(rgb):
     return np.asarray(color.rgb_u8_to_luv(rgb))[..., 1:]
 
 
-def test_a_photo_takes_its_own_colours_back_and_those_of_its_mirror_image(released, photos):
+def test_a_photo_or_its_mirror_image_as_the_reference_restores_the_colours(released, photos):
     for photo in photos:
         gray = grayed(photo)
         alone = psnr(released.colorize(gray), photo)
@@ -83,7 +83,7 @@ def test_a_photo_takes_its_own_colours_back_and_those_of_its_mirror_image(releas
         assert psnr(released.colorize(gray, reference=photo[:, ::-1]), photo) > alone + 2
 
 
-def test_a_part_of_the_same_in_another_light_brings_most_of_its_colours(released, photos):
+def test_a_darkened_part_as_the_reference_restores_most_colours(released, photos):
     for photo in photos:
         gray, part = grayed(photo), (255 * (photo[10:90, 4:84] / 255) ** 1.2).astype(np.uint8)
         alone = psnr(released.colorize(gray), photo)
@@ -107,14 +107,14 @@ def test_lightness_stays_that_of_the_photo(painter):
     assert np.abs(gray_steps(result) - gray_steps(photo)).max() <= 1
 
 
-def test_a_network_that_predicts_chroma_takes_a_reference_too():
+def test_a_regression_network_takes_a_reference_too():
     painter = colorize.open_painter(tiny_network(objective="regression"))
     photo = patches()
     found = coloured(painter, photo, photo)
     assert psnr(found, photo) > psnr(coloured(painter, photo), photo) + 4
 
 
-def test_a_prepared_reference_does_what_its_picture_does(model):
+def test_a_prepared_reference_gives_the_same_result_as_its_picture(model):
     colorizer, photo = Colorizer(model), patches()
     given = colorizer.prepare_reference(patches(1))
     found = colorizer.colorize(photo, reference=given)
@@ -125,14 +125,14 @@ def test_a_prepared_reference_does_what_its_picture_does(model):
 
 
 def test_a_prepared_picture_runs_the_encoder_once_for_all_references(model, monkeypatch):
-    colorizer, photo, looked = Colorizer(model), patches(), []
+    colorizer, photo, calls = Colorizer(model), patches(), []
     references = [colorizer.prepare_reference(patches(seed)) for seed in (0, 1)]
     prepared = colorizer.prepare(photo)
     painter = prepared._painter
 
     def counted(name):
         program = getattr(painter, name)
-        return lambda *args: looked.append(name) or program(*args)
+        return lambda *args: calls.append(name) or program(*args)
 
     counting = painter._replace(score=counted("score"), features=counted("features"))
     monkeypatch.setattr(prepared, "_painter", counting)
@@ -142,7 +142,7 @@ def test_a_prepared_picture_runs_the_encoder_once_for_all_references(model, monk
         for saturation in (0.5, 1.0):
             prepared.colorize(reference=given, saturation=saturation)
     prepared.colorize(reference=references[0], hints=[(5, 5, "#a04030")])
-    assert looked == ["score", "features"]
+    assert calls == ["score", "features"]
     # The cached features count.
     assert prepared.nbytes > alone + references[0].levels[0].nbytes // 2
 
@@ -161,7 +161,7 @@ def test_hints_take_precedence_over_a_reference(painter):
     )
 
 
-def test_without_a_reference_nothing_changes_beside_one_that_has_one(painter):
+def test_a_reference_affects_only_the_settings_that_contain_it(painter):
     photo = patches()
     given = reference.prepare_reference(painter, Photo(patches(1)))
     settings = [Settings(), Settings(reference=given), Settings(saturation=0.5)]
@@ -171,7 +171,7 @@ def test_without_a_reference_nothing_changes_beside_one_that_has_one(painter):
     assert_array_equal(results[1], coloured(painter, photo, patches(1)))
 
 
-def test_photos_that_share_a_reference_come_out_as_each_alone(painter):
+def test_photos_that_share_a_reference_get_the_same_results_as_alone(painter):
     many = colorize.open_painter(tiny_network(), batch_size=4)
     photos = [patches(seed) for seed in range(3)]
     given = Settings(reference=reference.prepare_reference(many, Photo(patches(2))))
@@ -180,7 +180,7 @@ def test_photos_that_share_a_reference_come_out_as_each_alone(painter):
         assert np.abs(found.astype(int) - alone).max() <= 1
 
 
-def test_borders_of_a_reference_count_for_nothing_and_16_bits_are_as_good_as_8(painter):
+def test_borders_and_16_bits_of_a_reference_make_no_difference(painter):
     plain = patches()
     framed = np.zeros((84, 116, 3), np.uint8)
     framed[10:74, 10:106] = plain
@@ -190,14 +190,14 @@ def test_borders_of_a_reference_count_for_nothing_and_16_bits_are_as_good_as_8(p
         jax.tree.map(assert_array_equal, found, want)
 
 
-def test_what_is_transparent_in_a_reference_gives_no_colours(painter):
+def test_transparent_parts_of_a_reference_give_no_colours(painter):
     alpha = np.full((64, 96), 255, np.uint8)
     alpha[:, 48:] = 0
     found = reference.prepare_reference(painter, Photo(patches(), alpha))
     height, width = transfer.cells(*shapes.network_shape(64, 96, painter.size))
-    there = np.asarray(found.coverage)[: height * width].reshape(height, width)
-    assert_array_equal(there, np.repeat([[1, 0]], height, axis=0).repeat(width // 2, axis=1))
-    assert np.asarray(found.coverage).sum() == there.sum()
+    coverage = np.asarray(found.coverage)[: height * width].reshape(height, width)
+    assert_array_equal(coverage, np.repeat([[1, 0]], height, axis=0).repeat(width // 2, axis=1))
+    assert np.asarray(found.coverage).sum() == coverage.sum()
     with pytest.raises(UserError, match="transparent all over"):
         reference.prepare_reference(painter, Photo(patches(), 0 * alpha))
 
@@ -208,14 +208,14 @@ def test_a_reference_may_have_any_proportions(painter, shape):
     assert result.shape == (64, 96, 3)
 
 
-def test_a_gray_reference_is_one_sentence(model):
+def test_a_gray_reference_is_a_one_sentence_error(model):
     colorizer = Colorizer(model)
     for gray in (patches()[..., 0], Image.fromarray(grayed(patches()))):
         with pytest.raises(UserError, match="reference: is gray, or nearly so .*want a reference"):
             colorizer.colorize(patches(), reference=gray)
 
 
-def test_python_takes_a_reference_for_one_for_many_and_for_samples(model, tmp_path):
+def test_every_python_method_that_colours_takes_a_reference(model, tmp_path):
     colorizer, photo, path = Colorizer(model), patches(), tmp_path / "other.png"
     Image.fromarray(patches(1)).save(path)
     one = np.asarray(colorizer.colorize(photo, reference=path))
@@ -244,12 +244,14 @@ def test_the_command_takes_a_reference_for_all_its_photos(model, tmp_path, monke
     assert psnr(Image.open("b_color.png"), patches(1)) > psnr(Image.open("a_color.png"), patches(0))
 
 
-def test_a_reference_that_is_none_is_one_sentence_and_writes_nothing(model, tmp_path, monkeypatch):
+def test_an_invalid_reference_is_a_one_sentence_error_and_writes_nothing(
+    model, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     Image.fromarray(patches()).save("a.png")
     Image.fromarray(grayed(patches())).save("gray.png")
     Path("text.jpg").write_text("no picture")
-    for name, said in (
+    for name, message in (
         ("none.jpg", "none.jpg: "),
         ("text.jpg", "text.jpg: "),
         ("gray.png", "gray.png: is gray, or nearly so"),
@@ -257,7 +259,7 @@ def test_a_reference_that_is_none_is_one_sentence_and_writes_nothing(model, tmp_
         ("-", "--reference is a file: standard input is for a photo"),
     ):
         done = invoke("a.png", "--reference", name, "--model", model)
-        assert done.exit_code != 0 and said in " ".join(done.stderr.split()), done.stderr
+        assert done.exit_code != 0 and message in " ".join(done.stderr.split()), done.stderr
         assert "Traceback" not in done.stderr and isinstance(done.exception, SystemExit)
         assert not Path("a_color.png").exists()
 
@@ -272,21 +274,23 @@ def test_a_reference_may_come_through_a_pipe_which_is_read_once(tmp_path):
     assert found == picture
 
 
-def test_a_place_is_most_like_itself_and_takes_its_own_value():
+def test_a_cell_is_most_similar_to_itself_and_takes_its_own_value():
     rng = np.random.default_rng(0)
     levels = [rng.normal(size=(20, c)).astype(np.float32) for c in (8, 30)]
     found = correspondence.similarity(levels, levels, np.ones(20, np.float32))
     assert_allclose(np.diag(found), 1, atol=1e-5)
     assert np.abs(found).max() < 1 + 1e-5
     values = rng.normal(size=(20, 2)).astype(np.float32)
-    taken, like = correspondence.transfer(found, values, np.ones(20), temperature=0.01)
-    assert_allclose(taken, values, atol=1e-3)
-    assert_allclose(like, 1, atol=1e-5)
+    transferred, similarity = correspondence.transfer(found, values, np.ones(20), temperature=0.01)
+    assert_allclose(transferred, values, atol=1e-3)
+    assert_allclose(similarity, 1, atol=1e-5)
 
 
 def test_cells_without_coverage_give_nothing_and_match_nothing():
     similarities = np.array([[0.9, 0.1, 0.1]], np.float32)
     values = np.array([[100.0], [2.0], [4.0]], np.float32)
-    taken, like = correspondence.transfer(similarities, values, np.array([0.0, 1.0, 1.0]))
-    assert_allclose(taken, [[3.0]], atol=1e-4)
-    assert_allclose(like, [0.1], atol=1e-6)
+    transferred, similarity = correspondence.transfer(
+        similarities, values, np.array([0.0, 1.0, 1.0])
+    )
+    assert_allclose(transferred, [[3.0]], atol=1e-4)
+    assert_allclose(similarity, [0.1], atol=1e-6)

@@ -25,7 +25,7 @@ KERNEL = "params/final1/kernel"
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run with an average, of few steps; its folder and its config."""
+    """A run of few steps with an average of its weights; its folder and its config."""
     workdir = tmp_path_factory.mktemp("run")
     config = tiny_config(
         num_steps=2, eval_every=2, data__cache_dir=str(workdir / "squares"), **LIGHT
@@ -68,7 +68,7 @@ def test_the_average_and_not_the_last_step_is_exported(run, exported):
     assert np.abs(kept - state.params["final1"]["kernel"]).max() > 1e-4
 
 
-def test_a_file_says_what_it_is_and_nothing_of_the_machine_that_made_it(run, exported):
+def test_metadata_describes_the_model_and_not_the_machine_that_made_it(run, exported):
     with safe_open(exported, framework="numpy") as file:
         metadata = file.metadata()
     assert metadata["licence"] == "Apache-2.0"
@@ -85,8 +85,8 @@ def test_loading_needs_no_pickle_and_runs_no_code(exported):
         pickle.loads(exported.read_bytes())
 
 
-def spoilt(exported, tmp_path, *, metadata=None, resign=True, **arrays):
-    """The refusal of the file with other metadata, and other arrays or (None) without them."""
+def refusal_with(exported, tmp_path, *, metadata=None, resign=True, **arrays):
+    """The message that refuses the file with other metadata and arrays; None removes an array."""
     with safe_open(exported, framework="numpy") as file:
         notes = file.metadata() | (metadata or {})
     tensors = load_file(exported)
@@ -96,7 +96,7 @@ def spoilt(exported, tmp_path, *, metadata=None, resign=True, **arrays):
             tensors[name] = array
     if resign:
         notes["sha256"] = released.digest(tensors)
-    path = tmp_path / "spoilt.safetensors"
+    path = tmp_path / "changed.safetensors"
     save_file(tensors, path, notes)
     return refusal(path)
 
@@ -112,32 +112,34 @@ def refusal(path):
 def test_a_changed_value_is_refused_by_its_checksum(exported, tmp_path):
     kernel = load_file(exported)[KERNEL]
     kernel.view(np.uint16)[0, 0, 0, 0] ^= 1
-    sentence = spoilt(exported, tmp_path, resign=False, **{KERNEL: kernel})
+    sentence = refusal_with(exported, tmp_path, resign=False, **{KERNEL: kernel})
     assert "the file was damaged or changed" in sentence
-    assert "want one" in spoilt(exported, tmp_path, resign=False, metadata={"sha256": "one"})
+    assert "want one" in refusal_with(exported, tmp_path, resign=False, metadata={"sha256": "one"})
 
 
 def test_a_missing_a_foreign_and_a_misshapen_tensor_are_named(exported, tmp_path):
     kernel = load_file(exported)[KERNEL]
-    assert f"{KERNEL} is absent in the file, want of shape" in spoilt(
+    assert f"{KERNEL} is absent in the file, want of shape" in refusal_with(
         exported, tmp_path, **{KERNEL: None}
     )
-    assert "params/extra is of shape (2,) in the file, want absent" in spoilt(
+    assert "params/extra is of shape (2,) in the file, want absent" in refusal_with(
         exported, tmp_path, **{"params/extra": np.zeros(2, np.float32)}
     )
     assert f"{KERNEL} is of shape {kernel[:1].shape} in the file, want of shape {kernel.shape}" in (
-        spoilt(exported, tmp_path, **{KERNEL: kernel[:1]})
+        refusal_with(exported, tmp_path, **{KERNEL: kernel[:1]})
     )
 
 
 def test_values_of_another_type_or_not_finite_are_named(exported, tmp_path):
     kernel = load_file(exported)[KERNEL]
-    assert f"{KERNEL} is I16, want F16 or F32" in spoilt(
+    assert f"{KERNEL} is I16, want F16 or F32" in refusal_with(
         exported, tmp_path, **{KERNEL: kernel.view(np.int16)}
     )
     kernel = kernel.copy()
     kernel[0, 0, 0, :2] = np.nan
-    assert f"{KERNEL} has 2 values that are NaN" in spoilt(exported, tmp_path, **{KERNEL: kernel})
+    assert f"{KERNEL} has 2 values that are NaN" in refusal_with(
+        exported, tmp_path, **{KERNEL: kernel}
+    )
 
 
 @pytest.mark.parametrize(
@@ -151,12 +153,12 @@ def test_values_of_another_type_or_not_finite_are_named(exported, tmp_path):
     ],
     ids=str,
 )
-def test_a_config_or_statistics_that_are_none_are_refused(exported, tmp_path, metadata):
-    assert "config" in spoilt(exported, tmp_path, metadata=metadata)
+def test_an_invalid_config_or_invalid_statistics_are_refused(exported, tmp_path, metadata):
+    assert "config" in refusal_with(exported, tmp_path, metadata=metadata)
 
 
 def test_another_kind_of_file_is_refused(exported, tmp_path):
-    assert "is of format 'other', want 'colorjax-model-1'" in spoilt(
+    assert "is of format 'other', want 'colorjax-model-1'" in refusal_with(
         exported, tmp_path, metadata={"format": "other"}
     )
     path = tmp_path / "model.safetensors"
@@ -197,7 +199,7 @@ def test_the_mean_of_networks_is_the_mean_of_their_weights(run, exported, tmp_pa
     with safe_open(mean, framework="numpy") as file, safe_open(other, framework="numpy") as of:
         notes, digest = file.metadata(), of.metadata()["sha256"]
     assert json.loads(notes["trained_on"])["mean_with"] == [digest, digest]
-    assert json.loads(notes["metrics"]) == {"step": 2}  # nobody has measured it
+    assert json.loads(notes["metrics"]) == {"step": 2}  # the mean has not been measured
 
 
 def test_no_mean_is_taken_with_another_network(run, exported, tmp_path):
@@ -209,7 +211,7 @@ def test_no_mean_is_taken_with_another_network(run, exported, tmp_path):
     assert not (tmp_path / "mean.safetensors").exists()
 
 
-def test_no_mean_is_taken_with_a_network_of_the_same_shapes_that_computes_otherwise(run, tmp_path):
+def test_no_mean_is_taken_with_equal_shapes_but_other_settings(run, tmp_path):
     other = shutil.copytree(run[0], tmp_path / "other")
     config = json.loads((other / "config.json").read_text())
     config["model"]["upscaling"] = "bilinear"
@@ -236,7 +238,7 @@ def test_a_run_starts_from_a_released_file(run, exported, tmp_path):
     assert_array_equal(kernels[KERNEL], load_file(exported)[KERNEL].astype("f4"))
 
 
-def test_a_run_starts_from_another_run_and_from_the_model_that_colorjax_comes_with(run):
+def test_a_run_starts_from_another_run_or_the_bundled_model(run):
     workdir, config = run
     _, variables = runs.load_variables(workdir, build_model(config), averaged=True)
     state = setup.init_state(config, build_model(config), optax.identity())
@@ -253,7 +255,7 @@ def test_starting_from_the_file_of_another_network_is_refused(exported, tmp_path
 
 
 @pytest.mark.parametrize("variant", ["classify", "regress"])
-def test_the_second_stage_goes_on_with_the_run_of_the_first_and_ends_by_the_clock(variant):
+def test_the_second_stage_continues_the_first_and_ends_by_the_clock(variant):
     stages = [complete(recipe.get_config(f"{variant},{stage}")) for stage in recipe.STAGES]
     for settings in stages:
         setup.check_training(settings)
@@ -275,6 +277,6 @@ def test_a_gpu_trains_in_one_stage_until_its_time_is_up(choice):
 
 
 @pytest.mark.parametrize("choice", ["best", "classify,third", "first", "gpu,first", "gpu,second"])
-def test_a_recipe_that_is_not_there_is_refused(choice):
+def test_an_unknown_recipe_is_refused(choice):
     with pytest.raises(UserError, match=f"has no '{choice}', want one of classify, regress"):
         recipe.get_config(choice)

@@ -40,7 +40,7 @@ def three_experiments(**changes):
 
 @pytest.fixture(scope="module")
 def reproduced(tmp_path_factory):
-    """A workdir whose second run was once stopped: rows then, rows at last, and what was run."""
+    """A workdir whose second run was stopped once, both lists of rows, and the runs in order."""
     workdir, trained, train = tmp_path_factory.mktemp("reproduced"), [], sweep.train
 
     def counting(config, workdir):
@@ -54,7 +54,7 @@ def reproduced(tmp_path_factory):
     return workdir, stopped, rows, trained
 
 
-def test_a_stopped_reproduction_goes_on_without_repeating_what_is_finished(reproduced):
+def test_a_stopped_reproduction_resumes_without_repeating_finished_runs(reproduced):
     _, stopped, rows, trained = reproduced
     assert [row["outcome"] for row in stopped] == ["step 3 of 3", "unfinished", "unfinished"]
     assert trained == ["regression", "classification", "classification", "impossible"]
@@ -63,7 +63,7 @@ def test_a_stopped_reproduction_goes_on_without_repeating_what_is_finished(repro
     assert rows[1]["outcome"] == "step 3 of 3" and rows[1]["metrics"]["psnr"] > 0
 
 
-def test_a_failed_run_is_a_row_that_says_so(reproduced):
+def test_a_failed_run_has_a_row_that_says_so(reproduced):
     workdir, _, rows, _ = reproduced
     assert rows[2]["outcome"].startswith("failed: model.merge is 'product', want one of")
     assert rows[2]["metrics"] == {}
@@ -71,7 +71,7 @@ def test_a_failed_run_is_a_row_that_says_so(reproduced):
     assert "| failed: model.merge is" in text and "| **impossible** | *failed* |" in text
 
 
-def test_the_report_has_all_sections_and_stands_alone(reproduced):
+def test_the_report_has_all_sections_and_needs_no_other_files(reproduced):
     workdir, *_ = reproduced
     text, page = ((workdir / f"report.{kind}").read_text() for kind in ("md", "html"))
     sections = ["Data", "Findings", "All experiments", "Decodings", "Figures", "How it was run"]
@@ -89,7 +89,7 @@ def test_the_report_has_all_sections_and_stands_alone(reproduced):
     assert "Regression has the lower L_reg | – not run" not in text
 
 
-def test_the_report_is_made_again_from_the_folders_alone(reproduced, monkeypatch):
+def test_the_report_is_made_again_from_the_folders_of_runs_alone(reproduced, monkeypatch):
     workdir, _, rows, _ = reproduced
     (workdir / "report.html").unlink()
     for module, name in ((sweep, "run_one"), (runs, "load_variables")):
@@ -98,7 +98,7 @@ def test_the_report_is_made_again_from_the_folders_alone(reproduced, monkeypatch
     assert (workdir / "report.html").exists()
 
 
-def test_runs_are_measured_as_evaluation_measures_them(reproduced):
+def test_runs_are_measured_as_by_evaluation(reproduced):
     workdir, _, rows, _ = reproduced
     folder = workdir / "classification"
     settings = runs.read_settings(folder)
@@ -110,7 +110,7 @@ def test_runs_are_measured_as_evaluation_measures_them(reproduced):
     assert rows[1]["metrics"] == pytest.approx(metrics, rel=1e-4)
 
 
-def test_a_decoding_that_is_asked_for_later_is_measured_then(reproduced):
+def test_a_decoding_that_is_added_later_is_measured_then(reproduced):
     folder = reproduced[0] / "classification"
     argmax = {"argmax": {"decoding.method": "argmax"}}
     before = (folder / "measured.json").read_text()
@@ -130,7 +130,7 @@ def test_saturation_shares_of_gray_and_of_red_lie_at_the_ends():
 
 
 @pytest.mark.parametrize("batch_size, num_steps", [(4, 6), (8, 3), (12, 2)])
-def test_runs_with_other_batches_see_as_many_photographs(batch_size, num_steps):
+def test_runs_with_other_batch_sizes_see_the_same_number_of_photographs(batch_size, num_steps):
     settings = reproduce.same_images(three_experiments(), {"batch_size": batch_size})
     assert settings.get("num_steps", 3) == num_steps
     assert settings["batch_size"] == batch_size
@@ -141,7 +141,10 @@ def test_runs_with_other_batches_see_as_many_photographs(batch_size, num_steps):
     [
         ({"experiments": ()}, "no experiments, want --config=configs/reproduce.py"),
         ({"decodings": ()}, "no decodings"),
-        ({"experiments": (("a", (("spaces", "lab"),)),)}, "'spaces' for 'a', which is not a setting"),
+        (
+            {"experiments": (("a", (("spaces", "lab"),)),)},
+            "'spaces' for 'a', which is not a setting",
+        ),
         ({"experiments": (("a", ()), ("a", ()))}, "'a' twice"),
         ({"experiments": (("../a", ()),)}, "'../a', want letters"),
         ({"experiments": ("a", ())}, "experiments has 'a', want pairs of a name and its changes"),
@@ -156,7 +159,7 @@ def test_experiments_that_cannot_be_run_are_refused(changes, sentence, tmp_path)
         reproduce.reproduce(three_experiments(**changes), tmp_path)
 
 
-def test_a_config_without_experiments_is_refused_though_it_is_locked(tmp_path):
+def test_a_config_without_experiments_is_refused_even_if_it_is_locked(tmp_path):
     with pytest.raises(UserError, match="the config has no experiments"):
         reproduce.reproduce(classify.get_config().lock(), tmp_path)
 
@@ -176,7 +179,7 @@ def test_every_experiment_and_decoding_changes_real_settings_of_the_right_type(v
             )
 
 
-def test_every_claim_is_of_runs_that_the_config_has():
+def test_every_claim_is_about_runs_of_the_config():
     config = reproduce_config.get_config()
     names = {name for name, _ in (*config.experiments, *reproduce_config.PAPER)}
     names |= {f"{run}, {decoding}" for run in config.decoded for decoding, _ in config.decodings}
@@ -186,12 +189,12 @@ def test_every_claim_is_of_runs_that_the_config_has():
     assert set(claims.SEEDS) <= names
 
 
-def test_experiments_survive_json():
+def test_experiments_can_be_stored_as_json():
     settings = complete(reproduce_config.get_config())
     assert complete(runs.as_json(as_dict(settings))) == settings
 
 
-def test_a_reproduction_leaves_a_runs_config_as_it_is(tmp_path):
+def test_a_reproduction_in_the_folder_of_a_run_is_refused(tmp_path):
     runs.write_settings(tmp_path, tiny_config(space="lab"))
     runs.write_json(tmp_path / "record.json", {})
     before = (tmp_path / "config.json").read_bytes()
@@ -200,9 +203,7 @@ def test_a_reproduction_leaves_a_runs_config_as_it_is(tmp_path):
     assert (tmp_path / "config.json").read_bytes() == before
 
 
-def test_a_passing_fault_leaves_a_run_without_a_result_and_counts_its_seconds(
-    tmp_path, monkeypatch
-):
+def test_a_temporary_error_leaves_no_result_but_counts_the_seconds(tmp_path, monkeypatch):
     def train(config, workdir):
         raise ResumableError("photo.jpg: cannot be read")
 

@@ -35,13 +35,13 @@ def xla_conv(x, kernel):
 
 
 def plain_conv(maps, kernel):
-    """What `conv_upsampled` must equal: upsample, join, convolve."""
+    """What `conv_upsampled` must equal: upsample, concatenate, convolve."""
     x = jnp.concatenate([upsample(x, factor) for x, factor in maps], axis=-1)
     return xla_conv(x, kernel)
 
 
 def random_case(factors, channels, dtype, height=16, width=24, features=3):
-    """(maps without their factors, kernel, bias, weights of the outputs in a loss)."""
+    """Returns maps (without factors), kernel, bias, and the weights of the outputs in a loss."""
     rng = np.random.default_rng(0)
     maps = [
         rng.normal(size=(2, height // factor, width // factor, depth))
@@ -92,7 +92,7 @@ def test_convolving_before_upsampling_is_as_accurate_in_float32():
         assert_allclose(ours, expected, rtol=0, atol=1e-5)
 
 
-def test_a_map_of_one_pixel_sees_zeros_on_every_side():
+def test_a_map_of_one_pixel_is_padded_with_zeros():
     x, kernel = jnp.ones((1, 1, 1, 1)), jnp.ones((3, 3, 1, 1))
     y = conv_upsampled([(x, 4)], kernel)[0, :, :, 0]
     assert_array_equal(y, np.outer([2, 3, 3, 2], [2, 3, 3, 2]))
@@ -112,7 +112,7 @@ def test_maps_that_do_not_fit_are_refused(maps, message):
         conv_upsampled(maps, jnp.zeros((3, 3, 3, 1)))
 
 
-# One band for all, bands that leave a few rows over, and bands of a single row.
+# A single band, bands with a remainder of rows, and bands of a single row.
 @pytest.mark.parametrize("shape", [(2, 7, 5), (3, 41, 50), (1, 3, 3000)])
 @pytest.mark.parametrize("size", [1, 3, 5])
 def test_the_kernel_gradient_in_bands_is_that_of_the_convolution(shape, size):
@@ -176,33 +176,33 @@ def test_fits_are_those_of_least_squares_in_every_window():
         assert_allclose(part[inside], means, rtol=1e-3, atol=2e-3)
 
 
-def test_lightness_that_no_fit_has_seen_is_taken_as_the_nearest_that_it_has():
+def test_lightness_outside_the_range_of_a_fit_is_clipped_to_it():
     lightness = jnp.linspace(40.0, 60.0, 8)[None, :, None] * jnp.ones((8, 1, 1))
     fits = resample.fit_guided_filter(jnp.concatenate([lightness, -lightness], -1), lightness)
-    here = fits[4, 4]
-    low, high = float(here[4]), float(here[5])
+    fit = fits[4, 4]
+    low, high = float(fit[4]), float(fit[5])
     for outside, edge in ((0.0, low), (100.0, high)):
         assert_allclose(
-            resample.apply_fits(here, jnp.array([outside])),
-            resample.apply_fits(here, jnp.array([edge])),
+            resample.apply_fits(fit, jnp.array([outside])),
+            resample.apply_fits(fit, jnp.array([edge])),
         )
 
 
 @pytest.mark.parametrize("shape, size", [((5, 7), (23, 40)), ((1, 1), (3, 4)), ((6, 1), (12, 5))])
-def test_places_between_pixels_are_interpolated_as_jax_resizes(shape, size):
+def test_bilinear_samples_agree_with_jax_image_resize(shape, size):
     x = np.random.default_rng(0).normal(size=(*shape, 2)).astype(np.float32)
     rows, columns = ((np.arange(n) + 0.5) * (m / n) - 0.5 for n, m in zip(size, shape, strict=True))
     want = jax.image.resize(x, (*size, 2), "bilinear")
     assert_allclose(resample.sample_bilinear(jnp.asarray(x), rows, columns), want, atol=1e-5)
 
 
-def test_unguided_chroma_is_left_as_it_is():
+def test_unguided_fits_leave_chroma_unchanged():
     chroma = jnp.asarray(np.random.default_rng(0).normal(size=(4, 5, 2)), jnp.float32)
     fits = resample.unguided_fits(chroma)
     assert_array_equal(resample.apply_fits(fits, jnp.full((4, 5, 1), 70.0)), chroma)
 
 
-def test_a_kernels_gradient_still_comes_before_its_inputs_when_a_step_is_scheduled():
+def test_kernel_gradients_are_scheduled_before_input_gradients():
     rng = np.random.default_rng(0)
     kernels = list(jnp.asarray(rng.normal(size=(3, 3, 3, 4, 4)), jnp.float32))
     x = jnp.asarray(rng.normal(size=(1, 8, 8, 4)), jnp.float32)
@@ -214,7 +214,7 @@ def test_a_kernels_gradient_still_comes_before_its_inputs_when_a_step_is_schedul
 
     gradient = jax.jit(jax.grad(loss))
     compiled = gradient.lower(kernels, x).compile(compiler_options=parallel.CPU_OPTIONS)
-    # Where barriers are taken out, a step of the paper's network takes a third more memory.
+    # Without these barriers, a step of the paper's network needs a third more memory.
     assert compiled.as_text().count("opt-barrier(") >= len(kernels) - 1
     for ordered, free in zip(compiled(kernels, x), gradient(kernels, x), strict=True):
         assert_allclose(ordered, free, rtol=0, atol=1e-6 * jnp.abs(free).max())

@@ -86,18 +86,18 @@ def test_only_half_written_files_of_a_killed_process_are_removed(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name, new_value",
+    "name, after",
     [("space", "lab"), ("bins.layout", "joint"), ("bins.num_bins", 40), ("bins.high", 90.0)],
 )
-def test_a_run_cannot_be_resumed_with_another_space_or_other_bins(tmp_path, name, new_value):
+def test_a_run_cannot_be_resumed_with_another_space_or_other_bins(tmp_path, name, after):
     old = tiny_config()
     resume.check_same_targets(tmp_path, old, old)
-    changed = tiny_config(**{name: new_value})
-    old_value = runs.flatten(as_dict(old))[name]
+    changed = tiny_config(**{name: after})
+    before = runs.flatten(as_dict(old))[name]
     with pytest.raises(UserError) as caught:
         resume.check_same_targets(tmp_path, old, changed)
     assert str(caught.value).startswith(
-        f"{tmp_path} was trained with {name} {old_value!r} and cannot be resumed with {new_value!r}: want"
+        f"{tmp_path} was trained with {name} {before!r} and cannot be resumed with {after!r}: want"
     )
 
 
@@ -109,7 +109,7 @@ def test_allowed_changes_and_settings_that_old_runs_lack_are_accepted(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name, new_value",
+    "name, after",
     [
         ("optimizer.name", "nesterov"),
         ("optimizer.clip_norm", 5.0),
@@ -119,16 +119,15 @@ def test_allowed_changes_and_settings_that_old_runs_lack_are_accepted(tmp_path):
         ("ema", 0.9),
     ],
 )
-def test_changed_settings_that_the_optimizer_state_depends_on_are_named(
-    tmp_path, name, new_value
-):
+def test_changed_settings_that_the_optimizer_state_depends_on_are_named(tmp_path, name, after):
     old = tiny_config()
-    old_value = runs.flatten(as_dict(old))[name]
+    before = runs.flatten(as_dict(old))[name]
     reason = (
-        f"with {name} {old_value!r}, and its optimizer cannot be resumed with {new_value!r}: want {old_value!r}"
+        f"with {name} {before!r}, and its optimizer cannot be resumed with {after!r}: "
+        f"want {before!r}"
     )
     with pytest.raises(UserError, match=re.escape(reason)):
-        resume.check_same_optimizer(tmp_path, old, tiny_config(**{name: new_value}))
+        resume.check_same_optimizer(tmp_path, old, tiny_config(**{name: after}))
 
 
 def test_an_optimizer_can_be_resumed_at_another_learning_rate(tmp_path):

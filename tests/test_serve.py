@@ -56,15 +56,15 @@ def photo(height=48, width=60, seed=0):
 
 def sentence(response):
     """Returns the one sentence of an error response, which reveals nothing of the program."""
-    (said,) = response.json().values()
-    assert "\n" not in said and "Traceback" not in said
-    return said
+    (message,) = response.json().values()
+    assert "\n" not in message and "Traceback" not in message
+    return message
 
 
-def waits_for(condition, seconds=30.0):
+def wait_for(condition, seconds=30.0):
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "it never came to that"
+        assert time.monotonic() < end, "timed out"
         time.sleep(0.01)
 
 
@@ -101,7 +101,9 @@ def photos():
         ),
     ],
 )
-def test_an_answer_is_what_the_command_writes(client, run, tmp_path, name, options, flags):
+def test_an_answer_equals_the_file_that_the_command_writes(
+    client, run, tmp_path, name, options, flags
+):
     data = photos()[name]
     (tmp_path / name).write_bytes(data)
     arguments = [str(tmp_path / name), "--model", str(run), *flags.split()]
@@ -113,14 +115,14 @@ def test_an_answer_is_what_the_command_writes(client, run, tmp_path, name, optio
     assert answer.headers["content-type"] == work.MEDIA[written.suffix[1:]]
 
 
-def test_a_form_is_answered_as_the_bytes_alone(client):
+def test_a_form_gets_the_same_answer_as_the_bytes_alone(client):
     data = photos()["gray.jpg"]
     alone = client.post("/colorize", content=data)
     form = client.post("/colorize", files={"photo": ("old.jpg", data)})
     assert form.status_code == alone.status_code == 200 and form.content == alone.content
 
 
-def test_a_form_with_options_in_it_is_400_and_told_where_they_belong(client):
+def test_a_form_with_options_is_400_and_the_error_says_where_they_belong(client):
     photo = {"photo": ("old.jpg", photos()["gray.jpg"])}
     answer = client.post("/colorize", files=photo, data={"format": "png", "saturation": "0"})
     assert answer.status_code == 400
@@ -135,7 +137,7 @@ def test_a_form_with_options_in_it_is_400_and_told_where_they_belong(client):
         assert len(answer.content) < 500
 
 
-def test_hints_may_come_as_json(client):
+def test_hints_may_be_given_as_json(client):
     data = photos()["gray.jpg"]
     hints = '[{"x": 30, "y": 20, "colour": "#d04020"}]'
     answers = [
@@ -145,7 +147,7 @@ def test_hints_may_come_as_json(client):
     assert answers[1].content == answers[2].content != answers[0].content
 
 
-def test_what_a_format_cannot_keep_is_told_in_a_header(client):
+def test_what_a_format_cannot_store_is_reported_in_a_header(client):
     rgba = photo().convert("RGBA")
     rgba.putalpha(100)
     answer = client.post("/colorize", content=encode(rgba), params={"format": "jpg"})
@@ -154,7 +156,7 @@ def test_what_a_format_cannot_keep_is_told_in_a_header(client):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"quality": 0}, "quality is '0': "),
         ({"qualty": 5}, "there is no option 'qualty', want some of format, quality"),
@@ -172,33 +174,33 @@ def test_what_a_format_cannot_keep_is_told_in_a_header(client):
         ({"rebalance": 0.5}, "the model's training was not rebalanced"),
     ],
 )
-def test_a_wrong_option_is_400_and_one_sentence(client, options, said):
+def test_a_wrong_option_is_400_and_one_sentence(client, options, message):
     answer = client.post("/colorize", content=photos()["gray.jpg"], params=options)
-    assert answer.status_code == 400 and said in sentence(answer)
+    assert answer.status_code == 400 and message in sentence(answer)
     assert len(answer.content) < 500  # the response does not repeat what was sent
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         (b"", "has no picture"),
         (b"nothing of the kind", "picture: "),
         (photos()["gray.jpg"][:400], "picture: is cut short"),
     ],
 )
-def test_what_is_no_picture_is_400_and_one_sentence(client, data, said):
+def test_data_that_is_no_picture_is_400_and_one_sentence(client, data, message):
     answer = client.post("/colorize", content=data)
-    assert answer.status_code == 400 and said in sentence(answer)
+    assert answer.status_code == 400 and message in sentence(answer)
 
 
-def test_what_is_too_large_is_413_before_it_is_read(batcher):
+def test_data_that_is_too_large_is_413_before_it_is_read(batcher):
     limits = app.Limits(bytes=1000, pixels=48 * 60 - 1)
     with TestClient(app.build(batcher, limits), base_url=HOST) as client:
         long = client.post("/colorize", content=bytes(1001))
         form = client.post("/colorize", files={"photo": bytes(1001)})
         wide = client.post("/colorize", content=encode(Image.new("1", (60, 48))))
-        unsaid = client.post("/colorize", content=iter([b"some"]))
-    assert [one.status_code for one in (long, form, wide, unsaid)] == [413, 413, 413, 411]
+        without_length = client.post("/colorize", content=iter([b"some"]))
+    assert [one.status_code for one in (long, form, wide, without_length)] == [413, 413, 413, 411]
     assert "1001 bytes, want at most 1000" in sentence(long)
     assert "60 x 48 pixels, want at most 2879" in sentence(wide)
 
@@ -259,7 +261,7 @@ def test_a_full_queue_rejects_requests_with_a_retry_time(batcher):
         with batcher._network_lock:  # nothing is coloured meanwhile
             for thread in threads:
                 thread.start()
-            waits_for(lambda: client.get("/health").json()["queue"] == 2)
+            wait_for(lambda: client.get("/health").json()["queue"] == 2)
             third = client.post("/colorize", content=data)
         for thread in threads:
             thread.join()
@@ -272,16 +274,16 @@ def test_a_full_queue_rejects_requests_with_a_retry_time(batcher):
     assert "colorjax_seconds_count 2.0" in text
 
 
-def test_photos_that_wait_with_the_same_settings_are_coloured_together(monkeypatch):
+def test_waiting_photos_with_the_same_settings_are_coloured_together(monkeypatch):
     batcher = work.Batcher(colorize.open_painter(tiny_network(), batch_size=4))
-    together, results = [], {}
-    true = colorize.colorize
+    batches, results = [], {}
+    original = colorize.colorize
 
-    def watched(painter, photos, settings):
-        together.append((len(photos), settings[0].saturation))
-        return true(painter, photos, settings)
+    def recording(painter, photos, settings):
+        batches.append((len(photos), settings[0].saturation))
+        return original(painter, photos, settings)
 
-    monkeypatch.setattr(work, "colorize", watched)
+    monkeypatch.setattr(work, "colorize", recording)
     grays = [np.repeat(np.asarray(photo(seed=i))[..., None], 3, axis=-1) for i in range(4)]
 
     def ask(i):
@@ -291,16 +293,16 @@ def test_photos_that_wait_with_the_same_settings_are_coloured_together(monkeypat
     with batcher._network_lock:
         for i, thread in enumerate(threads):
             thread.start()
-            waits_for(lambda i=i: len(batcher._pending) == i + 1)
+            wait_for(lambda i=i: len(batcher._pending) == i + 1)
     for thread in threads:
         thread.join()
-    assert sorted(together) == [(1, 2.0), (3, 1.0)]
+    assert sorted(batches) == [(1, 2.0), (3, 1.0)]
     for i in range(4):
         alone = batcher.run(grays[i], Settings(saturation=2.0 if i == 3 else 1.0))
         assert np.abs(results[i].astype(int) - alone).max() <= 1
 
 
-def test_a_queue_is_bounded_in_bytes():
+def test_a_queue_has_a_limit_in_bytes():
     queue = request_queue.Queue(5)
     with queue.reserve(request_queue.MAX_BYTES - 10):
         with pytest.raises(request_queue.QueueFull):
@@ -311,14 +313,14 @@ def test_a_queue_is_bounded_in_bytes():
     assert (queue.length, queue.bytes) == (0, 0)
 
 
-def test_the_page_names_every_option_and_fetches_nothing(client):
+def test_the_documentation_page_names_every_option_and_loads_nothing(client):
     page = client.get("/docs").text
     options = client.get("/openapi.json").json()["paths"]["/colorize"]["post"]["parameters"]
     assert len(options) == 10 and all(f"<td>{one['name']}</td>" in page for one in options)
     assert "//" not in page.replace("'http://HOST/", "")
 
 
-def test_a_missing_extra_is_one_sentence_with_the_command_that_brings_it(monkeypatch):
+def test_a_missing_extra_is_one_sentence_with_the_command_that_installs_it(monkeypatch):
     monkeypatch.setitem(extras.MODULES, "serve", ("uvicorn", "no_such_module"))
     result = CliRunner().invoke(cli.main, ["serve", "--port", str(free_port())])
     assert result.exit_code == 2
@@ -330,10 +332,10 @@ def test_a_signal_ends_the_service_after_the_requests_in_progress(run):
     start = [sys.executable, "-m", "colorjax", "serve", "--model", str(run), "--port", str(port)]
     service = subprocess.Popen(start, stderr=subprocess.PIPE, text=True)
     try:
-        said = ""
-        while "the service is at" not in said:
-            said = service.stderr.readline()
-            assert said, "it ended before it began"
+        line = ""
+        while "the service is at" not in line:
+            line = service.stderr.readline()
+            assert line, "the service ended before it was ready"
         answers = []
         data = encode(photo(1500, 2000), "PNG")
 
@@ -344,7 +346,7 @@ def test_a_signal_ends_the_service_after_the_requests_in_progress(run):
         for thread in threads:
             thread.start()
         address = f"{HOST}:{port}/health"
-        waits_for(lambda: httpx.get(address, timeout=60).json()["queue"] == 3)
+        wait_for(lambda: httpx.get(address, timeout=60).json()["queue"] == 3)
         service.send_signal(signal.SIGTERM)
         for thread in threads:
             thread.join()

@@ -23,20 +23,20 @@ def flatten(tree, prefix=""):
             yield prefix + name, value
 
 
-def whole():
+def default_dict():
     return as_dict(complete(classify.get_config()))
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.__name__)
-def test_every_config_is_settings_and_survives_json(config):
-    made = complete(config.get_config())
-    assert complete(json.loads(json.dumps(as_dict(made)))) == made
-    assert complete(made) is made
+def test_every_config_is_valid_and_survives_json(config):
+    completed = complete(config.get_config())
+    assert complete(json.loads(json.dumps(as_dict(completed)))) == completed
+    assert complete(completed) is completed
 
 
-def test_the_list_of_settings_for_users_is_all_that_there_is():
+def test_the_list_of_settings_for_users_is_complete():
     listed = dict(flatten(classify.get_config().to_dict()))
-    assert listed.keys() == dict(flatten(whole())).keys() - STUDIES
+    assert listed.keys() == dict(flatten(default_dict())).keys() - STUDIES
 
 
 def optional(kind, prefix=""):
@@ -49,32 +49,32 @@ def optional(kind, prefix=""):
             yield from optional(hints[field.name], f"{prefix}{field.name}.")
 
 
-def without(tree, name):
+def remove(tree, name):
     *groups, last = name.split(".")
     for group in groups:
         tree = tree[group]
     del tree[last]
 
 
-def test_a_config_of_an_older_version_may_lack_whatever_came_later():
-    config = whole()
+def test_a_config_of_an_older_version_may_lack_later_settings():
+    config = default_dict()
     for name in optional(settings.Settings):
-        without(config, name)
+        remove(config, name)
     older = complete(config)
     assert older.model.encoder == "vgg16" and older.decoding == settings.ARGMAX
     assert (older.ema, older.objective, older.space) == (0.0, "classification", "luv")
 
 
 @pytest.mark.parametrize("name", ["seed", "model", "data.source", "optimizer.b1"])
-def test_what_every_version_had_is_missed_by_its_name(name):
-    config = whole()
-    without(config, name)
+def test_a_missing_required_setting_is_named(name):
+    config = default_dict()
+    remove(config, name)
     with pytest.raises(UserError, match=f"the config has no {name}$"):
         complete(config)
 
 
 @pytest.mark.parametrize("config", [None, [], "classify", 3, {"data": 3}])
-def test_what_is_no_config_is_refused_in_a_sentence(config):
+def test_a_value_that_is_no_config_is_refused(config):
     with pytest.raises(UserError, match="want a mapping of setting names|the config has no"):
         complete(config)
 
@@ -105,13 +105,13 @@ def test_a_setting_of_another_type_or_out_of_its_range_is_refused_by_name(change
         override(complete(classify.get_config()), changes)
 
 
-def test_whole_numbers_and_lists_are_taken_for_numbers_and_tuples():
-    made = override(
+def test_integers_and_lists_are_accepted_as_floats_and_tuples():
+    completed = override(
         complete(classify.get_config()),
         {"model.width": 1, "model.final_features": [8, 4], "sweep": [["seed", [0, 1]]]},
     )
-    assert isinstance(made.model.width, float) and made.model.final_features == (8, 4)
-    assert made.sweep == (("seed", (0, 1)),)
+    assert isinstance(completed.model.width, float) and completed.model.final_features == (8, 4)
+    assert completed.sweep == (("seed", (0, 1)),)
 
 
 @pytest.mark.parametrize(
@@ -131,9 +131,9 @@ def test_whole_numbers_and_lists_are_taken_for_numbers_and_tuples():
         ),
     ],
 )
-def test_a_setting_that_the_others_leave_without_effect_is_told(changes, sentence):
-    (told,) = settings.without_effect(override(complete(classify.get_config()), changes))
-    assert told.startswith(sentence)
+def test_a_setting_that_has_no_effect_is_reported(changes, sentence):
+    (message,) = settings.without_effect(override(complete(classify.get_config()), changes))
+    assert message.startswith(sentence)
 
 
 @pytest.mark.parametrize("choice", ["classify", "classify,seen", "gpu", "regress"])

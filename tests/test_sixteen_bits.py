@@ -261,7 +261,9 @@ def test_the_lightness_of_a_scan_is_kept_within_one_16_bit_step():
     fits[..., 2:4] = np.random.default_rng(0).normal(0, 30, (4, 4, 2))
     positions = tiles._positions(0, 512, 512, 4)
     got = np.asarray(
-        jax.jit(functions.color_tile)(fits, np.repeat(shades[..., None], 3, -1), positions, positions)
+        jax.jit(functions.color_tile)(
+            fits, np.repeat(shades[..., None], 3, -1), positions, positions
+        )
     )
     linear = np.where(
         got > 0.04045 * WHITE, ((got / WHITE + 0.055) / 1.055) ** 2.4, got / WHITE / 12.92
@@ -304,9 +306,7 @@ def test_the_command_and_the_python_interface_keep_the_bit_depth(model, tmp_path
     assert colorizer.colorize(tmp_path / "a.tif").mode == "RGB"
 
 
-def test_arranged_pictures_have_the_profile_but_no_tags_of_the_photograph(
-    tmp_path, monkeypatch
-):
+def test_arranged_pictures_have_the_profile_but_no_tags_of_the_photograph(tmp_path, monkeypatch):
     def colorings(painter, photos, settings):
         yield from ((i, None, [255 - one]) for i, one in enumerate(photos))
 

@@ -15,20 +15,20 @@ each = pytest.mark.parametrize("name", spaces.SPACES)
 
 
 @each
-def test_joining_what_was_split_gives_the_photograph_back(name):
+def test_joining_a_split_photograph_restores_it(name):
     space = spaces.SPACES[name]
     _, lightness, chroma = space.split(RGB)
     assert_allclose(space.join(lightness, chroma), RGB / 255.0, atol=2e-4)
 
 
 @each
-def test_a_gray_photograph_is_the_networks_input_as_it_is(name):
+def test_a_gray_photograph_is_the_networks_input_unchanged(name):
     gray, _, _ = spaces.SPACES[name].split(GRAY)
     assert_allclose(gray[0, :, :, 0], np.arange(256)[None], atol=1e-3)
 
 
 @each
-def test_no_chroma_of_a_gray_photograph_is_gray_again(name):
+def test_a_gray_photograph_stays_gray_when_it_is_split_and_joined(name):
     space = spaces.SPACES[name]
     _, lightness, chroma = space.split(GRAY)
     assert_allclose(space.join(lightness, chroma), GRAY / 255.0, atol=1e-4)
@@ -38,11 +38,11 @@ CORNERS = np.stack(np.meshgrid(*[[0, 85, 170, 255]] * 3), -1).reshape(1, 8, 8, 3
 
 
 @pytest.mark.parametrize(
-    "name, reach", [("luv", 175.1), ("lab", 107.9), ("yuv", 100.0), ("hsv", 100.0)]
+    "name, limit", [("luv", 175.1), ("lab", 107.9), ("yuv", 100.0), ("hsv", 100.0)]
 )
-def test_chroma_reaches_as_far_as_the_space_says(name, reach):
+def test_the_largest_chroma_of_each_space_is_as_expected(name, limit):
     _, _, chroma = spaces.SPACES[name].split(CORNERS)
-    assert_allclose(np.abs(chroma).max(), reach, atol=0.1)
+    assert_allclose(np.abs(chroma).max(), limit, atol=0.1)
 
 
 @each
@@ -54,7 +54,7 @@ def test_any_chroma_joins_to_a_finite_colour_in_range(name):
     assert np.isfinite(rgb).all() and rgb.min() >= 0 and rgb.max() <= 1 + 1e-6
 
 
-def test_hue_differs_the_short_way_round():
+def test_differences_of_hue_go_the_short_way_round():
     hsv, luv = spaces.SPACES["hsv"], spaces.SPACES["luv"]
     a, b = jnp.array([[98.0, 98.0]]), jnp.array([[-98.0, -98.0]])
     assert_allclose(spaces.difference(hsv, a, b), [[-4.0, 196.0]])
@@ -63,7 +63,7 @@ def test_hue_differs_the_short_way_round():
 
 
 @each
-def test_perfect_scores_are_measured_alike_in_every_space(name):
+def test_perfect_logits_have_good_metrics_in_every_space(name):
     fine = bins.channel_bins(num_bins=200)
     objective = task.classification(fine, spaces.SPACES[name])
     example = objective.prepare(RGB)
@@ -75,7 +75,7 @@ def test_perfect_scores_are_measured_alike_in_every_space(name):
 
 
 @each
-def test_regression_of_the_truth_has_no_loss_in_every_space(name):
+def test_regression_of_the_true_chroma_has_no_loss_in_any_space(name):
     objective = task.regression(space=spaces.SPACES[name])
     example = objective.prepare(RGB)
     measured = objective.measure(example.chroma / 100, example, ARGMAX)

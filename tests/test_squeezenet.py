@@ -1,4 +1,4 @@
-"""The light encoder and its weights, against Keras on files in the published layout."""
+"""SqueezeNet and its weights, compared with Keras on files in the published layout."""
 
 import h5py
 import jax
@@ -22,7 +22,7 @@ def file_name(layer):
 
 
 def random_keras_weights():
-    """Layer name -> (kernel, bias) as Keras has them: the inputs of conv1 are BGR."""
+    """Layer name -> (kernel, bias) as in Keras: the inputs of conv1 are BGR."""
     rng = np.random.default_rng(0)
     return {
         name: (
@@ -35,7 +35,7 @@ def random_keras_weights():
 
 
 def write_published_layout(path, layers):
-    """A layer a/b is a group b in a group a, its kernel is called uniform1, uniform2 and so on."""
+    """A layer a/b is a group b in a group a; kernels are called uniform1, uniform2 and so on."""
     with h5py.File(path, "w") as file:
         names = [file_name(name) for name in layers]
         file.attrs["layer_names"] = np.array(["input_1", *names, "fire2/concat", "drop9"], "S")
@@ -57,17 +57,17 @@ def file(tmp_path_factory):
 
 
 def keras_taps(bgr):
-    """What Keras computes with the same weights, by our names: each activation after its ReLU."""
+    """The activations of Keras after each ReLU with the same weights, by colorjax's names."""
     keras = pytest.importorskip("keras")
     layers = keras.layers
     weights = random_keras_weights()
-    fresh = []
+    created = []
 
     def conv(x, name, size, **settings):
         layer = layers.Conv2D(
             weights[name][0].shape[-1], size, padding="same", activation="relu", **settings
         )
-        fresh.append((layer, name))
+        created.append((layer, name))
         return layer(x)
 
     x = inputs = keras.Input(bgr.shape[1:])
@@ -80,13 +80,13 @@ def keras_taps(bgr):
         parts = [conv(squeezed, f"fire{i}_expand{n}x{n}", n) for n in (1, 3)]
         x = taps[f"fire{i}"] = layers.Concatenate()(parts)
     model = keras.Model(inputs, taps)
-    for layer, name in fresh:
+    for layer, name in created:
         layer.set_weights(weights[name])
     return {name: np.asarray(tap) for name, tap in model(bgr).items()}
 
 
 @pytest.mark.parametrize("channels", [pytest.param(3, marks=pytest.mark.slow), 1])
-def test_the_encoder_fed_from_a_file_computes_what_keras_computes(file, channels):
+def test_the_encoder_with_the_weights_of_a_file_equals_keras(file, channels):
     picture = np.random.default_rng(1).uniform(0, 255, (2, 48, 32, channels)).astype(np.float32)
     rgb = np.broadcast_to(picture, (2, 48, 32, 3))
     weights = keras_file.read_keras_file(squeezenet_weights.PUBLISHED, file)
@@ -98,7 +98,7 @@ def test_the_encoder_fed_from_a_file_computes_what_keras_computes(file, channels
         assert_allclose(taps[name], tap, rtol=0, atol=1e-5 * tap.max(), err_msg=name)
 
 
-def test_weights_survive_the_way_into_the_cache(file, tmp_path, monkeypatch):
+def test_weights_are_unchanged_by_the_cache(file, tmp_path, monkeypatch):
     monkeypatch.setenv("COLORJAX_HOME", str(tmp_path))
     path = pretrained.port(squeezenet_weights.PUBLISHED, file)
     assert path == tmp_path / "squeezenet_imagenet.safetensors"
@@ -112,7 +112,7 @@ def test_weights_survive_the_way_into_the_cache(file, tmp_path, monkeypatch):
     assert record.startswith("imagenet (sha256 ") and "not the published arrays" in record
 
 
-def test_the_genuine_file_is_known_as_such(vgg16_kernels):
+def test_the_published_file_is_recognised(vgg16_kernels):
     (path,) = (vgg16_kernels / "squeezenet").glob("*.h5")
     weights, record = pretrained.resolve(squeezenet_weights.PUBLISHED, str(path))
     assert squeezenet_weights.PUBLISHED.describe_match(weights) == "the published arrays"
@@ -149,7 +149,7 @@ def test_each_network_refuses_the_file_of_the_other(file, tmp_path):
     )
 
 
-def test_a_link_inside_a_nested_layer_is_refused_unfollowed(file, tmp_path):
+def test_a_link_inside_a_nested_layer_is_refused_and_not_followed(file, tmp_path):
     path = write_published_layout(tmp_path / "squeezenet.h5", random_keras_weights())
     with h5py.File(path, "a") as f:
         del f["fire2/expand1x1"]
@@ -157,7 +157,7 @@ def test_a_link_inside_a_nested_layer_is_refused_unfollowed(file, tmp_path):
     assert "/fire2/expand1x1 is a link to another place or file" in refusal(path)
 
 
-def test_a_pool_takes_the_maxima_that_flax_takes():
+def test_max_pool_equals_flax():
     import flax.linen as nn
 
     x = jnp.asarray(np.random.default_rng(2).normal(size=(2, 8, 6, 3)), jnp.float32)
@@ -165,7 +165,7 @@ def test_a_pool_takes_the_maxima_that_flax_takes():
 
 
 @pytest.mark.slow
-def test_a_step_down_the_gradient_reaches_every_parameter():
+def test_every_parameter_has_a_gradient():
     model = squeezenet.SqueezeNet(width=1 / 8)
     gray = jnp.asarray(np.random.default_rng(3).uniform(0, 255, (1, 32, 32, 1)), jnp.float32)
     params = jax.jit(model.init)(jax.random.key(0), gray)["params"]

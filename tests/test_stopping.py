@@ -1,4 +1,4 @@
-"""What a program does that is told to stop, from its first line to its last."""
+"""How a program reacts to a signal to stop, from its first line to its last."""
 
 import os
 import shutil
@@ -11,105 +11,107 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+each_signal = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 
 PROGRAM = """
 import signal, sys, time
 from colorjax import stopping
 
-def hear(number):
+def send(number):
     signal.raise_signal(number)
 
 stopping.listen()
 """
 
 
-def ended(code, number):
+def run_program(code, number):
     program = PROGRAM + f"number = {int(number)}\n" + code
     return subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60
     )
 
 
-@SIGNALS
-def test_while_a_program_imports_it_ends_at_once(number):
-    done = ended(
-        "try:\n    hear(number)\nexcept BaseException:\n    pass\nprint('went on')", number
+@each_signal
+def test_a_signal_during_imports_ends_the_program_at_once(number):
+    done = run_program(
+        "try:\n    send(number)\nexcept BaseException:\n    pass\nprint('went on')", number
     )
     assert (done.returncode, done.stdout) == (128 + number, "")
     assert done.stderr == "colorjax: stopped\n"
 
 
-@SIGNALS
-def test_later_what_is_half_written_is_taken_away(number):
+@each_signal
+def test_a_later_signal_raises_so_that_the_program_can_clean_up(number):
     code = """
 stopping.start_raising()
 try:
-    hear(number)
+    send(number)
 except stopping.Stopped:
     print("cleaned up")
 sys.exit(stopping.status())
 """
-    done = ended(code, number)
+    done = run_program(code, number)
     assert (done.returncode, done.stdout, done.stderr) == (128 + number, "cleaned up\n", "")
 
 
-@SIGNALS
-def test_what_asks_for_itself_is_only_told(number):
+@each_signal
+def test_deferred_code_is_notified_instead_of_interrupted(number):
     code = """
 stopping.start_raising()
-with stopping.deferred(lambda: print("told")):
+with stopping.deferred(lambda: print("notified")):
     assert not stopping.is_requested()
-    hear(number)
-    hear(number)  # timeout(1) sends twice: one wish
+    send(number)
+    send(number)  # timeout(1) sends a signal twice, which counts as one
     assert stopping.is_requested()
 sys.exit(stopping.status())
 """
-    done = ended(code, number)
-    assert (done.returncode, done.stdout, done.stderr) == (128 + number, "told\n", "")
+    done = run_program(code, number)
+    assert (done.returncode, done.stdout, done.stderr) == (128 + number, "notified\n", "")
 
 
-@SIGNALS
-def test_a_second_wish_ends_the_program_at_once(number):
+@each_signal
+def test_a_second_signal_ends_the_program_at_once(number):
     code = """
 stopping.REPEAT_WINDOW = 0.0
 with stopping.deferred(lambda: None):
-    hear(number)
+    send(number)
     time.sleep(0.01)
-    hear(number)
+    send(number)
     print("went on")
 """
-    done = ended(code, number)
+    done = run_program(code, number)
     assert (done.returncode, done.stdout) == (128 + number, "")
 
 
-def test_a_stop_that_a_callback_swallows_is_still_wished():
+def test_a_stop_that_a_callback_swallows_is_still_requested():
     code = """
 import gc, weakref
 stopping.start_raising()
 class Thing: pass
 thing = Thing()
-weakref.finalize(thing, hear, number)
+weakref.finalize(thing, send, number)
 del thing
 with stopping.deferred(lambda: None):
     print(stopping.is_requested())
 sys.exit(stopping.status())
 """
-    done = ended(code, signal.SIGTERM)
+    done = run_program(code, signal.SIGTERM)
     assert (done.returncode, done.stdout) == (143, "True\n"), done.stderr
 
 
 def listens(process):
-    """Whether a process catches SIGTERM, as it does from the first line of its program."""
+    """Returns whether a process catches SIGTERM, as colorjax does from its first line on."""
     for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
         if line.startswith("SigCgt:"):
             return bool(int(line.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
     return False
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells what is caught")
-@SIGNALS
-def test_training_hears_a_stop_before_jax_is_imported(number, tmp_path):
+@pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="only Linux lists the caught signals"
+)
+@each_signal
+def test_training_reacts_to_a_signal_before_jax_is_imported(number, tmp_path):
     command = [sys.executable, "-m", "colorjax.main", "--config=classify", f"--workdir={tmp_path}"]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     try:
@@ -135,7 +137,7 @@ def test_training_hears_a_stop_before_jax_is_imported(number, tmp_path):
         ("0 0", 0, ["first", "second"]),
     ],
 )
-def test_the_release_script_ends_with_the_stage_that_did_not_finish(
+def test_the_release_script_ends_after_a_stage_that_did_not_finish(
     tmp_path, statuses, ended_with, stages
 ):
     launch = tmp_path / "launch"

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end the command whenever they come, and leave whole files only."""
+"""Ctrl-C and SIGTERM end the command at any time, and leave only complete files."""
 
 import contextlib
 import signal
@@ -36,7 +36,7 @@ def model(tmp_path_factory):
 @pytest.mark.parametrize("module", ["click", "jax", "jax._src.core", "numpy"])
 def test_a_signal_while_modules_are_imported_ends_the_command(number, module, tmp_path):
     source = photo(tmp_path, "old.png")
-    # The finder that is asked for the module sends the signal, as the user's hand might just then.
+    # A finder of modules sends the signal when the module is imported, as a user might just then.
     code = f"""
 import signal, sys
 class Finder:
@@ -77,12 +77,12 @@ def test_a_stopped_command_leaves_no_partial_file(model, number, tmp_path):
 
 @pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize("at", [1, 2])
-def test_a_stop_that_a_callback_swallows_ends_the_batch_with_that_photo(number, at, monkeypatch):
-    begun = []
+def test_a_suppressed_interrupt_still_ends_the_batch_after_that_photo(number, at, monkeypatch):
+    started = []
 
     def run(*_, **__):
         for i in range(3):
-            begun.append(i)
+            started.append(i)
             if i == at:
                 with contextlib.suppress(KeyboardInterrupt):
                     signal.raise_signal(number)
@@ -102,10 +102,10 @@ def test_a_stop_that_a_callback_swallows_ends_the_batch_with_that_photo(number, 
     finally:
         for which, handler in before.items():
             signal.signal(which, handler)
-    assert begun == list(range(at + 1))
+    assert started == list(range(at + 1))
 
 
-def test_the_installed_command_heeds_signals_before_it_imports_anything():
+def test_the_installed_command_handles_signals_before_its_imports():
     config = ConfigParser()
     config.read(Path(__file__).parent.parent / "setup.cfg")
     scripts = config["options.entry_points"]["console_scripts"]

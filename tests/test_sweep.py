@@ -108,9 +108,7 @@ def test_sweep_index_runs_one_combination_of_the_grid(tmp_path):
         sweep.sweep(sweep_config(SPACES, sweep_index=2), tmp_path)
 
 
-def test_a_resumable_error_ends_a_sweep_without_a_row_and_it_can_resume(
-    tmp_path, monkeypatch
-):
+def test_a_resumable_error_ends_a_sweep_without_a_row_and_it_can_resume(tmp_path, monkeypatch):
     config, calls = sweep_config(("seed", (0, 1))), []
     metrics = {"loss": 1.0, "l_reg": 1.0, "acc_u": 0.1, "acc_v": 0.1, "sat_diff": 0.5}
 

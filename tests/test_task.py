@@ -18,13 +18,13 @@ def perfect_logits(example):
     return 1000.0 * jax.nn.one_hot(bins, 50)
 
 
-def test_the_gray_input_of_a_colour_photograph_is_that_of_its_gray_print():
+def test_a_colour_photograph_and_its_gray_print_have_the_same_input():
     example = TASK.prepare(RGB)
     gray_print = np.repeat(np.uint8(np.round(example.gray)), 3, -1)
     assert_allclose(TASK.prepare(gray_print).gray, example.gray, atol=0.51)
 
 
-def test_perfect_scores_have_no_loss_and_full_accuracy():
+def test_perfect_logits_have_no_loss_and_full_accuracy():
     example = TASK.prepare(RGB)
     measured = TASK.measure(perfect_logits(example), example, ARGMAX)
     assert_allclose(measured["loss"], 0, atol=1e-6)
@@ -32,35 +32,35 @@ def test_perfect_scores_have_no_loss_and_full_accuracy():
     assert_array_equal(measured["acc_v"], 1.0)
 
 
-def test_the_loss_of_equal_scores_is_the_sum_of_both_channels():
+def test_the_loss_of_equal_logits_is_the_sum_of_both_channels():
     example = TASK.prepare(RGB)
     loss = TASK.loss(jnp.zeros((2, 16, 16, 2, 50)), example)
     assert_allclose(loss, 2 * np.log(50), rtol=1e-5)
 
 
-def test_decoding_perfect_scores_is_within_half_a_bin_where_nothing_is_clipped():
+def test_decoding_perfect_logits_errs_by_at_most_half_a_bin_unless_clipped():
     example = TASK.prepare(RGB)
     inside = np.abs(example.chroma) < 100
     error = np.abs(TASK.decode(perfect_logits(example), ARGMAX) - example.chroma)
     assert error[inside].max() <= 2.0 + 1e-4
 
 
-def test_given_bin_values_are_what_decoding_returns():
+def test_decoding_returns_the_given_bin_values():
     values = jnp.stack([jnp.arange(50.0), -jnp.arange(50.0)])[..., None]
-    scores = jax.nn.one_hot(jnp.array([[[[3, 7]]]]), 50)
-    decoded = task.classification(values=values).decode(scores, ARGMAX)
+    logits = jax.nn.one_hot(jnp.array([[[[3, 7]]]]), 50)
+    decoded = task.classification(values=values).decode(logits, ARGMAX)
     assert_array_equal(decoded, [[[[3.0, -7.0]]]])
 
 
 @pytest.mark.parametrize("method", ["argmax", "mean", "annealed", "sample"])
-def test_vibrance_makes_means_livelier_and_nothing_else(method):
+def test_vibrance_changes_only_methods_that_average(method):
     logits = np.random.default_rng(1).normal(0, 3, (1, 4, 4, 2, 50)).astype(np.float32)
     plain, lively = (TASK.decode(logits, Decoding(method=method, vibrance=v)) for v in (0.0, 6.0))
     want = decoding.add_vibrance(plain, 6.0) if method in ("mean", "annealed") else plain
     assert_allclose(lively, want, rtol=1e-6)
 
 
-def test_the_constant_predictor_says_the_most_frequent_bins_everywhere():
+def test_the_constant_predictor_predicts_the_most_frequent_bins_everywhere():
     example = TASK.prepare(RGB)
     counts = np.zeros((2, 50), np.float32)
     counts[0, 11], counts[1, 30] = 5, 9
@@ -82,7 +82,9 @@ def test_perfect_regression_has_no_loss_and_full_accuracy():
     measured = regression.measure(example.chroma / 100, example, ARGMAX)
     for name in ("loss", "l_reg", "sat_diff"):
         assert_allclose(measured[name], 0, atol=1e-4)
-    assert_allclose(measured["acc_u"], 1.0, atol=0.02)  # a value on a bin's edge may round over
+    assert_allclose(
+        measured["acc_u"], 1.0, atol=0.02
+    )  # a value on a bin's edge may be rounded into the next
 
 
 def test_l2_and_huber_regression_sum_over_channels_and_average_over_pixels():
@@ -116,12 +118,12 @@ each_layout = pytest.mark.parametrize(
 )
 
 
-def sure_of(index, binning):
+def confident_logits(index, binning):
     return 1000.0 * jax.nn.one_hot(index, binning.centers.shape[1])
 
 
 @pytest.mark.parametrize("name", SPACES)
-def test_joint_bins_hold_every_8_bit_colour_within_their_square(name):
+def test_joint_bins_cover_the_8_bit_colours(name):
     binning = task.joint_binning(name, 10.0)
     rgb = np.random.default_rng(1).integers(0, 256, (100_000, 3), dtype=np.uint8)
     _, _, chroma = SPACES[name].split(rgb)
@@ -131,11 +133,11 @@ def test_joint_bins_hold_every_8_bit_colour_within_their_square(name):
     assert error.max() < 15
 
 
-def test_the_joint_bins_of_lab_are_about_as_many_as_the_published_313():
+def test_lab_has_about_as_many_joint_bins_as_the_published_313():
     assert 240 < task.joint_binning("lab", 10.0).centers.shape[1] < 340
 
 
-def test_bins_may_be_asked_for_while_a_program_is_traced():
+def test_joint_bins_may_be_created_while_a_program_is_traced():
     task.joint_binning.cache_clear()
     traced = jax.jit(lambda x: x + task.joint_binning("luv", 20.0).centers)(0.0)
     task.joint_binning.cache_clear()
@@ -143,17 +145,19 @@ def test_bins_may_be_asked_for_while_a_program_is_traced():
 
 
 @each_layout
-def test_perfect_scores_decode_alike_by_every_method(binning, space):
+def test_perfect_logits_are_decoded_alike_by_every_method(binning, space):
     example = task.classification(binning, space).prepare(RGB)
     index = binning.encode(example.chroma)
     expected = bins.unbin_chroma(index, binning.centers)
     for method in ("argmax", "mean", "annealed", "sample"):
-        how, objective = Decoding(method=method), task.classification(binning, space)
-        assert_allclose(objective.decode(sure_of(index, binning), how), expected, atol=1e-3)
+        options, objective = Decoding(method=method), task.classification(binning, space)
+        assert_allclose(
+            objective.decode(confident_logits(index, binning), options), expected, atol=1e-3
+        )
 
 
 @each_layout
-def test_decoding_takes_as_much_of_the_losss_weights_back_as_it_is_told(binning, space):
+def test_decoding_undoes_the_requested_share_of_rebalancing(binning, space):
     groups, num_bins, _ = binning.centers.shape
     rng = np.random.default_rng(3)
     weights = jnp.asarray(rng.uniform(0.2, 5.0, (groups, num_bins)), jnp.float32)
@@ -162,8 +166,8 @@ def test_decoding_takes_as_much_of_the_losss_weights_back_as_it_is_told(binning,
     weighted = task.classification(binning, space, weights=weights)
     for share in (0.0, 0.3, 1.0):
         learned = logits + (1 - share) * jnp.log(weights)
-        how = Decoding(method="mean", rebalance=share)
-        assert_allclose(weighted.decode(learned, how), plain, atol=1e-3)
+        options = Decoding(method="mean", rebalance=share)
+        assert_allclose(weighted.decode(learned, options), plain, atol=1e-3)
 
 
 @each_layout
@@ -239,7 +243,7 @@ def test_gradients_are_finite_with_soft_targets_weights_and_joint_bins():
     assert np.isfinite(gradient).all() and np.abs(gradient).max() > 0
 
 
-def test_a_sets_colorfulness_and_saturation_differ_by_its_means_and_not_by_its_images():
+def test_differences_of_colorfulness_and_saturation_compare_set_means():
     averages = {
         name: np.float64(value)
         for name, value in {
@@ -260,7 +264,7 @@ def test_a_sets_colorfulness_and_saturation_differ_by_its_means_and_not_by_its_i
     assert "color_pixels" not in summary and summary["loss"] == 1
 
 
-def test_every_objective_measures_the_same_names():
+def test_every_objective_has_the_same_metrics():
     rgb = np.random.default_rng(6).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
     joint = task.joint_binning("lab", 20.0)
     for objective in (TASK, task.classification(joint, SPACES["lab"]), task.regression()):
@@ -293,7 +297,7 @@ def test_every_objective_measures_the_same_names():
 
 
 @pytest.mark.parametrize("objective", [task.classification, task.regression])
-def test_smaller_outputs_are_held_against_the_mean_colour_of_their_cells(objective):
+def test_smaller_outputs_are_compared_with_the_mean_colour_of_their_cells(objective):
     small, large = objective(), objective()
     blocks = np.random.default_rng(1).integers(0, 256, (2, 4, 4, 3), dtype=np.uint8)
     rgb = blocks.repeat(4, 1).repeat(4, 2)

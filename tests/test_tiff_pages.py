@@ -33,7 +33,7 @@ def without_extra_samples(data):
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 def test_an_undeclared_fourth_sample_is_no_transparency(dtype, compression, byteorder):
     rgbi = noise(9, 7, 4)
-    rgbi[..., 3] = 3  # an infrared channel is dark where there is no dust to be seen
+    rgbi[..., 3] = 3  # an infrared channel is dark where there is no dust
     scale = 257 if dtype == "uint16" else 1
     options = {"photometric": "rgb", "compression": compression, "byteorder": byteorder}
     data = tiff(rgbi.astype(dtype) * scale, extrasamples=(0,), metadata=None, **options)
@@ -80,7 +80,7 @@ def pages_file(*pages, **options):
 
 
 @pytest.mark.parametrize("byteorder", ["<", ">"])
-def test_a_thumbnail_before_the_photograph_is_passed_over(byteorder, tmp_path):
+def test_a_thumbnail_before_the_photograph_is_skipped(byteorder, tmp_path):
     small, large, middle = noise(9, 16), noise(36, 64, seed=1), noise(18, 32, seed=2)
     data = pages_file((small, 1), (middle, 1), (large, 0), byteorder=byteorder)
     (tmp_path / "a.tif").write_bytes(data)
@@ -98,7 +98,7 @@ def test_training_takes_the_page_that_colouring_takes(tmp_path):
         assert (image_io.read_square(tmp_path / "a.tif", 8) == 90).all()
 
 
-def test_smaller_copies_after_the_photograph_are_no_pages_of_it():
+def test_smaller_copies_after_the_photograph_do_not_count_as_pages():
     large, other = noise(36, 64), noise(30, 30, seed=1)
     got = photo.read_photo(pages_file((large, 0), (noise(9, 16), 1)))
     assert got.rgb.shape == (36, 64, 3) and got.notices == ()
@@ -106,7 +106,7 @@ def test_smaller_copies_after_the_photograph_are_no_pages_of_it():
     assert got.notices == ("a.tif: has 2 pages, only the first is taken",)
 
 
-def test_the_photograph_may_stand_below_its_thumbnail():
+def test_the_photograph_may_be_in_a_subifd_of_its_thumbnail():
     stream, large = io.BytesIO(), noise(36, 64, seed=1)
     with tifffile.TiffWriter(stream) as writer:
         options = {"photometric": "rgb", "metadata": None}
@@ -116,7 +116,7 @@ def test_the_photograph_may_stand_below_its_thumbnail():
 
 
 def raw_file(kind):
-    """What a camera writes: a thumbnail, and below it the sensor's pixels."""
+    """A raw file as cameras write it: a thumbnail, with the sensor's pixels in a SubIFD."""
     stream = io.BytesIO()
     extra = [(50706, 1, 4, (1, 4, 0, 0), True)] if kind == "dng" else []
     with tifffile.TiffWriter(stream) as writer:
@@ -130,7 +130,7 @@ def raw_file(kind):
 
 
 @pytest.mark.parametrize("kind", ["dng", "nef"])
-def test_raw_files_are_refused_with_the_way_out(kind, tmp_path):
+def test_raw_files_are_refused_with_advice(kind, tmp_path):
     path = tmp_path / f"a.{kind}"
     path.write_bytes(raw_file(kind))
     for read in (photo.read_photo, image_io.read_rgb, lambda path: image_io.read_square(path, 8)):
@@ -150,7 +150,7 @@ def test_raw_files_are_refused_with_the_way_out(kind, tmp_path):
         b"\0MRM",
     ],
 )
-def test_raw_files_of_other_cameras_are_known_by_how_they_begin(head):
+def test_raw_files_of_other_cameras_are_recognised_by_their_first_bytes(head):
     with pytest.raises(UserError, match="a.raw: is a camera's raw file"):
         photo.read_photo(head + bytes(200), name="a.raw")
 
@@ -158,7 +158,7 @@ def test_raw_files_of_other_cameras_are_known_by_how_they_begin(head):
 # --- damage ---
 
 
-def test_tables_without_an_end_are_read_once():
+def test_circular_page_tables_are_read_once():
     data = bytearray(pages_file((noise(4, 4), 0), (noise(4, 4), 0)))
     first, second = tiff_file.read_pages(io.BytesIO(data))
     (count,) = struct.unpack_from("<H", data, second.offset)
@@ -166,27 +166,27 @@ def test_tables_without_an_end_are_read_once():
     assert len(tiff_file.read_pages(io.BytesIO(data))) == 2
 
 
-def test_damaged_tables_end_in_a_picture_or_a_sentence():
+def test_damaged_tables_give_a_picture_or_a_user_error():
     data = pages_file((noise(9, 9), 1), (noise(18, 18), 0))
     generator = np.random.default_rng(0)
     for _ in range(300):
         broken = bytearray(data)
-        for place in generator.integers(4, len(data), 3):
-            broken[place % 400 + 4] = generator.integers(0, 256)
+        for position in generator.integers(4, len(data), 3):
+            broken[position % 400 + 4] = generator.integers(0, 256)
         try:
             photo.read_photo(bytes(broken))
         except UserError:
             continue
 
 
-def test_a_plain_tiff_is_opened_as_it_was(tmp_path):
+def test_a_plain_tiff_with_an_orientation_is_read_upright(tmp_path):
     rgb = noise(8, 8)
     path = tmp_path / "a.tif"
     path.write_bytes(encode(rgb, "TIFF", exif=exif_block(6)))
     np.testing.assert_array_equal(photo.read_photo(path).rgb, np.rot90(rgb, -1))
 
 
-def test_every_page_can_be_had_by_its_number():
+def test_every_page_can_be_read_by_its_number():
     pages = [noise(8, 9, seed=i) for i in range(3)]
     data = pages_file((noise(2, 2), 1), *((page, 0) for page in pages))
     for number, page in enumerate(pages, 1):
@@ -200,7 +200,7 @@ def test_every_page_can_be_had_by_its_number():
 
 @pytest.fixture
 def negatives(monkeypatch):
-    """A command that loads no network, and whose results are negatives."""
+    """Makes the command load no network, and write negatives as results."""
 
     def colorings(painter, photos, settings):
         yield from ((i, None, [255 - one]) for i, one in enumerate(photos))
@@ -217,7 +217,7 @@ def negatives(monkeypatch):
         ("2", "out", ["a_page2_color.tif", "c_color.png"]),
     ],
 )
-def test_pages_are_coloured_into_files_of_their_own(pages, output, want, tmp_path, negatives):
+def test_pages_are_coloured_into_separate_files(pages, output, want, tmp_path, negatives):
     both = [noise(8, 9), noise(8, 9, seed=1)]
     (tmp_path / "a.tif").write_bytes(pages_file((both[0], 0), (both[1], 0)))
     (tmp_path / "b.tif").write_bytes(encode(noise(4, 4), "TIFF"))
@@ -262,7 +262,7 @@ def several(kind):
 
 
 @pytest.mark.parametrize("kind", ["TIFF", "PNG", "WEBP", "GIF"])
-def test_pages_and_frames_that_could_not_be_had_back_are_not_replaced(kind, negatives, tmp_path):
+def test_files_are_not_replaced_if_other_pages_or_frames_would_be_lost(kind, negatives, tmp_path):
     path, data = tmp_path / ("a.png" if kind == "GIF" else f"a.{kind.lower()}"), several(kind)
     path.write_bytes(data)
     (tmp_path / "b.png").write_bytes(encode(noise(4, 4)))
@@ -275,7 +275,7 @@ def test_pages_and_frames_that_could_not_be_had_back_are_not_replaced(kind, nega
     assert done.exit_code == 0 and (tmp_path / f"{path.name}.orig").read_bytes() == data
 
 
-def test_one_name_for_several_pages_is_numbered_and_other_values_are_refused(tmp_path):
+def test_names_of_several_pages_are_numbered_and_bad_values_refused(tmp_path):
     (tmp_path / "a.tif").write_bytes(pages_file((noise(8, 9), 0), (noise(8, 9), 0)))
     found = [finding.Found(str(tmp_path / "a.tif"))]
     for pages, names in (("2", ["out.tif"]), ("all", ["out_page1.tif", "out_page2.tif"])):

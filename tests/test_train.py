@@ -77,7 +77,7 @@ def finished(tmp_path_factory):
     return workdir, metrics
 
 
-def test_a_run_leaves_config_record_metrics_figures_and_checkpoint(finished):
+def test_a_run_writes_config_record_metrics_figures_and_checkpoint(finished):
     workdir, metrics = finished
     assert {p.name for p in workdir.iterdir()} == {
         "config.json",
@@ -110,7 +110,7 @@ def test_the_figure_shows_gray_prediction_and_truth(finished):
 
 @pytest.fixture(scope="module")
 def whole_and_parts(tmp_path_factory):
-    """Two folders of twenty steps, of a run and of one that was stopped after ten."""
+    """The folders of two runs of twenty steps, the second of which was stopped after ten."""
     whole, parts = (tmp_path_factory.mktemp(name) for name in ("whole", "parts"))
     train.train(TWENTY, whole)
     train.train(tiny_config(num_steps=10, eval_every=10), parts)
@@ -121,7 +121,7 @@ def whole_and_parts(tmp_path_factory):
 TWENTY = tiny_config(num_steps=20, eval_every=20)
 
 
-def test_twenty_steps_equal_ten_and_a_restart_and_ten_bit_for_bit(whole_and_parts):
+def test_a_run_resumed_after_ten_of_twenty_steps_has_identical_results(whole_and_parts):
     one, two = (newest_state(folder, TWENTY) for folder in whole_and_parts)
     assert one.step == two.step == 20
     meter = {"rows": [], "skipped_in_row": 0}
@@ -134,7 +134,7 @@ def test_twenty_steps_equal_ten_and_a_restart_and_ten_bit_for_bit(whole_and_part
     assert losses[0] == losses[1] and len(losses[0]) == 20
 
 
-def test_a_stopped_run_takes_the_config_it_was_last_given(whole_and_parts):
+def test_a_resumed_run_stores_the_config_it_was_last_given(whole_and_parts):
     _, parts = whole_and_parts
     assert runs.read_json(parts / "config.json")["num_steps"] == 20
     assert [s["step"] for s in runs.read_record(parts)["sessions"]] == [0, 10]
@@ -170,7 +170,7 @@ def test_a_checkpoint_of_another_model_is_refused_with_both_shapes(finished):
 
 
 @pytest.mark.slow
-def test_an_uncalibrated_encoder_and_means_as_bin_values_train(tmp_path):
+def test_an_uncalibrated_encoder_and_means_as_bin_values_can_be_trained(tmp_path):
     store.save(vgg16_weights.PUBLISHED, random_weights(), tmp_path / "vgg16.safetensors")
     config = tiny_config(
         model__width=1.0,
@@ -196,7 +196,7 @@ def test_the_meter_times_only_steps_and_leaves_out_skipped_ones():
     assert meter.average()["images/s"] > 1
 
 
-def test_changed_settings_are_told_when_a_run_goes_on(finished, caplog):
+def test_changed_settings_are_reported_when_a_run_resumes(finished, caplog):
     config = tiny_config(optimizer__learning_rate=0.5)
     start.warn_of_changes(config, tiny_config(), {"train": 11}, {"train": 9})
     assert "optimizer.learning_rate was 0.001 in this run, is 0.5 now" in caplog.text
@@ -204,7 +204,7 @@ def test_changed_settings_are_told_when_a_run_goes_on(finished, caplog):
     assert len(caplog.records) == 2
 
 
-def test_that_the_best_is_chosen_among_losses_of_two_kinds_is_told(caplog):
+def test_a_change_of_the_loss_is_reported_as_it_affects_the_best_checkpoint(caplog):
     config = tiny_config(bins__softness=5.0)
     start.warn_of_changes(config, tiny_config(), {}, {})
     assert "the loss of the hold-out is computed differently now, so" in caplog.text
@@ -218,7 +218,7 @@ def test_bin_means_of_the_training_set_lie_in_their_bins(finished):
     occupied = np.array(record["counts"]) > 0
     centers = -98.0 + 4.0 * np.arange(50)
     inner = occupied.copy()
-    inner[:, [0, -1]] = False  # end bins hold what lies beyond them
+    inner[:, [0, -1]] = False  # the outermost bins also contain values beyond them
     assert np.abs(means - centers)[inner].max() <= 2.0 + 1e-3
     assert_array_equal(means[~occupied], np.broadcast_to(centers, (2, 50))[~occupied].astype("f4"))
 
@@ -270,7 +270,7 @@ LIGHT = {
 
 
 @pytest.mark.slow
-def test_a_light_aged_averaged_rebalanced_run_goes_on_bit_for_bit(tmp_path):
+def test_a_light_aged_averaged_rebalanced_run_resumes_bit_for_bit(tmp_path):
     whole = tiny_config(num_steps=6, eval_every=6, **LIGHT)
     metrics = train.train(whole, tmp_path / "whole")
     assert set(metrics) == METRICS
@@ -286,7 +286,7 @@ def test_a_light_aged_averaged_rebalanced_run_goes_on_bit_for_bit(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_over_photographs_that_the_device_holds_goes_on_bit_for_bit(tmp_path):
+def test_a_run_with_photographs_in_device_memory_resumes_bit_for_bit(tmp_path):
     changes = {
         **LIGHT,
         "model__encoder": "efficientnet-lite0",
@@ -310,13 +310,13 @@ def test_a_run_over_photographs_that_the_device_holds_goes_on_bit_for_bit(tmp_pa
         layer: float(np.abs(part["kernel"] - start.params["encoder"][layer]["kernel"]).max())
         for layer, part in one.params["encoder"].items()
     }
-    stay = ("stem", *(f"block{i}_" for i in range(3)))
+    frozen_layers = ("stem", *(f"block{i}_" for i in range(3)))
     for layer, distance in moved.items():
-        frozen = layer.startswith(stay) or layer.endswith("_depthwise")
+        frozen = layer.startswith(frozen_layers) or layer.endswith("_depthwise")
         assert (distance == 0.0) == frozen, layer
 
 
-def test_a_run_for_a_given_time_ends_with_the_clock_and_its_rate_at_zero(tmp_path, monkeypatch):
+def test_a_run_for_a_given_time_ends_in_time_with_its_rate_near_zero(tmp_path, monkeypatch):
     now = iter(np.arange(0.0, 1e6, 1.0))
     monkeypatch.setattr(time, "perf_counter", lambda: next(now))
     clock = Clock(10.0, "cosine")
@@ -335,13 +335,13 @@ def test_a_run_for_a_given_time_ends_with_the_clock_and_its_rate_at_zero(tmp_pat
 
 
 @pytest.mark.slow
-def test_a_run_for_a_given_time_leaves_a_finished_run(tmp_path):
+def test_a_run_for_a_given_time_ends_as_a_finished_run(tmp_path):
     metrics = train.train(tiny_config(num_steps=10**6, num_seconds=0.5), tmp_path)
     assert set(metrics) == METRICS
     assert newest_state(tmp_path, tiny_config()).step >= 1
 
 
-def test_runs_of_older_versions_lack_the_new_settings_and_go_on(copied):
+def test_runs_of_older_versions_resume_without_the_new_settings(copied):
     workdir, _ = copied
     config = as_dict(tiny_config(num_steps=5, eval_every=5))
     for field in ("ema", "ageing", "init_from", "num_seconds", "frames", "experiments"):
@@ -358,7 +358,7 @@ def test_runs_of_older_versions_lack_the_new_settings_and_go_on(copied):
 
 
 @pytest.mark.slow
-def test_a_run_over_other_photographs_has_its_baseline_measured_anew(copied):
+def test_a_run_with_other_photographs_has_its_baseline_measured_again(copied):
     workdir, _ = copied
     before = runs.read_record(workdir)
     train.train(tiny_config(num_steps=5, eval_every=5, data__holdout=0.5), workdir)
@@ -369,21 +369,29 @@ def test_a_run_over_other_photographs_has_its_baseline_measured_anew(copied):
     assert after["bins"] == before["bins"]
 
 
-def test_a_run_in_another_space_is_refused_before_anything_is_changed(copied):
+def test_incompatible_settings_are_refused_before_anything_is_changed(copied):
     workdir, _ = copied
     before = {path: path.read_bytes() for path in workdir.glob("*.json*")}
-    with pytest.raises(UserError, match="was trained with space 'luv' and cannot be resumed with 'lab'"):
+    with pytest.raises(
+        UserError, match="was trained with space 'luv' and cannot be resumed with 'lab'"
+    ):
         train.train(tiny_config(num_steps=5, space="lab"), workdir)
-    with pytest.raises(UserError, match="was trained with space 'luv' and cannot be resumed with 'lab'"):
+    with pytest.raises(
+        UserError, match="was trained with space 'luv' and cannot be resumed with 'lab'"
+    ):
         evaluate.evaluate(tiny_config(num_steps=5, space="lab"), workdir)
-    with pytest.raises(UserError, match="optimizer.clip_norm 0.0, and its optimizer cannot be resumed"):
+    with pytest.raises(
+        UserError, match="optimizer.clip_norm 0.0, and its optimizer cannot be resumed"
+    ):
         train.train(tiny_config(num_steps=5, optimizer__clip_norm=5.0), workdir)
-    with pytest.raises(UserError, match="was trained with bins.num_bins 50 and cannot be resumed with"):
+    with pytest.raises(
+        UserError, match="was trained with bins.num_bins 50 and cannot be resumed with"
+    ):
         train.train(tiny_config(num_steps=5, bins__num_bins=40), workdir)
     assert {path: path.read_bytes() for path in workdir.glob("*.json*")} == before
 
 
-def test_a_checkpoint_from_before_there_was_an_average_is_restored(tmp_path):
+def test_an_older_checkpoint_without_an_average_is_restored(tmp_path):
     from typing import Any, NamedTuple
 
     class OlderState(NamedTuple):
@@ -405,7 +413,7 @@ def test_a_checkpoint_from_before_there_was_an_average_is_restored(tmp_path):
         newest_state(tmp_path, tiny_config(ema=0.9))
 
 
-def test_the_part_to_test_on_is_measured_by_evaluation_alone(tmp_path):
+def test_the_test_set_is_measured_only_by_evaluation(tmp_path):
     settings = tiny_config(num_steps=1, eval_every=1, data__holdout=0.3, data__test=0.3)
     trained = train.train(settings, tmp_path)
     tested = evaluate.evaluate(settings, tmp_path)

@@ -1,4 +1,4 @@
-"""The encoder against Keras's own VGG16, Flax's pooling and arrays worked out by hand."""
+"""The VGG16 encoder, compared with Keras, Flax's pooling and arrays computed by hand."""
 
 import flax.linen as nn
 import jax
@@ -88,7 +88,7 @@ def test_gray_counts_as_three_equal_channels(keras_vgg16, weights):
     assert_taps_close(taps, keras_taps(keras_vgg16, np.repeat(gray, 3, axis=-1)))
 
 
-def test_calibrated_batch_norm_computes_keras_vgg16_on_any_input(keras_vgg16, weights):
+def test_calibrated_batch_norm_equals_keras_on_any_input(keras_vgg16, weights):
     params, stats = vgg16.batch_norm_from_pretrained(weights, random_images(3), ALL)
     variables = {"params": params, "batch_stats": stats}
     rgb = random_images(4)
@@ -96,9 +96,7 @@ def test_calibrated_batch_norm_computes_keras_vgg16_on_any_input(keras_vgg16, we
     assert_taps_close(taps, keras_taps(keras_vgg16, rgb))
 
 
-def test_calibrated_batch_norm_computes_keras_vgg16_in_training_on_its_own_batch(
-    keras_vgg16, weights
-):
+def test_calibrated_batch_norm_equals_keras_in_training_on_its_batch(keras_vgg16, weights):
     rgb = random_images(3)
     params, stats = vgg16.batch_norm_from_pretrained(weights, rgb)
     variables = {"params": params, "batch_stats": stats}
@@ -106,7 +104,7 @@ def test_calibrated_batch_norm_computes_keras_vgg16_in_training_on_its_own_batch
     assert_taps_close(taps, keras_taps(keras_vgg16, rgb))
 
 
-def test_calibrated_batch_norm_heeds_the_epsilon(weights):
+def test_calibrated_batch_norm_uses_the_epsilon(weights):
     params, stats = vgg16.batch_norm_from_pretrained(weights, random_images(3), "block1_conv1", 2.0)
     want = np.sqrt(stats["block1_conv1_bn"]["var"] + 2)
     np.testing.assert_allclose(params["block1_conv1_bn"]["scale"], want, rtol=1e-6)
@@ -123,14 +121,14 @@ def random_weights():
     }
 
 
-@pytest.mark.parametrize("how", ["plain", "plain with batch norm", "calibrated"])
-def test_pretrained_variables_have_the_structure_of_init(how):
+@pytest.mark.parametrize("origin", ["plain", "plain with batch norm", "calibrated"])
+def test_pretrained_variables_have_the_structure_of_init(origin):
     last, images = "block2_conv2", random_images(6, size=8)
-    if how == "calibrated":
+    if origin == "calibrated":
         params, stats = vgg16.batch_norm_from_pretrained(random_weights(), images, last)
     else:
-        params, stats = vgg16.from_pretrained(random_weights(), how != "plain", last)
-    fresh = jax.eval_shape(lambda: init(VGG16(last, batch_norm=how != "plain"), images))
+        params, stats = vgg16.from_pretrained(random_weights(), origin != "plain", last)
+    fresh = jax.eval_shape(lambda: init(VGG16(last, batch_norm=origin != "plain"), images))
 
     def structure(tree):
         return jax.tree.map(lambda x: (x.shape, x.dtype), tree)
@@ -192,13 +190,13 @@ def test_layers_after_the_last_are_not_built():
     assert taps["block2_pool"].shape == (2, 8, 8, 12)
 
 
-def test_an_unknown_last_layer_is_the_users_error():
+def test_an_unknown_last_layer_raises_a_user_error():
     with pytest.raises(UserError, match="block9_conv1.*block1_conv1.*block5_pool"):
         vgg16.layer_shapes("block9_conv1")
 
 
 @pytest.mark.parametrize("shape", [(2, 8, 8, 2), (8, 8, 3)])
-def test_other_than_a_batch_of_gray_or_rgb_is_refused(unchecked_shapes, shape):
+def test_inputs_other_than_batches_of_gray_or_rgb_are_refused(unchecked_shapes, shape):
     with pytest.raises(ValueError, match="shape"):
         VGG16("block1_conv1").init(jax.random.key(0), jnp.zeros(shape), train=False)
 
@@ -213,7 +211,7 @@ def test_fresh_kernels_are_glorot_uniform():
     assert not np.any(params["block1_conv2"]["bias"])
 
 
-def test_running_statistics_move_by_a_tenth():
+def test_running_statistics_move_by_a_tenth_per_batch():
     model = VGG16("block1_conv1", width=0.1)
     rgb = random_images(9, size=8)
     variables = init(model, rgb)
@@ -250,7 +248,7 @@ def test_statistics_over_named_axis_are_those_of_the_whole_batch():
     np.testing.assert_allclose(last, want["block1_conv2"], rtol=1e-3, atol=1e-3)
 
 
-def test_bfloat16_computes_in_it_and_keeps_parameters_in_float32():
+def test_with_bfloat16_the_parameters_stay_in_float32():
     rgb = random_images(11, size=8)
     settings = {"last_layer": "block1_conv2", "width": 0.25}
     model = VGG16(**settings, dtype=jnp.bfloat16)
@@ -273,7 +271,7 @@ def test_max_pool_equals_flax_and_drops_an_odd_last_row_and_column(size):
 
 
 @pytest.mark.parametrize("size", [(4, 6), (5, 7)])
-def test_max_pool_has_the_gradient_of_flax_where_nothing_ties(size):
+def test_max_pool_has_the_gradient_of_flax_where_maxima_are_unique(size):
     x = jax.random.permutation(jax.random.key(1), jnp.arange(2.0 * size[0] * size[1]))
     x = x.reshape(1, *size, 2)
 

@@ -124,7 +124,7 @@ def keras_vgg16(request):
         weights=None, include_top=request.param, input_shape=(32, 32, 3), classes=2
     )
     for name, (kernel, bias) in random_keras_weights().items():
-        # He's scaling keeps the activations from shrinking, so that every lost bias shows.
+        # He's scaling keeps the size of the activations, so that every lost bias shows.
         kernel = kernel * (2 / kernel[..., 0].size) ** 0.5
         model.get_layer(name).set_weights([kernel, 20 * bias])
     return model
@@ -186,9 +186,7 @@ def write_within(path, layers):
     return path
 
 
-def test_layers_within_a_larger_model_are_found_and_reported_as_unpublished(
-    tmp_path, warnings
-):
+def test_layers_within_a_larger_model_are_found_and_reported_as_unpublished(tmp_path, warnings):
     path = write_within(tmp_path / "edges.weights.h5", random_keras_weights())
     weights, record = pretrained.resolve(published(), str(path))
     assert_ported(weights, random_keras_weights())
@@ -477,7 +475,9 @@ def test_a_damaged_ported_file_is_refused_and_the_array_named(tmp_path):
         path, key, np.zeros(64, np.float32)
     )
     assert f"{key} is F64" in damage_and_load(path, key, np.zeros(128))
-    assert f"{key} has 128 values that are NaN" in damage_and_load(path, key, np.full(128, np.nan, "f4"))
+    assert f"{key} has 128 values that are NaN" in damage_and_load(
+        path, key, np.full(128, np.nan, "f4")
+    )
     assert "format 'other', want 'colorjax-vgg16-1'" in damage_and_load(path, fmt="other")
 
 

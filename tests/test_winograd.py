@@ -21,7 +21,7 @@ def plain(x, kernel):
     return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=layout)
 
 
-def test_the_three_transforms_make_four_sums_of_three_products():
+def test_the_transforms_compute_four_sums_of_three_products():
     to_kernel, to_input, to_result = (
         np.array(rows, np.float64)
         for rows in (winograd.KERNEL_TRANSFORM, winograd.INPUT_TRANSFORM, winograd.OUTPUT_TRANSFORM)
@@ -32,24 +32,24 @@ def test_the_three_transforms_make_four_sums_of_three_products():
 
 
 @pytest.mark.parametrize("height, width", [(1, 1), (3, 5), (4, 4), (5, 2), (12, 7)])
-def test_it_is_the_plain_convolution_at_every_height(height, width):
+def test_it_equals_the_plain_convolution_at_every_height(height, width):
     x, kernel = random((2, height, width, 8)), random((3, 3, 8, 5), 1)
     want = plain(x, kernel)
     assert_allclose(winograd.conv(x, kernel), want, rtol=0, atol=1e-5 * jnp.abs(want).max())
 
 
-def test_many_channels_do_not_add_up_errors():
+def test_errors_do_not_grow_with_many_channels():
     x, kernel = jnp.maximum(random((1, 8, 8, 512)), 0), random((3, 3, 512, 16), 1)
     want = plain(x, kernel)
     assert_allclose(winograd.conv(x, kernel), want, rtol=0, atol=1e-5 * jnp.abs(want).max())
 
 
 @pytest.fixture
-def from_the_smallest(monkeypatch):
+def without_a_minimum(monkeypatch):
     monkeypatch.setattr(winograd, "MIN_PRODUCTS", 1)
 
 
-def test_gradients_are_those_of_the_plain_convolution(from_the_smallest):
+def test_gradients_are_those_of_the_plain_convolution(without_a_minimum):
     x, kernel, g = random((2, 6, 8, 32)), random((3, 3, 32, 40), 1), random((2, 6, 8, 40), 2)
     assert winograd.is_faster(x, kernel)
     want = jax.vjp(plain, x, kernel)[1](g)
@@ -58,7 +58,7 @@ def test_gradients_are_those_of_the_plain_convolution(from_the_smallest):
         assert_allclose(mine, theirs, rtol=0, atol=1e-5 * jnp.abs(theirs).max())
 
 
-def test_in_training_the_convolution_is_the_plain_one(from_the_smallest):
+def test_in_training_the_convolution_is_the_plain_one(without_a_minimum):
     def in_training(x, kernel):
         return jax.vjp(resample.conv_same, x, kernel)[0]
 
@@ -67,8 +67,8 @@ def test_in_training_the_convolution_is_the_plain_one(from_the_smallest):
     assert program.as_text().count("stablehlo.convolution") == 1
 
 
-def is_taken(x, kernel):
-    """Returns whether a convolution is compiled to the six small ones of `winograd.conv`."""
+def uses_winograd(x, kernel):
+    """Returns whether a convolution is compiled to the six smaller ones of `winograd.conv`."""
     return str(jax.make_jaxpr(resample.conv_same)(x, kernel)).count("conv_general_dilated") > 6
 
 
@@ -77,17 +77,19 @@ def shapes(side, channels, dtype="float32", kernel=3):
     return x, jax.ShapeDtypeStruct((kernel, kernel, channels, channels), dtype)
 
 
-def test_it_is_taken_for_large_convolutions_of_float32_alone():
-    assert is_taken(*shapes(224, 64)) and is_taken(*shapes(28, 512))
-    assert not is_taken(*shapes(32, 64))  # few products
-    assert not is_taken(*shapes(224, 64, "bfloat16"))  # its errors would show
-    assert not is_taken(*shapes(224, 256, kernel=1))
+def test_it_is_used_only_for_large_convolutions_in_float32():
+    assert uses_winograd(*shapes(224, 64)) and uses_winograd(*shapes(28, 512))
+    assert not uses_winograd(*shapes(32, 64))  # few products
+    assert not uses_winograd(*shapes(224, 64, "bfloat16"))  # its errors would be visible
+    assert not uses_winograd(*shapes(224, 256, kernel=1))
     long = jax.ShapeDtypeStruct((1, 44, 1488, 64), "float32")
-    assert not is_taken(long, shapes(44, 64)[1])  # a panorama, as any picture so high
-    assert not is_taken(*shapes(2048, 16))  # few channels: more sums than products
+    assert not uses_winograd(
+        long, shapes(44, 64)[1]
+    )  # a panorama is treated like any picture of its height
+    assert not uses_winograd(*shapes(2048, 16))  # few channels: more sums than products
 
 
-def test_another_device_is_given_the_plain_convolution():
+def test_other_devices_use_the_plain_convolution():
     x, kernel = shapes(224, 64)
     traced = jax.jit(resample.conv_same).trace(x, kernel)
     on_gpu = traced.lower(lowering_platforms=("cuda",)).as_text()
@@ -96,7 +98,7 @@ def test_another_device_is_given_the_plain_convolution():
     assert on_cpu.count("stablehlo.convolution") == 6
 
 
-def test_an_image_of_symbolic_size_is_convolved_as_ever():
+def test_an_image_of_symbolic_size_uses_the_plain_convolution():
     height, width = jax.export.symbolic_shape("h, w")
     x = jax.ShapeDtypeStruct((1, height, width, 64), "float32")
     kernel = jax.ShapeDtypeStruct((3, 3, 64, 64), "float32")
