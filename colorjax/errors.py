@@ -35,7 +35,8 @@ def disk_faults(folder: Path) -> Iterator[None]:
 
 def describe_disk_fault(folder: Path, error: OSError) -> str:
     """Returns a sentence that names the file that cannot be read or written, or else `folder`."""
-    return f"{error.filename or folder}: {error.strerror or error}"
+    # A rename has two names, and the second is the one that the user knows.
+    return f"{error.filename2 or error.filename or folder}: {error.strerror or error}"
 
 
 MAX_DIGITS = 18  # longer whole numbers are rejected, since no option needs them

@@ -181,17 +181,22 @@ def test_a_workdir_without_a_run_is_reported(tmp_path):
     assert "config.json is missing" in message_of(f"--workdir={tmp_path}", "--mode=eval")
 
 
-def test_an_empty_folder_and_an_empty_hold_out_are_reported(tmp_path):
+def test_folders_and_files_that_a_run_cannot_use_are_reported(tmp_path):
     empty, two, stderr = (tmp_path / name for name in ("empty", "two", "stderr"))
-    for folder in (empty, two, stderr):
-        folder.mkdir()
+    for folder in (empty, two, stderr, tmp_path / "run/sweep.json"):
+        folder.mkdir(parents=True)
+    result = tmp_path / "run/seed=1/result.json"
+    result.parent.mkdir()
+    result.write_text('{"run": "seed=1", "seed": 1, "status": "failed"}')
     command = [*TINY, f"--workdir={tmp_path / 'run'}"]
     few = [photos_flag(two, 2), "--config.data.holdout=0.000001"]
-    without_photos, without_holdout = messages_of(
-        stderr, [[*command, photos_flag(empty, 0)], [*command, *few]]
+    sweep = ["--mode=sweep", "--config.sweep=(('seed', (1,)),)"]
+    without_photos, without_holdout, blocked = messages_of(
+        stderr, [[*command, photos_flag(empty, 0)], [*command, *few], [*command, *sweep]]
     )
     assert "holds no picture" in without_photos
     assert "0 fall into the hold-out" in without_holdout
+    assert "run/sweep.json" in blocked and "directory" in blocked.lower()
 
 
 def test_a_disk_that_fills_up_is_reported(finished, tmp_path):
