@@ -327,6 +327,12 @@ def test_a_missing_extra_is_one_sentence_with_the_command_that_installs_it(monke
     assert "the service needs no_such_module: pip install 'colorjax[serve]'" in result.stderr
 
 
+@pytest.mark.parametrize("command", ["serve", "demo"])
+def test_an_empty_host_is_refused_instead_of_meaning_all_addresses(command):
+    result = CliRunner().invoke(cli.main, [command, "--host", ""])
+    assert result.exit_code == 2 and "'--host': is empty, want an address" in result.stderr
+
+
 def test_a_signal_ends_the_service_after_the_requests_in_progress(run):
     port = free_port()
     start = [sys.executable, "-m", "colorjax", "serve", "--model", str(run), "--port", str(port)]
