@@ -32,7 +32,9 @@ STAGES = ("first", "second", "larger", "seen")
 
 
 def get_config(choice: str = "classify,first") -> ConfigDict:
-    """Builds the config for a choice VARIANT[,STAGE], by default of the stage `first`.
+    """Builds the config for a choice VARIANT[,STAGE].
+
+    The default stage is `first`, or `larger` for the variant `gpu`.
 
     Variants:
       classify: the released model, on a CPU.
@@ -45,7 +47,7 @@ def get_config(choice: str = "classify,first") -> ConfigDict:
       second: continues the run of `first` in its folder while the learning rate decays to zero. It
         refuses a first stage that has not finished.
       larger: fine-tunes the model bundled with colorjax on larger photographs, in which the encoder
-        recognizes more, at a lower rate of the encoder so that it does not overfit.
+        recognises more, at a lower rate of the encoder so that it does not overfit.
       seen: as `larger`, with a perceptual loss, which takes twice as long.
     """
     variant, _, stage = choice.partition(",")

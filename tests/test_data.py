@@ -92,10 +92,10 @@ def test_every_sample_picture_is_small_and_colourful_and_has_a_licence():
     assert sum(file.stat().st_size for file in files) < 700_000
 
 
-def test_hash_share_is_the_sha256_as_a_fraction():
+def test_hash_fraction_is_the_sha256_as_a_fraction():
     # sha256 of nothing starts with e3b0c44298fc1c14.
-    assert places.hash_share(b"") == (0xE3B0C44298FC1C14 >> 11) / 2**53
-    shares = np.sort([places.hash_share(str(i).encode()) for i in range(10_000)])
+    assert places.hash_fraction(b"") == (0xE3B0C44298FC1C14 >> 11) / 2**53
+    shares = np.sort([places.hash_fraction(str(i).encode()) for i in range(10_000)])
     assert np.abs(shares - np.arange(10_000) / 10_000).max() < 0.02
     assert shares[-1] < 1
 
@@ -384,7 +384,7 @@ def test_tfds_is_read_without_tensorflow(tiny_photos):
 def test_tfds_splits_by_name_and_index_and_gives_the_encoded_files(tiny_photos):
     opened = sources.open_source("tfds:tiny_photos", holdout=0.3, data_dir=tiny_photos)
     names = [f"tiny_photos/1.2.3/train#{i}" for i in range(40)]
-    held_out = [name for name in names if places.hash_share(name.encode()) < 0.3]
+    held_out = [name for name in names if places.hash_fraction(name.encode()) < 0.3]
     assert keys(opened.holdout) == held_out and 3 < len(held_out) < 25
     assert set(keys(opened.train)) == set(names) - set(held_out)
     assert all(item.data[:4] == b"\x89PNG" for item in opened.train)

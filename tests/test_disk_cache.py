@@ -165,7 +165,7 @@ def test_a_changed_folder_is_decoded_again_and_the_old_file_kept(
     if change == "painted over":
         stat, number = path.stat(), 100
         paint(path, number)
-        while places.hash_share(path.read_bytes()) < 0.3:  # else it would be in the hold-out set
+        while places.hash_fraction(path.read_bytes()) < 0.3:  # else it would be in the hold-out set
             number += 1
             paint(path, number)
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))

@@ -155,7 +155,7 @@ def test_the_colour_is_independent_of_position_size_and_rotation():
 def test_the_source_splits_by_name_and_index_and_feeds_the_loader():
     opened = sources.open_source("petals")
     keys = [f"petals#{i}" for i in range(petals.COUNT)]
-    held_out = [key for key in keys if places.hash_share(key.encode()) < 0.1]
+    held_out = [key for key in keys if places.hash_fraction(key.encode()) < 0.1]
     assert [item.key for item in opened.holdout] == held_out
     assert len(opened.train) + len(held_out) == opened.notes["found"] == petals.COUNT
     batch = next(loader.train_batches(opened.train, size=petals.SIZE, batch_size=8, seed=0))

@@ -235,8 +235,8 @@ class Colorizer:
 
         The value at a pixel is 255 (1 - H / H_max), where H is the entropy of the predicted
         distribution of colours and H_max its maximum, at which the colour is a mere guess. The
-        value does not depend on the decoding. Borders, which
-        stay gray, are white. docs/model_card.md gives the colour error at each confidence.
+        value does not depend on the decoding. Borders, which stay gray, are white.
+        docs/model_card.md gives the colour error at each confidence.
 
         Args:
           picture: as for `colorize`.

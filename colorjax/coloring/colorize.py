@@ -241,7 +241,7 @@ def _analyze_batch(
     crops = [(slice(h // factor), slice(w // factor)) for h, w in (x.shape[:2] for x in small)]
 
     def split(x) -> list[np.ndarray]:
-        # On the host, where indexing compiles no program.
+        # On the host, where indexing compiles no program. `crops` ends before the batch's padding.
         return [one[crop] for one, crop in zip(np.asarray(x), crops, strict=False)]
 
     fields = zip(*(split(x) for x in scores[:3]), strict=True)
@@ -286,12 +286,12 @@ def _colored_box(photo: np.ndarray, settings: Sequence[Settings]) -> borders.Box
     return box if all(hints.within(one.hints, box) for one in settings) else borders.whole(photo)
 
 
-def check_pixels(rgb_u8: np.ndarray) -> np.ndarray:
+def check_pixels(rgb: np.ndarray) -> np.ndarray:
     """Returns the picture [height, width, 3]; raises UserError if it has no pixels."""
-    height, width, _ = rgb_u8.shape
+    height, width, _ = rgb.shape
     if not height or not width:
         raise UserError(f"picture: has {width} x {height} pixels, want at least 1 x 1")
-    return rgb_u8
+    return rgb
 
 
 def resized(rgb: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
@@ -354,12 +354,12 @@ def _decode_with_hints(
 
 
 def decoding_arguments(painter: Painter, settings: Settings) -> tuple[tuple, dict[str, str]]:
-    """Returns the arguments of the `decode` and `hint` programs: numbers, and keywords."""
+    """Returns arguments of `functions.decode` and `hint`: its `numbers`, and the keywords."""
     own = painter.network.config.decoding
-    share = own.rebalance if settings.rebalance is None else settings.rebalance
+    rebalance = own.rebalance if settings.rebalance is None else settings.rebalance
     numbers = (
         np.float32(settings.temperature or own.temperature),
-        np.float32(share),
+        np.float32(rebalance),
         np.float32(settings.saturation),
         np.uint32(settings.seed),
     )

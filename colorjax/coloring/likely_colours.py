@@ -62,8 +62,10 @@ def at_pixel(
     pixel = rgb[y, x] / np.float32(np.iinfo(rgb.dtype).max)
     lightness = np.clip(color.rgb_to_luv(pixel)[0], *LIGHTNESS)
     # Indexed on the host, so that one program serves pictures of all shapes.
-    outputs, _, own = (np.asarray(x)[0, row, column] for x in analysis.scores[:3])
-    distribution = painter.likely(outputs, own, np.float32(lightness), np.float32(rebalance))
+    outputs, _, own_lightness = (np.asarray(x)[0, row, column] for x in analysis.scores[:3])
+    distribution = painter.likely(
+        outputs, own_lightness, np.float32(lightness), np.float32(rebalance)
+    )
     probabilities, luv, rgb_u8 = map(np.asarray, distribution)
     return distinct(probabilities, luv, rgb_u8, count)
 

@@ -29,18 +29,18 @@ class Item(NamedTuple):
 class Inspection(NamedTuple):
     """The result of inspecting a picture before the split."""
 
-    share: float = 1.0  # hash in [0, 1); the picture is held out if it is below the hold-out share
+    fraction: float = 1.0  # hash in [0, 1); the picture is held out if below the hold-out share
     chroma: float = 0.0  # `image_io.mean_chroma` of a thumbnail
     fault: str | None = None  # the error if the picture cannot be read
     digest: str = ""  # sha256 of the file, if it was read
 
 
-def hash_share(data: bytes) -> float:
+def hash_fraction(data: bytes) -> float:
     """Returns the first 53 bits of the sha256 of some bytes, as a fraction in [0, 1)."""
-    return digest_share(hashlib.sha256(data).hexdigest())
+    return digest_fraction(hashlib.sha256(data).hexdigest())
 
 
-def digest_share(digest: str) -> float:
+def digest_fraction(digest: str) -> float:
     return (int(digest[:16], 16) >> 11) / 2**53
 
 
@@ -89,7 +89,7 @@ def folder_items(folders: list[Path]) -> tuple[list[Item], Callable[[int], Inspe
         except OSError as error:
             return Inspection(fault=f"{key}: cannot be read: {error.strerror}")
         digest = hashlib.sha256(data).hexdigest()
-        return Inspection(digest_share(digest), image_io.mean_chroma(thumbnail), digest=digest)
+        return Inspection(digest_fraction(digest), image_io.mean_chroma(thumbnail), digest=digest)
 
     return items, inspect
 
@@ -105,7 +105,7 @@ def packed_items(folders: list[Path]) -> tuple[list[Item], Callable[[int], Inspe
     def inspect(index: int) -> Inspection:
         _, square, digest = items[index]
         assert isinstance(square, np.ndarray)  # true for all packed items
-        return Inspection(digest_share(digest), image_io.mean_chroma(square), digest=digest)
+        return Inspection(digest_fraction(digest), image_io.mean_chroma(square), digest=digest)
 
     return items, inspect
 
@@ -179,13 +179,13 @@ class Petals(Sequence):
 
 
 def inspector_by_key(items: Records | Petals, *, decode: bool) -> Callable[[int], Inspection]:
-    """Returns a function that inspects pictures and takes the share from the key.
+    """Returns a function that inspects pictures and hashes their keys for the fraction.
 
     Unless `decode`, it does not read the pictures, and so finds no chroma and no faults.
     """
 
     def inspect_key(index: int) -> Inspection:
-        return Inspection(hash_share(items.key(index).encode()))
+        return Inspection(hash_fraction(items.key(index).encode()))
 
     def inspect(index: int) -> Inspection:
         key = items.key(index)
@@ -193,7 +193,7 @@ def inspector_by_key(items: Records | Petals, *, decode: bool) -> Callable[[int]
             thumbnail = image_io.read_square(items.file(index), _THUMBNAIL, name=key)
         except UserError as error:
             return Inspection(fault=str(error))
-        return Inspection(hash_share(key.encode()), image_io.mean_chroma(thumbnail))
+        return Inspection(hash_fraction(key.encode()), image_io.mean_chroma(thumbnail))
 
     return inspect if decode else inspect_key
 

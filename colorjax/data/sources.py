@@ -1,4 +1,4 @@
-"""Opens sources of training pictures: the shipped sample, folders, packed folders, TFDS data sets.
+"""Opens sources of training pictures: the bundled sample, folders, packed folders, TFDS data sets.
 
 A source has sequences of items for training, the hold-out set and, optionally, a test set, and
 counts of the pictures that were left out. By default, the hold-out is a tenth (the paper, section
@@ -209,7 +209,7 @@ def _restrict_holdout(
         if not any(in_folder(key, [folder]) for key in keys):
             raise UserError(f"{name}: there is no folder {folder!r} in it to hold pictures out of")
     return [
-        inspection if in_folder(key, holdout_folders) else inspection._replace(share=1.0)
+        inspection if in_folder(key, holdout_folders) else inspection._replace(fraction=1.0)
         for key, inspection in zip(keys, inspections, strict=True)
     ]
 
@@ -228,9 +228,11 @@ def _split(
     holdout, test = shares
     readable = [i for i, inspection in enumerate(inspections) if not inspection.fault]
     usable = [i for i in readable if inspections[i].chroma >= min_chroma]
-    train = Subset(items, [i for i in usable if inspections[i].share >= holdout + test])
-    tested = Subset(items, [i for i in usable if holdout <= inspections[i].share < holdout + test])
-    held_out = Subset(items, [i for i in usable if inspections[i].share < holdout])
+    train = Subset(items, [i for i in usable if inspections[i].fraction >= holdout + test])
+    tested = Subset(
+        items, [i for i in usable if holdout <= inspections[i].fraction < holdout + test]
+    )
+    held_out = Subset(items, [i for i in usable if inspections[i].fraction < holdout])
     notes = {
         "found": len(inspections),
         "unreadable": len(inspections) - len(readable),
@@ -254,8 +256,8 @@ def _empty_part_reason(
             f"{reason} where data.min_chroma is {min_chroma:g}: want pictures in colour, or a "
             "lower data.min_chroma"
         )
-    shares = [inspection.share for inspection in readable if inspection.chroma >= min_chroma]
-    share = _suggest_share(shares, holdout)
+    fractions = [one.fraction for one in readable if one.chroma >= min_chroma]
+    share = _suggest_share(fractions, holdout)
     return (
         f"of {usable} usable pictures "
         f"({notes['unreadable']} more are unreadable and {notes['near_gray']} nearly gray) "
@@ -272,12 +274,12 @@ def _all_gray_reason(chromas: Sequence[float]) -> str:
     )
 
 
-def _suggest_share(shares: Sequence[float], wanted: float) -> float | None:
+def _suggest_share(fractions: Sequence[float], wanted: float) -> float | None:
     """Finds the hold-out share near `wanted` with the fewest digits that leaves no part empty.
 
-    Returns None if there is no such share.
+    `fractions` are the pictures' hashes as in `Inspection`. Returns None if there is no such share.
     """
-    least, most = min(shares, default=1.0), max(shares, default=1.0)
+    least, most = min(fractions, default=1.0), max(fractions, default=1.0)
     for digits in range(1, 16):
         unit = 10**digits
         share = (floor(least * unit) + 1 if wanted <= least else floor(most * unit)) / unit

@@ -43,7 +43,7 @@ class Encoder(NamedTuple):
       residual: the activations that the residual units add.
       pools: the activations that are joined if there are no residual units.
       apply: the colorizer, gray [b, h, w, 1], whether it is training, and the module's width, dtype
-        and name -> {activation: [b, ., ., c]}.
+        and name -> the activations by name, [b, ., ., c] each.
       from_pretrained: published weights, the settings, gray pictures for calibration ->
         (params, batch_stats).
       is_frozen: a layer's name, train_depthwise, frozen_stages -> whether the layer is frozen; None
@@ -84,28 +84,33 @@ _EFFICIENTNET = (("stage7", 32), ("stage5", 16), ("stage3", 8), ("stage2", 4), (
 ENCODERS = {
     # The encoder ends before block 4's pool; its last activation takes the place of that pool.
     "vgg16": Encoder(
-        8,
-        (("block4_conv3", 8), ("block3_conv3", 4), ("block2_conv2", 2), ("block1_conv2", 1)),
-        (("block4_conv3", 8), ("block3_pool", 8), ("block2_pool", 4), ("block1_pool", 2)),
-        _apply_vgg16,
-        _pretrained_vgg16,
+        stride=8,
+        residual=(
+            ("block4_conv3", 8),
+            ("block3_conv3", 4),
+            ("block2_conv2", 2),
+            ("block1_conv2", 1),
+        ),
+        pools=(("block4_conv3", 8), ("block3_pool", 8), ("block2_pool", 4), ("block1_pool", 2)),
+        apply=_apply_vgg16,
+        from_pretrained=_pretrained_vgg16,
     ),
     # The light encoders downsample directly after these activations, which therefore take the place
     # of the pools.
     "squeezenet": Encoder(
-        16,
-        _SQUEEZENET,
-        _SQUEEZENET,
-        _apply_squeezenet,
-        lambda weights, settings, gray: (squeezenet.from_pretrained(weights), {}),
+        stride=16,
+        residual=_SQUEEZENET,
+        pools=_SQUEEZENET,
+        apply=_apply_squeezenet,
+        from_pretrained=lambda weights, settings, gray: (squeezenet.from_pretrained(weights), {}),
     ),
     "efficientnet-lite0": Encoder(
-        16,
-        _EFFICIENTNET,
-        _EFFICIENTNET,
-        _apply_efficientnet,
-        lambda weights, settings, gray: (efficientnet.from_pretrained(weights), {}),
-        efficientnet.is_frozen,
+        stride=16,
+        residual=_EFFICIENTNET,
+        pools=_EFFICIENTNET,
+        apply=_apply_efficientnet,
+        from_pretrained=lambda weights, settings, gray: (efficientnet.from_pretrained(weights), {}),
+        is_frozen=efficientnet.is_frozen,
     ),
 }
 
@@ -199,10 +204,10 @@ class Colorizer(nn.Module):
         if self.merge not in MERGES:
             raise ValueError(f"merge is {self.merge!r}, want one of {MERGES}")
         common = {"width": self.width, "dtype": self.dtype, "name": "encoder"}
-        taps = ENCODERS[self.encoder].apply(self, gray, train, **common)
+        activations = ENCODERS[self.encoder].apply(self, gray, train, **common)
         if self.num_bins is None:
-            return self._regress(taps, train)
-        maps = self._maps(taps, train)
+            return self._regress(activations, train)
+        maps = self._maps(activations, train)
         merged = self._merge(maps)
         x: Map | Maps = merged if self._is_fused() else self._join(merged)
         for i, features in enumerate(self.final_features, start=1):
@@ -220,33 +225,33 @@ class Colorizer(nn.Module):
         logits = add_bias(conv_same(x, kernel.astype(self.dtype)), bias)
         return logits.reshape(*x.shape[:-1], len(self.heads), num_bins)
 
-    def _regress(self, taps: Activations, train: bool) -> Float[Array, "b h w 2"]:
+    def _regress(self, activations: Activations, train: bool) -> Float[Array, "b h w 2"]:
         """Predicts chroma: the last unit is a linear convolution to two channels (Fig. 2)."""
         units = len(self.decoder_features) - 1
-        x, factor = self._residual_maps(taps, train, units)[-1]
-        x = self._upscale_and_add(x, factor, taps, units, train)
+        x, factor = self._residual_maps(activations, train, units)[-1]
+        x = self._upsample_and_add(x, factor, activations, units, train)
         return Conv(2, (3, 3), dtype=self.dtype, name="chroma")(x)
 
-    def _residual_maps(self, taps: Activations, train: bool, units: int) -> Maps:
+    def _residual_maps(self, activations: Activations, train: bool, units: int) -> Maps:
         """Returns the output of each residual unit with its downsampling factor, coarse to fine.
 
-        A unit upscales the previous map, adds the encoder's map of that size, and convolves.
+        A unit upsamples the previous map, adds the encoder's map of that size, and convolves.
         """
         encoder = ENCODERS[self.encoder]
         depth, *finer_depths = self.decoder_features[:units]
         tap, factor = encoder.residual[0]
         # The next batch norm would cancel a bias, which would then drift with rounding errors.
-        x = self._skip(taps, tap, train, use_bias=False)
+        x = self._skip(activations, tap, train, use_bias=False)
         x = self._conv(x, depth, 1, train, "unit1")
-        maps = [self._at_stride(x, factor, taps)]
+        maps = [self._at_stride(x, factor, activations)]
         x, factor = maps[0]
         for i, depth in enumerate(finer_depths, start=1):
-            x = self._upscale_and_add(x, factor, taps, i, train)
+            x = self._upsample_and_add(x, factor, activations, i, train)
             x, factor = self._conv(x, depth, 3, train, f"unit{i + 1}"), encoder.residual[i][1]
             maps.append((x, factor))
         return maps
 
-    def _at_stride(self, x: Map, factor: int, taps: Activations) -> tuple[Map, int]:
+    def _at_stride(self, x: Map, factor: int, activations: Activations) -> tuple[Map, int]:
         """Upsamples a map that is coarser than the encoder's stride to it; keeps other maps.
 
         If the sides of the image are not multiples of `factor`, the upsampled map extends beyond
@@ -255,40 +260,42 @@ class Colorizer(nn.Module):
         encoder = ENCODERS[self.encoder]
         if factor <= encoder.stride:
             return x, factor
-        height, width = next(taps[t].shape[1:3] for t, f in encoder.residual if f == encoder.stride)
+        height, width = next(
+            activations[t].shape[1:3] for t, f in encoder.residual if f == encoder.stride
+        )
         x = upsample(x, factor // encoder.stride, method=self.upscaling)
         return x[:, :height, :width], encoder.stride
 
-    def _upscale_and_add(
-        self, x: Map, factor: int, taps: Activations, unit: int, train: bool
+    def _upsample_and_add(
+        self, x: Map, factor: int, activations: Activations, unit: int, train: bool
     ) -> Map:
-        """Upscales `x`, of downsampling factor `factor`, to the unit's tap and adds that."""
+        """Upsamples `x`, of downsampling factor `factor`, to the unit's tap and adds that."""
         tap, tap_factor = ENCODERS[self.encoder].residual[unit]
-        skip = self._skip(taps, tap, train)
+        skip = self._skip(activations, tap, train)
         if skip.shape[-1] != x.shape[-1]:  # only with depths other than the paper's
             skip = self._project(skip, x.shape[-1], f"{tap}_project")
         return upsample(x, factor // tap_factor, method=self.upscaling) + skip
 
-    def _maps(self, taps: Activations, train: bool) -> Maps:
+    def _maps(self, activations: Activations, train: bool) -> Maps:
         """Returns the maps to join, each with its downsampling factor relative to the outputs."""
         units = len(self.decoder_features)
         if self.residual_units:
-            maps = self._residual_maps(taps, train, units)
+            maps = self._residual_maps(activations, train, units)
         else:
             pools = ENCODERS[self.encoder].pools[:units]
-            normed = [(self._skip(taps, tap, train), factor) for tap, factor in pools]
-            maps = [self._at_stride(x, factor, taps) for x, factor in normed]
+            normed = [(self._skip(activations, tap, train), factor) for tap, factor in pools]
+            maps = [self._at_stride(x, factor, activations) for x, factor in normed]
         return [(x, factor // output_factor(self.encoder, units)) for x, factor in maps]
 
     def _is_fused(self) -> bool:
         return self.fused and self.upscaling == "nearest" and len(self.final_features) > 0
 
     def _merge(self, maps: Maps) -> Maps:
-        """Merges the maps as far as possible before upscaling: into a single one for `sum`."""
+        """Merges the maps as far as possible before upsampling: into a single one for `sum`."""
         if self.merge == "concat":
             return maps
         depth = scale_width(self.decoder_features[-1], self.width)
-        # Nearest upscaling in two steps equals that in one step; bilinear upscaling does not.
+        # Nearest upsampling in two steps equals that in one step; bilinear upsampling does not.
         finest = min(factor for _, factor in maps) if self.upscaling == "nearest" else 1
         projected = (
             upsample(self._project(x, depth, f"merge{i}"), factor // finest, method=self.upscaling)
@@ -297,7 +304,7 @@ class Colorizer(nn.Module):
         return [(functools.reduce(operator.add, projected), finest)]
 
     def _join(self, maps: Maps) -> Map:
-        """Upscales the maps to the size of the outputs and concatenates them."""
+        """Upsamples the maps to the size of the outputs and concatenates them."""
         return jnp.concatenate([upsample(x, f, method=self.upscaling) for x, f in maps], axis=-1)
 
     def _project(self, x: Map, depth: int, name: str) -> Float[Array, "b h w {depth}"]:
@@ -308,15 +315,15 @@ class Colorizer(nn.Module):
     ) -> Map:
         """Applies a convolution, batch norm and ReLU, without a bias if there is batch norm.
 
-        `x` is an array, or a list of maps with their factors, to be upscaled and joined.
+        `x` is an array, or a list of maps with their factors, to be upsampled and joined.
         """
         features = scale_width(features, self.width)
         x = Conv(features, (size, size), not norm, self.dtype, name=name)(x)
         return nn.relu(self._norm(x, train, f"{name}_bn") if norm else x)
 
-    def _skip(self, taps: Activations, tap: str, train: bool, use_bias: bool = True) -> Map:
+    def _skip(self, activations: Activations, tap: str, train: bool, use_bias: bool = True) -> Map:
         """Returns an encoder's map, normalized if `skip_batch_norm` is set."""
-        x = taps[tap]
+        x = activations[tap]
         return self._norm(x, train, f"{tap}_norm", use_bias) if self.skip_batch_norm else x
 
     def _norm(self, x: Map, train: bool, name: str, use_bias: bool = True) -> Map:

@@ -30,8 +30,8 @@ from colorjax.models.layers import (
 )
 from colorjax.ops.arrays import AnyArray
 
-# The sides of an image must be multiples of it. Stages 6 and 7 have a stride of 32; their sizes are
-# rounded up.
+# The sides of an image must be multiples of this. Stages 6 and 7 have a stride of 32; their sizes
+# are rounded up.
 STRIDE = 16
 CLASSES = 1000
 
@@ -86,14 +86,14 @@ def blocks(width: float = 1.0) -> list[Block]:
             out_channels = scale_width(channels, width)
             result.append(
                 Block(
-                    f"block{len(result)}",
-                    stage,
-                    i == repeats - 1,
-                    kernel_size,
-                    stride if i == 0 else 1,
-                    in_channels,
-                    in_channels * expansion,
-                    out_channels,
+                    name=f"block{len(result)}",
+                    stage=stage,
+                    is_last=i == repeats - 1,
+                    kernel_size=kernel_size,
+                    stride=stride if i == 0 else 1,
+                    in_channels=in_channels,
+                    expanded_channels=in_channels * expansion,
+                    out_channels=out_channels,
                 )
             )
             in_channels = out_channels
@@ -145,7 +145,7 @@ class EfficientNetLite(nn.Module):
 
     @nn.compact
     def __call__(self, gray_or_rgb: Num[AnyArray, "b h w _"]) -> dict[str, jax.Array]:
-        """Computes the activations ("taps") that decoders and losses use.
+        """Computes the activations that decoders and losses use.
 
         Args:
           gray_or_rgb: [b, h, w, 1] or [b, h, w, 3], sRGB in [0, 255]; gray counts as three equal
@@ -164,7 +164,7 @@ class EfficientNetLite(nn.Module):
             raise ValueError(f"image is {height}x{width}, want multiples of {STRIDE}")
         shapes = layer_shapes(self.width, self.classifier)
         x = relu6(self._layer("stem", shapes, standardize(gray_or_rgb).astype(self.dtype), 2))
-        taps = {}
+        activations = {}
         for block in blocks(self.width):
             y = x
             if block.expanded_channels != block.in_channels:
@@ -174,13 +174,13 @@ class EfficientNetLite(nn.Module):
             x = x + y if block.stride == 1 and block.in_channels == block.out_channels else y
             if block.is_last:
                 x = jax.lax.stop_gradient(x) if block.stage <= self.frozen_stages else x
-                taps[f"stage{block.stage}"] = x
+                activations[f"stage{block.stage}"] = x
         if self.classifier:
             x = relu6(self._layer("head", shapes, x)).astype(jnp.float32)
             pooled = jnp.mean(x, axis=(1, 2), keepdims=True)
-            taps["pooled"] = pooled[:, 0, 0]
-            taps["logits"] = self._layer("classifier", shapes, pooled)[:, 0, 0]
-        return taps
+            activations["pooled"] = pooled[:, 0, 0]
+            activations["logits"] = self._layer("classifier", shapes, pooled)[:, 0, 0]
+        return activations
 
     def _layer(self, name: str, shapes: dict, x: jax.Array, stride: int = 1) -> jax.Array:
         """Applies the convolution called `name`, with its bias."""
@@ -229,8 +229,8 @@ def depthwise(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
     times as long on a CPU, and its gradients 200 times. On a GPU the grouped convolution is faster,
     but autotuning it takes minutes.
     """
-    taps = windows(x, kernel.shape[0], stride)
-    products = (tap.astype(jnp.float32) * kernel[i, j, 0] for (i, j), tap in taps)
+    values = windows(x, kernel.shape[0], stride)
+    products = (value.astype(jnp.float32) * kernel[i, j, 0] for (i, j), value in values)
     return reduce(operator.add, products).astype(x.dtype)
 
 

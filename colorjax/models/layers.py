@@ -112,14 +112,15 @@ def pointwise(
 
 
 def conv_stride2(
-    x: Float[Array, "b h w in"], kernel: Float[AnyArray, "n n in out"]
+    x: Float[Array, "b h w in"], kernel: Float[AnyArray, "3 3 in out"]
 ) -> Float[Array, "b h//2 w//2 out"]:
     """3x3 convolution of `x` [b, h, w, in] with stride 2, zero-padded to SAME; h and w are even.
 
-    It is one product over all nine taps, which is fast for few input channels, as is its gradient.
+    It is one product over all nine elements of the kernel, which is fast for few input channels, as
+    is its gradient.
     """
-    taps = jnp.concatenate([tap for _, tap in windows(x, kernel.shape[0], 2)], axis=-1)
-    return pointwise(taps, kernel.reshape(-1, kernel.shape[-1]))
+    patches = jnp.concatenate([values for _, values in windows(x, 3, 2)], axis=-1)
+    return pointwise(patches, kernel.reshape(-1, kernel.shape[-1]))
 
 
 def same_padding(

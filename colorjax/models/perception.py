@@ -1,7 +1,7 @@
 """A perceptual loss: a frozen classifier should respond to a result as to the true picture.
 
 The other losses compare pixels one by one: a dog that is half green costs no more than a dog whose
-brown is slightly wrong everywhere. A classifier, however, does not recognize a half green dog. Here
+brown is slightly wrong everywhere. A classifier, however, does not recognise a half green dog. Here
 it is EfficientNet-Lite0, trained on ImageNet and not trained further. Perceptual losses are due to
 Johnson, Alahi and Fei-Fei, arXiv:1603.08155.
 """
@@ -58,7 +58,7 @@ def add_perceptual_loss(
 def classifier(
     params: Mapping[str, Any], dtype: Any = jnp.float32
 ) -> Callable[[jax.Array], Mapping[str, jax.Array]]:
-    """Returns a function from sRGB pictures to the taps of `EfficientNetLite`.
+    """Returns a function from sRGB pictures to the activations of `EfficientNetLite`.
 
     Its argument is [b, h, w, 3] in [0, 1]; h and w are multiples of 16.
     """

@@ -1,8 +1,8 @@
 """A light encoder: SqueezeNet 1.1 (Iandola et al., arXiv:1602.07360) with named activations.
 
 It has a tenth of the parameters of VGG16 up to its fourth block, and a fiftieth of its
-multiplications. Weights, taps and parameters share the layer names of Keras's weights file, with
-`_` in place of `/`.
+multiplications. Weights, activations and parameters share the layer names of Keras's weights file,
+with `_` in place of `/`.
 
 The published network does not pad its first convolution and its pools. Here they are zero-padded on
 the right and below (SAME, for even sides), so that every stage has half the sides of the previous
@@ -67,7 +67,7 @@ class SqueezeNet(nn.Module):
 
     @nn.compact
     def __call__(self, gray_or_rgb: Num[AnyArray, "b h w _"]) -> dict[str, jax.Array]:
-        """Computes the activations ("taps") after each ReLU.
+        """Computes the activations after each ReLU.
 
         For gray input, the order of conv1's input channels and of the means does not matter, as
         long as it is the same for both: the result depends only on sums over the channels, of the
@@ -89,7 +89,7 @@ class SqueezeNet(nn.Module):
         shapes = layer_shapes(self.width)
         kernel, bias = ConvParams(shapes["conv1"], name="conv1")()
         x = nn.relu(add_bias(conv_stride2(x, kernel.astype(self.dtype)), bias))
-        taps = {"conv1": x}
+        activations = {"conv1": x}
         for fire in _FIRES:
             x = max_pool(x) if fire in _POOLED else x
             squeezed = self._conv(f"{fire}_squeeze1x1", shapes, x)
@@ -97,8 +97,8 @@ class SqueezeNet(nn.Module):
                 [self._conv(f"{fire}_expand{size}", shapes, squeezed) for size in ("1x1", "3x3")],
                 axis=-1,
             )
-            taps[fire] = x
-        return taps
+            activations[fire] = x
+        return activations
 
     def _conv(self, name: str, shapes: dict, x: jax.Array) -> jax.Array:
         *size, _, features = shapes[name]

@@ -313,7 +313,16 @@ def _task(
         )
         return {"counts": counts, "sums": sums, "clipped": clipped}
 
-    return Task(prepare, loss, decode, measure, space.join, statistics, constant, binning)
+    return Task(
+        prepare=prepare,
+        loss=loss,
+        decode=decode,
+        measure=measure,
+        to_rgb=space.join,
+        statistics=statistics,
+        constant=constant,
+        binning=binning,
+    )
 
 
 def _measure_pictures(rgb: jax.Array, true_rgb: jax.Array) -> dict[str, jax.Array]:

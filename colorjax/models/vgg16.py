@@ -1,7 +1,7 @@
 """The paper's encoder: VGG16 (Simonyan & Zhou, arXiv:1409.1556) with named activations.
 
-The paper uses "a portion of the VGG16 network" with batch norm before every ReLU. Weights, taps and
-parameters share Keras's layer names.
+The paper uses "a portion of the VGG16 network" with batch norm before every ReLU. Weights,
+activations and parameters share Keras's layer names.
 """
 
 from collections.abc import Mapping
@@ -108,7 +108,7 @@ class VGG16(nn.Module):
 
     @nn.compact
     def __call__(self, gray_or_rgb: Num[AnyArray, "b h w _"], train: bool) -> dict[str, jax.Array]:
-        """Computes the activations ("taps") of all layers, for convolutions after the ReLU.
+        """Computes the activations of all layers, for convolutions after the ReLU.
 
         Args:
           gray_or_rgb: [b, h, w, 1] or [b, h, w, 3], sRGB in [0, 255], before the mean is
@@ -122,11 +122,11 @@ class VGG16(nn.Module):
         """
         shapes = layer_shapes(self.last_layer, self.width)
         x = subtract_mean(gray_or_rgb).astype(self.dtype)
-        taps = {}
+        activations = {}
         for name in layers_up_to(self.last_layer):
             x = max_pool(x) if _is_pool(name) else self._conv(name, shapes[name][-1], x, train)
-            taps[name] = x
-        return taps
+            activations[name] = x
+        return activations
 
     def _conv(self, name: str, features: int, x: jax.Array, train: bool) -> jax.Array:
         x = Conv(features, (3, 3), not self.batch_norm, self.dtype, name=name)(x)

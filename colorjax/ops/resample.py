@@ -1,4 +1,4 @@
-"""Upsampling of channel-last feature maps and chroma, and convolutions with and without it."""
+"""Upsampling of channel-last feature maps and chroma, and convolutions of the maps."""
 
 import functools
 import operator
@@ -149,17 +149,18 @@ def sample_bilinear(
     Coordinates are in pixels of `x`, whose centres have integer coordinates. Outside [0, h - 1] and
     [0, w - 1] the border is repeated.
     """
-
     height, width, depth = x.shape
     # Matrix products, because a CPU gathers pixels one by one but multiplies small matrices at full
     # speed.
-    planes = jnp.einsum("hwc,sw->hcs", widen(x), _weights(columns, width), precision="highest")
+    planes = jnp.einsum(
+        "hwc,sw->hcs", widen(x), _bilinear_weights(columns, width), precision="highest"
+    )
     planes = planes.reshape(height, -1)
-    result = jnp.dot(_weights(rows, height), planes, precision="highest")
+    result = jnp.dot(_bilinear_weights(rows, height), planes, precision="highest")
     return jnp.moveaxis(result.reshape(-1, depth, columns.shape[0]), 1, -1)
 
 
-def _weights(coordinates: Float[AnyArray, " n"], count: Any) -> Float[Array, "n count"]:
+def _bilinear_weights(coordinates: Float[AnyArray, " n"], count: Any) -> Float[Array, "n count"]:
     """Returns the bilinear weights of `count` pixels at n coordinates.
 
     At most two weights of a row are not 0. `count` is an int or a symbolic dimension.

@@ -48,7 +48,8 @@ OUTPUT_TRANSFORM = (
 
 # Minimum number of multiplications. In smaller convolutions the additions of the transforms cost
 # about as much as they save. The number is counted for a square with the image's shorter side, so
-# that elongated pictures are computed like others: the released model never uses the transforms.
+# that panoramas are computed in the same way as other pictures. The released model, whose
+# convolutions are all smaller, never uses the transforms.
 MIN_PRODUCTS = 2**29
 
 

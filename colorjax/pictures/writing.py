@@ -289,7 +289,8 @@ def _write_stream(stream: BinaryIO, data: bytes, name: str) -> None:
     try:
         remaining = memoryview(data)
         while remaining:
-            # A raw stream may write only a part and returns its size; None means that it wrote all.
+            # A raw stream may write only a part, and returns its size. None counts as all, because
+            # the `write` of some objects returns nothing.
             written = stream.write(remaining)
             remaining = remaining[len(remaining) if written is None else written :]
         if hasattr(stream, "flush"):

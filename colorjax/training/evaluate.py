@@ -1,4 +1,4 @@
-"""Evaluates a network on the hold-out set: metrics and figures."""
+"""Evaluates a network on the hold-out set or the test set: metrics and figures."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -39,7 +39,13 @@ def eval_options(settings: Settings) -> EvalOptions:
     """Returns the options that match training, but with centre crops instead of random crops."""
     data, limit = settings.data, MAX_PER_DEVICE * jax.device_count()
     batch_size = min(settings.batch_size, limit)
-    return EvalOptions(data.load_size, data.crop_size, batch_size, data.num_threads, data.fit)
+    return EvalOptions(
+        load_size=data.load_size,
+        crop_size=data.crop_size,
+        batch_size=batch_size,
+        num_threads=data.num_threads,
+        fit=data.fit,
+    )
 
 
 def compile_average(
@@ -88,9 +94,8 @@ def measure_baseline(
 
 def measure_bins(options: EvalOptions, task: Task, items: Sequence) -> Statistics:
     """Measures the frequencies and means of the bins over the photographs of a training set."""
-    averages = compile_average(options, task, items, lambda _, example: task.statistics(example))(
-        0.0
-    )
+    average = compile_average(options, task, items, lambda _, example: task.statistics(example))
+    averages = average(0.0)  # in place of variables, which the statistics do not depend on
     counts, sums = (len(items) * averages[name] for name in ("counts", "sums"))
     means = np.asarray(bins.bin_means(counts, sums, task.binning.centers), np.float64)
     return Statistics(counts, means, float(averages["clipped"]), len(items))

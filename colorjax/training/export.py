@@ -92,8 +92,8 @@ def export(
         )
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with files.atomic_write(file) as aside:
-            aside.write_bytes(content)
+        with files.atomic_write(file) as temporary:
+            temporary.write_bytes(content)
     except OSError as error:
         raise UserError(f"{file}: cannot be written: {error.strerror or error}") from error
     return file

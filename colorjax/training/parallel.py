@@ -1,6 +1,7 @@
-"""Compiles a step for the available devices: jit on one device, pmap on several.
+"""Compiles steps for the available devices, and coordinates the processes of a run.
 
-The state has no device axis in either case, so that a checkpoint works for both.
+A step is compiled with jit for one device and with pmap for several. The state has no device axis
+in either case, so that a checkpoint works for both.
 """
 
 import hashlib
@@ -40,8 +41,8 @@ def compile_step(
       step: a pure function. If `axis_name` is None, it gets the whole batch; otherwise it gets one
         device's share, and must average or sum everything that it returns over the axis.
       donate: whether to donate the buffers of `replicated` to the result.
-      constant: a tree of arrays from `devices.place`, passed to the step as `constant=`; the arrays
-        stay on the devices.
+      constant: a tree of arrays from `weights.devices.place`, passed to the step as `constant=`;
+        the arrays stay on the devices.
       devices: the devices to use; default: all devices of all processes.
 
     The batch's leading axis is this process's share of the batch, and its size must be a multiple

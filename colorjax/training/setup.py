@@ -1,4 +1,4 @@
-"""Builds the optimizer and the initial training state from settings."""
+"""Checks the settings of training, and builds the optimizer and the initial state from them."""
 
 import hashlib
 from functools import partial
@@ -36,7 +36,7 @@ MIN_CROP = 16  # pixels; the window of SSIM has 11
 def check_training(settings: Settings) -> None:
     """Raises UserError unless image sizes fit the encoder and the batch size fits the devices.
 
-    All other faults of settings are found when they are made (`settings.complete`).
+    All other faults of settings are found when the settings are made (`settings.complete`).
     """
     check_network(settings)
     data, stride = settings.data, colorizer.stride(settings.model.encoder)
@@ -83,9 +83,9 @@ def build_schedule(settings: Settings) -> optax.Schedule:
     elapsed time and is applied by `meter.Clock` instead.
     """
     optimizer = settings.optimizer
-    steps = max(settings.num_steps - optimizer.warmup_steps, 1)
+    decay_steps = max(settings.num_steps - optimizer.warmup_steps, 1)
     schedule = (
-        optax.cosine_decay_schedule(optimizer.learning_rate, steps)
+        optax.cosine_decay_schedule(optimizer.learning_rate, decay_steps)
         if optimizer.schedule == "cosine" and not settings.num_seconds
         else optax.constant_schedule(optimizer.learning_rate)
     )
@@ -146,7 +146,8 @@ def init_state(
     settings: Settings, model: colorizer.Colorizer, tx: optax.GradientTransformation
 ) -> TrainState:
     """Returns a state with random weights from the seed, the same on every process."""
-    # The program runs only once; to compile it with full optimization takes 25 s on a CPU, not 3 s.
+    # The program runs only once, and compiling it with full optimization would take 25 s instead of
+    # 3 s on a CPU.
     options = {"xla_backend_optimization_level": 1}
     return jax.jit(lambda: _init_state(settings, model, tx), compiler_options=options)()
 

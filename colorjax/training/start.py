@@ -49,8 +49,8 @@ class Run(NamedTuple):
     settings: Settings
     workdir: Path
     manager: checkpoint.Manager
-    start: int  # steps done before this start
-    first_example: int  # images consumed before this start
+    start: int  # steps that were done before the run was started or resumed
+    first_example: int  # images that these steps consumed
     meter_snapshot: dict[str, Any]  # `Meter.snapshot` of the checkpoint
     batches: Iterator[steps.HostBatch]
     train_step: Callable[[TrainState, steps.HostBatch], tuple[TrainState, dict[str, jax.Array]]]
@@ -87,14 +87,14 @@ def open_run(
     batches, step = open_stream(settings, source, first_example, step_options)
     options = evaluate.eval_options(settings)
     run = Run(
-        settings,
-        workdir,
-        manager,
-        int(state.step),
-        first_example,
-        position.get("meter", {}),
-        clock.with_rates(batches),
-        step,
+        settings=settings,
+        workdir=workdir,
+        manager=manager,
+        start=int(state.step),
+        first_example=first_example,
+        meter_snapshot=position.get("meter", {}),
+        batches=clock.with_rates(batches),
+        train_step=step,
         measure=evaluate.compile_metrics(options, model, task, source.holdout, settings.decoding),
         draw=evaluate.compile_figure(settings, model, task, source),
         clock=clock,
@@ -104,9 +104,9 @@ def open_run(
 
 
 def open_stream(
-    settings: Settings, source: Source, start: int, step_options: dict[str, Any]
+    settings: Settings, source: Source, first_example: int, step_options: dict[str, Any]
 ) -> tuple[Iterator[steps.HostBatch], Callable]:
-    """Opens the training batches from example `start` on, and compiles the step for them.
+    """Opens the training batches from `first_example` on, and compiles the step for them.
 
     `step_options` are the keyword arguments of `steps.train_step`. With `data.resident`, all
     photographs are stored on the devices, and batches contain only their indices.
@@ -122,7 +122,11 @@ def open_stream(
             partial(steps.resident_step, **step_options), donate=True, constant=photos
         )
         indices = loader.train_indices(
-            len(source.train), batch_size=batch_size, seed=seed, weights=weights, start=start
+            len(source.train),
+            batch_size=batch_size,
+            seed=seed,
+            weights=weights,
+            start=first_example,
         )
         return indices, step
     batches = loader.train_batches(
@@ -132,7 +136,7 @@ def open_stream(
         batch_size=batch_size,
         seed=seed,
         weights=weights,
-        start=start,
+        start=first_example,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
         num_threads=data.num_threads,

@@ -74,8 +74,8 @@ def train_step(
     """Makes one update on `batch` {"rgb": uint8 [b, s, s, 3], "example": int32 [b]}.
 
     If `batch` also has "rate", float32 [b] with equal values, the update is multiplied by that
-    value. A state with a moving average needs its `average_decay`. Gradients and batch statistics
-    are averaged over `axis_name`.
+    value. If the state has a moving average, `average_decay` is its decay. Gradients and batch
+    statistics are averaged over `axis_name`.
 
     Returns the new state and scalars: `loss` (averaged over the whole batch), `grad_norm`, and
     `skipped`, which is 1 if the step was not finite; then only the step count has changed.
@@ -125,14 +125,15 @@ def update_state(
 
 
 def resident_step(
-    state: TrainState, batch: Batch, axis_name: str | None, *, constant: jax.Array, **settings: Any
+    state: TrainState, batch: Batch, axis_name: str | None, *, constant: jax.Array, **options: Any
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """Runs `train_step` on photographs in device memory: `constant` is uint8 [n, s, s, 3].
 
-    `batch` is {"index": int32 [b], "example": int32 [b]}; "index" selects from `constant`.
+    `batch` is {"index": int32 [b], "example": int32 [b]}; "index" selects from `constant`. The
+    `options` are the keyword arguments of `train_step`.
     """
     batch = {**batch, "rgb": constant[batch["index"]]}
-    return train_step(state, batch, axis_name, **settings)
+    return train_step(state, batch, axis_name, **options)
 
 
 def all_finite(tree: Any) -> jax.Array:

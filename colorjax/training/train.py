@@ -80,7 +80,7 @@ def loop(
             step += 1
             meter.add(scalars)
             if step == run.start + 1:
-                bar.set_postfix_str("")
+                bar.set_postfix_str("")  # removes the note that the step is being compiled
             bar.update()
             diverged = meter.skipped_in_row >= settings.max_skipped
             final = step == settings.num_steps or run.clock.is_over()

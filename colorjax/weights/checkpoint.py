@@ -257,7 +257,10 @@ def _open_folder(workdir: str | os.PathLike, read_only: bool) -> Path:
 
 
 def _retention(best_metric: str | None, best_mode: str, keep_newest: int, keep_best: int) -> dict:
-    """Returns Orbax options for what to keep; its own policy for a `best_fn` deletes the newest."""
+    """Returns Orbax's options for which checkpoints to keep.
+
+    The policy is explicit, because Orbax's own policy for a `best_fn` deletes the newest.
+    """
     worst = math.inf if best_mode == "min" else -math.inf
     newest = ocp.checkpoint_managers.LatestN(keep_newest)
     if best_metric is None:

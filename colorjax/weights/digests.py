@@ -22,8 +22,8 @@ def write(step: Path) -> None:
     """Writes the digests of all files in a step's folder, which must be complete."""
     paths = _files(step)
     digests = {path.relative_to(step).as_posix(): file_hash(path, "sha256") for path in paths}
-    with files.atomic_write(step / DIGESTS) as aside:
-        aside.write_text(json.dumps(digests, indent=0))
+    with files.atomic_write(step / DIGESTS) as temporary:
+        temporary.write_text(json.dumps(digests, indent=0))
 
 
 def fault(step: Path) -> str | None:

@@ -77,8 +77,8 @@ def write(key: str, content: bytes) -> None:
     body = zlib.compress(content, 1)
     with contextlib.suppress(OSError):
         cache.mkdir(parents=True, exist_ok=True)
-        with files.atomic_write(cache / (key + SUFFIX)) as aside:
-            aside.write_bytes(hashlib.sha256(body).digest() + body)
+        with files.atomic_write(cache / (key + SUFFIX)) as temporary:
+            temporary.write_bytes(hashlib.sha256(body).digest() + body)
         _delete_unused(cache)
 
 

@@ -54,15 +54,15 @@ class Program:
         # One lock per signature, so that several programs can be compiled at the same time.
         self._locks: dict[Any, threading.Lock] = {}
 
-    def __call__(self, *arguments: Any, **choices: Any) -> Any:
+    def __call__(self, *arguments: Any, **static: Any) -> Any:
         leaves, tree = jax.tree.flatten(arguments)
         leaves = self._to_device(leaves)
         shapes = tuple((x.shape, x.dtype, getattr(x, "weak_type", False)) for x in leaves)
-        signature = (tree, shapes, tuple(sorted(choices.items())))
+        signature = (tree, shapes, tuple(sorted(static.items())))
         if signature not in self.compiled:
             with self._locks.setdefault(signature, threading.Lock()):
                 if signature not in self.compiled:
-                    self.compiled[signature] = self._load_or_compile(signature, arguments, choices)
+                    self.compiled[signature] = self._load_or_compile(signature, arguments, static)
         return self.compiled[signature](*jax.tree.unflatten(tree, leaves))
 
     def _to_device(self, leaves: list[Any]) -> list[Any]:
@@ -77,13 +77,13 @@ class Program:
         return [x if isinstance(x, np.ndarray) else next(copies) for x in leaves]
 
     def _load_or_compile(
-        self, signature: tuple, arguments: tuple, choices: dict[str, Any]
+        self, signature: tuple, arguments: tuple, static: dict[str, Any]
     ) -> Callable:
         arguments = jax.device_put(arguments, self._device)
         key = local_cache.key(self._facts, signature, _environment(self._device))
         if (cached := _load(key, self._device)) is not None:
             return cached
-        compiled = self._jitted.lower(*arguments, **choices).compile()
+        compiled = self._jitted.lower(*arguments, **static).compile()
         try:
             content = pickle.dumps(serialize_executable.serialize(compiled))
             # If jax loaded a CPU program from its own cache, the program works but its serialized

@@ -75,7 +75,7 @@ def load_network(model: str | os.PathLike | None = None) -> Network:
     """
     path = RELEASED if model is None else Path(model)
     if path.is_dir():
-        from colorjax.models.build import build_model  # imports flax, which files do not need
+        from colorjax.models.build import build_model  # imports flax, which a file needs only once
 
         settings = runs.read_settings(path)
         averaged = settings.ema > 0

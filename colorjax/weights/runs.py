@@ -92,8 +92,8 @@ def write_json(path: Path, content: Any) -> None:
 def write_text(path: Path, text: str) -> None:
     """Writes a file atomically, so that readers and crashes never see a partial file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with files.atomic_write(path) as aside:
-        aside.write_text(text)
+    with files.atomic_write(path) as temporary:
+        temporary.write_text(text)
 
 
 def load_variables(workdir: Path, model: "Colorizer", *, averaged: bool) -> tuple[int, Any]:

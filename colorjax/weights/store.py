@@ -91,9 +91,9 @@ def save(
     # safetensors ignores strides and writes the memory of an array as it is.
     arrays = {name: np.ascontiguousarray(array) for name, array in flat(weights).items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    with files.atomic_write(path) as aside:
+    with files.atomic_write(path) as temporary:
         # The writer of safetensors makes files readable by the owner only; a cache may be shared.
-        aside.write_bytes(to_safetensors(arrays, metadata))
+        temporary.write_bytes(to_safetensors(arrays, metadata))
 
 
 def load(published: Published, path: str | Path) -> Weights:

@@ -70,7 +70,7 @@ def likely(
     config: Config,
     statistics: Statistics,
     outputs: jax.Array,
-    own: jax.Array,
+    own_lightness: jax.Array,
     lightness: jax.Array,
     rebalance: jax.Array,
 ) -> Distribution:
@@ -79,7 +79,7 @@ def likely(
     Args:
       config, statistics: of the network.
       outputs: [G, Q], the network's outputs at the pixel.
-      own: [1], the pixel's lightness in the network's own space.
+      own_lightness: [1], the pixel's lightness in the network's own space.
       lightness: L* at which the colours are returned.
       rebalance: as in `Settings.rebalance`.
     """
@@ -89,8 +89,8 @@ def likely(
     assert task.color_distribution is not None  # as in `confidence`
     probabilities, chroma = task.color_distribution(outputs, rebalance)
     if config.space != "luv":
-        own = jnp.broadcast_to(own, (len(chroma), 1))
-        chroma = color.rgb_to_luv(task.to_rgb(own, chroma))[..., 1:]
+        own_lightness = jnp.broadcast_to(own_lightness, (len(chroma), 1))
+        chroma = color.rgb_to_luv(task.to_rgb(own_lightness, chroma))[..., 1:]
     luv = jnp.concatenate([jnp.broadcast_to(lightness, (len(chroma), 1)), chroma], axis=-1)
     luv = color.fit_chroma(luv)
     return Distribution(probabilities, luv, color.to_u8(color.luv_to_rgb(luv)))
@@ -104,7 +104,10 @@ def decode(
     method: str,
     edges: str,
 ) -> jax.Array:
-    """Decodes scores to CIELUV chroma and returns its fits [b, h, w, 6] for upsampling."""
+    """Decodes scores to CIELUV chroma and returns its fits [b, h, w, 6] for upsampling.
+
+    `numbers` are the temperature, rebalance, saturation and seed.
+    """
     from colorjax.models.build import build_task  # as in `score`
 
     task = build_task(config, statistics)
@@ -164,10 +167,10 @@ def hint(
 def color_tile(fits, rgb, rows, columns) -> jax.Array:
     """Colours one tile of 8 or 16 bits, [t, s, 3], with the chroma of the fits.
 
-    Chroma outside the gamut is reduced at constant L and hue. Rounding each channel by up to half a
-    step changes the gray of the same luminance by no more than half a step: the slopes of the sRGB
-    curve at the channels, averaged with the weights of luminance, are at most its slope at that
-    gray, because the slope is a concave function of linear light.
+    Chroma outside the gamut is reduced at constant lightness and hue. Rounding each channel by up
+    to half a step changes the gray of the same luminance by no more than half a step: the slopes of
+    the sRGB curve at the channels, averaged with the weights of luminance, are at most its slope at
+    that gray, because the slope is a concave function of linear light.
 
     Args:
       fits: [h, w, 6], from `resample.fit_guided_filter`.

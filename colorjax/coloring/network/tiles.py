@@ -91,8 +91,8 @@ def _tile_sides(height: int, width: int) -> tuple[int, int]:
 def _window(sides: tuple[int, int], full: tuple[int, int], coarse: tuple[int, int]) -> int:
     """Returns the side of a square window that holds the part of the fits under any tile."""
     needed = max(
-        min(few, -(-side * few // whole) + 2)
-        for side, whole, few in zip(sides, full, coarse, strict=True)
+        min(coarse_side, -(-side * coarse_side // full_side) + 2)
+        for side, full_side, coarse_side in zip(sides, full, coarse, strict=True)
     )
     return WINDOW << max(0, -(-needed // WINDOW) - 1).bit_length()
 

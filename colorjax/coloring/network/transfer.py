@@ -63,11 +63,12 @@ def features(config: Config, variables, rgb_u8) -> Features:
         capture_intermediates=lambda module, _: module.name == "encoder",
         mutable=["intermediates"],
     )
-    (taps,) = state["intermediates"]["encoder"]["__call__"]
+    (activations,) = state["intermediates"]["encoder"]["__call__"]
     names = [name for name, _ in ENCODERS[config.model.encoder].residual]
     shape = cells(*rgb_u8.shape[1:3])
     chroma = color.rgb_u8_to_luv(rgb_u8)[..., 1:]
-    return Features(tuple(_resized(taps[name], shape) for name in names), _resized(chroma, shape))
+    levels = tuple(_resized(activations[name], shape) for name in names)
+    return Features(levels, _resized(chroma, shape))
 
 
 def transfer(
