@@ -28,7 +28,7 @@ import colorjax
 from benchmarks.report import Table, describe, machine, render
 from colorjax.coloring import colorize
 from colorjax.coloring.network import borders
-from colorjax.coloring.settings import Settings
+from colorjax.coloring.settings import ColorSettings
 from colorjax.film import colour, flicker, scenes
 from colorjax.film.files import reading
 from colorjax.ops import color
@@ -131,13 +131,13 @@ def read(path: str, count: int) -> Clip:
 def one_by_one(painter: colorize.Painter, clip: Clip) -> np.ndarray:
     """Colours each frame as a photograph."""
     photos = [np.repeat(gray[..., None], 3, axis=-1) for gray in clip.gray]
-    results = dict(colorize.colorize(painter, photos, [Settings()]))
+    results = dict(colorize.colorize(painter, photos, [ColorSettings()]))
     return np.stack([results[i][0] for i in range(len(photos))])
 
 
 def as_film(painter: colorize.Painter, clip: Clip) -> np.ndarray:
     """Colours a clip as a film, scene by scene."""
-    film_painter = colour.open_film_painter(painter, Settings())
+    film_painter = colour.open_film_painter(painter, ColorSettings())
     marks = list(scenes.marks(scenes.signature(gray) for gray in clip.gray))
     starts = [i for i, mark in enumerate(marks) if mark.begins]
     view = colour.View(borders.whole(clip.gray[0]))

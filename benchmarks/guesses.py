@@ -19,7 +19,7 @@ import scipy.sparse.linalg
 
 from colorjax.coloring import colorize, confidence, hints
 from colorjax.coloring.network import borders, hint_propagation, shapes, tiles
-from colorjax.coloring.settings import Settings
+from colorjax.coloring.settings import ColorSettings
 from colorjax.ops import color, propagation, resample
 from colorjax.pictures import photo
 from colorjax.pictures.formats import SUFFIXES
@@ -45,7 +45,7 @@ def tenths(painter: colorize.Painter, photos: list[np.ndarray]) -> list[str]:
     """Returns Markdown rows: confidence, and the mean distance of the chroma from the truth."""
     confidences, errors = [], []
     for rgb in photos:
-        ((_, (result,)),) = colorize.colorize(painter, [rgb], [Settings()])
+        ((_, (result,)),) = colorize.colorize(painter, [rgb], [ColorSettings()])
         chroma, truth = (np.asarray(color.rgb_u8_to_luv(x))[..., 1:] for x in (result, rgb))
         errors.append(np.hypot(*np.moveaxis(chroma - truth, -1, 0)).ravel())
         confidences.append(confidence.of_photo(painter, rgb).ravel() / 255)
@@ -61,7 +61,7 @@ def by_count(painter: colorize.Painter, photos: list[np.ndarray]) -> list[str]:
     combined, alone = [], []
     for number, rgb in enumerate(photos):
         given = random_hints(rgb, max(COUNTS), seed=number)
-        settings = [Settings(), *(Settings(hints=given[:n]) for n in COUNTS)]
+        settings = [ColorSettings(), *(ColorSettings(hints=given[:n]) for n in COUNTS)]
         ((_, results),) = colorize.colorize(painter, [rgb], settings)
         combined.append([psnr(result, rgb) for result in results])
         spread = [spread_hints(painter, rgb, given[:n]) for n in (0, *COUNTS)]

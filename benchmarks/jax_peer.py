@@ -11,7 +11,7 @@ import optax
 
 from benchmarks.contender import Contender
 from benchmarks.settings import NUM_BINS, Settings, examples
-from colorjax.models.colorizer import Colorizer
+from colorjax.models.colorizer import ColorizationNet
 from colorjax.ops import losses
 from colorjax.training import parallel
 
@@ -25,7 +25,7 @@ FINALS = (128, 64, 64)
 class PlainColorizer(nn.Module):
     """The paper's network in plain Flax, with Flax's pooling and maps concatenated at full size.
 
-    The variables have the names and shapes of `Colorizer`, so that each can load the other's.
+    The variables have the names and shapes of `ColorizationNet`, so that each can load the other's.
     """
 
     num_bins: int | None = NUM_BINS
@@ -106,7 +106,7 @@ def enlarge(x, factor):
 
 def network(settings: Settings, objective: str, plain: bool) -> nn.Module:
     num_bins = NUM_BINS if objective == "classification" else None
-    network_type = PlainColorizer if plain else Colorizer
+    network_type = PlainColorizer if plain else ColorizationNet
     return network_type(num_bins=num_bins, width=settings.width, dtype=jnp.dtype(settings.dtype))
 
 

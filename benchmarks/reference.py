@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.guesses import pictures, psnr
 from colorjax.coloring import colorize, reference
-from colorjax.coloring.settings import Settings
+from colorjax.coloring.settings import ColorSettings
 from colorjax.errors import UserError
 from colorjax.pictures import photo
 from colorjax.pictures.photo import Photo
@@ -65,7 +65,7 @@ def gains(painter: colorize.Painter, folder: str, count: int) -> list[str]:
     for i in np.linspace(0, len(paths), count, endpoint=False).astype(int):
         rgb = read(paths[i])
         others = references(rgb, paths[i], folders, rng)
-        settings = [Settings(), *(settings_for(painter, other) for other in others.values())]
+        settings = [ColorSettings(), *(settings_for(painter, other) for other in others.values())]
         ((_, results),) = colorize.colorize(painter, [rgb], settings)
         psnrs.append([psnr(result, rgb) for result in results])
     table = np.array(psnrs)
@@ -77,12 +77,12 @@ def gains(painter: colorize.Painter, folder: str, count: int) -> list[str]:
     return rows
 
 
-def settings_for(painter: colorize.Painter, other: np.ndarray) -> Settings:
+def settings_for(painter: colorize.Painter, other: np.ndarray) -> ColorSettings:
     """Returns settings with a reference, or without it if it is refused as nearly gray."""
     try:
-        return Settings(reference=reference.prepare_reference(painter, Photo(other)))
+        return ColorSettings(reference=reference.prepare_reference(painter, Photo(other)))
     except UserError:
-        return Settings()
+        return ColorSettings()
 
 
 def seconds(painter: colorize.Painter, path: Path) -> list[str]:
@@ -91,10 +91,10 @@ def seconds(painter: colorize.Painter, path: Path) -> list[str]:
     rgb = read(path)
     for side in SIDES:
         large = colorize.resized(rgb, (side, side))
-        with_reference = Settings(reference=reference.prepare_reference(painter, Photo(rgb)))
+        with_reference = ColorSettings(reference=reference.prepare_reference(painter, Photo(rgb)))
         took: dict[bool, list[float]] = {False: [], True: []}
         for _ in range(5):
-            for given, settings in ((False, Settings()), (True, with_reference)):
+            for given, settings in ((False, ColorSettings()), (True, with_reference)):
                 start = time.process_time()
                 list(colorize.colorize(painter, [large], [settings]))
                 took[given].append(time.process_time() - start)

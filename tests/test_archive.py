@@ -546,13 +546,13 @@ def test_an_existing_result_is_not_made_again(model, scans, tmp_path):
 def test_results_are_written_to_object_stores(model, scans, tmp_path):
     from colorjax.coloring.colorize import open_painter
     from colorjax.coloring.folders import batch
-    from colorjax.coloring.settings import Settings
+    from colorjax.coloring.settings import ColorSettings
     from colorjax.weights.released import load_network
 
     target = arrow_folder(tmp_path / "store")
     painter = open_painter(load_network(model))
     config = worker.WorkerConfig(str(scans), "", quality=30)
-    colorize = partial(_colorize, batch.run, painter, [Settings()])
+    colorize = partial(_colorize, batch.run, painter, [ColorSettings()])
     opened = source.from_store(store.local(str(scans)))
     rows = list(worker.colorize_files(config, opened, target, colorize, ["a.jpg", "x/deep.png"]))
     assert [row.status for row in rows] == [DONE, DONE], rows

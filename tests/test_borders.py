@@ -13,7 +13,7 @@ import colorjax
 from colorjax.coloring import colorize
 from colorjax.coloring.network import borders
 from colorjax.coloring.network.borders import Box
-from colorjax.coloring.settings import Settings
+from colorjax.coloring.settings import ColorSettings
 
 SAMPLE = sorted((Path(colorjax.__file__).parent / "data" / "sample").glob("*.jpg"))
 
@@ -154,7 +154,7 @@ def painter():
 def test_a_border_stays_gray_and_does_not_change_the_colours_inside(painter):
     photo = scene(90, 120)
     framed, box = bordered(photo, 0, 14, 20, 9, 16, 4.0)
-    found = dict(colorize.colorize(painter, [photo, framed], [Settings(saturation=2.0)]))
+    found = dict(colorize.colorize(painter, [photo, framed], [ColorSettings(saturation=2.0)]))
     (alone,), (with_border,) = found[0], found[1]
     assert_array_equal(with_border[box.inside], alone)
     assert np.ptp(alone.astype(int), axis=-1).mean() > 5

@@ -8,7 +8,7 @@ from PIL import Image
 
 from colorjax.coloring import colorize
 from colorjax.coloring.network import shapes
-from colorjax.coloring.settings import Settings
+from colorjax.coloring.settings import ColorSettings
 from colorjax.errors import UserError
 from colorjax.ops import resample
 from colorjax.weights import devices
@@ -29,21 +29,21 @@ def picture(height, width, seed=0):
 
 def colour_one(painter, photo, *settings):
     """Colours one photo; returns its result, or a list of results for several settings."""
-    ((_, results),) = colorize.colorize(painter, [photo], settings or [Settings()])
+    ((_, results),) = colorize.colorize(painter, [photo], settings or [ColorSettings()])
     return results[0] if len(results) == 1 else results
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (257, 1), (33, 47), (600, 513), (90, 1400)])
 def test_the_luminance_of_every_pixel_is_kept_within_one_step(painter, size):
     photo = picture(*size)
-    result = colour_one(painter, photo, Settings(saturation=4.0))
+    result = colour_one(painter, photo, ColorSettings(saturation=4.0))
     assert result.shape == photo.shape and result.dtype == np.uint8
     assert np.abs(gray_steps(result) - gray_steps(photo)).max() <= 1.0
 
 
 def test_all_shades_keep_their_luminance_and_black_and_white_stay_gray(painter):
     photo = np.zeros((64, 256, 3), np.uint8) + np.arange(256, dtype=np.uint8)[:, None]
-    result = colour_one(painter, photo, Settings(saturation=10.0))
+    result = colour_one(painter, photo, ColorSettings(saturation=10.0))
     assert np.abs(gray_steps(result) - gray_steps(photo)).max() <= 1.0
     assert (result[:, 0] == 0).all() and (result[:, 255] == 255).all()
     assert np.ptp(result.astype(int), axis=-1).mean() > 20
@@ -51,7 +51,7 @@ def test_all_shades_keep_their_luminance_and_black_and_white_stay_gray(painter):
 
 def test_zero_saturation_gives_the_gray_version_of_a_tinted_photo(painter):
     photo = picture(40, 50)
-    result = colour_one(painter, photo, Settings(saturation=0.0))
+    result = colour_one(painter, photo, ColorSettings(saturation=0.0))
     assert_array_equal(result[..., 0], result[..., 1])
     assert_array_equal(result[..., 0], result[..., 2])
     assert_allclose(result[..., 0], gray_steps(photo), atol=0.51)
@@ -60,7 +60,7 @@ def test_zero_saturation_gives_the_gray_version_of_a_tinted_photo(painter):
 def test_a_batch_of_photos_gives_the_same_results_as_each_photo_alone():
     painter = colorize.open_painter(tiny_network(), batch_size=4)
     photos = [picture(60 + i, 80, seed=i) for i in range(3)] + [picture(50, 100, seed=9)]
-    together = dict(colorize.colorize(painter, photos, [Settings()]))
+    together = dict(colorize.colorize(painter, photos, [ColorSettings()]))
     assert sorted(together) == [0, 1, 2, 3]
     for i, photo in enumerate(photos):
         alone = colour_one(painter, photo).astype(int)
@@ -107,7 +107,7 @@ def test_a_regression_network_colours_and_accepts_no_decoding_method():
     painter = colorize.open_painter(tiny_network(objective="regression"))
     assert colour_one(painter, picture(40, 40)).shape == (40, 40, 3)
     with pytest.raises(UserError, match="decode is 'mean', but the model predicts chroma itself"):
-        colour_one(painter, picture(40, 40), Settings(decode="mean"))
+        colour_one(painter, picture(40, 40), ColorSettings(decode="mean"))
 
 
 def test_settings_change_the_result_and_samples_follow_their_seed(painter):
@@ -115,11 +115,11 @@ def test_settings_change_the_result_and_samples_follow_their_seed(painter):
     first, again, second, mean, argmax = colour_one(
         painter,
         photo,
-        Settings("sample", seed=1),
-        Settings("sample", seed=1),
-        Settings("sample", seed=2),
-        Settings("mean"),
-        Settings("argmax"),
+        ColorSettings("sample", seed=1),
+        ColorSettings("sample", seed=1),
+        ColorSettings("sample", seed=2),
+        ColorSettings("mean"),
+        ColorSettings("argmax"),
     )
     assert_array_equal(first, again)
     results = [first, second, mean, argmax]
@@ -133,10 +133,10 @@ def test_temperature_towards_zero_is_argmax_and_one_is_the_mean(painter):
     cold, argmax, warm, mean = colour_one(
         painter,
         photo,
-        Settings("annealed", 1e-3),
-        Settings("argmax"),
-        Settings("annealed", 1.0),
-        Settings("mean"),
+        ColorSettings("annealed", 1e-3),
+        ColorSettings("argmax"),
+        ColorSettings("annealed", 1.0),
+        ColorSettings("mean"),
     )
     assert np.abs(cold.astype(int) - argmax).mean() < 0.1
     assert_allclose(warm, mean, atol=1)
@@ -144,8 +144,8 @@ def test_temperature_towards_zero_is_argmax_and_one_is_the_mean(painter):
 
 def test_rebalance_sets_how_common_rare_colours_are_with_the_models_default():
     painter = colorize.open_painter(rebalanced_network(0.5))
-    shares = [Settings(rebalance=share) for share in (0.0, 0.5, 1.0)]
-    none, half, full, default = colour_one(painter, picture(48, 64), *shares, Settings())
+    shares = [ColorSettings(rebalance=share) for share in (0.0, 0.5, 1.0)]
+    none, half, full, default = colour_one(painter, picture(48, 64), *shares, ColorSettings())
     assert_array_equal(half, default)
     assert spread(none) < spread(half) < spread(full)
 
@@ -153,14 +153,17 @@ def test_rebalance_sets_how_common_rare_colours_are_with_the_models_default():
 @pytest.mark.parametrize(
     "settings, message",
     [
-        (Settings(decode="best"), "decode is 'best', want one of 'argmax'"),
-        (Settings(temperature=0.0), "temperature is 0.0, want at least 0.001"),
-        (Settings(saturation=-1.0), "saturation is -1.0"),
-        (Settings(saturation=1e37), "saturation is 1e.37, want at most 1,000,000"),
-        (Settings(edges="sharp"), "edges is 'sharp'"),
-        (Settings(seed=-1), "seed is -1"),
-        (Settings(rebalance=0.5), "rebalance is 0.5, but the model's training was not rebalanced"),
-        (Settings(rebalance=1.5), "rebalance is 1.5, want a share from 0 to 1"),
+        (ColorSettings(decode="best"), "decode is 'best', want one of 'argmax'"),
+        (ColorSettings(temperature=0.0), "temperature is 0.0, want at least 0.001"),
+        (ColorSettings(saturation=-1.0), "saturation is -1.0"),
+        (ColorSettings(saturation=1e37), "saturation is 1e.37, want at most 1,000,000"),
+        (ColorSettings(edges="sharp"), "edges is 'sharp'"),
+        (ColorSettings(seed=-1), "seed is -1"),
+        (
+            ColorSettings(rebalance=0.5),
+            "rebalance is 0.5, but the model's training was not rebalanced",
+        ),
+        (ColorSettings(rebalance=1.5), "rebalance is 1.5, want a share from 0 to 1"),
     ],
 )
 def test_settings_out_of_range_are_refused(painter, settings, message):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from colorjax.models.colorizer import ENCODERS, Colorizer
+from colorjax.models.colorizer import ENCODERS, ColorizationNet
 from colorjax.ops import winograd
 
 GRAY = jnp.asarray(np.random.default_rng(0).uniform(0, 255, (2, 16, 24, 1)), jnp.float32)
@@ -67,7 +67,7 @@ def count(tree):
     ids=lambda x: str(x) if isinstance(x, dict) else "",
 )
 def test_each_structure_has_its_hand_counted_parameters_and_shape(settings, parameters):
-    model = Colorizer(**settings)
+    model = ColorizationNet(**settings)
     variables = jax.eval_shape(model.init, jax.random.key(0), GRAY)
     assert count(variables["params"]) == parameters
     logits = jax.eval_shape(model.apply, variables, GRAY)
@@ -75,7 +75,7 @@ def test_each_structure_has_its_hand_counted_parameters_and_shape(settings, para
 
 
 def test_a_joint_network_has_one_head_for_all_bins():
-    model = Colorizer(heads=("uv",), num_bins=313)
+    model = ColorizationNet(heads=("uv",), num_bins=313)
     variables = jax.eval_shape(model.init, jax.random.key(0), GRAY)
     assert {"uv_logits"} == {name for name in variables["params"] if name.endswith("_logits")}
     assert count(variables["params"]) == PAPER - HEADS + 64 * 313 + 313
@@ -83,14 +83,14 @@ def test_a_joint_network_has_one_head_for_all_bins():
 
 
 def test_the_regression_network_has_its_hand_counted_parameters_and_shape():
-    model = Colorizer(num_bins=None)
+    model = ColorizationNet(num_bins=None)
     variables = jax.eval_shape(model.init, jax.random.key(0), GRAY)
     assert count(variables["params"]) == REGRESSION
     assert jax.eval_shape(model.apply, variables, GRAY).shape == (2, 16, 24, 2)
 
 
 def small(num_bins=5, **settings):
-    return Colorizer(width=1 / 16, num_bins=num_bins, **settings)
+    return ColorizationNet(width=1 / 16, num_bins=num_bins, **settings)
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,9 @@ LIGHT_GRAY = GRAY[:, :, :16]
     ids=str,
 )
 def test_with_squeezenet_it_has_its_hand_counted_parameters_and_shape(settings, parameters, side):
-    model = Colorizer(**{"encoder": "squeezenet", "decoder_features": (256, 128, 64), **settings})
+    model = ColorizationNet(
+        **{"encoder": "squeezenet", "decoder_features": (256, 128, 64), **settings}
+    )
     variables = jax.eval_shape(model.init, jax.random.key(0), LIGHT_GRAY)
     assert count(variables["params"]) == parameters
     outputs = jax.eval_shape(model.apply, variables, LIGHT_GRAY)
@@ -268,7 +270,9 @@ def test_sides_not_divisible_by_16_and_unknown_encoders_are_refused():
 def test_skip_batch_norm_decides_whether_the_encoders_maps_have_a_norm():
     gray = jnp.zeros((1, 16, 16, 1))
     shapes = [
-        jax.eval_shape(Colorizer(width=1 / 16, skip_batch_norm=norm).init, jax.random.key(0), gray)
+        jax.eval_shape(
+            ColorizationNet(width=1 / 16, skip_batch_norm=norm).init, jax.random.key(0), gray
+        )
         for norm in (True, False)
     ]
     normed, plain = (set(tree["params"]) for tree in shapes)
@@ -277,7 +281,7 @@ def test_skip_batch_norm_decides_whether_the_encoders_maps_have_a_norm():
 
 
 def test_winograd_convolutions_give_the_same_logits(monkeypatch):
-    model = Colorizer(width=1 / 2, num_bins=5, decoder_features=(64, 64, 64, 64))
+    model = ColorizationNet(width=1 / 2, num_bins=5, decoder_features=(64, 64, 64, 64))
     rng = np.random.default_rng(0)
 
     def perturbed(x):

@@ -13,7 +13,7 @@ from PIL import Image
 
 from colorjax import cli
 from colorjax.coloring.folders import compare, naming
-from colorjax.coloring.settings import Settings
+from colorjax.coloring.settings import ColorSettings
 from colorjax.commands import colorize as command
 from colorjax.pictures import mark
 
@@ -175,7 +175,7 @@ def test_a_photo_may_come_from_process_substitution(model, tmp_path):
 def test_grid_captions_are_the_flags_that_reproduce_the_pictures(monkeypatch):
     drawn = []
     monkeypatch.setattr(compare, "sheet", lambda pictures, captions: drawn.extend(captions))
-    chosen, arrange = compare.grid(True, True, Settings(saturation=1.5, seed=7))
+    chosen, arrange = compare.grid(True, True, ColorSettings(saturation=1.5, seed=7))
     arrange(np.zeros((2, 2, 3), np.uint8), [])
     assert drawn[:2] == ["the photo", "as set"]
     for caption, want in zip(drawn[2:], chosen[1:], strict=True):

@@ -42,7 +42,7 @@ from colorjax.coloring.page import events
 from colorjax.coloring.page import server as page_server
 from colorjax.coloring.page import view as page_view
 from colorjax.coloring.page.folder import private_folder
-from colorjax.coloring.settings import Settings
+from colorjax.coloring.settings import ColorSettings
 from colorjax.errors import UserError
 from colorjax.pictures import tint
 
@@ -66,7 +66,7 @@ def studio(colorizer, folder):
 
 def test_large_photos_are_shown_small_and_downloaded_in_full(studio, tmp_path):
     photo = picture(900, 2400)
-    view = page_view.View(write(tmp_path / "a.png", photo), Settings("argmax"))
+    view = page_view.View(write(tmp_path / "a.png", photo), ColorSettings("argmax"))
     (before, after), _ = page_view.paint(studio, view)
     assert rgb_of(before).shape == rgb_of(after).shape == (600, 1600, 3)
     full = rgb_of(page_view.full_size(studio, view)[0])
@@ -80,7 +80,7 @@ def test_the_download_looks_like_the_page_and_keeps_alpha_and_metadata(studio, t
     exif = Image.Exif()
     exif[315] = "somebody"
     path = write(tmp_path / "old house.png", np.dstack([picture(), alpha]), exif=exif, dpi=(72, 72))
-    view = page_view.View(path, Settings("sample", 0.5, seed=3))
+    view = page_view.View(path, ColorSettings("sample", 0.5, seed=3))
     target = Path(page_view.full_size(studio, view)[0])
     assert target.name == "old house_color.png"
     result = Image.open(target)
@@ -92,7 +92,9 @@ def test_the_download_looks_like_the_page_and_keeps_alpha_and_metadata(studio, t
 
 
 def test_samples_are_the_views_of_consecutive_seeds(studio, tmp_path):
-    view = page_view.View(write(tmp_path / "a.png", picture()), Settings("argmax", 0.8, seed=5))
+    view = page_view.View(
+        write(tmp_path / "a.png", picture()), ColorSettings("argmax", 0.8, seed=5)
+    )
     found = page_view.draw_samples(studio, view, 3)
     assert [caption for _, caption in found] == ["Draw 5", "Draw 6", "Draw 7"]
     third = view._replace(settings=view.settings._replace(decode="sample", seed=7))
@@ -104,27 +106,27 @@ def test_samples_are_the_views_of_consecutive_seeds(studio, tmp_path):
 def test_the_caption_describes_the_photo_and_escapes_its_name(studio, tmp_path):
     colours = np.full((40, 50, 3), (200, 90, 30), np.uint8)
     colours[:20] = (30, 90, 200)
-    view = page_view.View(write(tmp_path / "<i>a.png", colours), Settings())
+    view = page_view.View(write(tmp_path / "<i>a.png", colours), ColorSettings())
     _, caption = page_view.paint(studio, view)
     assert "&lt;i&gt;a.png</b>" in caption and "50 &times; 40" in caption
     assert "This photo has colours of its own, which the network does not get to see." in caption
     whole = tmp_path / "b.jpg"
     write(whole, picture(200, 200), quality=95)
     whole.write_bytes(whole.read_bytes()[:9000])
-    _, caption = page_view.paint(studio, page_view.View(str(whole), Settings()))
+    _, caption = page_view.paint(studio, page_view.View(str(whole), ColorSettings()))
     assert "This photo is cut short:" in caption and "own" not in caption
 
 
 def test_a_sepia_photo_counts_as_one_without_colours(studio, tmp_path):
     toned = picture() * np.array([1.0, 0.8, 0.55])
-    view = page_view.View(write(tmp_path / "a.png", toned.astype(np.uint8)), Settings())
+    view = page_view.View(write(tmp_path / "a.png", toned.astype(np.uint8)), ColorSettings())
     assert "of its own" not in page_view.paint(studio, view)[1]
     assert not tint.has_colours(toned.astype(np.uint8))
 
 
 def test_a_deleted_photo_has_to_be_chosen_again(studio):
     with pytest.raises(UserError, match="^a.jpg: was deleted after 6 hours: please choose it"):
-        page_view.paint(studio, page_view.View("/nowhere/a.jpg", Settings()))
+        page_view.paint(studio, page_view.View("/nowhere/a.jpg", ColorSettings()))
 
 
 def test_the_examples_are_the_bundled_photographs_in_gray(folder):
@@ -149,7 +151,7 @@ def test_a_rebalanced_network_has_a_control_for_rebalancing(tmp_path, folder):
     parts = {part.label: part for part in blocks.blocks.values() if hasattr(part, "label")}
     assert parts[RARE].visible and parts[RARE].value == 0.4
     photo = page_view.write_examples(folder)[0]
-    views = [page_view.View(photo, Settings(rebalance=share)) for share in (1.0, 0.0)]
+    views = [page_view.View(photo, ColorSettings(rebalance=share)) for share in (1.0, 0.0)]
     rare, usual = (rgb_of(page_view.paint(studio, view)[0][1]) for view in views)
     assert np.abs(rare.astype(int) - usual).mean() > 1
 
@@ -255,10 +257,10 @@ def test_a_photo_is_read_once_for_all_settings(studio, tmp_path, monkeypatch):
     read, paths = page_view.read, []
     monkeypatch.setattr(page_view, "read", lambda path: paths.append(path) or read(path))
     for seed in range(3):
-        page_view.paint(studio, page_view.View(path, Settings("sample", seed=seed)))
+        page_view.paint(studio, page_view.View(path, ColorSettings("sample", seed=seed)))
     assert paths == [path]
     write(Path(path), picture(50, 60))
-    _, caption = page_view.paint(studio, page_view.View(path, Settings()))
+    _, caption = page_view.paint(studio, page_view.View(path, ColorSettings()))
     assert "60 &times; 50" in caption
 
 

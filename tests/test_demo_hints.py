@@ -21,7 +21,7 @@ from colorjax.coloring.page import events
 from colorjax.coloring.page import server as page_server
 from colorjax.coloring.page import view as page_view
 from colorjax.coloring.page.cache import VisitorCache
-from colorjax.coloring.settings import Settings
+from colorjax.coloring.settings import ColorSettings
 from colorjax.errors import UserError
 
 __all__ = ["colorizer", "server", "studio"]  # fixtures
@@ -48,7 +48,7 @@ def test_a_hint_colours_its_pixel_on_the_page_and_in_the_download(
     photo = picture(140, 180)
     photo[80:, 100:] = 128
     view = page_view.View(
-        write(tmp_path / "a.png", photo), Settings("argmax", hints=(Hint(151, 121, RED),))
+        write(tmp_path / "a.png", photo), ColorSettings("argmax", hints=(Hint(151, 121, RED),))
     )
     (_, after), _ = page_view.paint(studio, view)
     assert rgb_of(after).shape == (70, 90, 3)
@@ -64,7 +64,7 @@ def test_samples_follow_the_hints(studio, tmp_path, monkeypatch):
     monkeypatch.setattr(page_view, "SAMPLE_SIDE", 45)
     photo = picture()
     photo[40:, 50:] = 128
-    settings = Settings("argmax", hints=(Hint(75, 60, RED),))
+    settings = ColorSettings("argmax", hints=(Hint(75, 60, RED),))
     view = page_view.View(write(tmp_path / "a.png", photo), settings)
     found = page_view.draw_samples(studio, view, 2)
     assert all(redness(rgb_of(file), 37, 30) > 60 for file, _ in found)
@@ -72,7 +72,7 @@ def test_samples_follow_the_hints(studio, tmp_path, monkeypatch):
 
 def test_likely_colours_take_pixel_coordinates_of_the_full_photo(studio, tmp_path, monkeypatch):
     monkeypatch.setattr(page_view, "PREVIEW_SIDE", 90)
-    view = page_view.View(write(tmp_path / "a.png", picture(140, 180)), Settings())
+    view = page_view.View(write(tmp_path / "a.png", picture(140, 180)), ColorSettings())
     found = page_view.likely(studio, view, 179, 139, None)
     small = page_view.load_preview(studio, view.path).small.rgb
     assert found == studio.colorizer.likely(small, 89, 69) and len(found) > 2
@@ -82,7 +82,7 @@ def test_likely_colours_take_pixel_coordinates_of_the_full_photo(studio, tmp_pat
 
 def test_the_error_for_a_hint_outside_the_photo_gives_the_photos_size(studio, tmp_path):
     path = write(tmp_path / "a.png", picture())
-    view = page_view.View(path, Settings(hints=(Hint(90, 3, RED),)))
+    view = page_view.View(path, ColorSettings(hints=(Hint(90, 3, RED),)))
     with pytest.raises(UserError, match="outside the picture of 90 x 70 pixels"):
         page_view.paint(studio, view)
 
@@ -90,14 +90,14 @@ def test_the_error_for_a_hint_outside_the_photo_gives_the_photos_size(studio, tm
 def test_a_regression_network_has_no_likely_colours_or_uncertainty_mask(tmp_path):
     colorizer = Colorizer(save_run(tmp_path, tiny_network(objective="regression")))
     studio = page_view.open_studio(colorizer, tmp_path)
-    view = page_view.View(write(tmp_path / "a.png", picture()), Settings())
+    view = page_view.View(write(tmp_path / "a.png", picture()), ColorSettings())
     assert page_view.likely(studio, view, 1, 1, None) == ()
     assert page_view.uncertainty_mask(studio, view) is None
 
 
 def test_the_uncertainty_mask_is_more_opaque_where_the_network_is_less_sure(studio, tmp_path):
     rgb = picture(90, 130)
-    view = page_view.View(write(tmp_path / "a.png", rgb), Settings())
+    view = page_view.View(write(tmp_path / "a.png", rgb), ColorSettings())
     address = page_view.uncertainty_mask(studio, view)
     image = Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2])))
     assert image.mode == "LA" and max(image.size) == page_view.MASK_SIDE
@@ -141,14 +141,14 @@ def test_the_cache_limits_items_per_owner_and_total_bytes():
 
 def test_the_network_runs_once_per_photo_for_all_settings_and_hints(studio, tmp_path, monkeypatch):
     runs = []
-    view = page_view.View(write(tmp_path / "a.png", picture()), Settings("argmax"), "me")
+    view = page_view.View(write(tmp_path / "a.png", picture()), ColorSettings("argmax"), "me")
     prepared = page_view.load_preview(studio, view.path, "me").prepared
     painter = prepared._painter
     counting = painter._replace(score=lambda *args: runs.append(1) or painter.score(*args))
     monkeypatch.setattr(prepared, "_painter", counting)
-    for settings in (Settings("argmax"), Settings("mean", saturation=0.5)):
+    for settings in (ColorSettings("argmax"), ColorSettings("mean", saturation=0.5)):
         page_view.paint(studio, view._replace(settings=settings))
-    page_view.paint(studio, view._replace(settings=Settings(hints=(Hint(5, 5, RED),))))
+    page_view.paint(studio, view._replace(settings=ColorSettings(hints=(Hint(5, 5, RED),))))
     assert page_view.likely(studio, view, 3, 3, None) and page_view.uncertainty_mask(studio, view)
     assert len(runs) == 1
 

@@ -18,7 +18,7 @@ from colorjax.coloring.hints import Hint
 from colorjax.coloring.page import references
 from colorjax.coloring.page import view as page_view
 from colorjax.coloring.page.references import Reference
-from colorjax.coloring.settings import Settings
+from colorjax.coloring.settings import ColorSettings
 from colorjax.errors import UserError
 
 __all__ = ["colorizer", "server", "studio"]  # fixtures
@@ -51,7 +51,7 @@ def mean_difference(one, other) -> float:
 
 def test_page_and_download_use_a_reference_and_hints_take_precedence(colorizer, studio, files):
     photo, other = files
-    settings = Settings("argmax", hints=(Hint(75, 40, RED),))
+    settings = ColorSettings("argmax", hints=(Hint(75, 40, RED),))
     view = page_view.View(photo, settings, "me", Reference(other, "me"))
     full = rgb_of(page_view.full_size(studio, view)[0])
     want = colorizer.colorize(
@@ -70,7 +70,7 @@ def test_page_and_download_use_a_reference_and_hints_take_precedence(colorizer, 
 
 def test_samples_have_the_colours_of_the_reference_too(studio, files):
     photo, other = files
-    view = page_view.View(photo, Settings("argmax"), "me", Reference(other, "me"))
+    view = page_view.View(photo, ColorSettings("argmax"), "me", Reference(other, "me"))
     ((with_it, _),) = page_view.draw_samples(studio, view, 1)
     ((alone, _),) = page_view.draw_samples(studio, view._replace(reference=None), 1)
     assert (
@@ -86,7 +86,7 @@ def test_a_reference_is_prepared_once_for_all_photos_and_settings(
     monkeypatch.setattr(references, "read", lambda path: paths.append(path) or read(path))
     for photo in (files[0], write(tmp_path / "c.png", picture())):
         for saturation in (0.5, 1.0):
-            settings = Settings("argmax", saturation=saturation)
+            settings = ColorSettings("argmax", saturation=saturation)
             view = page_view.View(photo, settings, "me", Reference(files[1], "me"))
             page_view.paint(studio, view)
     assert paths == [files[1]]
@@ -109,7 +109,7 @@ def test_a_cached_reference_has_its_size_and_a_thumbnail(studio, tmp_path):
 
 
 def test_a_deleted_reference_has_to_be_chosen_again(studio, files):
-    view = page_view.View(files[0], Settings(), "me", Reference("/nowhere/b.png", "me"))
+    view = page_view.View(files[0], ColorSettings(), "me", Reference("/nowhere/b.png", "me"))
     with pytest.raises(UserError, match="^b.png: was deleted after 6 hours: please choose it"):
         page_view.paint(studio, view)
 

@@ -25,7 +25,7 @@ import colorjax  # noqa: E402
 from colorjax import cli, extras  # noqa: E402
 from colorjax.coloring import colorize  # noqa: E402
 from colorjax.coloring.network.borders import whole  # noqa: E402
-from colorjax.coloring.settings import Settings  # noqa: E402
+from colorjax.coloring.settings import ColorSettings  # noqa: E402
 from colorjax.commands import film as command  # noqa: E402
 from colorjax.errors import UserError  # noqa: E402
 from colorjax.film import parts, pipeline, planning  # noqa: E402
@@ -95,7 +95,7 @@ def test_a_film_keeps_luma_time_stamps_sound_rotation_and_pixel_shape(painter, t
 def test_ten_bits_are_kept(painter, tmp_path, codec, pixels, name, wanted, result):
     ramp = np.tile(np.linspace(60, 70, 64), (48, 1)).astype(np.uint8)
     source = films.write(tmp_path / name, [ramp] * 2, codec=codec, pixels=pixels)
-    run(painter, source, tmp_path / f"new_{name}", settings=Settings(saturation=0.0))
+    run(painter, source, tmp_path / f"new_{name}", settings=ColorSettings(saturation=0.0))
     assert stream(tmp_path / f"new_{name}") == wanted
     old, new = films.decoded(source)[0], films.decoded(tmp_path / f"new_{name}")[0]
     assert new.format.name == result
@@ -111,7 +111,7 @@ def test_missing_primaries_and_transfer_follow_from_the_matrix(tmp_path, matrix,
 
 def test_an_rgb_film_becomes_a_luma_film_of_limited_range(painter, tmp_path):
     source = films.write(tmp_path / "old.mkv", [texture()] * 2, codec="ffv1", pixels="bgr0")
-    run(painter, source, tmp_path / "new.mp4", settings=Settings(saturation=0.0), crf=5)
+    run(painter, source, tmp_path / "new.mp4", settings=ColorSettings(saturation=0.0), crf=5)
     (first, *_) = films.decoded(tmp_path / "new.mp4")
     assert first.color_range == 1
     assert_allclose(films.plane(first, 0), 16 + texture() * (219 / 255), atol=3)
@@ -166,7 +166,7 @@ def test_parts_with_other_settings_are_not_resumed(painter, tmp_path, short_segm
     target = str(tmp_path / "new.mp4")
     with pytest.raises(KeyboardInterrupt):
         pipeline.run(painter, str(source), target, pipeline.FilmOptions(), progress=stop_at(9))
-    notices = run(painter, source, target, settings=Settings(saturation=0.5), crf=20)
+    notices = run(painter, source, target, settings=ColorSettings(saturation=0.5), crf=20)
     assert notices == (
         f"{target}.parts: was begun with another crf and saturation, and starts again",
     )

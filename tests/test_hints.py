@@ -13,7 +13,7 @@ from PIL import Image
 
 from colorjax import Colorizer, cli
 from colorjax.coloring import colorize, hints
-from colorjax.coloring.settings import Settings
+from colorjax.coloring.settings import ColorSettings
 from colorjax.errors import UserError
 from colorjax.ops import color
 
@@ -38,7 +38,7 @@ def halves(left=90, right=180):
 
 
 def coloured(painter, photo, *given, **others):
-    settings = Settings(hints=tuple(given), **others)
+    settings = ColorSettings(hints=tuple(given), **others)
     ((_, (result,)),) = colorize.colorize(painter, [photo], [settings])
     return result
 

@@ -16,7 +16,7 @@ import colorjax
 from colorjax import cli, extras
 from colorjax.coloring import api, colorize
 from colorjax.coloring.network import shapes
-from colorjax.coloring.settings import Settings
+from colorjax.coloring.settings import ColorSettings
 from colorjax.errors import UserError
 from colorjax.interchange import export, program
 
@@ -149,7 +149,7 @@ def test_onnx_decodes_logits_as_the_models_config_says(network, changes):
     changed = network._replace(config=dataclasses.replace(config, decoding=own))
     found = by_onnx(changed, photo(70, 61))
     painter = colorize.open_painter(changed)
-    _, (want,) = next(colorize.colorize(painter, [photo(70, 61)], [Settings()]))
+    _, (want,) = next(colorize.colorize(painter, [photo(70, 61)], [ColorSettings()]))
     # If logits are nearly equal, two programs may choose different bins.
     assert np.mean(np.abs(found.astype(int) - want) > 2) <= (0.02 if own.method == "argmax" else 0)
 
@@ -161,7 +161,7 @@ def test_onnx_undoes_the_share_of_rebalancing_in_the_config(network):
         config=dataclasses.replace(network.config, **changes), statistics=balanced.statistics
     )
     painter = colorize.open_painter(changed)
-    _, (want,) = next(colorize.colorize(painter, [photo(70, 61)], [Settings()]))
+    _, (want,) = next(colorize.colorize(painter, [photo(70, 61)], [ColorSettings()]))
     assert max_difference(by_onnx(changed, photo(70, 61)), want) <= 2
 
 

@@ -11,7 +11,7 @@ from colorjax import Colorizer
 from colorjax.coloring import colorize, confidence, likely_colours, prepared
 from colorjax.coloring.folders import batch
 from colorjax.coloring.folders.naming import Job
-from colorjax.coloring.settings import Settings
+from colorjax.coloring.settings import ColorSettings
 from colorjax.errors import UserError
 from colorjax.ops import color, decoding
 from colorjax.pictures import image_io
@@ -140,9 +140,9 @@ def test_a_prepared_picture_gives_the_same_results_with_one_network_run(colorize
     rgb = np.zeros((84, 116, 3), np.uint8)
     rgb[10:74, 10:106] = photo()  # surrounded by borders, which the network is not given
     want = [
-        Settings(),
-        Settings("sample", 0.8, seed=3, saturation=1.5),
-        Settings(edges="bilinear", hints=((20, 30, "#a04030"),)),
+        ColorSettings(),
+        ColorSettings("sample", 0.8, seed=3, saturation=1.5),
+        ColorSettings(edges="bilinear", hints=((20, 30, "#a04030"),)),
     ]
     found = [np.asarray(colorizer.colorize(rgb, **one._asdict())) for one in want]
     confidence_map = colorizer.confidence(rgb)
@@ -168,7 +168,7 @@ def test_the_confidence_map_needs_no_further_network_run(tmp_path):
     path = str(tmp_path / "a.png")
     image_io.write(tmp_path / "a.png", photo())
     job = Job(path, (str(tmp_path / "b.png"),), None, confidence=str(tmp_path / "c.png"))
-    (done,) = batch.run(painter, [job], [Settings()])
+    (done,) = batch.run(painter, [job], [ColorSettings()])
     assert not done.fault and len(runs) == 1
     want = confidence.of_photo(painter, photo())
     assert_array_equal(image_io.read_rgb(tmp_path / "c.png")[..., 0], want)

@@ -11,7 +11,7 @@ from PIL import Image
 from colorjax import cli
 from colorjax.coloring import colorize
 from colorjax.coloring.network import memory
-from colorjax.coloring.settings import Settings, check_settings
+from colorjax.coloring.settings import ColorSettings, check_settings
 from colorjax.errors import UserError, check_at_least
 
 
@@ -29,10 +29,10 @@ def test_a_number_must_be_finite(value):
 @pytest.mark.parametrize(
     "settings, message",
     [
-        (Settings(saturation=math.nan), "saturation is nan, want a finite number"),
-        (Settings(saturation=math.inf), "saturation is inf"),
-        (Settings(temperature=math.nan), "temperature is nan"),
-        (Settings(seed=2**32), "seed is 4294967296, want at most 4294967295"),
+        (ColorSettings(saturation=math.nan), "saturation is nan, want a finite number"),
+        (ColorSettings(saturation=math.inf), "saturation is inf"),
+        (ColorSettings(temperature=math.nan), "temperature is nan"),
+        (ColorSettings(seed=2**32), "seed is 4294967296, want at most 4294967295"),
     ],
 )
 def test_settings_that_are_not_finite_or_too_large_are_refused(network, settings, message):
@@ -43,7 +43,7 @@ def test_settings_that_are_not_finite_or_too_large_are_refused(network, settings
 def test_the_largest_seed_is_accepted(network):
     painter = colorize.open_painter(network)
     photo = np.full((20, 20, 3), 99, np.uint8)
-    settings = Settings("sample", seed=2**32 - 1)
+    settings = ColorSettings("sample", seed=2**32 - 1)
     ((_, (result,)),) = colorize.colorize(painter, [photo], [settings])
     assert result.shape == photo.shape
 

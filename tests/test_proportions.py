@@ -10,7 +10,7 @@ from PIL import Image
 
 from colorjax.coloring import colorize
 from colorjax.coloring.network import shapes
-from colorjax.coloring.settings import Settings
+from colorjax.coloring.settings import ColorSettings
 from colorjax.errors import UserError
 from colorjax.pictures import photo
 
@@ -70,7 +70,7 @@ def test_a_long_picture_is_coloured_in_few_tiles(painter, size, monkeypatch):
     gray = np.asarray(Image.fromarray(cells).resize(size[::-1], Image.BICUBIC))
     picture = np.repeat(gray[..., None], 3, axis=-1)
     ((_, (result,)),) = colorize.colorize(
-        painter._replace(color_tile=color_tile), [picture], [Settings(saturation=3.0)]
+        painter._replace(color_tile=color_tile), [picture], [ColorSettings(saturation=3.0)]
     )
     assert len(shapes_of_tiles) <= 10
     assert np.abs(gray_steps(result) - gray_steps(picture)).max() <= 1.0
@@ -86,4 +86,4 @@ def test_a_file_longer_than_a_million_pixels_is_refused_before_it_is_decoded():
 def test_a_picture_without_pixels_is_refused(painter, shape):
     height, width, _ = shape
     with pytest.raises(UserError, match=f"{width} x {height} pixels, want at least 1 x 1"):
-        list(colorize.colorize(painter, [np.zeros(shape, np.uint8)], [Settings()]))
+        list(colorize.colorize(painter, [np.zeros(shape, np.uint8)], [ColorSettings()]))

@@ -10,7 +10,7 @@ from test_assess import STATISTICS
 
 from colorjax import cli
 from colorjax.coloring.colorize import colorize, open_painter
-from colorjax.coloring.settings import Settings
+from colorjax.coloring.settings import ColorSettings
 from colorjax.data import places, sources
 from colorjax.errors import UserError
 from colorjax.models.efficientnet import EfficientNetLite, layer_shapes
@@ -90,7 +90,7 @@ def test_the_classifier_gets_the_same_pictures_as_users(network, items):
     photo = image_io.read_rgb(items[0].data)
     painter = open_painter(network)
     truth, gray, mean, ours = recognition.in_colours({"ours": painter}, np.zeros(2), photo)
-    ((_, (want,)),) = colorize(painter, [photo], [Settings()])
+    ((_, (want,)),) = colorize(painter, [photo], [ColorSettings()])
     np.testing.assert_array_equal(truth, photo)
     np.testing.assert_array_equal(ours, want)
     np.testing.assert_array_equal(gray, mean)

@@ -17,7 +17,7 @@ import colorjax
 from colorjax import Colorizer, cli
 from colorjax.coloring import colorize, hints, reference
 from colorjax.coloring.network import shapes, transfer
-from colorjax.coloring.settings import Settings
+from colorjax.coloring.settings import ColorSettings
 from colorjax.commands.hinting import reference_source
 from colorjax.errors import UserError
 from colorjax.ops import color, correspondence
@@ -67,7 +67,7 @@ def psnr(found, truth):
 def coloured(painter, photo, other=None, **settings):
     if other is not None:
         settings["reference"] = reference.prepare_reference(painter, Photo(other))
-    ((_, (result,)),) = colorize.colorize(painter, [photo], [Settings(**settings)])
+    ((_, (result,)),) = colorize.colorize(painter, [photo], [ColorSettings(**settings)])
     return result
 
 
@@ -164,7 +164,7 @@ def test_hints_take_precedence_over_a_reference(painter):
 def test_a_reference_affects_only_the_settings_that_contain_it(painter):
     photo = patches()
     given = reference.prepare_reference(painter, Photo(patches(1)))
-    settings = [Settings(), Settings(reference=given), Settings(saturation=0.5)]
+    settings = [ColorSettings(), ColorSettings(reference=given), ColorSettings(saturation=0.5)]
     ((_, results),) = colorize.colorize(painter, [photo], settings)
     assert_array_equal(results[0], coloured(painter, photo))
     assert_array_equal(results[2], coloured(painter, photo, saturation=0.5))
@@ -174,7 +174,7 @@ def test_a_reference_affects_only_the_settings_that_contain_it(painter):
 def test_photos_that_share_a_reference_get_the_same_results_as_alone(painter):
     many = colorize.open_painter(tiny_network(), batch_size=4)
     photos = [patches(seed) for seed in range(3)]
-    given = Settings(reference=reference.prepare_reference(many, Photo(patches(2))))
+    given = ColorSettings(reference=reference.prepare_reference(many, Photo(patches(2))))
     for i, (found,) in colorize.colorize(many, photos, [given]):
         alone = coloured(painter, photos[i], patches(2))
         assert np.abs(found.astype(int) - alone).max() <= 1

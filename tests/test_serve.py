@@ -26,7 +26,7 @@ from PIL import Image
 from colorjax import cli, extras
 from colorjax.coloring import colorize
 from colorjax.coloring.page import guard
-from colorjax.coloring.settings import Settings
+from colorjax.coloring.settings import ColorSettings
 from colorjax.serving import app, request_queue, server, work
 
 HOST = "http://127.0.0.1"
@@ -287,7 +287,7 @@ def test_waiting_photos_with_the_same_settings_are_coloured_together(monkeypatch
     grays = [np.repeat(np.asarray(photo(seed=i))[..., None], 3, axis=-1) for i in range(4)]
 
     def ask(i):
-        results[i] = batcher.run(grays[i], Settings(saturation=2.0 if i == 3 else 1.0))
+        results[i] = batcher.run(grays[i], ColorSettings(saturation=2.0 if i == 3 else 1.0))
 
     threads = [threading.Thread(target=ask, args=(i,)) for i in range(4)]
     with batcher._network_lock:
@@ -298,7 +298,7 @@ def test_waiting_photos_with_the_same_settings_are_coloured_together(monkeypatch
         thread.join()
     assert sorted(batches) == [(1, 2.0), (3, 1.0)]
     for i in range(4):
-        alone = batcher.run(grays[i], Settings(saturation=2.0 if i == 3 else 1.0))
+        alone = batcher.run(grays[i], ColorSettings(saturation=2.0 if i == 3 else 1.0))
         assert np.abs(results[i].astype(int) - alone).max() <= 1
 
 

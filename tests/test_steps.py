@@ -8,7 +8,7 @@ import optax
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from colorjax.models.colorizer import Colorizer
+from colorjax.models.colorizer import ColorizationNet
 from colorjax.models.task import classification, regression
 from colorjax.ops.spaces import SPACES
 from colorjax.settings import ARGMAX, complete, override
@@ -18,7 +18,7 @@ from colorjax.weights.devices import place
 from configs import classify
 
 TASK = classification()
-MODEL = Colorizer(width=1 / 8)
+MODEL = ColorizationNet(width=1 / 8)
 
 
 def make_batch(size=8, side=20, first=0):

@@ -18,7 +18,7 @@ from colorjax.coloring.network.shapes import USUAL_SIZES, chequered
 from colorjax.coloring.network.transfer import Reference
 from colorjax.coloring.prepared import Prepared
 from colorjax.coloring.reference import as_settings, prepare_reference
-from colorjax.coloring.settings import Settings, check_settings, own_decoding, rebalanced
+from colorjax.coloring.settings import ColorSettings, check_settings, own_decoding, rebalanced
 from colorjax.errors import UserError, check_at_least, check_choice
 from colorjax.pictures import photo, writing
 from colorjax.weights.devices import pick_device, refuse_forked
@@ -363,13 +363,13 @@ class Colorizer:
         all_results = self._results([as_array(a) for a in arrays], [chosen])
         return [results[0] for results in all_results]
 
-    def _settings(self, **given: Any) -> Settings:
+    def _settings(self, **given: Any) -> ColorSettings:
         refuse_forked()
         with jax.default_device(self._device):
             return as_settings(self._painter, **given)
 
     def _run(
-        self, photos: Sequence[photo.Photo], settings: Sequence[Settings]
+        self, photos: Sequence[photo.Photo], settings: Sequence[ColorSettings]
     ) -> list[list[Image.Image]]:
         all_results = self._results([one.rgb for one in photos], settings)
         return [
@@ -378,7 +378,7 @@ class Colorizer:
         ]
 
     def _results(
-        self, arrays: Sequence[np.ndarray], settings: Sequence[Settings]
+        self, arrays: Sequence[np.ndarray], settings: Sequence[ColorSettings]
     ) -> list[list[np.ndarray]]:
         refuse_forked()
         with jax.default_device(self._device):

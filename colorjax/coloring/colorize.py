@@ -19,7 +19,7 @@ from colorjax.coloring.network import borders, functions, memory, tiles, transfe
 from colorjax.coloring.network.functions import Scores
 from colorjax.coloring.network.shapes import QUANTUM, canvas_of, network_shape
 from colorjax.coloring.prefetch import prefetched
-from colorjax.coloring.settings import Settings, check_settings
+from colorjax.coloring.settings import ColorSettings, check_settings
 from colorjax.errors import UserError, check_at_least
 from colorjax.pictures import image_io
 from colorjax.settings import as_dict
@@ -130,7 +130,7 @@ def open_painter(
 
 
 def colorize(
-    painter: Painter, photos: Sequence[np.ndarray], settings: Sequence[Settings]
+    painter: Painter, photos: Sequence[np.ndarray], settings: Sequence[ColorSettings]
 ) -> Iterator[tuple[int, list[np.ndarray]]]:
     """Colours photos, each once for every element of `settings`.
 
@@ -158,7 +158,7 @@ def colorize(
 
 
 def colorings(
-    painter: Painter, photos: Sequence[np.ndarray], settings: Sequence[Settings]
+    painter: Painter, photos: Sequence[np.ndarray], settings: Sequence[ColorSettings]
 ) -> Iterator[tuple[int, Analysis, list[np.ndarray]]]:
     """Like `colorize`, but yields (index, analysis, results)."""
     for one in settings:
@@ -195,7 +195,7 @@ def analyze(painter: Painter, photo: np.ndarray, box: borders.Box | None = None)
 
 
 def render(
-    painter: Painter, analysis: Analysis, photo: np.ndarray, settings: Settings
+    painter: Painter, analysis: Analysis, photo: np.ndarray, settings: ColorSettings
 ) -> np.ndarray:
     """Colours a photo from its analysis as `colorize` does, without running the network again.
 
@@ -230,7 +230,7 @@ def _analyze_batch(
     painter: Painter,
     boxes: Sequence[borders.Box],
     small: Sequence[np.ndarray],
-    settings: Sequence[Settings],
+    settings: Sequence[ColorSettings],
 ) -> list[tuple[Analysis, list[np.ndarray] | None]]:
     """Analyses photos that share a canvas, and computes the fits of each for all settings.
 
@@ -278,7 +278,7 @@ def score_batch(painter: Painter, small: Sequence[np.ndarray]) -> tuple[Scores, 
     return scores, canvas[0] // scores.outputs.shape[1]
 
 
-def _colored_box(photo: np.ndarray, settings: Sequence[Settings]) -> borders.Box:
+def _colored_box(photo: np.ndarray, settings: Sequence[ColorSettings]) -> borders.Box:
     """Returns the part of a photo to colour: within its borders, or all if a hint is on one."""
     box = borders.without_borders(check_pixels(photo))
     for one in settings:
@@ -300,13 +300,13 @@ def resized(rgb: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return np.asarray(image.resize(shape[::-1], Image.Resampling.BICUBIC, reducing_gap=2.0))
 
 
-def _decode(painter: Painter, scores: Scores, settings: Settings) -> jax.Array:
+def _decode(painter: Painter, scores: Scores, settings: ColorSettings) -> jax.Array:
     numbers, names = decoding_arguments(painter, settings)
     return painter.decode(scores, *numbers, **names)
 
 
 def compute_fits(
-    painter: Painter, analysis: Analysis, rgb: np.ndarray, settings: Sequence[Settings]
+    painter: Painter, analysis: Analysis, rgb: np.ndarray, settings: Sequence[ColorSettings]
 ) -> list[np.ndarray]:
     """Returns the fits of one photo for each of `settings`, including hints and references."""
     references = {id(one.reference): one.reference for one in settings if one.reference is not None}
@@ -342,7 +342,7 @@ def with_reference(
 
 
 def _decode_with_hints(
-    painter: Painter, analysis: Analysis, scores: Scores, rgb: np.ndarray, settings: Settings
+    painter: Painter, analysis: Analysis, scores: Scores, rgb: np.ndarray, settings: ColorSettings
 ) -> jax.Array:
     """Like `_decode` for one photo, with the hints of `settings`."""
     # A grid of twice the outputs' size resolves the edges of small objects and is solved fast.
@@ -353,7 +353,7 @@ def _decode_with_hints(
     return painter.hint(scores, analysis.small, hint_map, *numbers, **names)
 
 
-def decoding_arguments(painter: Painter, settings: Settings) -> tuple[tuple, dict[str, str]]:
+def decoding_arguments(painter: Painter, settings: ColorSettings) -> tuple[tuple, dict[str, str]]:
     """Returns arguments of `functions.decode` and `hint`: its `numbers`, and the keywords."""
     own = painter.network.config.decoding
     rebalance = own.rebalance if settings.rebalance is None else settings.rebalance

@@ -23,7 +23,7 @@ from colorjax.coloring.likely_colours import Guess
 from colorjax.coloring.network import borders
 from colorjax.coloring.network.transfer import Reference
 from colorjax.coloring.reference import as_settings
-from colorjax.coloring.settings import Settings, check_settings
+from colorjax.coloring.settings import ColorSettings, check_settings
 from colorjax.errors import check_at_least
 
 
@@ -67,7 +67,7 @@ class Prepared:
             chosen = as_settings(self._painter, **settings)
         return Image.fromarray(self.array(chosen))
 
-    def array(self, settings: Settings) -> np.ndarray:
+    def array(self, settings: ColorSettings) -> np.ndarray:
         """Returns the coloured picture, [height, width, 3] with as many bits as `rgb`.
 
         Raises:
@@ -99,7 +99,7 @@ class Prepared:
             chroma itself.
         """
         check_at_least("count", count, 1)
-        check_settings(Settings(rebalance=rebalance), self._painter.network)
+        check_settings(ColorSettings(rebalance=rebalance), self._painter.network)
         check_place(x, y, "pixel")
         pixel = Hint(x, y, "")
         check_inside([pixel], self.rgb, "pixel")
@@ -109,7 +109,7 @@ class Prepared:
                 self._painter, analysis, self.rgb, x, y, rebalance=rebalance, count=count
             )
 
-    def make_ready(self, settings: Settings) -> None:
+    def make_ready(self, settings: ColorSettings) -> None:
         """Compiles the program that colours the picture with hints, once for each kind of settings.
 
         The kind is given by `decode`, `edges` and whether there is a reference.

@@ -14,7 +14,7 @@ from colorjax.coloring.inputs import Picture, as_photo
 from colorjax.coloring.network import borders, transfer
 from colorjax.coloring.network.shapes import network_shape
 from colorjax.coloring.network.transfer import Reference
-from colorjax.coloring.settings import Settings
+from colorjax.coloring.settings import ColorSettings
 from colorjax.errors import UserError
 from colorjax.pictures.photo import Photo
 
@@ -61,20 +61,20 @@ def as_settings(
     hints: Iterable[Any] = (),
     reference: Picture | Reference | None = None,
     **others: Any,
-) -> Settings:
-    """Makes Settings from a caller's arguments.
+) -> ColorSettings:
+    """Makes ColorSettings from a caller's arguments.
 
     Args:
       painter: from `colorize.open_painter`.
       hints: in any form that `hints.as_hints` takes.
       reference: a picture, or the result of `prepare_reference`.
-      others: further fields of Settings.
+      others: further fields of ColorSettings.
 
     Raises:
       UserError: a hint is invalid, or the reference cannot be read or has no colours.
       TypeError, ValueError: the reference is not a picture.
     """
-    settings = Settings(**others, hints=as_hints(hints))
+    settings = ColorSettings(**others, hints=as_hints(hints))
     if reference is None or isinstance(reference, Reference):
         return settings._replace(reference=reference)
     name = str(reference) if isinstance(reference, str | os.PathLike) else "reference"

@@ -13,7 +13,7 @@ EDGES = ("guided", "bilinear")
 MAX_SATURATION = 1_000_000  # far above it float32 overflows, and pictures become black
 
 
-class Settings(NamedTuple):
+class ColorSettings(NamedTuple):
     """How a photo is coloured; None stands for the value in the model's config.
 
     Attributes:
@@ -53,7 +53,7 @@ def rebalanced(network: Network) -> bool:
     return config.objective == "classification" and config.rebalance.enabled
 
 
-def check_settings(settings: Settings, network: Network) -> None:
+def check_settings(settings: ColorSettings, network: Network) -> None:
     """Raises UserError for a setting that is not one of its choices or is out of range."""
     if settings.decode is not None:
         check_choice("decode", settings.decode, METHODS)

@@ -330,13 +330,13 @@ def run_jobs(jobs: Sequence, options: dict[str, Any]) -> Generator:
 
 def settings_of(options: dict[str, Any]) -> list:
     """Returns the settings of each result of a photo."""
-    from colorjax.coloring.settings import Settings
+    from colorjax.coloring.settings import ColorSettings
 
     first, count = options["seed"], options["samples"] or 1
     decode = "sample" if options["samples"] else options["decode"]
     hints = hints_of(options)
     return [
-        Settings(
+        ColorSettings(
             decode,
             options["temperature"],
             options["rebalance"],

@@ -233,12 +233,12 @@ def check_job(job: Job, options: dict[str, Any]) -> None:
 
 def colour_film(painter: Any, job: Job, options: dict[str, Any]) -> None:
     """Colours a film and shows progress."""
-    from colorjax.coloring.settings import Settings
+    from colorjax.coloring.settings import ColorSettings
     from colorjax.film import parts, pipeline
 
     names = "decode temperature rebalance saturation seed edges".split()
     run_options = pipeline.FilmOptions(
-        Settings(**{name: options[name] for name in names}), options["codec"], options["crf"]
+        ColorSettings(**{name: options[name] for name in names}), options["codec"], options["crf"]
     )
     try:
         with stopping.raising(), progress_bars() as progress:

@@ -6,7 +6,7 @@ import jax
 
 from colorjax import extras
 from colorjax.coloring.colorize import open_painter
-from colorjax.coloring.settings import Settings
+from colorjax.coloring.settings import ColorSettings
 from colorjax.errors import check_choice
 from colorjax.weights.devices import pick_device
 from colorjax.weights.released import load_network
@@ -63,7 +63,7 @@ def colorize_film(
         check_choice("codec", codec, encoding.CODECS)
     if crf is not None:
         check_choice("crf", crf, range(64))
-    settings = Settings(decode, temperature, rebalance, saturation, seed, edges)
+    settings = ColorSettings(decode, temperature, rebalance, saturation, seed, edges)
     with jax.default_device(pick_device(device)):
         painter = open_painter(load_network(model), size=size, batch_size=batch_size)
         options = pipeline.FilmOptions(settings, codec, crf)

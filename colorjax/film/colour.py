@@ -13,7 +13,7 @@ from PIL import Image
 from colorjax.coloring import colorize
 from colorjax.coloring.colorize import Painter
 from colorjax.coloring.network import borders, shapes, tiles
-from colorjax.coloring.settings import Settings
+from colorjax.coloring.settings import ColorSettings
 from colorjax.film import smoothing
 from colorjax.film.smoothing import State
 from colorjax.ops import color, resample
@@ -54,7 +54,7 @@ class View(NamedTuple):
     turns: int = 0
 
 
-def open_film_painter(painter: Painter, settings: Settings) -> FilmPainter:
+def open_film_painter(painter: Painter, settings: ColorSettings) -> FilmPainter:
     """Returns a painter for a film; `settings` must have passed `check_settings`."""
     device = devices.default_device()
     plain = settings.edges == "bilinear"

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from colorjax.coloring.colorize import Painter
-from colorjax.coloring.settings import Settings, check_settings
+from colorjax.coloring.settings import ColorSettings, check_settings
 from colorjax.errors import UserError
 from colorjax.film import colour, parts, planning
 from colorjax.film.colour import FilmPainter, View
@@ -41,7 +41,7 @@ class FilmOptions(NamedTuple):
       crf: constant rate factor, lower is better; None for the codec's default.
     """
 
-    settings: Settings = Settings()
+    settings: ColorSettings = ColorSettings()
     codec: str | None = None
     crf: int | None = None
 

@@ -36,12 +36,12 @@ def check_network(settings: Settings) -> None:
         )
 
 
-def build_model(settings: Settings) -> colorizer.Colorizer:
+def build_model(settings: Settings) -> colorizer.ColorizationNet:
     """Builds the network that the settings describe; raises UserError like `check_network`."""
     check_network(settings)
     model, classifies = settings.model, settings.objective == "classification"
     binning = build_binning(settings.bins, settings.space)
-    return colorizer.Colorizer(
+    return colorizer.ColorizationNet(
         encoder=model.encoder,
         num_bins=binning.centers.shape[1] if classifies else None,
         heads=("uv",) if settings.bins.layout == "joint" else ("u", "v"),
@@ -65,14 +65,14 @@ def predict(model: nn.Module, variables: Any, gray: jax.Array) -> jax.Array:
     return cast(jax.Array, model.apply(variables, gray))
 
 
-def init_variables(model: colorizer.Colorizer, seed: int) -> dict[str, Any]:
+def init_variables(model: colorizer.ColorizationNet, seed: int) -> dict[str, Any]:
     """Initializes random weights; `batch_stats` is empty if the network has no batch norm."""
     side = 2 * colorizer.stride(model.encoder)  # the weights do not depend on the size
     variables = model.init(jax.random.key(seed), jnp.zeros((1, side, side, 1)))
     return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
 
 
-def variable_shapes(model: colorizer.Colorizer) -> dict[str, Any]:
+def variable_shapes(model: colorizer.ColorizationNet) -> dict[str, Any]:
     """Returns the shapes and dtypes of `init_variables`, without computing its values."""
     return jax.eval_shape(lambda: init_variables(model, 0))
 

@@ -125,7 +125,7 @@ def output_factor(encoder: str, units: int = 4) -> int:
     return ENCODERS[encoder].residual[units - 1][1]
 
 
-class Colorizer(nn.Module):
+class ColorizationNet(nn.Module):
     """The colorization network: predicts logits over the bins of chroma (the paper, Fig. 3).
 
     Depths are numbers of channels.

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from colorjax.coloring.hints import as_hints, parse
-from colorjax.coloring.settings import Settings
+from colorjax.coloring.settings import ColorSettings
 from colorjax.errors import UserError
 
 Finite = Field(allow_inf_nan=False)
@@ -43,9 +43,9 @@ class Options(BaseModel):
         "", description='More hints, as JSON: [{"x": 120, "y": 80, "colour": "#d0a070"}, ...].'
     )
 
-    def settings(self) -> Settings:
+    def settings(self) -> ColorSettings:
         """Returns the settings for colouring; raises UserError for an invalid hint."""
-        return Settings(
+        return ColorSettings(
             self.decode,
             self.temperature,
             self.rebalance,

@@ -12,7 +12,7 @@ from PIL import Image
 from colorjax.coloring.colorize import Painter, colorize
 from colorjax.coloring.network.shapes import USUAL_SIZES, chequered
 from colorjax.coloring.page.limits import check_aspect_ratio
-from colorjax.coloring.settings import Settings
+from colorjax.coloring.settings import ColorSettings
 from colorjax.errors import UserError
 from colorjax.pictures import formats, mark, photo, writing
 
@@ -38,7 +38,7 @@ class Task(NamedTuple):
     data: bytes
     format: str | None = None
     quality: int = writing.QUALITY
-    settings: Settings = Settings()
+    settings: ColorSettings = ColorSettings()
 
 
 class Result(NamedTuple):
@@ -51,7 +51,7 @@ class Result(NamedTuple):
 
 class _Pending(NamedTuple):
     rgb: np.ndarray
-    settings: Settings
+    settings: ColorSettings
     result: Future
 
 
@@ -70,9 +70,9 @@ class Batcher:
     def warm_up(self) -> None:
         """Compiles the programs for common aspect ratios."""
         for width, height in USUAL_SIZES:
-            self.run(chequered(width, height), Settings())
+            self.run(chequered(width, height), ColorSettings())
 
-    def run(self, rgb: np.ndarray, settings: Settings) -> np.ndarray:
+    def run(self, rgb: np.ndarray, settings: ColorSettings) -> np.ndarray:
         """Colours a photo and returns it; raises UserError as `colorize`."""
         own = _Pending(rgb, settings, Future())
         with self._pending_lock:

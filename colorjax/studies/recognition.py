@@ -22,7 +22,7 @@ from tqdm import tqdm
 from colorjax.coloring import colorize
 from colorjax.coloring.colorize import Painter, open_painter
 from colorjax.coloring.network import tiles
-from colorjax.coloring.settings import Settings
+from colorjax.coloring.settings import ColorSettings
 from colorjax.data.places import Item
 from colorjax.errors import UserError
 from colorjax.models.efficientnet import EfficientNetLite
@@ -171,7 +171,7 @@ def in_colours(
         fits = resample.unguided_fits(jnp.asarray(constant, jnp.float32)[None, None])
         yield tiles.color_photo(first.color_tile, fits, rgb_u8)
     for painter in painters.values():
-        ((_, (result,)),) = colorize.colorize(painter, [rgb_u8], [Settings()])
+        ((_, (result,)),) = colorize.colorize(painter, [rgb_u8], [ColorSettings()])
         yield result
 
 

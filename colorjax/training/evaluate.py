@@ -11,7 +11,7 @@ import numpy as np
 from colorjax.data import loader, sources
 from colorjax.data.opening import open_source, spread
 from colorjax.models.build import build_model, build_task, predict
-from colorjax.models.colorizer import Colorizer
+from colorjax.models.colorizer import ColorizationNet
 from colorjax.models.task import Example, Statistics, Task, summarize
 from colorjax.ops import bins
 from colorjax.pictures import image_io
@@ -68,7 +68,7 @@ def compile_average(
 
 
 def compile_metrics(
-    options: EvalOptions, model: Colorizer, task: Task, items: Sequence, decoding: Decoding
+    options: EvalOptions, model: ColorizationNet, task: Task, items: Sequence, decoding: Decoding
 ) -> Callable[[Any], dict[str, float]]:
     """Returns a function of the model's variables: every metric, averaged over `items`."""
 
@@ -102,7 +102,7 @@ def measure_bins(options: EvalOptions, task: Task, items: Sequence) -> Statistic
 
 
 def compile_figure(
-    settings: Settings, model: Colorizer, task: Task, source: sources.Source
+    settings: Settings, model: ColorizationNet, task: Task, source: sources.Source
 ) -> Callable[[Any], np.ndarray]:
     """Returns a function of the variables that draws gray | prediction | truth, uint8 [h, w, 3].
 

@@ -143,7 +143,7 @@ def _trainable(model: Model, params: Any) -> Any:
 
 
 def init_state(
-    settings: Settings, model: colorizer.Colorizer, tx: optax.GradientTransformation
+    settings: Settings, model: colorizer.ColorizationNet, tx: optax.GradientTransformation
 ) -> TrainState:
     """Returns a state with random weights from the seed, the same on every process."""
     # The program runs only once, and compiling it with full optimization would take 25 s instead of
@@ -153,7 +153,7 @@ def init_state(
 
 
 def state_shapes(
-    settings: Settings, model: colorizer.Colorizer, tx: optax.GradientTransformation
+    settings: Settings, model: colorizer.ColorizationNet, tx: optax.GradientTransformation
 ) -> TrainState:
     """Returns the shapes and dtypes of the state that `init_state` makes."""
     return jax.eval_shape(lambda: _init_state(settings, model, tx))

@@ -18,7 +18,7 @@ from colorjax.data import loader, opening
 from colorjax.data.sources import Source
 from colorjax.errors import UserError
 from colorjax.models.build import build_model, build_task
-from colorjax.models.colorizer import Colorizer
+from colorjax.models.colorizer import ColorizationNet
 from colorjax.models.task import Task
 from colorjax.settings import Settings, as_dict, complete, without_effect
 from colorjax.training import evaluate, parallel, resume, steps
@@ -148,7 +148,7 @@ def init_or_restore(
     settings: Settings,
     workdir: Path,
     source: Source,
-    model: Colorizer,
+    model: ColorizationNet,
     tx: Any,
     manager: checkpoint.Manager,
 ) -> tuple[TrainState, dict[str, Any], dict[str, Any]]:
@@ -179,7 +179,7 @@ def init_or_restore(
 
 
 def init_run(
-    settings: Settings, source: Source, model: Colorizer, tx: Any
+    settings: Settings, source: Source, model: ColorizationNet, tx: Any
 ) -> tuple[TrainState, dict[str, Any]]:
     """Returns the initial state and the record of a run that has no checkpoint."""
     task, options = build_task(settings, None), evaluate.eval_options(settings)

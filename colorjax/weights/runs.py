@@ -18,7 +18,7 @@ from colorjax.settings import Settings, as_dict, complete
 from colorjax.weights import devices
 
 if TYPE_CHECKING:
-    from colorjax.models.colorizer import Colorizer
+    from colorjax.models.colorizer import ColorizationNet
 
 METRICS = "metrics.jsonl"
 BEST_METRIC = "loss"  # of the hold-out; lower is better
@@ -96,7 +96,7 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text)
 
 
-def load_variables(workdir: Path, model: "Colorizer", *, averaged: bool) -> tuple[int, Any]:
+def load_variables(workdir: Path, model: "ColorizationNet", *, averaged: bool) -> tuple[int, Any]:
     """Returns the step and variables of a run's best checkpoint, else of its newest.
 
     With `averaged`, the variables are the moving average that the run keeps of them.

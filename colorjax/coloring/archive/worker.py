@@ -68,10 +68,10 @@ def open_worker(config: WorkerConfig) -> Callable[[Sequence[str]], Iterator[Row]
 
     from colorjax.coloring.api import Colorizer
     from colorjax.coloring.folders import batch
-    from colorjax.coloring.settings import Settings, check_settings
+    from colorjax.coloring.settings import ColorSettings, check_settings
 
     colorizer = Colorizer(config.model, size=config.size, device=config.device)
-    painter, settings = colorizer._painter, Settings(**config.settings)
+    painter, settings = colorizer._painter, ColorSettings(**config.settings)
     check_settings(settings, painter.network)
 
     # A global setting is safe here: the process runs only this worker.

@@ -18,7 +18,7 @@ from colorjax.coloring.folders.finding import STDIN, path_or_bytes
 from colorjax.coloring.folders.naming import Job
 from colorjax.coloring.network import memory
 from colorjax.coloring.prefetch import prefetched
-from colorjax.coloring.settings import Settings
+from colorjax.coloring.settings import ColorSettings
 from colorjax.errors import UserError
 from colorjax.pictures import files, image_io, mark, photo, tint, writing
 from colorjax.pictures.metadata import Metadata
@@ -85,7 +85,7 @@ DEFAULT_READ_OPTIONS, DEFAULT_WRITE_OPTIONS = ReadOptions(), WriteOptions()
 def run(
     painter: Painter,
     jobs: Sequence[Job],
-    settings: Sequence[Settings],
+    settings: Sequence[ColorSettings],
     *,
     read_options: ReadOptions = DEFAULT_READ_OPTIONS,
     write_options: WriteOptions = DEFAULT_WRITE_OPTIONS,
@@ -122,7 +122,7 @@ def run(
 def _color_group(
     painter: Painter,
     photos: list[tuple[Job, Photo]],
-    settings: Sequence[Settings],
+    settings: Sequence[ColorSettings],
     writers: ThreadPoolExecutor,
     write_options: WriteOptions,
     arrange: Arrange | None,

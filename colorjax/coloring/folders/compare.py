@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from colorjax.coloring.settings import Settings
+from colorjax.coloring.settings import ColorSettings
 
 GAP = 0.01  # between two pictures in a row, as a share of the longer side
 MAX_CELL_SIDE = 480  # longer side of a picture in a grid, in pixels
@@ -28,7 +28,9 @@ def in_a_row(pictures: Sequence[np.ndarray], gap: int) -> np.ndarray:
     return np.concatenate([first, *(x for other in others for x in (white, other))], axis=1)
 
 
-def grid(decodes: bool, rebalanced: bool, base: Settings) -> tuple[list[Settings], Arrange]:
+def grid(
+    decodes: bool, rebalanced: bool, base: ColorSettings
+) -> tuple[list[ColorSettings], Arrange]:
     """Returns settings that are worth comparing, and a function that draws a sheet of results.
 
     The caption of each result is the command-line option that gives it.

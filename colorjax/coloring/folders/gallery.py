@@ -8,7 +8,7 @@ import numpy as np
 
 from colorjax.coloring.colorize import Painter, colorize
 from colorjax.coloring.folders import compare
-from colorjax.coloring.settings import Settings
+from colorjax.coloring.settings import ColorSettings
 from colorjax.errors import UserError
 from colorjax.ops import color
 from colorjax.pictures import files, image_io, photo
@@ -61,7 +61,7 @@ def make_folder(folder: Path) -> None:
 def draw_row(painter: Painter, path: str, side: int) -> np.ndarray:
     """Draws the row of one photo: uint8 [h, w, 3]."""
     truth = image_io.fitted(photo.read_photo(path).rgb, side)
-    ((_, (result,)),) = colorize(painter, [truth], [Settings()])
+    ((_, (result,)),) = colorize(painter, [truth], [ColorSettings()])
     gray = np.asarray(color.to_u8(color.gray_from_rgb(truth / np.float32(255)) / 255))
     pictures = [np.repeat(gray, 3, axis=-1), result]
     if image_io.mean_chroma(truth) > MIN_CHROMA:

@@ -15,8 +15,7 @@ from colorjax.coloring.network.transfer import Transferred
 from colorjax.models.task import Statistics, Task, cell_means, enlarge
 from colorjax.ops import color, joining, resample
 from colorjax.ops.spaces import SPACES
-from colorjax.settings import Decoding
-from colorjax.settings import Settings as Config
+from colorjax.settings import Decoding, Settings
 
 BAND = 64  # rows of a tile that are processed at a time
 
@@ -40,7 +39,7 @@ class Distribution(NamedTuple):
     rgb: jax.Array  # uint8 [n, 3], the same in sRGB
 
 
-def score(config: Config, variables, rgb_u8, sides=None) -> Scores:
+def score(config: Settings, variables, rgb_u8, sides=None) -> Scores:
     """Runs the network on pictures, or on their upper left corners of [height, width] `sides`."""
     # Imported here, since they load flax, which is only needed for tracing.
     from colorjax.models import canvas
@@ -57,7 +56,7 @@ def score(config: Config, variables, rgb_u8, sides=None) -> Scores:
     return Scores(outputs, cell_means(true_lightness, width), cell_means(lightness, width), inside)
 
 
-def confidence(config: Config, statistics: Statistics, scores: Scores) -> jax.Array:
+def confidence(config: Settings, statistics: Statistics, scores: Scores) -> jax.Array:
     """Returns the network's confidence, [b, h, w] in [0, 1]."""
     from colorjax.models.build import build_task  # as in `score`
 
@@ -67,7 +66,7 @@ def confidence(config: Config, statistics: Statistics, scores: Scores) -> jax.Ar
 
 
 def likely(
-    config: Config,
+    config: Settings,
     statistics: Statistics,
     outputs: jax.Array,
     own_lightness: jax.Array,
@@ -97,7 +96,7 @@ def likely(
 
 
 def decode(
-    config: Config,
+    config: Settings,
     statistics: Statistics,
     scores: Scores,
     *numbers: jax.Array,
@@ -118,7 +117,7 @@ def decode(
 
 
 def _chroma(
-    task: Task, config: Config, scores: Scores, numbers: Sequence[Any], method: str
+    task: Task, config: Settings, scores: Scores, numbers: Sequence[Any], method: str
 ) -> jax.Array:
     """Decodes scores to CIELUV chroma at the outputs' size, whatever the network's space."""
     temperature, rebalance, saturation, seed = numbers
@@ -138,7 +137,7 @@ def _chroma(
 
 
 def hint(
-    config: Config,
+    config: Settings,
     statistics: Statistics,
     scores: Scores,
     small: jax.Array,

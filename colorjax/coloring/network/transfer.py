@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from colorjax.ops import color, correspondence, resample
 from colorjax.ops.spaces import SPACES
-from colorjax.settings import Settings as Config
+from colorjax.settings import Settings
 
 # Side of a cell, in pixels of a small picture; it is doubled until there are at most MAX_CELLS.
 CELL, MAX_CELLS = 4, 4096
@@ -50,7 +50,7 @@ def cells(height: int, width: int) -> tuple[int, int]:
     return height // side, width // side
 
 
-def features(config: Config, variables, rgb_u8) -> Features:
+def features(config: Settings, variables, rgb_u8) -> Features:
     """Runs the network's encoder on small pictures uint8 [b, h, w, 3]."""
     # Imported here, since they load flax, which is only needed for tracing.
     from colorjax.models.build import build_model

@@ -35,7 +35,7 @@ from colorjax.coloring.page.view import (
     thumbnail,
     uncertainty_mask,
 )
-from colorjax.coloring.settings import Settings
+from colorjax.coloring.settings import ColorSettings
 from colorjax.errors import UserError
 
 
@@ -376,9 +376,9 @@ def settings_of(
     saturation: float,
     seed: float | None,
     edges: bool,
-) -> Settings:
+) -> ColorSettings:
     """Returns the settings that the controls' values stand for."""
-    return Settings(
+    return ColorSettings(
         decode,
         temperature,
         rebalance,

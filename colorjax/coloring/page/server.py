@@ -30,7 +30,7 @@ from colorjax.coloring.page.limits import (
 )
 from colorjax.coloring.page.view import View, open_studio, paint, write_examples
 from colorjax.coloring.page.wiring import wire
-from colorjax.coloring.settings import Settings
+from colorjax.coloring.settings import ColorSettings
 from colorjax.errors import UserError
 
 MAX_QUEUED = 100  # events in gradio's queue; further ones are rejected
@@ -73,7 +73,7 @@ def build_page(colorizer: Colorizer, folder: Path) -> gr.Blocks:
     """
     examples = write_examples(folder)
     decode = colorizer.decode
-    view = View(examples[0], Settings(decode))
+    view = View(examples[0], ColorSettings(decode))
     studio = open_studio(colorizer.between(check_cancelled), folder)
     pictures, words = paint(studio, view)
     with gr.Blocks(

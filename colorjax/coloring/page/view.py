@@ -20,7 +20,7 @@ from colorjax.coloring.page.files import on_white, read, save, shrink, stat
 from colorjax.coloring.page.limits import check_cancelled
 from colorjax.coloring.page.references import CachedReference, Reference, cached_reference
 from colorjax.coloring.prepared import Prepared
-from colorjax.coloring.settings import Settings
+from colorjax.coloring.settings import ColorSettings
 from colorjax.errors import UserError
 from colorjax.pictures import image_io, tint, writing
 from colorjax.pictures.photo import Photo
@@ -50,7 +50,7 @@ class View(NamedTuple):
     """
 
     path: str
-    settings: Settings
+    settings: ColorSettings
     owner: str = ""
     reference: Reference | None = None
 
@@ -141,7 +141,7 @@ def paint(studio: Studio, view: View) -> tuple[tuple[str, str], str]:
     return (preview.before, file), caption(view, preview)
 
 
-def settings_with_reference(studio: Studio, view: View) -> Settings:
+def settings_with_reference(studio: Studio, view: View) -> ColorSettings:
     """Returns the settings of a view, including its prepared reference.
 
     Raises:
@@ -156,7 +156,7 @@ def load_reference(studio: Studio, reference: Reference) -> CachedReference:
     return cached_reference(studio.colorizer, studio.folder, studio.references, reference)
 
 
-def scale_hints(settings: Settings, preview: Preview, small: Photo) -> Settings:
+def scale_hints(settings: ColorSettings, preview: Preview, small: Photo) -> ColorSettings:
     """Moves hints from pixels of the original photo to those of a smaller copy.
 
     Raises:
