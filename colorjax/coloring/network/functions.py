@@ -80,7 +80,7 @@ def likely(
       outputs: [G, Q], the network's outputs at the pixel.
       own_lightness: [1], the pixel's lightness in the network's own space.
       lightness: L* at which the colours are returned.
-      rebalance: as in `Settings.rebalance`.
+      rebalance: as in `ColorSettings.rebalance`.
     """
     from colorjax.models.build import build_task  # as in `score`
 
