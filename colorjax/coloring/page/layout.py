@@ -101,7 +101,7 @@ class Page(NamedTuple):
     download: gr.Button
     file: gr.DownloadButton
     examples: gr.Dataset
-    controls: tuple  # in the order of `Settings`
+    controls: tuple  # in the order of `ColorSettings`
     reset: gr.Button
     reference_panel: ReferencePanel
     sample_count: gr.Slider
@@ -194,7 +194,7 @@ def examples(paths: list[str]) -> gr.Dataset:
 
 
 def controls(colorizer: Colorizer) -> tuple[tuple, gr.Button]:
-    """Adds the controls, in the order of `Settings`, and a button that resets them.
+    """Adds the controls, in the order of `ColorSettings`, and a button that resets them.
 
     Controls that have no effect with this network are hidden.
     """
