@@ -477,7 +477,7 @@ def test_a_shard_colours_what_it_can_and_a_second_run_colours_nothing(model, sca
     arguments = (scans, target, "--model", model, "--skip-colour", "--saturation", "0")
     done = run_shard(*arguments)
     assert done.exit_code == 1, done.output
-    assert "3 photos coloured" in done.output and "; 2 left out" in done.output
+    assert "3 photos coloured" in done.output and "; 2 skipped" in done.output
     assert "1 .txt; 2 failed" in done.output and "empty.jpg: is empty (0 bytes)" in done.output
     rows, files = log_rows(target), result_files(target)
     assert {path: row["status"] for path, row in rows.items()} == {
@@ -507,10 +507,10 @@ def test_photographs_done_before_are_counted_in_the_summary(tmp_path):
     create_files(tmp_path / "second", "a.jpg", "b.jpg", "c.jpg")
     create_files(tmp_path / "out", "a_color.jpg", "b_color.jpg", "c_color.jpg")
     first = run_shard(tmp_path / "first", tmp_path / "out")
-    assert "; 2 left out;" in first.output and "before" not in first.output
+    assert "; 2 skipped;" in first.output and "done before" not in first.output
     second = run_shard(tmp_path / "second", tmp_path / "out")
     assert "0 photos coloured" in second.output
-    assert "; 2 done before; 1 left out;" in second.output
+    assert "; 2 done before; 1 skipped;" in second.output
 
 
 def test_a_shard_counts_only_its_own_photographs_as_done_before(tmp_path):

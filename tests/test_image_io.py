@@ -148,11 +148,11 @@ def test_a_damaged_exif_block_does_not_affect_the_pixels():
         (b"", "empty"),
         (
             b"once upon a time " * 20,
-            "no JPEG, PNG, WebP, TIFF, BMP, HEIF, AVIF, JPEG 2000 or JPEG XL",
+            "not a JPEG, PNG, WebP, TIFF, BMP, HEIF, AVIF, JPEG 2000 or JPEG XL",
         ),
         (
             encode(noise(8, 8), "GIF"),
-            "no JPEG, PNG, WebP, TIFF, BMP, HEIF, AVIF, JPEG 2000 or JPEG XL",
+            "not a JPEG, PNG, WebP, TIFF, BMP, HEIF, AVIF, JPEG 2000 or JPEG XL",
         ),
         (encode(noise(300, 300), "JPEG")[:9000], "truncated"),
         (encode(noise(300, 300), "PNG")[:9000], "truncated"),

@@ -171,6 +171,7 @@ def test_a_second_script_loads_compiled_programs_and_leaves_jax_unchanged(tmp_pa
     assert len(list((tmp_path / "compiled").glob("*.kept"))) == 4
 
 
+@pytest.mark.slow
 def test_a_program_from_jaxs_own_cache_works_in_every_process(tmp_path):
     code = (
         "import jax, numpy as np; from colorjax.weights.programs import Program;"

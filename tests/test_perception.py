@@ -112,6 +112,7 @@ def test_without_weights_the_objective_is_unchanged():
     assert setup.with_perception(complete(tiny_config()), plain, None) is plain
 
 
+@pytest.mark.slow
 def test_all_three_maps_contribute(params, added_loss):
     classify, truth = perception.classifier(params), task.regression().prepare(RGB)
     to_rgb = task.regression().to_rgb
@@ -121,6 +122,7 @@ def test_all_three_maps_contribute(params, added_loss):
     assert len(parts) == 3 and all((part > 1e-3 * sum(parts)).all() for part in parts)
 
 
+@pytest.mark.slow
 def test_the_classifier_computes_in_the_models_type(params):
     plain = task.regression()
     example, gray = plain.prepare(RGB), jnp.zeros((2, 32, 32, 2))

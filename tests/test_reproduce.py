@@ -139,7 +139,7 @@ def test_runs_with_other_batch_sizes_see_the_same_number_of_photographs(batch_si
 @pytest.mark.parametrize(
     "changes, sentence",
     [
-        ({"experiments": ()}, "no experiments, want --config=configs/reproduce.py"),
+        ({"experiments": ()}, "no experiments, want a config like configs/reproduce.py"),
         ({"decodings": ()}, "no decodings"),
         (
             {"experiments": (("a", (("spaces", "lab"),)),)},
@@ -225,6 +225,7 @@ def test_outputs_smaller_than_the_picture_are_measured_at_its_size(monkeypatch):
     assert shares.shape == (1, reproduce.SATURATION_BINS) and np.sum(shares) == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_a_reproduction_without_figures_still_draws_one_photograph(tmp_path):
     settings = tiny_config(figure_images=0)
     model, task = build.build_model(settings), build.build_task(settings, None)

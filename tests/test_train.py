@@ -341,6 +341,7 @@ def test_a_run_for_a_given_time_ends_as_a_finished_run(tmp_path):
     assert newest_state(tmp_path, tiny_config()).step >= 1
 
 
+@pytest.mark.slow
 def test_runs_of_older_versions_resume_without_the_new_settings(copied):
     workdir, _ = copied
     config = as_dict(tiny_config(num_steps=5, eval_every=5))

@@ -276,7 +276,7 @@ class Tally:
         if self.finished:
             line += f"; {self.finished} done before"
         if skipped:
-            line += f"; {skipped} left out"
+            line += f"; {skipped} skipped"
         line += film.describe_others(others)
         if failed:
             line += f"; {failed} failed"
