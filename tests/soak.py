@@ -167,7 +167,11 @@ def main() -> None:
         f"the first and the last step and {sum(k.saving for k in kills)} with a checkpoint half "
         f"written; {runs_done} runs of {STEPS} steps ended"
     )
-    print(f"not the same: {', '.join(changed)}" if changed else "each to the same bits")
+    print(
+        f"different: {', '.join(changed)}"
+        if changed
+        else "all are bit-identical to the undisturbed run"
+    )
     sys.exit(bool(changed))
 
 
