@@ -177,7 +177,8 @@ def main() -> None:
     print(
         f"{counts['files']} files of {len(plan)} seeds in {time.monotonic() - start:.0f} s: "
         f"{counts['pictures']} gave a picture, {counts['faults']} had a fault, and the others "
-        f"gave a sentence; none took more than {slowest.seconds:.1f} s and {largest.bytes / 1e9:.2f} GB"
+        f"gave a sentence; none took more than {slowest.seconds:.1f} s and "
+        f"{largest.bytes / 1e9:.2f} GB"
     )
     sys.exit(bool(counts["faults"]))
 
