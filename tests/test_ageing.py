@@ -71,6 +71,7 @@ def test_grain_has_the_expected_standard_deviation():
     assert float(noise.std()) == pytest.approx(1.0, abs=0.02)
 
 
+@pytest.mark.slow
 def test_training_ages_the_input_but_not_the_target():
     recorded = []
     task = classification()

@@ -289,6 +289,7 @@ def test_invalid_settings_of_the_release_are_refused_by_name(changes, sentence):
         setup.check_training(settings_of(batch_size=8, **changes))
 
 
+@pytest.mark.slow
 def test_the_weight_average_starts_from_the_pretrained_encoder(tmp_path):
     from test_squeezenet import random_keras_weights
 

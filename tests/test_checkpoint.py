@@ -468,6 +468,7 @@ open(report + str(rank), "w").write(json.dumps(answer))
 """
 
 
+@pytest.mark.slow
 def test_two_processes_share_checkpoints_and_failures(tmp_path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

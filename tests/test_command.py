@@ -144,6 +144,7 @@ def test_a_missing_photo_is_not_taken_for_a_mistyped_command(word, tmp_path, mon
 
 
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="wants a terminal")
+@pytest.mark.slow
 def test_no_picture_is_written_to_a_terminal():
     controller, terminal = os.openpty()
     done = subprocess.run(
@@ -158,6 +159,7 @@ def test_no_picture_is_written_to_a_terminal():
     assert done.returncode == 2 and "colorjax - < photo.jpg > coloured.png" in message
 
 
+@pytest.mark.slow
 def test_a_photo_may_come_from_process_substitution(model, tmp_path):
     picture().save(tmp_path / "old.png")
     command = f"{sys.executable} -m colorjax <(cat old.png) --model {model}"

@@ -180,6 +180,7 @@ def test_a_port_that_is_in_use_is_a_one_sentence_error(colorizer, tmp_path):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.slow
 def test_ten_visitors_at_once_all_get_their_own_picture(server, tmp_path):
     url = server.local_url
     sizes = [(80 + i, 100) for i in range(10)]

@@ -275,6 +275,7 @@ def test_two_processes_train_together_to_the_result_of_one(tmp_path):
         assert two.metrics[key] == pytest.approx(value, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_two_processes_with_different_settings_stop_without_waiting(tmp_path):
     together = start_two(
         f"--workdir={tmp_path}", differing=(["--config.seed=0"], ["--config.seed=1"])

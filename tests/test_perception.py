@@ -78,6 +78,7 @@ def test_each_weight_scales_its_own_term(added_loss):
     assert_allclose(both, 3 * classes + 5 * maps, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_gradient_step_reduces_the_added_loss(added_loss):
     gray = jnp.zeros((2, 32, 32, 2))
     gradient = jax.jit(jax.grad(lambda x: jnp.sum(added_loss(x))))(gray)
@@ -85,6 +86,7 @@ def test_a_gradient_step_reduces_the_added_loss(added_loss):
     assert (added_loss(gray - step) < added_loss(gray)).all()
 
 
+@pytest.mark.slow
 def test_logits_smaller_than_the_picture_have_a_finite_gradient(params):
     plain = task.classification()
     options = Decoding(method="annealed")

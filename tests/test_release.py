@@ -238,6 +238,7 @@ def test_a_run_starts_from_a_released_file(run, exported, tmp_path):
     assert_array_equal(kernels[KERNEL], load_file(exported)[KERNEL].astype("f4"))
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_another_run_or_the_bundled_model(run):
     workdir, config = run
     _, variables = runs.load_variables(workdir, build_model(config), averaged=True)

@@ -214,6 +214,7 @@ def test_a_temporary_error_leaves_no_result_but_counts_the_seconds(tmp_path, mon
     assert runs.read_json(tmp_path / "regression" / "seconds.json") > 0
 
 
+@pytest.mark.slow
 def test_outputs_smaller_than_the_picture_are_measured_at_its_size(monkeypatch):
     settings = tiny_config()
     task, small = build.build_task(settings, None), jax.numpy.zeros((1, 4, 4, 2, 50))

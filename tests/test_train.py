@@ -236,6 +236,7 @@ def test_a_run_that_diverges_stops_with_its_last_good_parameters(tmp_path):
     assert rows[-1]["loss"] is None and rows[0]["loss"] > 0
 
 
+@pytest.mark.slow
 def test_regression_runs_through_the_same_loop(tmp_path):
     metrics = train.train(tiny_config(objective="regression", num_steps=2), tmp_path)
     assert set(metrics) == METRICS
@@ -414,6 +415,7 @@ def test_an_older_checkpoint_without_an_average_is_restored(tmp_path):
         newest_state(tmp_path, tiny_config(ema=0.9))
 
 
+@pytest.mark.slow
 def test_the_test_set_is_measured_only_by_evaluation(tmp_path):
     settings = tiny_config(num_steps=1, eval_every=1, data__holdout=0.3, data__test=0.3)
     trained = train.train(settings, tmp_path)
