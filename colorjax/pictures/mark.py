@@ -6,6 +6,10 @@ import re
 import struct
 from typing import BinaryIO
 
+from PIL.ExifTags import Base as Tag
+
+from colorjax.pictures.formats import detect_format, tiff_file
+
 _MARK = b"colorjax:Coloured"
 _MARK_ELEMENT = (
     b'<rdf:Description rdf:about="" xmlns:colorjax="urn:colorjax" '
@@ -21,7 +25,6 @@ _EMPTY_PACKET = (
 # In JPEG and PNG, XMP precedes the pixels. A JPEG may hold up to 64 KiB each of EXIF, IPTC and
 # comment before it.
 _HEAD_BYTES = 2**18
-_TIFF_XMP = 700  # the tag
 
 
 def marked(xmp: bytes | None) -> bytes | None:
@@ -62,8 +65,9 @@ def _is_marked(file: BinaryIO) -> bool:
     head = file.read(_HEAD_BYTES)
     if head[8:12] == b"WEBP":
         head = _webp_xmp(file)
-    elif head[:4] in (b"II*\0", b"MM\0*"):
-        head = _tiff_xmp(file, "<" if head[:1] == b"I" else ">")
+    elif detect_format(head) == "TIFF":
+        pages = tiff_file.read_pages(file, max_pages=1)
+        head = tiff_file.read_value(file, pages[0], Tag.XMLPacket, _HEAD_BYTES) if pages else b""
     return _MARK in head
 
 
@@ -79,19 +83,3 @@ def _webp_xmp(file: BinaryIO) -> bytes:
         if kind == b"XMP ":
             return file.read(min(size, _HEAD_BYTES))
         offset += 8 + size + size % 2
-
-
-def _tiff_xmp(file: BinaryIO, byte_order: str) -> bytes:
-    """Returns the beginning of the XMP of a TIFF's first page; empty if it has none."""
-    entry = struct.Struct(f"{byte_order}HHII")  # tag, type, count, value or its offset
-    try:
-        file.seek(4)
-        file.seek(*struct.unpack(f"{byte_order}I", file.read(4)))
-        (count,) = struct.unpack(f"{byte_order}H", file.read(2))
-        for tag, _, size, offset in entry.iter_unpack(file.read(count * entry.size)):
-            if tag == _TIFF_XMP:
-                file.seek(offset)
-                return file.read(min(size, _HEAD_BYTES))
-    except struct.error:  # the file is cut short
-        pass
-    return b""

@@ -47,6 +47,11 @@ class Page(NamedTuple):
         return self.numbers.get(tag, (default,))[0]
 
     @property
+    def entry_format(self) -> str:
+        """The struct format of a tag's entry: tag, type, count, and the value or its offset."""
+        return self.order + ("HHQQ" if self.is_big else "HHII")
+
+    @property
     def pixels(self) -> int:
         return self.first(Tag.ImageWidth) * self.first(Tag.ImageLength)
 
@@ -98,13 +103,13 @@ def choose_page(
     return source, page, len(full)
 
 
-def read_pages(file: BinaryIO) -> list[Page]:
+def read_pages(file: BinaryIO, max_pages: int = _MAX_PAGES) -> list[Page]:
     """Returns the pages of a TIFF in order, up to the first unreadable one; [] for other files."""
     pages: list[Page] = []
     try:
         order, is_big, offset = _header(file)
         seen = set()
-        while offset and offset not in seen and len(pages) < _MAX_PAGES:
+        while offset and offset not in seen and len(pages) < max_pages:
             seen.add(offset)
             page, offset = _read_directory(file, order, is_big, offset)
             pages.append(page)
@@ -112,6 +117,23 @@ def read_pages(file: BinaryIO) -> list[Page]:
         # Pillow, which opens the file next, reports the error.
         pass
     return pages
+
+
+def read_value(file: BinaryIO, page: Page, tag: int, max_bytes: int) -> bytes:
+    """Returns the beginning of a byte tag's value; empty if the page lacks it.
+
+    The value must have more bytes than fit into the entry itself: 4, or 8 in a BigTIFF.
+    """
+    if tag not in page.entry_offsets:
+        return b""
+    entry = struct.Struct(page.entry_format)
+    file.seek(page.entry_offsets[tag])
+    _, _, count, offset = entry.unpack(file.read(entry.size))
+    try:
+        file.seek(offset)
+    except (OSError, OverflowError, ValueError):  # the file is damaged
+        return b""
+    return file.read(min(count, max_bytes))
 
 
 def refuse_raw(pages: list[Page], file: BinaryIO, name: str) -> None:
@@ -164,11 +186,10 @@ def with_numbers(data: bytes, page: Page, numbers: dict[int, int | None]) -> byt
     for tag, number in numbers.items():
         if tag not in page.entry_offsets:
             continue
-        entry = page.order + ("HHQQ" if page.is_big else "HHII")
         # A removed tag becomes an unknown one, because deleting its entry would shift all offsets.
         kind = 16 if page.is_big else 4
         fields = (65_000, kind, 1, 0) if number is None else (tag, kind, 1, number)
-        struct.pack_into(entry, changed, page.entry_offsets[tag], *fields)
+        struct.pack_into(page.entry_format, changed, page.entry_offsets[tag], *fields)
     return bytes(changed)
 
 
