@@ -55,6 +55,28 @@ host_option = click.option(
 )
 
 
+def port_option(default: int):
+    """Adds --port, for commands that listen."""
+    return click.option(
+        "--port",
+        type=click.IntRange(1, 65535),
+        default=default,
+        show_default=True,
+        help="Port to listen on.",
+    )
+
+
+def allow_host_option(served: str):
+    """Adds --allow-host, for commands that serve `served`, such as "page"."""
+    return click.option(
+        "--allow-host",
+        "allow_hosts",
+        multiple=True,
+        metavar="NAME",
+        help=f"Host name of the {served} behind a proxy. Repeatable.",
+    )
+
+
 def model_options(command):
     """Adds --model, --size and --device, for commands that load a network."""
     for option in (

@@ -5,18 +5,12 @@ from typing import Any
 import click
 
 from colorjax import extras, stopping
-from colorjax.commands.common import host_option, model_options, say
+from colorjax.commands.common import allow_host_option, host_option, model_options, port_option, say
 
 
 @click.command()
 @host_option
-@click.option(
-    "--port",
-    type=click.IntRange(1, 65535),
-    default=7860,
-    show_default=True,
-    help="Port to listen on.",
-)
+@port_option(7860)
 @click.option(
     "--open/--no-open",
     "open_browser",
@@ -30,13 +24,7 @@ from colorjax.commands.common import host_option, model_options, say
     metavar="PATH",
     help="Path or full URL of the page behind a proxy, such as /photos.",
 )
-@click.option(
-    "--allow-host",
-    "allow_hosts",
-    multiple=True,
-    metavar="NAME",
-    help="Host name of the page behind a proxy. Repeatable.",
-)
+@allow_host_option("page")
 @model_options
 def demo(
     host: str,

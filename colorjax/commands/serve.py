@@ -6,25 +6,20 @@ from typing import Any
 import click
 
 from colorjax import extras, stopping
-from colorjax.commands.common import host_option, model_options, painter_of, say
+from colorjax.commands.common import (
+    allow_host_option,
+    host_option,
+    model_options,
+    painter_of,
+    port_option,
+    say,
+)
 
 
 @click.command()
 @host_option
-@click.option(
-    "--port",
-    type=click.IntRange(1, 65535),
-    default=8000,
-    show_default=True,
-    help="Port to listen on.",
-)
-@click.option(
-    "--allow-host",
-    "allow_hosts",
-    multiple=True,
-    metavar="NAME",
-    help="Host name of the service behind a proxy. Repeatable.",
-)
+@port_option(8000)
+@allow_host_option("service")
 @click.option(
     "--queue",
     type=click.IntRange(1),

@@ -8,6 +8,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from colorjax import stopping
+from colorjax.coloring.page.guard import bracketed
 from colorjax.errors import UserError
 
 BACKLOG = 128  # connections that the kernel queues until they are accepted
@@ -49,8 +50,7 @@ def serve(app: FastAPI, listener: socket.socket, say: Callable[[str], None]) -> 
         say("stopping; finishing the requests in progress first")
 
     host, port = listener.getsockname()[:2]
-    host = f"[{host}]" if ":" in host else host
     with stopping.deferred(stop):
         if not stopping.is_requested():
-            say(f"the service is at http://{host}:{port} until Ctrl-C")
+            say(f"the service is at http://{bracketed(host)}:{port} until Ctrl-C")
             server.run(sockets=[listener])

@@ -243,8 +243,13 @@ def known_hosts(host: str, allow_hosts: Sequence[str]) -> list[str]:
     """
     if not allow_hosts and not _is_loopback(host):
         return ["*"]
-    names = (name.lower().strip("[]") for name in (*LOOPBACK, host, *allow_hosts))
-    return [f"[{name}]" if ":" in name else name for name in names]
+    return [bracketed(name.lower()) for name in (*LOOPBACK, host, *allow_hosts)]
+
+
+def bracketed(host: str) -> str:
+    """Returns a host as in a URL: an IPv6 address in brackets, a name unchanged."""
+    name = host.strip("[]")
+    return f"[{name}]" if ":" in name else name
 
 
 def _is_loopback(host: str) -> bool:

@@ -19,6 +19,7 @@ from colorjax.coloring.page.guard import (
     LOOPBACK,
     Guard,
     KnownHosts,
+    bracketed,
     check_proxy_options,
     known_hosts,
 )
@@ -136,7 +137,7 @@ def running(
     blocks = build_page(colorizer, folder)
     try:
         blocks.launch(
-            server_name=f"[{host}]" if ":" in host and host[0] != "[" else host,
+            server_name=bracketed(host),
             server_port=port,
             root_path=root_path,
             max_file_size=MAX_UPLOAD_BYTES,
