@@ -20,9 +20,9 @@ import scipy.sparse.linalg
 from colorjax.coloring import colorize, confidence, hints
 from colorjax.coloring.network import borders, hint_propagation, shapes, tiles
 from colorjax.coloring.settings import ColorSettings
+from colorjax.data.places import folder_items
 from colorjax.ops import color, propagation, resample
 from colorjax.pictures import photo
-from colorjax.pictures.formats import SUFFIXES
 from colorjax.weights.released import load_network
 
 COUNTS = (1, 5, 10, 50)
@@ -31,7 +31,7 @@ TENTHS = 10
 
 def pictures(folder: str) -> list[Path]:
     """Returns the picture files in a folder and its subfolders."""
-    return sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in SUFFIXES)
+    return [item.data for item in folder_items([Path(folder)])[0]]
 
 
 def read_photos(folder: str, count: int) -> list[np.ndarray]:
