@@ -65,7 +65,10 @@ def write(
             frame = av.VideoFrame.from_ndarray(gray, "gray").reformat(format=pixels)
             frame.pts, frame.time_base = (stamps[i] if stamps else i * gap), unit
             container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+        for packet in stream.encode(None):
+            if len(frames) < 3:
+                packet.dts = packet.pts  # x265 leaves it uninitialised
+            container.mux(packet)
         if audio:
             container.mux(encoded_sound(audio, 48000 * len(frames) // 25))
     return path

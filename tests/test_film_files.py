@@ -1,5 +1,6 @@
 """Film files: what results preserve, how films resume, and the messages about bad files."""
 
+import ctypes
 import json
 import os
 import signal
@@ -100,6 +101,31 @@ def test_ten_bits_are_kept(painter, tmp_path, codec, pixels, name, wanted, resul
     old, new = films.decoded(source)[0], films.decoded(tmp_path / f"new_{name}")[0]
     assert new.format.name == result
     assert_allclose(films.plane(new, 0), films.plane(old, 0), atol=0.8)
+
+
+@pytest.fixture(params=[1, 254])
+def filled_heap(request):
+    """Fills new memory with a byte's complement, so that a read of unset memory shows."""
+    fill, perturb = getattr(ctypes.CDLL(None), "mallopt", None), -6  # M_PERTURB of glibc
+    if fill is None:
+        pytest.skip("only glibc can fill new memory")
+    fill(perturb, request.param)
+    yield
+    fill(perturb, 0)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("codec", encoding.CODECS)
+def test_the_shortest_segments_keep_their_time_stamps(filled_heap, tmp_path, codec, count):
+    film = reading.probe(films.write(tmp_path / "old.mkv", panned(count), codec="ffv1"))
+    choice = encoding.choose(film, ".mkv", codec, None)
+    stamps = [frame.pts for frame in films.decoded(film.path)]
+    frames = ((pts, np.full((48, 64, 3), 90, np.uint8)) for pts in stamps)
+    segment = tmp_path / f"0.{choice.encoder.segment_format}"
+    encoding.write(segment, film, choice, frames)
+    times = [stamp * film.time_base for stamp in stamps]
+    first = films.seconds(segment)[0]
+    assert [time - first for time in films.seconds(segment)] == [time - times[0] for time in times]
 
 
 @pytest.mark.parametrize(("matrix", "tags"), [(1, (1, 1)), (6, (6, 6)), (9, (9, 14))])

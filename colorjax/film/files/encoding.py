@@ -209,9 +209,15 @@ def write(path: Path, film: Film, choice: Choice, frames: Iterable[tuple[int, np
     coding = result_coding(film, choice)
     with av.open(as_file(path), "w", format=choice.encoder.segment_format) as container:
         stream = add_stream(container, film, choice)
+        count = 0
         for pts, rgb in frames:
+            count += 1
             container.mux(stream.encode(as_frame(pts, rgb, film, coding, choice)))
-        container.mux(stream.encode(None))
+        for packet in stream.encode(None):
+            if count < 3:
+                # x265 leaves the decoding times of one or two frames uninitialised (its issue 781).
+                packet.dts = packet.pts
+            container.mux(packet)
 
 
 def as_frame(pts: int, rgb: np.ndarray, film: Film, coding: Coding, choice: Choice) -> Any:
