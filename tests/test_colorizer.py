@@ -94,7 +94,13 @@ def small(num_bins=5, **settings):
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"merge": "sum"}, {"residual_units": False}, {"num_bins": None}]
+    "settings",
+    [
+        {},
+        pytest.param({"merge": "sum"}, marks=pytest.mark.slow),
+        pytest.param({"residual_units": False}, marks=pytest.mark.slow),
+        pytest.param({"num_bins": None}, marks=pytest.mark.slow),
+    ],
 )
 def test_every_parameter_has_a_gradient(settings):
     model = small(**settings)

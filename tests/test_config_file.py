@@ -107,7 +107,10 @@ def test_a_missing_config_is_refused_with_a_suggestion(tmp_path, monkeypatch):
         load_config("empty.py")
 
 
-@pytest.mark.parametrize("config", ["release:gpu", str(ROOT / "configs" / "release.py:gpu")])
+@pytest.mark.parametrize(
+    "config",
+    ["release:gpu", pytest.param(str(ROOT / "configs" / "release.py:gpu"), marks=pytest.mark.slow)],
+)
 def test_the_command_finds_a_config_from_a_folder_without_configs(tmp_path, config):
     environment = {**os.environ, "XLA_FLAGS": xla_flags(1), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(

@@ -283,6 +283,7 @@ def test_old_uploads_and_results_are_deleted_but_not_the_page_itself(server, tmp
 # --- the command ---
 
 
+@pytest.mark.slow
 def test_the_command_serves_until_it_is_stopped_and_leaves_no_files(tmp_path):
     run = save_run(tmp_path, tiny_network())
     (tmp_path / "tmp").mkdir()

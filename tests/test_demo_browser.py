@@ -45,6 +45,7 @@ def test_a_photo_is_coloured_compared_and_downloaded(tab, tmp_path):
     assert np.abs(gray_steps(full) - gray_steps(photo)).max() <= 1.0
 
 
+@at_any_width
 def test_settings_and_draws_change_what_is_shown_until_they_are_reset(tab):
     tab.click("#examples button >> nth=2")
     wait_for(tab, "cat.jpg")
@@ -74,6 +75,7 @@ def test_settings_and_draws_change_what_is_shown_until_they_are_reset(tab):
     assert tab.get_by_label("Most likely").is_checked()
 
 
+@at_any_width
 def test_several_photos_form_a_queue_and_more_may_be_added(tab, tmp_path):
     (tmp_path / "letter.pdf").write_bytes(b"%PDF-1.7")
     first = [write(tmp_path / f"{name}.png", picture(seed=ord(name))) for name in "ab"]
@@ -101,6 +103,7 @@ def test_several_photos_form_a_queue_and_more_may_be_added(tab, tmp_path):
     assert tab.locator("#queue img").count() == 3 and overflow(tab) <= 0
 
 
+@at_any_width
 def test_the_slider_moves_by_keys_and_the_pictures_have_alt_texts(tab):
     tab.wait_for_selector(f"{SLIDER}[role=slider]")
     # Keyboard focus shows an outline; mouse focus does not.

@@ -75,6 +75,7 @@ def test_a_click_offers_colours_and_a_chosen_one_is_applied(tab, house):
     assert np.abs(result - list(bytes.fromhex(colour[1:]))).max() <= 4
 
 
+@at_any_width
 def test_a_custom_colour_can_be_moved_undone_removed_and_cleared(tab, house):
     seen = {shown(tab)}
     click(tab, 0.75, 0.75)

@@ -5,7 +5,7 @@ import pytest
 
 pytest.importorskip("gradio", reason="gradio is missing: pip install 'colorjax[demo]'")
 
-from browser import browser, overflow, shown, tab, upload, wait_for, wait_for_other
+from browser import at_any_width, browser, overflow, shown, tab, upload, wait_for, wait_for_other
 from pages import MOST_BYTES, colorizer, picture, rgb_of, server, write
 from pictures import gray_steps
 from PIL import Image
@@ -61,6 +61,7 @@ def test_a_photo_takes_the_colours_of_a_reference_until_it_is_removed(tab, tmp_p
     assert "summer.png" not in tab.inner_text("#caption") and overflow(tab) <= 0
 
 
+@at_any_width
 def test_a_too_large_reference_is_reported_and_another_may_follow_at_once(tab, tmp_path):
     tab.click("#lending > button")
     (tmp_path / "large.png").write_bytes(bytes(MOST_BYTES + 1))

@@ -173,6 +173,7 @@ def test_onnx_export_of_other_networks_names_the_setting_that_it_needs(tmp_path)
     assert not (tmp_path / "model.onnx").exists()
 
 
+@pytest.mark.slow
 def test_a_jax_program_for_any_size_gives_the_pictures_of_the_api(run, colorizer, tmp_path):
     pytest.importorskip("flatbuffers")
     file = export.export(run, tmp_path / "model.bin", "jax-export")

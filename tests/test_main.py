@@ -120,34 +120,38 @@ MISTAKES = [
 ]
 
 
+CONFIG_MISTAKES = [
+    (["--config=configs/none.py"], "config file configs/none.py does not exist"),
+    (["--config=configs/classify.py:papr"], "no variant 'papr'"),
+    ([], "neither --config nor --workdir"),
+    (["--workdir={}", "--mode=eval"], "config.json is missing"),
+]
+
+
 @pytest.fixture(scope="module")
 def refusals(tmp_path_factory):
-    """The message for each of MISTAKES, and the folder that must stay empty."""
+    """The messages for MISTAKES, then for CONFIG_MISTAKES; and a folder that must stay empty."""
     workdir = tmp_path_factory.mktemp("refused")
     commands = [[*TINY, f"--workdir={workdir}", argument] for argument, _ in MISTAKES]
-    messages = messages_of(tmp_path_factory.mktemp("stderr"), commands)
-    return dict(zip(MISTAKES, messages, strict=True)), workdir
+    commands += [[one.format(workdir) for one in arguments] for arguments, _ in CONFIG_MISTAKES]
+    return messages_of(tmp_path_factory.mktemp("stderr"), commands), workdir
 
 
-@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake[0])
-def test_a_mistake_on_the_command_line_is_reported_in_one_line(refusals, mistake):
+@pytest.mark.parametrize("i", range(len(MISTAKES)), ids=[argument for argument, _ in MISTAKES])
+def test_a_mistake_on_the_command_line_is_reported_in_one_line(refusals, i):
     messages, workdir = refusals
-    assert mistake[1] in messages[mistake]
+    assert MISTAKES[i][1] in messages[i]
     assert not [path for path in workdir.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("i", range(len(CONFIG_MISTAKES)))
+def test_a_missing_config_variant_or_run_is_reported(refusals, i):
+    assert CONFIG_MISTAKES[i][1] in refusals[0][len(MISTAKES) + i]
 
 
 def test_a_batch_size_that_the_devices_do_not_divide_is_refused(tmp_path):
     message = message_of(*TINY, f"--workdir={tmp_path}", "--config.batch_size=6", devices=4)
     assert "batch_size is 6, want a positive multiple of the 4 devices" in message
-
-
-def test_a_missing_config_and_a_missing_variant_are_reported(tmp_path):
-    file, variant, neither = messages_of(
-        tmp_path, [["--config=configs/none.py"], ["--config=configs/classify.py:papr"], []]
-    )
-    assert "config file configs/none.py does not exist" in file
-    assert "no variant 'papr'" in variant
-    assert "neither --config nor --workdir" in neither
 
 
 class Finished(NamedTuple):
@@ -165,6 +169,7 @@ def finished(tmp_path_factory):
     return Finished(workdir, *run(*TINY, f"--workdir={workdir}"))
 
 
+@pytest.mark.slow
 def test_a_run_is_evaluated_from_its_folder_alone(finished, tmp_path):
     assert finished.code == 0, finished.err
     workdir = shutil.copytree(finished.workdir, tmp_path / "run")
@@ -175,10 +180,6 @@ def test_a_run_is_evaluated_from_its_folder_alone(finished, tmp_path):
     table = output[output.index("hold-out") :]
     assert "psnr" in table and "constant bin" in table and table in finished.out
     assert "final_featurs" in message_of(f"--workdir={workdir}", "--config.model.final_featurs=1")
-
-
-def test_a_workdir_without_a_run_is_reported(tmp_path):
-    assert "config.json is missing" in message_of(f"--workdir={tmp_path}", "--mode=eval")
 
 
 def test_folders_and_files_that_a_run_cannot_use_are_reported(tmp_path):
@@ -199,6 +200,7 @@ def test_folders_and_files_that_a_run_cannot_use_are_reported(tmp_path):
     assert "run/sweep.json" in blocked and "directory" in blocked.lower()
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_is_reported(finished, tmp_path):
     # A limit on the size of files stands in for a full disk. Compiled programs are read from the
     # cache of the finished run; the minimum compile time keeps new ones from being written.

@@ -14,7 +14,8 @@ from safetensors.numpy import load_file, save_file
 from test_train import LIGHT, tiny_config
 
 from colorjax.errors import UserError
-from colorjax.models.build import build_model
+from colorjax.models.build import build_binning, build_model
+from colorjax.models.task import Statistics
 from colorjax.settings import Perception, as_dict, complete
 from colorjax.training import export, setup, steps, train
 from colorjax.weights import checkpoint, released, runs
@@ -25,12 +26,24 @@ KERNEL = "params/final1/kernel"
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run of few steps with an average of its weights; its folder and its config."""
+    """A run with an average of its weights, written without training; its folder and config."""
     workdir = tmp_path_factory.mktemp("run")
-    config = tiny_config(
-        num_steps=2, eval_every=2, data__cache_dir=str(workdir / "squares"), **LIGHT
-    )
-    train.train(config, workdir)
+    config = tiny_config(data__cache_dir=str(workdir / "squares"), **LIGHT)
+    state = setup.init_state(config, build_model(config), setup.build_optimizer(config))
+    state = state._replace(average=jax.tree.map(lambda x: 1.01 * x + 0.001, state.average))
+    centers = build_binning(config.bins, config.space).centers
+    bins = Statistics(np.ones(centers.shape[:2]), np.asarray(centers, np.float64))
+    record = {
+        "bins": runs.statistics_as_json(bins),
+        "data": {"found": 12, "train": 11},
+        "encoder": "random",
+    }
+    runs.write_settings(workdir, config)
+    runs.write_json(workdir / "record.json", record)
+    runs.write_text(workdir / "metrics.jsonl", '{"step": 2, "split": "holdout", "psnr": 20.5}\n')
+    manager = checkpoint.open_manager(workdir, best_metric=runs.BEST_METRIC)
+    with checkpoint.closing(manager):
+        checkpoint.save(manager, 2, state, config={}, position={}, metrics={})
     return workdir, config
 
 
@@ -73,7 +86,7 @@ def test_metadata_describes_the_model_and_not_the_machine_that_made_it(run, expo
         metadata = file.metadata()
     assert metadata["licence"] == "Apache-2.0"
     metrics = json.loads(metadata["metrics"])
-    assert metrics["step"] == 2 and metrics["psnr"] > 0
+    assert metrics["step"] == 2 and metrics["psnr"] == 20.5
     assert json.loads(metadata["trained_on"])["train"] == 11
     assert str(run[0]) not in json.dumps(metadata)
 

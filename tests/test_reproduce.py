@@ -54,6 +54,7 @@ def reproduced(tmp_path_factory):
     return workdir, stopped, rows, trained
 
 
+@pytest.mark.slow
 def test_a_stopped_reproduction_resumes_without_repeating_finished_runs(reproduced):
     _, stopped, rows, trained = reproduced
     assert [row["outcome"] for row in stopped] == ["step 3 of 3", "unfinished", "unfinished"]
@@ -63,6 +64,7 @@ def test_a_stopped_reproduction_resumes_without_repeating_finished_runs(reproduc
     assert rows[1]["outcome"] == "step 3 of 3" and rows[1]["metrics"]["psnr"] > 0
 
 
+@pytest.mark.slow
 def test_a_failed_run_has_a_row_that_says_so(reproduced):
     workdir, _, rows, _ = reproduced
     assert rows[2]["outcome"].startswith("failed: model.merge is 'product', want one of")
@@ -71,6 +73,7 @@ def test_a_failed_run_has_a_row_that_says_so(reproduced):
     assert "| failed: model.merge is" in text and "| **impossible** | *failed* |" in text
 
 
+@pytest.mark.slow
 def test_the_report_has_all_sections_and_needs_no_other_files(reproduced):
     workdir, *_ = reproduced
     text, page = ((workdir / f"report.{kind}").read_text() for kind in ("md", "html"))
@@ -89,6 +92,7 @@ def test_the_report_has_all_sections_and_needs_no_other_files(reproduced):
     assert "Regression has the lower L_reg | – not run" not in text
 
 
+@pytest.mark.slow
 def test_the_report_is_made_again_from_the_folders_of_runs_alone(reproduced, monkeypatch):
     workdir, _, rows, _ = reproduced
     (workdir / "report.html").unlink()
@@ -98,6 +102,7 @@ def test_the_report_is_made_again_from_the_folders_of_runs_alone(reproduced, mon
     assert (workdir / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_runs_are_measured_as_by_evaluation(reproduced):
     workdir, _, rows, _ = reproduced
     folder = workdir / "classification"
@@ -110,6 +115,7 @@ def test_runs_are_measured_as_by_evaluation(reproduced):
     assert rows[1]["metrics"] == pytest.approx(metrics, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_decoding_that_is_added_later_is_measured_then(reproduced):
     folder = reproduced[0] / "classification"
     argmax = {"argmax": {"decoding.method": "argmax"}}

@@ -269,7 +269,7 @@ class Affine(nn.Module):
         return nn.Conv(2, (1, 1))(gray / 255.0)
 
 
-@pytest.mark.parametrize("clip_norm", [0.0, 0.01])
+@pytest.mark.parametrize("clip_norm", [pytest.param(0.0, marks=pytest.mark.slow), 0.01])
 def test_accumulated_batches_make_the_update_of_one_large_batch(clip_norm):
     model, objective = Affine(), regression()
     rgb = np.random.default_rng(5).integers(0, 256, (12, 8, 8, 3), np.uint8)

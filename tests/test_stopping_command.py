@@ -55,7 +55,9 @@ main()
     assert [path.name for path in tmp_path.iterdir()] == ["old.png"]
 
 
-@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM]
+)
 def test_a_stopped_command_leaves_no_partial_file(model, number, tmp_path):
     for i in range(40):
         photo(tmp_path, f"{i:02}.png", 600, 800)

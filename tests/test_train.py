@@ -223,6 +223,7 @@ def test_bin_means_of_the_training_set_lie_in_their_bins(finished):
     assert_array_equal(means[~occupied], np.broadcast_to(centers, (2, 50))[~occupied].astype("f4"))
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_stops_with_its_last_good_parameters(tmp_path):
     config = tiny_config(num_steps=50, max_skipped=3, optimizer__learning_rate=1e30)
     with pytest.raises(UserError, match="not finite for 3 steps in a row: step .* lower learning"):
