@@ -34,6 +34,7 @@ def write(
     sound=None,
     subtitles=None,
     display=None,
+    display_matrix=None,
     container_options=None,
     **context,
 ):
@@ -51,6 +52,8 @@ def write(
             setattr(stream.codec_context, name, value)
         if display:
             stream.set_display_rotation(display)
+        if display_matrix:
+            stream.set_display_matrix(display_matrix)
         audio = container.add_stream(sound, rate=48000, layout="mono") if sound else None
         text = container.add_mux_stream(subtitles) if subtitles else None
         if text:

@@ -135,6 +135,65 @@ def test_missing_primaries_and_transfer_follow_from_the_matrix(tmp_path, matrix,
     assert encoding.tags(film, choice)[1:] == (matrix, *tags)
 
 
+def matrix(degrees, mirrored=False):
+    """A display matrix for a turn to the right, after a mirroring from left to right if wanted."""
+    cosine, sine = round(np.cos(np.radians(degrees))), round(np.sin(np.radians(degrees)))
+    across = -1 if mirrored else 1
+    return tuple(n << 16 for n in (across * cosine, across * sine, 0, -sine, cosine, 0)) + (
+        0,
+        0,
+        1 << 30,
+    )
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize(("degrees", "turns"), [(0, 0), (90, 3), (180, 2), (270, 1)])
+def test_turned_and_mirrored_films_are_coloured_upright(tmp_path, degrees, turns, mirrored):
+    source = films.write(tmp_path / "a.mp4", panned(1), display_matrix=matrix(degrees, mirrored))
+    assert reading.probe(source).turns == turns
+    if not mirrored:  # libav's rotation, counterclockwise, ignores mirroring
+        assert turns == films.decoded(source)[0].rotation // 90 % 4
+
+
+@pytest.mark.parametrize("pixels", ["gray", "gray10le"])
+def test_the_luma_of_a_monochrome_film_of_limited_range_is_kept(tmp_path, pixels):
+    picture = np.full((48, 64), 16, np.uint8)
+    source = films.write(
+        tmp_path / "a.mkv", [picture] * 3, codec="libx265", pixels=pixels, color_range=1
+    )
+    film = reading.probe(source)
+    assert film.coding.range == 1
+    assert np.ptp([frame.gray for frame in reading.frames(film)]) == 0
+    assert next(reading.frames(film)).gray.max() == 0  # 16 is black
+
+
+@pytest.mark.parametrize("order", [("yuv420p10le", "yuv420p"), ("yuv420p", "yuv420p10le")])
+def test_joined_films_of_different_bit_depths_have_the_same_grays(tmp_path, order):
+    pieces = [
+        films.write(tmp_path / f"{i}.ts", [texture()] * 3, pixels=pixels)
+        for i, pixels in enumerate(order)
+    ]
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(b"".join(piece.read_bytes() for piece in pieces))
+    grays = [frame.gray.astype(float) for frame in reading.frames(reading.probe(joined))]
+    assert len(grays) == 6
+    assert np.abs(grays[-1] - grays[0]).mean() < 0.02 * grays[0].mean()
+
+
+def test_the_codec_is_one_that_accepts_the_size_and_rate_of_the_film(tmp_path):
+    narrow = reading.probe(
+        films.write(tmp_path / "a.mkv", [texture(48, 48)], codec="ffv1", pixels="yuv422p10le")
+    )
+    assert encoding.choose(narrow, ".mkv", None, None).codec == "h264"
+    assert encoding.choose(narrow, ".webm", None, None).codec == "av1"
+    with pytest.raises(UserError, match="has 48 x 48 pixels .*, want at least 64 x 16 for hevc"):
+        encoding.choose(narrow, ".mkv", "hevc", None)
+    fast = narrow._replace(rate=Fraction(300))
+    assert encoding.choose(fast, ".webm", None, None).codec == "vp9"
+    with pytest.raises(UserError, match="300 frames per second, want .* at most 240 frames"):
+        encoding.choose(fast, ".webm", "av1", None)
+
+
 def test_an_rgb_film_becomes_a_luma_film_of_limited_range(painter, tmp_path):
     source = films.write(tmp_path / "old.mkv", [texture()] * 2, codec="ffv1", pixels="bgr0")
     run(painter, source, tmp_path / "new.mp4", settings=ColorSettings(saturation=0.0), crf=5)

@@ -28,6 +28,8 @@ class Encoder(NamedTuple):
       containers: suffixes of the files that can hold the codec.
       segment_format: libav's name of the container of segments.
       max_crf: the greatest CRF that the encoder accepts.
+      smallest: least width and height in pixels, both even.
+      max_rate: most frames per second that the encoder accepts.
     """
 
     name: str
@@ -38,6 +40,8 @@ class Encoder(NamedTuple):
     containers: tuple[str, ...]
     segment_format: str = "nut"
     max_crf: int = 63
+    smallest: tuple[int, int] = (2, 2)
+    max_rate: float = float("inf")
 
 
 ALL = tuple(CONTAINERS)
@@ -60,6 +64,7 @@ ENCODERS = {
         {"preset": "medium", "x265-params": "log-level=error"},
         (".mp4", ".m4v", ".mov", ".mkv"),
         max_crf=51,
+        smallest=(64, 16),  # x265 writes outside its buffers if a picture is narrower
     ),
     "prores": Encoder(
         "prores_ks", None, "yuv422p10le", None, {"profile": "3"}, (".mov", ".mkv"), "mov"
@@ -79,6 +84,8 @@ ENCODERS = {
         20,
         {"preset": "6", "svtav1-params": "tune=0"},
         (".webm", ".mkv", ".mp4"),
+        smallest=(4, 4),
+        max_rate=240,
     ),
 }
 CODECS = tuple(ENCODERS)
@@ -114,10 +121,12 @@ def choose(film: Film, suffix: str, codec: str | None, crf: int | None) -> Choic
     The bit depth is the film's, up to 10 bits, if the codec supports it. Without `codec`, a WebM
     file gets VP9 (8 bits) or AV1 (10 bits), ProRes stays ProRes, and other films become H.264. A
     10-bit film that is not H.264 becomes HEVC instead, since few players decode 10-bit H.264.
-    ProRes and HEVC are chosen only for containers that can hold them.
+    ProRes and HEVC are chosen only for containers that can hold them, AV1 and HEVC only for films
+    of a size and rate that their encoders accept.
 
     Raises:
-      UserError: the container cannot hold the codec, the codec has no CRF, or `crf` is too great.
+      UserError: the container cannot hold the codec, the encoder does not accept the size or the
+        rate of the film, the codec has no CRF, or `crf` is too great.
     """
     suffix, bits = suffix.lower(), 8 if film.coding.bits == 8 else 10
     if codec is None:
@@ -126,6 +135,13 @@ def choose(film: Film, suffix: str, codec: str | None, crf: int | None) -> Choic
     if suffix not in encoder.containers:
         wanted = " or ".join(encoder.containers)
         raise UserError(f"{film.path}: {codec} cannot be in a {suffix} file, want {wanted}")
+    if not _accepts(encoder, film):
+        (width, height), rate = encoder.smallest, encoder.max_rate
+        at_most = "" if rate == float("inf") else f" and at most {rate:g} frames per second"
+        raise UserError(
+            f"{film.path}: has {film.width} x {film.height} pixels and {float(film.rate):g} frames "
+            f"per second, want at least {width} x {height}{at_most} for {codec}, or another codec"
+        )
     if crf is not None and encoder.crf is None:
         raise UserError(f"crf is {crf}, but {codec} has no such scale: want none")
     if crf is not None and crf > encoder.max_crf:
@@ -137,14 +153,21 @@ def choose(film: Film, suffix: str, codec: str | None, crf: int | None) -> Choic
     return Choice(codec, encoder.crf if crf is None else crf, bits, suffix)
 
 
+def _accepts(encoder: Encoder, film: Film) -> bool:
+    """Whether an encoder accepts the size and the rate of a film."""
+    sides = even(film.width), even(film.height)
+    large_enough = all(have >= least for have, least in zip(sides, encoder.smallest, strict=True))
+    return large_enough and film.rate <= encoder.max_rate
+
+
 def _default_codec(film: Film, suffix: str, bits: int) -> str:
     if suffix == ".webm":
-        return "vp9" if bits == 8 else "av1"
+        return "av1" if bits == 10 and _accepts(ENCODERS["av1"], film) else "vp9"
     if film.codec == "prores" and suffix in ENCODERS["prores"].containers:
         return "prores"
-    if bits == 8 or film.codec == "h264" or suffix not in ENCODERS["hevc"].containers:
-        return "h264"
-    return "hevc"
+    hevc = ENCODERS["hevc"]
+    usable = suffix in hevc.containers and _accepts(hevc, film)
+    return "hevc" if bits == 10 and film.codec != "h264" and usable else "h264"
 
 
 def result_coding(film: Film, choice: Choice) -> Coding:

@@ -1,6 +1,7 @@
 """Decodes films to gray frames with time stamps, and probes their properties (PyAV)."""
 
 import contextlib
+import math
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -179,7 +180,8 @@ def _film_info(path: str, container: Any, stream: Any, frame: Any) -> Film:
         )
     bits = 8 if format.has_palette else format.components[0].bits
     gray_only = format.name.startswith(("gray", "ya", "mono"))
-    is_full = gray_only or format.has_palette or format.name.startswith("yuvj") or _is_rgb(format)
+    is_full = format.has_palette or format.name.startswith("yuvj") or _is_rgb(format)
+    is_full = is_full or (gray_only and tags[0] != planes.LIMITED)
     matrix = tags[1] if tags[1] in planes.WEIGHTS else planes.UNSPECIFIED
     if matrix == planes.UNSPECIFIED:
         matrix = planes.BT709 if frame.height >= planes.HD else planes.BT601
@@ -201,7 +203,7 @@ def _film_info(path: str, container: Any, stream: Any, frame: Any) -> Film:
         stream.frames,
         Fraction(container.duration or 0, av.time_base),
         display,
-        round(frame.rotation / 90) % 4 if display else 0,
+        _turns(display),
         _notices(path, container, stream, frame),
     )
 
@@ -238,6 +240,14 @@ def _display(frame: Any) -> tuple[int, ...]:
     return () if matrix == (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30) else matrix
 
 
+def _turns(display: tuple[int, ...]) -> int:
+    """Returns the 90-degree turns to the left with which the top of the shown picture is on top."""
+    if not display:
+        return 0
+    # Where a display matrix sends the downward direction; a mirrored picture stays mirrored.
+    return round(math.atan2(display[3], display[4]) / (math.pi / 2)) % 4
+
+
 def _decode(container: Any, stream: Any) -> Iterator[Any]:
     stream.thread_type = "AUTO"
     for packet in _packets(container, stream):
@@ -270,7 +280,9 @@ def _luma(frame: Any, film: Film) -> np.ndarray:
         luma = green + red_weight * (red - green) + blue_weight * (blue - green)
         values = np.rint(luma).astype(np.uint8 if bits == 8 else np.uint16)
     else:
-        if not _PLANAR.fullmatch(frame.format.name):
+        # Joined films may change their bit depth.
+        depth = max(8, frame.format.components[0].bits)
+        if depth != bits or not _PLANAR.fullmatch(frame.format.name):
             gray_only = frame.format.name.startswith(("gray", "mono", "ya"))
             kind = "gray" if gray_only else "yuv444p"
             frame = frame.reformat(format=kind if bits == 8 else f"{kind}{bits}le")
