@@ -229,6 +229,8 @@ def test_uploads_in_one_request_have_a_limit_too(server):
     assert httpx.post(url, files=files).status_code == 413
     chunks = (b"x" for _ in range(3))
     assert httpx.post(url, content=chunks).status_code == 413
+    both = {"Content-Length": "5", "Transfer-Encoding": "chunked"}
+    assert httpx.post(url, content=iter([b"12345"]), headers=both).status_code == 413
 
 
 def test_an_aborted_upload_leaves_no_files(server, capsys):

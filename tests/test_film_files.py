@@ -614,6 +614,23 @@ def test_an_unusable_film_name_is_reported_without_loading_a_network(
     assert done.exit_code == 1 and f"{name}: {sentence}" in done.stderr
 
 
+def test_a_result_never_replaces_another_film_of_the_call(tmp_path):
+    one, two = (films.write(tmp_path / name, panned(1)) for name in ("a.mp4", "a_color.mp4"))
+    options = {"output": None, "suffix": "_color", "overwrite": True}
+    jobs = command.jobs_of([str(one), str(two)], options)
+    sources = {os.path.realpath(job.source) for job in jobs}
+    with pytest.raises(UserError, match="a.mp4: would replace the film .*a_color.mp4, want anot"):
+        command.check_job(jobs[0], sources, options)
+    command.check_job(jobs[1], sources, options)
+
+
+def test_films_that_are_named_in_different_ways_have_different_results(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = {"output": None, "suffix": "_color"}
+    one, two = command.jobs_of(["a.ts", str(tmp_path / "A.mkv")], options)
+    assert os.path.abspath(one.target) != two.target
+
+
 def test_a_missing_model_is_a_usage_error(tmp_path):
     source = films.write(tmp_path / "old.mp4", panned(1))
     done = invoke(source, "--model", tmp_path / "none")

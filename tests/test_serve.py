@@ -200,7 +200,10 @@ def test_data_that_is_too_large_is_413_before_it_is_read(batcher):
         form = client.post("/colorize", files={"photo": bytes(1001)})
         wide = client.post("/colorize", content=encode(Image.new("1", (60, 48))))
         without_length = client.post("/colorize", content=iter([b"some"]))
-    assert [one.status_code for one in (long, form, wide, without_length)] == [413, 413, 413, 411]
+        both = {"Content-Length": "5", "Transfer-Encoding": "chunked"}
+        in_chunks = client.post("/colorize", content=bytes(2000), headers=both)
+    assert [one.status_code for one in (long, form, wide)] == [413] * 3
+    assert [one.status_code for one in (without_length, in_chunks)] == [411] * 2
     assert "1001 bytes, want at most 1000" in sentence(long)
     assert "60 x 48 pixels, want at most 2879" in sentence(wide)
 

@@ -169,10 +169,10 @@ def jobs_of(films: Sequence[str], options: dict[str, Any], others: Sequence[str]
         folder = Path(source).parent if output is None else Path(output)
         stem, number = Path(source).stem + options["suffix"], 1
         target = folder / f"{stem}{formats.result_suffix(source)}"
-        while str(target).casefold() in taken:
+        while (key := os.path.abspath(target).casefold()) in taken:
             number += 1
             target = folder / f"{stem}_{number}{formats.result_suffix(source)}"
-        taken.add(str(target).casefold())
+        taken.add(key)
         jobs.append(Job(source, str(target)))
     return jobs
 
@@ -184,9 +184,10 @@ def colour_films(jobs: Sequence[Job], options: dict[str, Any]) -> bool:
     done: list[str] = []
     wanted = [job for job in jobs if not (options["skip_existing"] and os.path.lexists(job.target))]
     todo = []
+    sources = {os.path.realpath(job.source) for job in jobs}
     for job in wanted:
         try:
-            check_job(job, options)
+            check_job(job, sources, options)
             todo.append(job)
         except UserError as error:
             faults.append(str(error))
@@ -209,8 +210,11 @@ def colour_films(jobs: Sequence[Job], options: dict[str, Any]) -> bool:
     return bool(faults)
 
 
-def check_job(job: Job, options: dict[str, Any]) -> None:
-    """Raises UserError if a film cannot be read or its result cannot be written."""
+def check_job(job: Job, sources: set[str], options: dict[str, Any]) -> None:
+    """Raises UserError if a film cannot be read or its result cannot be written.
+
+    `sources` are the real paths of all films of the call, none of which a result may replace.
+    """
     from colorjax.coloring.folders import finding
 
     source, target = job
@@ -223,6 +227,8 @@ def check_job(job: Job, options: dict[str, Any]) -> None:
         raise UserError(f"{source}: is a pipe or a device, want a file: films are read twice")
     if os.path.realpath(target) == os.path.realpath(source):
         raise UserError(f"{source}: would replace itself, want another --output")
+    if os.path.realpath(target) in sources:
+        raise UserError(f"{source}: would replace the film {target}, want another --output")
     if os.path.lexists(target) and not options["overwrite"]:
         raise UserError(
             f"{source}: {target} exists already; --overwrite replaces it, --skip-existing skips "

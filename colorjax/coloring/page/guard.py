@@ -117,8 +117,11 @@ class Guard:
         await app(scope, receive, send_with_policy)
 
     async def _upload(self, scope: dict[str, Any], receive: Callable, send: Callable) -> None:
-        length = Headers(scope=scope).get("content-length", "")
-        if not length.isdecimal() or int(length) > self.max_bytes:
+        headers = Headers(scope=scope)
+        length = headers.get("content-length", "")
+        # A body in chunks may be longer than the Content-Length beside it (RFC 9112, section 6.3).
+        is_measured = length.isdecimal() and "transfer-encoding" not in headers
+        if not is_measured or int(length) > self.max_bytes:
             text = f"an upload needs a Content-Length header of at most {self.max_bytes} bytes"
             await PlainTextResponse(text, 413)(scope, receive, send)
             return
