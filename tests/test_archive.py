@@ -77,7 +77,8 @@ def test_shards_are_counted_from_0():
         ("b.tif", "", None, "b.tif"),
         ("b.tif", "_color", "jpg", "b_color.tif.jpg"),
         ("b.heic", "_color", None, "b_color.heic.png"),
-        ("b.JPG", "_color", "jpg", "b_color.jpg"),
+        ("b.jpg", "_color", "jpg", "b_color.jpg"),
+        ("b.JPG", "_color", "jpg", "b_color.JPG.jpg"),
     ],
 )
 def test_a_result_is_named_after_its_photograph_alone(path, mark, format, wanted):
@@ -85,9 +86,9 @@ def test_a_result_is_named_after_its_photograph_alone(path, mark, format, wanted
 
 
 def test_photographs_with_similar_names_have_different_result_names():
-    names = "a.tif a.png a.jpg a.jpeg a.heic a.tif.jpg a_color.tif".split()
-    for format in (None, "jpg", "png"):
-        assert len({remaining.result_path(PurePosixPath(n), "_color", format) for n in names}) == 7
+    names = "a.tif a.png a.jpg a.JPG a.jpeg a.heic a.HEIC a.tif.jpg a_color.tif".split()
+    for format in (None, "jpg", "png", "tif"):
+        assert len({remaining.result_path(PurePosixPath(n), "_color", format) for n in names}) == 9
 
 
 # Finding photographs

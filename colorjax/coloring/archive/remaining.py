@@ -44,12 +44,12 @@ def parse_shard(text: str) -> Shard:
 def result_path(path: PurePosixPath, mark: str, format: str | None) -> str:
     """Returns the path of a photograph's result, which depends on no other file.
 
-    a/b.tif becomes a/b_color.tif. If the result has another format, its name keeps the suffix of
+    a/b.tif becomes a/b_color.tif. If the result has another suffix, its name keeps the suffix of
     the photograph, so that results of b.tif and b.png do not collide: as JPEG, b.tif becomes
-    b_color.tif.jpg.
+    b_color.tif.jpg. Suffixes are compared with case, because b.JPG may lie next to b.jpg.
     """
     suffix = naming.written_suffix(path, format)
-    own = "" if suffix.lower() == path.suffix.lower() else path.suffix
+    own = "" if suffix == path.suffix else path.suffix
     return str(path.with_name(f"{path.stem}{mark}{own}{suffix}"))
 
 
