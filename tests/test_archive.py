@@ -179,6 +179,28 @@ def test_a_photograph_that_a_manifest_lists_twice_is_used_once(tmp_path):
         list(source.open_source(file).items(Counter()))
 
 
+def test_photographs_of_a_manifest_with_the_same_result_are_a_fault(tmp_path):
+    paths = "data/a.jpg", "/data/a.jpg", "file:///data/a.jpg", "b.jpg", "s3://x//c.jpg", "../d.jpg"
+    file = write_manifest(tmp_path / "list.parquet", [*paths, "s3://x/c.jpg", "/data/e.jpg"])
+    items = list(source.open_source(file, root="/in").items(Counter()))
+    assert [item.path for item in items] == [*paths, "s3://x/c.jpg", "/data/e.jpg"]
+    assert {item.path: item.fault for item in items if item.fault} == {
+        path: f"{path}: would have the same result as {first}, want another --root"
+        for path, first in [
+            ("/data/a.jpg", "data/a.jpg"),
+            ("file:///data/a.jpg", "data/a.jpg"),
+            ("s3://x/c.jpg", "s3://x//c.jpg"),
+        ]
+    } | {"../d.jpg": "/in/../d.jpg: leads out of /in, want a path without .."}
+
+
+def test_a_photograph_that_a_manifest_spells_in_several_ways_is_used_once(tmp_path):
+    paths = ["x/a.jpg", "./x//a.jpg", f"{tmp_path}/x/a.jpg", "/b.jpg", "file:///b.jpg", "//b.jpg"]
+    file = write_manifest(tmp_path / "list.parquet", paths)
+    items = list(source.open_source(file).items(Counter()))
+    assert items == [("x/a.jpg", ""), ("/b.jpg", "")]
+
+
 @pytest.mark.parametrize(
     "path, root, wanted",
     [

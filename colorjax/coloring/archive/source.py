@@ -132,7 +132,10 @@ def from_manifest(file: str, column: str, root: str | None) -> Source:
     def relative_path(path: str) -> PurePosixPath:
         return _relative_to(full(path), top)
 
-    return Source(lambda others: _manifest_items(file, column), read, relative_path)
+    def items(others: Counter[str]) -> Iterator[Item]:
+        return _manifest_items(file, column, full, relative_path)
+
+    return Source(items, read, relative_path)
 
 
 @functools.lru_cache(maxsize=64)
@@ -150,15 +153,39 @@ def _relative_to(path: str, top: str) -> PurePosixPath:
     return relative
 
 
-def _manifest_items(file: str, column: str) -> Iterator[Item]:
-    """Yields the distinct paths of a manifest; raises UserError if it cannot be read."""
-    seen = set()
+def _manifest_items(
+    file: str,
+    column: str,
+    full: Callable[[str], str],
+    relative_path: Callable[[str], PurePosixPath],
+) -> Iterator[Item]:
+    """Yields the photographs of a manifest, each once, and its faulty rows.
+
+    Two photographs may have the same path relative to the archive, and so the same result: the
+    second one is a fault. Raises UserError if the manifest cannot be read.
+    """
+    first_paths: dict[str, str] = {}
     for number, path in enumerate(_read_column(file, column)):
         if not isinstance(path, str) or not path:
             yield Item(f"row {number}", f"{file}: row {number} has {path!r}, want a path")
-        elif path not in seen:
-            seen.add(path)
-            yield Item(path)
+            continue
+        relative, fault = path, ""
+        try:
+            relative = str(relative_path(path))
+        except UserError as error:
+            fault = str(error)
+        first = first_paths.get(relative)
+        if first is None:
+            first_paths[relative] = path
+            yield Item(path, fault)
+        elif _normalized(full(first)) != _normalized(full(path)):
+            yield Item(path, f"{path}: would have the same result as {first}, want another --root")
+
+
+def _normalized(path: str) -> str:
+    """Returns one spelling of a full path; keys of object stores have only one."""
+    path = path.removeprefix("file://")
+    return path if is_uri(path) else posixpath.normpath("/" + path.lstrip("/"))
 
 
 def _read_column(file: str, column: str) -> Iterator:
