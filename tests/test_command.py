@@ -39,6 +39,24 @@ def test_the_command_names_the_files_that_it_has_written(model, tmp_path):
     assert f" s: {first}, {second}\n" in done.stderr and first.exists() and second.exists()
 
 
+def test_a_photo_with_some_results_gets_the_missing_ones_and_keeps_the_others(model, tmp_path):
+    picture().save(tmp_path / "old.png")
+    first, second = (tmp_path / f"old_color_{i}.png" for i in (1, 2))
+    arguments = [tmp_path / "old.png", "--model", model, "--samples", 2]
+    assert invoke(*arguments).exit_code == 0
+    second_sample = np.asarray(Image.open(second))
+    second.unlink()
+    first.write_bytes(b"mine")
+    again = invoke(*arguments, "--skip-existing")
+    assert again.exit_code == 0 and f" s: {second}\n" in again.stderr
+    assert first.read_bytes() == b"mine"
+    np.testing.assert_array_equal(np.asarray(Image.open(second)), second_sample)
+    arguments += ["--skip-existing", "--confidence"]
+    assert invoke(*arguments).exit_code == 0 and first.read_bytes() == b"mine"
+    assert (tmp_path / "old_color_confidence.png").exists()
+    assert "1 skipped, as the results exist" in invoke(*arguments).stderr
+
+
 def test_many_results_are_reported_by_folder_and_equal_names_numbered(model, tmp_path):
     for name in ("a/x.jpg", "a/y.png", "b/x.jpg", "b/x.png", "b/z.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

@@ -104,6 +104,29 @@ def test_nothing_is_replaced_without_overwrite(tmp_path):
     assert checked(jobs, overwrite=True) == ([a, b], [], [])
 
 
+def test_a_photo_is_skipped_only_if_all_its_files_exist(tmp_path):
+    touch(tmp_path, "a.jpg", "a_color_1.jpg", "b.jpg", "b_color.jpg", "c.jpg", "c_confidence.png")
+    a, b, c = (str(tmp_path / f"{name}.jpg") for name in "abc")
+    a_1, a_2 = (str(tmp_path / f"a_color_{i}.jpg") for i in (1, 2))
+    b_color, c_color = (str(tmp_path / f"{name}_color.jpg") for name in "bc")
+    b_map, c_map = (str(tmp_path / f"{name}_confidence.png") for name in "bc")
+    jobs = [
+        Job(a, (a_1, a_2), None),
+        Job(b, (b_color,), None, confidence=b_map),
+        Job(c, (c_color,), None, confidence=c_map),
+    ]
+    todo, skipped, faults = naming.check_targets(jobs, overwrite=False, skip_existing=True)
+    assert (skipped, faults) == ([], [])
+    assert [(job.existing, job.confidence) for job in todo] == [
+        ((a_1,), None),
+        ((b_color,), b_map),
+        ((c_map,), None),
+    ]
+    assert checked(jobs)[2][0].endswith("it, --skip-existing writes only what is missing")
+    touch(tmp_path, "a_color_2.jpg", "b_confidence.png", "c_color.jpg")
+    assert checked(jobs, skip_existing=True) == ([], [a, b, c], [])
+
+
 def test_no_photo_replaces_itself_or_another_photo_of_the_batch(tmp_path):
     touch(tmp_path, "a.jpg", "a_color.jpg")
     a, b, c = (str(tmp_path / name) for name in ("a.jpg", "a_color.jpg", "c.jpg"))

@@ -65,7 +65,11 @@ Examples:
 @click.option("--discard-original", is_flag=True, help="With --replace: do not keep originals.")
 @click.option("-r", "--recursive", is_flag=True, help="Include subfolders.")
 @click.option("--overwrite", is_flag=True, help="Replace existing results.")
-@click.option("--skip-existing", is_flag=True, help="Skip photos whose results exist.")
+@click.option(
+    "--skip-existing",
+    is_flag=True,
+    help="Skip photos whose results exist. If only some exist, write the others.",
+)
 @click.option(
     "--skip-colour", "--skip-color", is_flag=True, help="Skip photos that are already in colour."
 )

@@ -141,12 +141,20 @@ def _color_group(
         confidence_map = (
             confidence.of_analysis(painter, analysis, one.rgb) if job.confidence else None
         )
+        job, results = _missing(job, results)
         writes.append(writers.submit(_write, job, one, results, write_options, confidence_map))
         # Limits memory to the results of two photos.
         if len(writes) > 1:
             yield writes.pop(0).result()
     photos.clear()
     yield from (write.result() for write in writes)
+
+
+def _missing(job: Job, results: Sequence[np.ndarray]) -> tuple[Job, list[np.ndarray]]:
+    """Returns a job and its results without the targets that exist and are left as they are."""
+    pairs = zip(job.targets, results, strict=True)
+    missing = [(target, rgb) for target, rgb in pairs if target not in job.existing]
+    return job._replace(targets=tuple(target for target, _ in missing)), [rgb for _, rgb in missing]
 
 
 def _read(job: Job, read_options: ReadOptions) -> Photo | Outcome:

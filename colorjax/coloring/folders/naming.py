@@ -22,10 +22,11 @@ class Job(NamedTuple):
     format: str | None  # suffix of the format; None if the path has it
     page: int | None = None  # of a TIFF, from 1 on; None is the first, with a notice about others
     confidence: str | None = None  # path of the confidence map, if it is wanted
+    existing: tuple[str, ...] = ()  # targets that exist and are left as they are
 
     @property
     def files(self) -> tuple[str, ...]:
-        """All files that are written."""
+        """The files of the targets and of the confidence map."""
         paths = [target for target in self.targets if target != STDIN]
         return (*paths, *([self.confidence] if self.confidence else []))
 
@@ -169,6 +170,9 @@ def check_targets(
 ) -> tuple[list[Job], list[str], list[tuple[str, str]]]:
     """Checks, before the work starts, whether results would replace existing files.
 
+    With `skip_existing`, a job is skipped only if all its files exist. A job of which only some
+    exist, as after an interruption, is run and leaves these as they are.
+
     Returns:
       The jobs to run; the sources of jobs that are skipped because their results exist; and
       (source, error message) of jobs whose results would replace a file.
@@ -181,12 +185,15 @@ def check_targets(
         if own and not is_stream(job.source):
             fault = f"{job.source}: would replace itself; --replace keeps the original as .orig"
             faults.append((job.source, fault))
-        elif existing and skip_existing:
+        elif existing and skip_existing and len(existing) == len(job.files):
             skipped.append(job.source)
+        elif existing and skip_existing:
+            todo.append(_without(job, existing))
         elif existing and not overwrite:
+            skips = len(existing) == len(job.files)
             fault = (
-                f"{job.source}: {existing[0]} exists already; "
-                "--overwrite replaces it, --skip-existing skips the photo"
+                f"{job.source}: {existing[0]} exists already; --overwrite replaces it, "
+                f"--skip-existing {'skips the photo' if skips else 'writes only what is missing'}"
             )
             faults.append((job.source, fault))
         elif others := [t for t in existing if os.path.realpath(t) in photos]:
@@ -194,6 +201,12 @@ def check_targets(
         else:
             todo.append(job)
     return todo, skipped, faults
+
+
+def _without(job: Job, existing: Sequence[str]) -> Job:
+    """Returns a job that leaves existing files as they are."""
+    confidence = None if job.confidence in existing else job.confidence
+    return job._replace(existing=tuple(existing), confidence=confidence)
 
 
 def check_replaced(
