@@ -14,7 +14,7 @@ from PIL import Image, JpegImagePlugin
 import colorjax
 from colorjax.coloring import api, inputs
 from colorjax.errors import UserError
-from colorjax.pictures import image_io, photo, writing
+from colorjax.pictures import image_io, mark, photo, writing
 
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/">by me</x:xmpmeta>'
 
@@ -51,6 +51,25 @@ def test_colorize_file_keeps_the_metadata_and_matches_colorize(colorizer, tmp_pa
     colorizer.colorize_file(old_jpeg(), stream, format="png", saturation=1.2)
     want = colorizer.colorize(old_jpeg(), saturation=1.2)
     np.testing.assert_array_equal(np.asarray(Image.open(stream)), np.asarray(want))
+
+
+def test_files_written_from_python_carry_the_mark_of_results(colorizer, tmp_path):
+    gray = noise(24, 32, 1)
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF><a/></rdf:RDF></x:xmpmeta>'
+    data = encode(np.repeat(gray, 3, axis=-1), "JPEG", xmp=xmp)
+    colorizer.colorize_file(data, tmp_path / "file.jpg")
+    images = {
+        "image.jpg": colorizer.colorize(data),
+        "array.png": colorizer.colorize(gray),
+        "sample.webp": colorizer.samples(gray, 1)[0],
+        "one_of_many.tif": next(colorizer.colorize_many([gray])),
+        "prepared.jpg": colorizer.prepare(gray).colorize(),
+    }
+    for name, image in images.items():
+        colorjax.save(image, tmp_path / name)
+    assert len(os.listdir(tmp_path)) == 6
+    assert all(mark.is_marked(file) for file in tmp_path.iterdir())
+    assert photo.read_photo(tmp_path / "file.jpg").metadata.xmp == mark.marked(xmp)
 
 
 def test_a_saved_image_keeps_the_metadata_of_the_photo(tmp_path):

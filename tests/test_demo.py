@@ -44,7 +44,7 @@ from colorjax.coloring.page import view as page_view
 from colorjax.coloring.page.folder import private_folder
 from colorjax.coloring.settings import ColorSettings
 from colorjax.errors import UserError
-from colorjax.pictures import tint
+from colorjax.pictures import mark, tint
 
 __all__ = ["colorizer", "server"]  # fixtures
 RARE = "Rare colours (rebalance)"
@@ -85,6 +85,7 @@ def test_the_download_looks_like_the_page_and_keeps_alpha_and_metadata(studio, t
     assert target.name == "old house_color.png"
     result = Image.open(target)
     assert result.getexif()[315] == "somebody" and round(result.info["dpi"][0]) == 72
+    assert mark.is_marked(target)
     np.testing.assert_array_equal(np.asarray(result)[..., 3], alpha)
     (_, after), _ = page_view.paint(studio, view)
     flattened = page_view.on_white(np.asarray(result)[..., :3], alpha)

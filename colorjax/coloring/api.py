@@ -20,7 +20,7 @@ from colorjax.coloring.prepared import Prepared
 from colorjax.coloring.reference import as_settings, prepare_reference
 from colorjax.coloring.settings import ColorSettings, check_settings, own_decoding, rebalanced
 from colorjax.errors import UserError, check_at_least, check_choice
-from colorjax.pictures import photo, writing
+from colorjax.pictures import mark, photo, writing
 from colorjax.weights.devices import pick_device, refuse_forked
 from colorjax.weights.released import load_network
 
@@ -149,8 +149,9 @@ class Colorizer:
         Returns:
           An image of mode RGB, or RGBA if the picture has transparency, of the size of the upright
           picture. It has the luminance of the picture to within one 8-bit step. Its `info` holds
-          EXIF, XMP, resolution and an sRGB profile if the picture has them. `colorjax.save` writes
-          them to the file; Pillow's own `save` drops most of them.
+          EXIF, XMP, resolution and an sRGB profile if the picture has them, and in the XMP a mark
+          by which results are recognised in folders. `colorjax.save` writes them to the file;
+          Pillow's own `save` drops most of them.
 
         Raises:
           UserError: the picture or the reference cannot be read, the reference is gray, or a
@@ -177,8 +178,9 @@ class Colorizer:
         format: str | None = None,
         **settings: Any,
     ) -> tuple[str, ...]:
-        """Colours one picture and writes it as the command does, with the metadata of its file.
+        """Colours one picture and writes it with the metadata of its file.
 
+        As the command does, it adds a mark to the XMP, by which results are recognised in folders.
         A PNG or TIFF result has 16 bits per channel if the picture's file has.
 
         Args:
@@ -197,7 +199,7 @@ class Colorizer:
           TypeError, ValueError: the picture is of an unsupported type or shape.
         """
         _, kind = writing.check_target(target, format)
-        one = as_photo(picture, 16 if kind in writing.DEEP else 8)
+        one = _marked(as_photo(picture, 16 if kind in writing.DEEP else 8))
         ((rgb,),) = self._results([one.rgb], [self._settings(**settings)])
         return one.notices + writing.write_photo(target, rgb, one, format=format)
 
@@ -373,7 +375,7 @@ class Colorizer:
     ) -> list[list[Image.Image]]:
         all_results = self._results([one.rgb for one in photos], settings)
         return [
-            [photo.as_image(rgb, one) for rgb in results]
+            [photo.as_image(rgb, _marked(one)) for rgb in results]
             for one, results in zip(photos, all_results, strict=True)
         ]
 
@@ -384,3 +386,8 @@ class Colorizer:
         with jax.default_device(self._device):
             results = dict(colorize(self._painter, arrays, settings))
         return [results[i] for i in range(len(arrays))]
+
+
+def _marked(one: photo.Photo) -> photo.Photo:
+    """Returns a photo whose metadata marks its result as one of colorjax."""
+    return one._replace(metadata=one.metadata._replace(xmp=mark.marked(one.metadata.xmp)))

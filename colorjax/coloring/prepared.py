@@ -25,6 +25,8 @@ from colorjax.coloring.network.transfer import Reference
 from colorjax.coloring.reference import as_settings
 from colorjax.coloring.settings import ColorSettings, check_settings
 from colorjax.errors import check_at_least
+from colorjax.pictures import mark, photo
+from colorjax.pictures.metadata import Metadata
 
 
 class Prepared:
@@ -60,12 +62,16 @@ class Prepared:
     def colorize(self, **settings: Any) -> Image.Image:
         """Returns the coloured picture in mode RGB; settings are those of `Colorizer.colorize`.
 
+        Its `info` holds a mark by which results are recognised in folders, but no metadata of the
+        photo. `colorjax.save` writes the mark to the file.
+
         Raises:
           UserError: a setting is invalid, or a hint is outside the picture.
         """
         with jax.default_device(self._device):
             chosen = as_settings(self._painter, **settings)
-        return Image.fromarray(self.array(chosen))
+        metadata = Metadata(xmp=mark.marked(None))
+        return photo.as_image(self.array(chosen), photo.Photo(self.rgb, metadata=metadata))
 
     def array(self, settings: ColorSettings) -> np.ndarray:
         """Returns the coloured picture, [height, width, 3] with as many bits as `rgb`.
