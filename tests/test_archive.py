@@ -360,7 +360,8 @@ def test_photographs_skipped_for_their_colours_can_be_retried():
 # The log
 
 
-def test_log_lines_are_read_back_and_a_truncated_last_line_is_ignored(tmp_path):
+@pytest.mark.parametrize("lost", ['{"path": "b.jpg", "sta', "{", "\0\0\0"])
+def test_log_lines_are_read_back_and_a_truncated_last_line_is_ignored(tmp_path, lost):
     file = tmp_path / "logs" / "log.jsonl"
     rows = [Row(f"ä{i}.jpg", DONE, "", 0.5, 10, f"ä{i}_color.jpg", 7.0) for i in range(3)]
     first = log.json_lines(file)
@@ -369,7 +370,7 @@ def test_log_lines_are_read_back_and_a_truncated_last_line_is_ignored(tmp_path):
         assert json.loads(file.read_text("utf-8").splitlines()[-1])["path"] == row.path
     first.close()
     with file.open("a") as stream:
-        stream.write('{"path": "b.jpg", "sta')
+        stream.write(lost)
     second = log.json_lines(file)
     assert list(second.rows()) == rows[:2]
     second.add(rows[2])
@@ -385,10 +386,22 @@ def test_a_full_disk_under_a_log_is_a_one_sentence_error():
     full.close()
 
 
-def test_a_file_that_is_not_a_log_is_refused(tmp_path):
-    (tmp_path / "log.jsonl").write_text('{"step": 3}\n')
-    with pytest.raises(UserError, match="line 1 is not a row of an archive log"):
-        list(log.json_lines(tmp_path / "log.jsonl").rows())
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ('{"step": 3}', "line 1 is not a row of an archive log"),
+        ('{"path": "a.jpg", "sta\nnotes\n', "line 2 is not a row of an archive log"),
+        ('{\n  "path": "a.jpg"\n}', "line 2 is not a row of an archive log"),
+        ("my,notes\n1,2", r"begins with 'my,notes\\n1,2', want a new file or a log of an archive"),
+        ("\0\xff" * 99, "want a new file or a log of an archive"),
+    ],
+)
+def test_a_file_that_is_not_a_log_is_refused_and_left_unchanged(tmp_path, text, message):
+    file = tmp_path / "log.jsonl"
+    file.write_text(text, "latin-1")
+    with pytest.raises(UserError, match=f"log.jsonl: .*{message}"):
+        list(log.json_lines(file).rows())
+    assert file.read_text("latin-1") == text
 
 
 def test_parquet_parts_are_merged_and_keep_the_newest_row_of_each_file(empty_store, monkeypatch):

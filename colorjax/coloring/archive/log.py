@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from colorjax.coloring.archive.store import Store
-from colorjax.errors import UserError
+from colorjax.errors import UserError, quoted
 from colorjax.pictures.image_io import reason_of
 
 DONE, SKIPPED, FAILED = "done", "skipped", "failed"
@@ -86,21 +86,33 @@ def timestamped(row: Row) -> Row:
 def json_lines(file: Path) -> Log:
     """Opens a log in a local file with one line of JSON per row; rows are written at once.
 
-    An incomplete last line, as left by a killed process, is ignored. Raises UserError if the file
-    cannot be written or contains anything else.
+    An incomplete line, as left by a killed process or a power failure, is ignored. Raises UserError
+    if the file cannot be written or does not begin with a row; `rows` raises it for other lines.
+    Such a file is left unchanged.
     """
     with _write_errors(file):
         file.parent.mkdir(parents=True, exist_ok=True)
+        _check_start(file)
         # Unbuffered: close would raise again for a buffered line that could not be written.
         out = file.open("ab", buffering=0)
-        if not _ends_with_newline(file):
-            out.write(b"\n")
 
     def add(row: Row) -> None:
         with _write_errors(file):
-            out.write((json.dumps(row._asdict(), ensure_ascii=False) + "\n").encode())
+            line = json.dumps(row._asdict(), ensure_ascii=False) + "\n"
+            out.write((line if _ends_with_newline(file) else "\n" + line).encode())
 
     return Log(lambda: _read_lines(file), add, out.close)
+
+
+def _check_start(file: Path) -> None:
+    """Raises UserError if a file exists and begins with anything but a row of JSON."""
+    # A device has no size, and is not read.
+    if file.exists() and file.stat().st_size:
+        with file.open("rb") as opened:
+            start = opened.read(40)
+        if not start.startswith(b"{"):
+            found = quoted(start.decode(errors="replace"))
+            raise UserError(f"{file}: begins with {found}, want a new file or a log of an archive")
 
 
 @contextlib.contextmanager
@@ -122,11 +134,15 @@ def _ends_with_newline(file: Path) -> bool:
 def _read_lines(file: Path) -> Iterator[Row]:
     with file.open(encoding="utf-8", errors="replace") as lines:
         for number, line in enumerate(lines, 1):
+            # After a power failure, some file systems have zeros in place of the last lines.
+            if not line.strip("\0\n"):
+                continue
             try:
                 yield Row(**json.loads(line))
-            except ValueError:  # the process was killed while it wrote the line
-                continue
-            except TypeError as error:
+            except (ValueError, TypeError) as error:
+                # The process was killed while it wrote the line.
+                if isinstance(error, ValueError) and line.startswith("{"):
+                    continue
                 raise UserError(f"{file}: line {number} is not a row of an archive log") from error
 
 
