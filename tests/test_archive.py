@@ -105,10 +105,23 @@ def test_linked_folders_are_searched_once_and_pipes_are_skipped(tmp_path):
     create_files(tmp_path, "x/a.jpg")
     (tmp_path / "x" / "loop").symlink_to(tmp_path)
     (tmp_path / "y").symlink_to(tmp_path / "x")
-    (tmp_path / "gone.jpg").symlink_to(tmp_path / "nothing")
     os.mkfifo(tmp_path / "pipe.jpg")
-    items, _ = list_items(tmp_path)
+    items, others = list_items(tmp_path)
     assert len(items) == 1 and items[0].path in ("x/a.jpg", "y/a.jpg")
+    assert not others
+
+
+def test_links_to_nothing_are_listed_or_counted(tmp_path):
+    create_files(tmp_path, "a.jpg")
+    for name in ("gone.jpg", "gone.txt", "share", ".gone.jpg"):
+        (tmp_path / name).symlink_to(tmp_path / "nothing")
+    items, others = list_items(tmp_path)
+    assert items == [
+        ("a.jpg", ""),
+        ("gone.jpg", ""),  # fails when it is read
+        ("share", "share: cannot be listed: No such file or directory"),
+    ]
+    assert others == {".txt": 1}
 
 
 def test_circular_links_are_reported_and_hide_no_photograph(tmp_path):

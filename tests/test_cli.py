@@ -158,9 +158,10 @@ def test_a_truncated_file_is_read_if_that_is_allowed(model, tmp_path):
 
 def test_a_broken_link_is_reported(model, tmp_path):
     (tmp_path / "a.jpg").symlink_to(tmp_path / "gone.jpg")
-    result = invoke(tmp_path / "a.jpg", "--model", model)
-    assert result.exit_code == 1
-    assert "a.jpg: cannot be read: No such file or directory" in result.stderr
+    for named in (tmp_path / "a.jpg", tmp_path):
+        result = invoke(named, "--model", model)
+        assert result.exit_code == 1
+        assert "a.jpg: cannot be read: No such file or directory" in result.stderr
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may read everything")

@@ -122,6 +122,16 @@ def test_linked_folders_are_followed_once_and_loops_end(tmp_path):
     assert sources([album]) == [str(album / "a.jpg")]
 
 
+@pytest.mark.parametrize("recursive", [False, True])
+def test_a_link_to_nothing_is_found_like_a_file(tmp_path, recursive):
+    touch(tmp_path, "a.jpg")
+    for name in ("gone.jpg", "gone.txt"):
+        (tmp_path / name).symlink_to(tmp_path / f"no_{name}")
+    got = found([tmp_path], recursive)
+    assert [os.path.basename(one.source) for one in got if one.is_photo] == ["a.jpg", "gone.jpg"]
+    assert finding.count_others(got) == {".txt": 1}
+
+
 @pytest.mark.parametrize("unreadable", ["", "b"])
 def test_an_unreadable_folder_is_reported_and_the_rest_is_found(tmp_path, monkeypatch, unreadable):
     touch(tmp_path, "album/a.jpg", "album/b/b.jpg", "album/c/c.jpg", "last.jpg")

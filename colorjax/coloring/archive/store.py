@@ -117,15 +117,21 @@ def local(folder: str) -> Store:
 def _entry(found: os.DirEntry) -> Entry | None:
     """Returns a file or folder as an entry, and None for anything else, such as a pipe or socket.
 
-    A link may have no reachable target: it may lead to itself, or into a folder without permission.
-    It then counts as a file if it is named like a photograph, and as a folder otherwise, so that
-    reading or listing it later raises the error.
+    A link may have no reachable target: it may lead to itself, into a folder without permission, or
+    to nothing. It then counts as a file if it is named like a photograph, and as a folder
+    otherwise, so that reading or listing it later raises the error. A link to nothing with another
+    suffix is a file too: it hides no photograph.
     """
+    suffix = PurePath(found.name).suffix.lower()
     try:
         is_folder = found.is_dir()
-        return Entry(found.name, is_folder) if is_folder or found.is_file() else None
+        if is_folder or found.is_file():
+            return Entry(found.name, is_folder)
+        # DirEntry says that a link to nothing is neither file nor folder.
+        if found.is_symlink() and not os.path.exists(found.path):
+            return Entry(found.name, not suffix)
+        return None
     except OSError:
-        suffix = PurePath(found.name).suffix.lower()
         return Entry(found.name, suffix not in PHOTO_SUFFIXES)
 
 

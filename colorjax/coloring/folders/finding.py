@@ -38,7 +38,8 @@ def find(names: Sequence[str], recursive: bool = False) -> Iterator[Found]:
     A folder yields its files in order of their names, except hidden ones. Files that are not
     pictures (by suffix) or are results of colorjax (by a mark in the file) are yielded as such.
     With `recursive`, the files of all subfolders are yielded too; links to folders come last. A
-    name that does not exist and a folder that cannot be read are yielded with a fault.
+    link to nothing is yielded like a file. A name that does not exist and a folder that cannot be
+    read are yielded with a fault.
     """
     sources = set()
     for name in names:
@@ -139,7 +140,8 @@ def _walk(
 
 
 def _is_file(entry: os.DirEntry) -> bool:
+    """Returns whether an entry is a file, or a link to nothing, which is reported when read."""
     try:
-        return entry.is_file()
+        return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))
     except OSError:  # the error is reported when the file is read
         return True
