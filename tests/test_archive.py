@@ -167,12 +167,15 @@ def test_an_unreadable_folder_gets_a_row(tmp_path):
     assert items == [("a.jpg", ""), ("x", "x: cannot be listed: Permission denied")]
 
 
-def test_a_name_that_is_not_utf_8_gets_a_row(tmp_path):
+def test_a_photograph_or_folder_whose_name_is_not_utf_8_gets_a_row(tmp_path):
     create_files(tmp_path, "a.jpg")
-    (Path(os.fsdecode(os.fsencode(tmp_path) + b"/b\xff.jpg"))).write_bytes(b"-")
-    items, _ = list_items(tmp_path)
-    assert items[0] == ("a.jpg", "")
-    assert items[1].path == r"b\udcff.jpg" and "is not UTF-8" in items[1].fault
+    for name in (b"b\xff.jpg", b"c\xff.txt", b"d.\xff"):
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_bytes(b"-")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/e\xff")).mkdir()
+    items, others = list_items(tmp_path)
+    assert [item.path for item in items] == ["a.jpg", r"b\udcff.jpg", r"e\udcff"]
+    assert not items[0].fault and all("is not UTF-8" in item.fault for item in items[1:])
+    assert others == {".txt": 1, r".\udcff": 1}
 
 
 def write_manifest(file, paths, column="path"):

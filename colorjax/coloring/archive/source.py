@@ -85,15 +85,16 @@ def walk(store: Store, others: Counter[str]) -> Iterator[Item]:
                 path = posixpath.join(folder, entry.name)
                 if entry.name.startswith("."):
                     continue
-                if not _is_utf8(entry.name):
+                suffix = PurePosixPath(path).suffix.lower()
+                if not entry.is_folder and suffix not in PHOTO_SUFFIXES:
+                    others[_printable(suffix) or "no suffix"] += 1
+                elif not _is_utf8(entry.name):
                     name = _printable(path)
                     yield Item(name, f"{name}: its name is not UTF-8, want it renamed")
                 elif entry.is_folder:
                     folders.append(path)
-                elif PurePosixPath(path).suffix.lower() in PHOTO_SUFFIXES:
-                    yield Item(path)
                 else:
-                    others[PurePosixPath(path).suffix.lower() or "no suffix"] += 1
+                    yield Item(path)
         except OSError as error:
             name = folder or store.name
             yield Item(name, f"{name}: cannot be listed: {reason_of(error)}")
