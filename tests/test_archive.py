@@ -107,8 +107,27 @@ def test_linked_folders_are_searched_once_and_pipes_are_skipped(tmp_path):
     (tmp_path / "y").symlink_to(tmp_path / "x")
     os.mkfifo(tmp_path / "pipe.jpg")
     items, others = list_items(tmp_path)
-    assert len(items) == 1 and items[0].path in ("x/a.jpg", "y/a.jpg")
-    assert not others
+    assert items == [("x/a.jpg", "")] and not others
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_linked_folders_come_last_in_whatever_order_a_folder_is_listed(tmp_path, backwards):
+    create_files(tmp_path, "in/2024/a.jpg", "in/x/b.jpg", "other/c.jpg", "other/deep/d.jpg")
+    for name, place in [("1", "2024"), ("latest", "2024"), ("z", "../other"), ("y", "../other")]:
+        (tmp_path / "in" / name).symlink_to(place)
+    (tmp_path / "in" / "x" / "deep").symlink_to(tmp_path / "other" / "deep")
+    folder = store.local(str(tmp_path / "in"))
+
+    def entries(path):
+        return iter(sorted(folder.entries(path), reverse=backwards))
+
+    items = source.from_store(folder._replace(entries=entries)).items(Counter())
+    assert sorted(items) == [
+        ("2024/a.jpg", ""),
+        ("x/b.jpg", ""),
+        ("x/deep/d.jpg", ""),
+        ("y/c.jpg", ""),
+    ]
 
 
 def test_links_to_nothing_are_listed_or_counted(tmp_path):
@@ -282,8 +301,8 @@ def test_a_store_returns_what_was_put_and_replaces_nothing(empty_store):
     assert not empty_store.put("x/a.jpg", b"two") and empty_store.read("x/a.jpg") == b"one"
     empty_store.put("b.gz", b"not packed")
     assert empty_store.read("b.gz") == b"not packed" and empty_store.exists("x/a.jpg")
-    assert sorted(empty_store.entries("")) == [("b.gz", False), ("x", True)]
-    assert list(empty_store.entries("x")) == [("a.jpg", False)]  # no incomplete file
+    assert sorted(empty_store.entries("")) == [store.Entry("b.gz", False), store.Entry("x", True)]
+    assert list(empty_store.entries("x")) == [store.Entry("a.jpg", False)]  # no incomplete file
     empty_store.remove("x/a.jpg")
     assert list(empty_store.entries("x")) == []
     with pytest.raises(FileNotFoundError):
@@ -608,7 +627,7 @@ def test_results_are_written_to_object_stores(model, scans, tmp_path):
     opened = source.from_store(store.local(str(scans)))
     rows = list(worker.colorize_files(config, opened, target, colorize, ["a.jpg", "x/deep.png"]))
     assert [row.status for row in rows] == [DONE, DONE], rows
-    assert sorted(target.entries("")) == [("a_color.jpg", False), ("x", True)]
+    assert [entry.name for entry in sorted(target.entries(""))] == ["a_color.jpg", "x"]
     assert mark.is_marked_data(target.read("x/deep_color.png"))
     assert len(target.read("a_color.jpg")) < (scans / "a.jpg").stat().st_size
 

@@ -4,6 +4,7 @@ They are yielded one by one while folders are read, as the full list may not fit
 """
 
 import functools
+import heapq
 import os
 import posixpath
 from collections import Counter
@@ -71,11 +72,14 @@ def walk(store: Store, others: Counter[str]) -> Iterator[Item]:
     """Yields the files of a store with a picture's suffix; counts all others in `others`.
 
     Hidden files and folders are skipped. Each folder is visited once, however many links lead to
-    it.
+    it; links come last, in order of their paths. So the paths of photographs, by which they are
+    known later, do not depend on the order in which a file system lists a folder.
     """
-    folders, visited = [""], set()
-    while folders:
-        folder = folders.pop()
+    folders: list[str] = [""]
+    links: list[str] = []  # a heap
+    visited: set[str] = set()
+    while folders or links:
+        folder = folders.pop() if folders else heapq.heappop(links)
         real_path = store.real_path(folder)
         if real_path in visited:
             continue
@@ -91,6 +95,8 @@ def walk(store: Store, others: Counter[str]) -> Iterator[Item]:
                 elif not _is_utf8(entry.name):
                     name = _printable(path)
                     yield Item(name, f"{name}: its name is not UTF-8, want it renamed")
+                elif entry.is_folder and entry.is_link:
+                    heapq.heappush(links, path)
                 elif entry.is_folder:
                     folders.append(path)
                 else:

@@ -18,10 +18,11 @@ INSTALL = "pip install 'colorjax[cluster]'"
 
 
 class Entry(NamedTuple):
-    """A file or folder in a folder."""
+    """A file or folder in a folder, or a link to one."""
 
     name: str
     is_folder: bool
+    is_link: bool = False
 
 
 class Store(NamedTuple):
@@ -122,17 +123,17 @@ def _entry(found: os.DirEntry) -> Entry | None:
     otherwise, so that reading or listing it later raises the error. A link to nothing with another
     suffix is a file too: it hides no photograph.
     """
-    suffix = PurePath(found.name).suffix.lower()
+    suffix, is_link = PurePath(found.name).suffix.lower(), found.is_symlink()
     try:
         is_folder = found.is_dir()
         if is_folder or found.is_file():
-            return Entry(found.name, is_folder)
+            return Entry(found.name, is_folder, is_link)
         # DirEntry says that a link to nothing is neither file nor folder.
-        if found.is_symlink() and not os.path.exists(found.path):
-            return Entry(found.name, not suffix)
+        if is_link and not os.path.exists(found.path):
+            return Entry(found.name, not suffix, is_link)
         return None
     except OSError:
-        return Entry(found.name, suffix not in PHOTO_SUFFIXES)
+        return Entry(found.name, suffix not in PHOTO_SUFFIXES, is_link)
 
 
 def arrow(system: Any, top: str, name: str) -> Store:
