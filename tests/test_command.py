@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -12,9 +13,11 @@ from networks import save_run, tiny_network
 from PIL import Image
 
 from colorjax import cli
-from colorjax.coloring.folders import compare, naming
+from colorjax.coloring.folders import batch, compare, naming
+from colorjax.coloring.folders.finding import Found
 from colorjax.coloring.settings import ColorSettings
 from colorjax.commands import colorize as command
+from colorjax.errors import UserError
 from colorjax.pictures import mark
 
 
@@ -175,6 +178,16 @@ def test_no_picture_is_written_to_a_terminal():
     os.close(controller)
     message = " ".join(done.stderr.decode().split())
     assert done.returncode == 2 and "colorjax - < photo.jpg > coloured.png" in message
+
+
+def test_a_stream_that_the_shell_has_closed_is_a_one_sentence_error(monkeypatch):
+    # Python sets a stream to None after `colorjax - >&-` or `colorjax - <&-`.
+    monkeypatch.setattr(sys, "stdout", None)
+    with pytest.raises(click.UsageError, match="would go to a closed standard output: redirect"):
+        command.check_output([Found("-")], naming.Rules())
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(UserError, match="^standard input: is closed, want a photo in it$"):
+        batch._load("-")
 
 
 @pytest.mark.slow

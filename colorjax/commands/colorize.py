@@ -273,9 +273,11 @@ def check_output(found: Sequence, rules: Any) -> None:
         raise click.UsageError("Standard output holds one picture: want no --confidence.")
     if to_stdout and (rules.results > 1 or len(found) > 1):
         raise click.UsageError("Standard output holds one picture: want one photo, or --output.")
-    if to_stdout and found and sys.stdout.isatty():
+    # Python sets sys.stdout to None if the shell has closed it.
+    if to_stdout and found and (sys.stdout is None or sys.stdout.isatty()):
+        where = "a closed standard output" if sys.stdout is None else "the terminal"
         raise click.UsageError(
-            "The picture would go to the terminal: redirect it to a file, as in "
+            f"The picture would go to {where}: redirect it to a file, as in "
             "colorjax - < photo.jpg > coloured.png, or name one with --output."
         )
 

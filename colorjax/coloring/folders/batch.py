@@ -179,8 +179,14 @@ def _read(job: Job, read_options: ReadOptions) -> Photo | Outcome:
 
 
 def _load(source: str) -> tuple[str | bytes, str | None]:
-    """Returns the path or content of a source, and its name in messages (None for a path)."""
+    """Returns the path or content of a source, and its name in messages (None for a path).
+
+    Raises:
+      UserError: the source is a pipe or device and cannot be read.
+    """
     if source == STDIN:
+        if sys.stdin is None:
+            raise UserError("standard input: is closed, want a photo in it")
         return sys.stdin.buffer.read(), "standard input"
     content = path_or_bytes(source)
     return content, source if isinstance(content, bytes) else None
