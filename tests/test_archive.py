@@ -657,7 +657,12 @@ def test_every_mistake_is_a_one_sentence_error(tmp_path):
         folder, file / "out", *shard
     )
     assert "want i/n" in error_line(folder, tmp_path / "out", "--shard", "1/1")
-    assert "want no --address" in error_line(folder, tmp_path / "out", *shard, "--address", "auto")
+    for option in (("--address", "auto"), ("--workers", 2), ("--cores", 2)):
+        assert f"want no {option[0]}." in error_line(folder, tmp_path / "out", *shard, *option)
+    for option in ("--column", "--root"):
+        assert f"/in' is not a manifest (a .parquet file): want no {option}." in error_line(
+            folder, tmp_path / "out", *shard, option, "path"
+        )
     assert "want --device gpu" in error_line(folder, tmp_path / "out", "--device", "gpu:1")
     assert "no slash" in error_line(folder, tmp_path / "out", *shard, "--suffix", "a/b")
     message = error_line(folder, tmp_path / "out", *shard, "--model", tmp_path / "none")

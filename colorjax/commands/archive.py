@@ -26,6 +26,7 @@ SETTINGS = "decode temperature rebalance saturation seed edges".split()
 DONE, SKIPPED, FAILED = "done", "skipped", "failed"  # the statuses of rows of the log
 LOG = "archive_log"  # default name of the log, in the target
 MAX_FAULTS = 10  # listed in the summary
+CORES, COLUMN = 2, "path"  # defaults of --cores and --column
 CHUNK = 64  # files that a shard gives to its worker at once
 
 EXAMPLES = """\b
@@ -54,10 +55,8 @@ Examples:
 @click.option(
     "--cores",
     type=click.IntRange(1),
-    default=2,
-    show_default=True,
     metavar="N",
-    help="CPU cores per worker, for workers without a GPU.",
+    help="CPU cores per worker, for workers without a GPU. Default: 2.",
 )
 @click.option(
     "--shard",
@@ -73,11 +72,7 @@ Examples:
     "JSON lines. Default: in TARGET.",
 )
 @click.option(
-    "--column",
-    default="path",
-    show_default=True,
-    metavar="NAME",
-    help="Column of a manifest that holds the paths.",
+    "--column", metavar="NAME", help="Column of a manifest that holds the paths. Default: path."
 )
 @click.option(
     "--root",
@@ -156,7 +151,7 @@ def worker_config(options: dict[str, Any]) -> Any:
     return WorkerConfig(
         absolute(options["source"]) or "",
         absolute(options["target"]) or "",
-        options["column"],
+        options["column"] or COLUMN,
         absolute(options["root"]),
         options["suffix"],
         options["format"],
@@ -177,8 +172,15 @@ def check(config: Any, options: dict[str, Any]) -> None:
     from colorjax.coloring.archive.source import is_manifest
     from colorjax.coloring.archive.store import open_store
 
-    if options["shard"] is not None and (options["address"] or options["workers"]):
-        raise click.UsageError("--shard works alone: want no --address and no --workers.")
+    for_clusters = [f"--{name}" for name in ("address", "workers", "cores") if options[name]]
+    if options["shard"] is not None and for_clusters:
+        raise click.UsageError(f"--shard works alone: want no {' and no '.join(for_clusters)}.")
+    for_manifests = [f"--{name}" for name in ("column", "root") if options[name] is not None]
+    if for_manifests and not is_manifest(config.source):
+        raise click.UsageError(
+            f"{options['source']!r} is not a manifest (a .parquet file): "
+            f"want no {' and no '.join(for_manifests)}."
+        )
     if options["shard"] is None and ":" in (options["device"] or ""):
         raise click.UsageError("Ray assigns GPUs to workers: want --device gpu or cpu.")
     target = open_store(config.target)
@@ -233,7 +235,8 @@ def run_cluster(
     from colorjax.coloring.archive import cluster
 
     on_gpus = None if options["device"] is None else not options["device"].startswith("cpu")
-    layout = cluster.Cluster(options["address"], options["workers"], options["cores"], on_gpus)
+    cores = options["cores"] or CORES
+    layout = cluster.Cluster(options["address"], options["workers"], cores, on_gpus)
     todo = list(paths)
     if not todo:
         return
