@@ -12,6 +12,7 @@ from PIL import Image
 
 from colorjax.coloring.folders import batch
 from colorjax.coloring.folders.naming import Job
+from colorjax.pictures import writing
 
 
 def touch(folder, *names):
@@ -57,6 +58,24 @@ def test_a_folder_that_cannot_be_created_is_reported(tmp_path, inverted):
     (tmp_path / "out").write_text("a file")
     (outcome,) = batch.run(None, [job], [None])
     assert outcome.fault == f"{job.targets[0]}: cannot be written: File exists"
+
+
+def test_an_unexpected_error_while_writing_does_not_affect_the_others(
+    tmp_path, inverted, monkeypatch
+):
+    jobs = jobs_of(tmp_path, 3)
+    write = writing.write_photo
+
+    def write_most(target, *arguments, **options):
+        if target == jobs[1].targets[0]:
+            raise IndexError("no such row")
+        return write(target, *arguments, **options)
+
+    monkeypatch.setattr(writing, "write_photo", write_most)
+    faults = [one.fault for one in batch.run(None, jobs, [None])]
+    target = jobs[1].targets[0]
+    assert faults == ["", f"{target}: cannot be written: IndexError: no such row", ""]
+    assert sorted(os.listdir(tmp_path / "out")) == ["00.png", "02.png"]
 
 
 def test_only_a_few_photos_are_read_ahead(tmp_path, inverted, monkeypatch):

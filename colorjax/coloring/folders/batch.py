@@ -219,6 +219,11 @@ def _write(
         except OSError as error:
             fault = f"{target}: cannot be written: {error.strerror or error}"
             return Outcome(job.source, fault=fault, notices=tuple(notices))
+        # Whatever the cause, the other photos of the batch are still written.
+        except Exception as error:
+            reason = f"{type(error).__name__}: {image_io.reason_of(error)}"
+            fault = f"{target}: cannot be written: {reason}"
+            return Outcome(job.source, fault=fault, notices=tuple(notices))
     return Outcome(
         job.source, tuple(writes), notices=tuple(notices), in_colour=tint.has_colours(one.rgb)
     )
