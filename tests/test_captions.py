@@ -9,7 +9,10 @@ import tifffile
 from pictures import encode, noise
 from PIL import Image, IptcImagePlugin, PngImagePlugin
 
-from colorjax.pictures import captions, photo, writing
+from colorjax.errors import UserError
+from colorjax.pictures import captions, image_io, photo, writing
+from colorjax.pictures.formats import png_file
+from colorjax.pictures.metadata import Metadata
 
 # Record 2: dataset 120 is the caption, 80 its author.
 IPTC = b"".join(
@@ -104,6 +107,61 @@ def test_png_texts_are_kept_or_reported(target):
     kind, left = {"jpg": ("JPEG", ""), "tif": ("TIFF", ""), "webp": ("WebP", "Comment, ")}[target]
     sentence = f"output: a {kind} has no place for the photo's texts: {left}Title, Author left out"
     assert notices == (sentence,)
+
+
+def png_with(*texts, at_end=False, **options):
+    """A PNG with texts before or after its pixels."""
+    data = encode(Image.new("RGB", (4, 3), (10, 20, 30)), **options)
+    chunks = [png_file.chunk(b"tEXt", f"{key}\0{text}".encode("latin-1")) for key, text in texts]
+    cut = data.index(b"IEND" if at_end else b"IDAT") - 4
+    return data[:cut] + b"".join(chunks) + data[cut:]
+
+
+@pytest.mark.parametrize("at_end", [False, True])
+@pytest.mark.parametrize(
+    "keyword", "texts transparency interlace dpi icc_profile exif xmp iptc photoshop gamma".split()
+)
+def test_a_png_text_may_have_the_name_of_other_data(keyword, at_end):
+    data = png_with((keyword, "72"), at_end=at_end)
+    got = photo.read_photo(data)
+    assert got.metadata == Metadata(texts=((keyword, "72"),)) and got.notices == ()
+    assert (got.rgb == (10, 20, 30)).all() and got.alpha is None
+    assert (image_io.read_rgb(data) == (10, 20, 30)).all()
+    assert (image_io.read_square(data, 2) == (10, 20, 30)).all()
+    for target in ("jpg", "tif"):
+        left = f"has no place for the photo's texts: {keyword} left out"
+        assert left in convert(data, target)[1][0]
+    assert photo.read_photo(convert(data, "png")[0]).metadata.texts == ((keyword, "72"),)
+    converted = Image.open(io.BytesIO(png_with(("texts", "72"), ("photoshop", "72")))).convert("L")
+    assert photo.from_image(converted).metadata == Metadata()
+
+
+def test_a_png_text_does_not_replace_the_data_of_that_name():
+    texts = ("transparency", "none"), ("dpi", "72")
+    got = photo.read_photo(png_with(*texts, dpi=(300, 300), transparency=(10, 20, 30)))
+    assert got.metadata.dpi == pytest.approx((300, 300), abs=0.1)
+    assert got.metadata.texts == texts and (got.alpha == 0).all()
+    deep = np.full((3, 4, 3), 1000, np.uint16)
+    data = png_file.encode_deep(deep, pnginfo=captions.png_texts(None, texts))
+    got = photo.read_photo(data, bits=16)
+    np.testing.assert_array_equal(got.rgb, deep)
+    assert got.metadata.texts == texts
+
+
+def test_png_texts_with_one_keyword_are_all_kept():
+    texts = (("Comment", "one"), ("Title", "a"), ("Comment", "two"), ("Comment", "three"))
+    data, notices = convert(encode(noise(8, 8), pnginfo=captions.png_texts(IPTC, texts)), "png")
+    got = photo.read_photo(data).metadata
+    assert (got.texts, got.iptc, notices) == (texts, IPTC, ())
+    data, _ = convert(data, "jpg")
+    assert Image.open(io.BytesIO(data)).info["comment"] == b"one\ntwo\nthree"
+
+
+def test_a_png_that_is_cut_short_within_a_text_is_reported():
+    data = png_with(("dpi", "72"), ("dpi", "73"))
+    for end in range(9, data.index(b"IDAT")):
+        with pytest.raises(UserError, match="a.png: "):
+            photo.read_photo(data[:end], name="a.png")
 
 
 def test_an_exif_description_takes_precedence_over_a_comment():

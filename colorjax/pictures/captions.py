@@ -1,17 +1,18 @@
 """Reads and writes texts other than EXIF and XMP: IPTC captions, JPEG comments, PNG texts."""
 
 import struct
+from typing import Any
 
 import numpy as np
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 from PIL.ExifTags import Base as Tag
 
+from colorjax.pictures.formats import png_file
+
 COMMENT = "Comment"  # the PNG keyword for the text that a JPEG stores as its comment
 _IPTC_RESOURCE = 0x0404  # the id of IPTC among Photoshop's image resources
 _PHOTOSHOP = b"Photoshop 3.0\0"
 _XMP = "XML:com.adobe.xmp"
-# Keywords of PNG texts that hold XMP, EXIF or IPTC, which are read separately.
-_NON_TEXT_PREFIXES = (_XMP, "Raw profile type ")
 _RAW_IPTC = "Raw profile type iptc"
 
 Texts = tuple[tuple[str, str], ...]
@@ -25,22 +26,32 @@ def read_iptc(image: Image.Image) -> bytes | None:
         return _iptc_from_raw_profile(image.info.get(_RAW_IPTC, ""))
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         return _iptc_from_tiff(image.tag_v2)
-    return image.info.get("photoshop", {}).get(_IPTC_RESOURCE)
+    resources = image.info.get("photoshop")
+    return resources.get(_IPTC_RESOURCE) if isinstance(resources, dict) else None
 
 
 def read_texts(image: Image.Image) -> Texts:
     """Returns (keyword, text) pairs; a comment has the keyword `COMMENT`."""
-    if "texts" in image.info:
-        return image.info["texts"]
+    # A string is a PNG text with the keyword `texts`.
+    if isinstance(texts := image.info.get("texts"), tuple):
+        return texts
     if image.format == "PNG":
-        # Only texts are strings in `info`; Pillow's `text` attribute fails for a truncated PNG.
-        texts = ((str(key), text) for key, text in image.info.items() if isinstance(text, str))
-        return tuple((key, text) for key, text in texts if not key.startswith(_NON_TEXT_PREFIXES))
+        # Pillow's `text` attribute fails for a truncated PNG.
+        return tuple(
+            (png_file.original_keyword(str(key)), text)
+            for key, text in image.info.items()
+            if is_text(key, text)
+        )
     comments = [data for kind, data in getattr(image, "applist", ()) if kind == "COM"]
     comments = comments or [image.info.get("comment")]
     return tuple(
         (COMMENT, _decode_comment(data)) for data in comments if isinstance(data, bytes) and data
     )
+
+
+def is_text(key: Any, value: Any) -> bool:
+    """Whether an entry of `Image.info` is a text of a PNG, whose other entries are no strings."""
+    return isinstance(value, str) and not str(key).startswith(png_file.NON_TEXT_PREFIXES)
 
 
 def jpeg_segment(iptc: bytes) -> bytes:

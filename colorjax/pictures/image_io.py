@@ -21,7 +21,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from colorjax.errors import UserError
 from colorjax.pictures import arrays, files, formats
-from colorjax.pictures.formats import FORMATS, heif_file, libtiff, tiff_file
+from colorjax.pictures.formats import FORMATS, heif_file, libtiff, png_file, tiff_file
 
 # A file of a few kilobytes may declare any size; this one takes 450 MB when decoded.
 MAX_PIXELS = 150_000_000
@@ -192,8 +192,10 @@ def open_image(
     try:
         if (len(source) if isinstance(source, bytes) else os.stat(source).st_size) == 0:
             raise UserError(f"{name}: is empty (0 bytes)")
+        candidates = _candidate_formats(source, wanted, name)
+        source = png_file.with_distinct_keywords(source)
         file = io.BytesIO(source) if isinstance(source, bytes) else source
-        with Image.open(file, formats=_candidate_formats(source, wanted, name)) as image:
+        with Image.open(file, formats=candidates) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise UserError(
                     f"{name}: has {image.width} x {image.height} pixels, "

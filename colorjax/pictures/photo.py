@@ -13,7 +13,7 @@ from PIL import Image, ImageFile
 
 from colorjax.errors import UserError
 from colorjax.pictures import arrays, formats, image_io, scan, srgb
-from colorjax.pictures.captions import read_iptc, read_texts
+from colorjax.pictures.captions import is_text, read_iptc, read_texts
 from colorjax.pictures.formats import libtiff, png_file
 from colorjax.pictures.metadata import Metadata, read_exif, read_metadata, record_orientation
 
@@ -102,6 +102,8 @@ def from_image(image: Image.Image) -> Photo:
         transparent_shade = png_file.transparent_gray(image)
         # Decoding and rotating modify an image, and this one belongs to the caller.
         copied = image.copy()
+        # Pillow stores the texts of a PNG by their keywords, which may be names of other data.
+        copied.info = {k: v for k, v in copied.info.items() if not is_text(k, v)}
         copied.info |= {"iptc": read_iptc(image), "texts": read_texts(image)}
         if transparent_shade is not None:
             copied.info["transparency"] = transparent_shade

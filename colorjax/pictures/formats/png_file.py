@@ -1,13 +1,27 @@
-"""Reads and writes PNG files with 16 bits per channel, of which Pillow handles only 8."""
+"""Reads and writes what Pillow cannot in PNG files: 16 bits per channel, and some texts."""
 
 import io
 import os
+import re
 import struct
 import zlib
 from collections.abc import Iterator
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageFile
+
+from colorjax.pictures.formats import tiff_file
+
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+# Keywords of texts that hold XMP, EXIF or IPTC, which Pillow or `captions` read by this name.
+NON_TEXT_PREFIXES = ("XML:com.adobe.xmp", "Raw profile type ")
+_BLOCKS = (*(prefix.encode() for prefix in NON_TEXT_PREFIXES), b"exif\0Exif\0\0")
+_MAX_KEYWORD_BYTES = 79
+# What `with_distinct_keywords` adds. The standard allows no keyword to begin with a space.
+_ADDED = re.compile(r" \d+ ")
+# The names that Pillow and this package give to their own entries of `Image.info`.
+_INFO_NAME = re.compile(rb"[a-z_]+")
 
 
 def is_deep(image: Image.Image) -> bool:
@@ -31,6 +45,65 @@ def transparent_gray(image: Image.Image) -> int | None:
     return scale * shade if scale and isinstance(shade, int) else None
 
 
+def with_distinct_keywords(source: str | os.PathLike | bytes) -> str | os.PathLike | bytes:
+    """Returns a PNG whose texts Pillow can keep apart from each other and from other data.
+
+    Pillow stores texts in `Image.info` by their keywords. So a text with the keyword `transparency`
+    would become the transparency of the picture, and of two texts with one keyword only the last is
+    left. Such keywords are numbered here; `original_keyword` undoes it.
+
+    Args:
+      source: path or bytes of the file.
+
+    Returns:
+      The bytes of a file with other keywords, or the source itself if it is not a PNG or needs no
+      change.
+
+    Raises:
+      OSError: the file cannot be read.
+    """
+    with tiff_file.open_source(source) as file:
+        places = _places_to_number(file)
+        if not places:
+            return source
+        file.seek(0)
+        data = file.read()
+    parts, done = [], 0
+    for number, (offset, size) in enumerate(places):
+        kind, content = data[offset + 4 : offset + 8], data[offset + 8 : offset + 8 + size]
+        parts += [data[done:offset], chunk(kind, b" %d " % number + content)]
+        done = offset + 12 + size
+    return b"".join([*parts, data[done:]])
+
+
+def original_keyword(keyword: str) -> str:
+    """Returns a keyword as it was before `with_distinct_keywords`."""
+    return _ADDED.sub("", keyword, count=1) if _ADDED.match(keyword) else keyword
+
+
+def _places_to_number(file: BinaryIO) -> list[tuple[int, int]]:
+    """Returns offset and content size of the text chunks of a PNG that need another keyword."""
+    if file.read(8) != b"\x89PNG\r\n\x1a\n":
+        return []
+    places, known, offset = [], set(), 8
+    end = file.seek(0, os.SEEK_END)
+    # A chunk that is cut short is left to Pillow, which reports it.
+    while offset + 12 <= end:
+        file.seek(offset)
+        size, kind = struct.unpack(">I4s", file.read(8))
+        if offset + 12 + size > end or kind == b"IEND":
+            break
+        if kind in _TEXTS:
+            head = file.read(min(size, _MAX_KEYWORD_BYTES + 1))
+            keyword = head.split(b"\0")[0]
+            if not head.startswith(_BLOCKS):
+                if keyword in known or _INFO_NAME.fullmatch(keyword):
+                    places.append((offset, size))
+                known.add(keyword)
+        offset += 12 + size
+    return places
+
+
 def read_deep(source: str | os.PathLike | bytes, image: Image.Image) -> np.ndarray:
     """Reads the colour of a PNG for which `is_deep` was true.
 
@@ -45,6 +118,7 @@ def read_deep(source: str | os.PathLike | bytes, image: Image.Image) -> np.ndarr
       uint16 [height, width, 3], without the EXIF orientation applied.
     """
     upper = np.asarray(image)[..., :3].astype(np.uint16) << 8
+    source = with_distinct_keywords(source)
     with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as again:
         is_gray = any(tile.args == "LA;16B" for tile in again.tile)
         # A pixel of gray and alpha has four bytes, two of each; as RGBA, all four are kept.
