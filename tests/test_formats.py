@@ -17,7 +17,7 @@ from colorjax.commands import colorize as command
 from colorjax.data import places
 from colorjax.errors import UserError
 from colorjax.pictures import formats, image_io, photo, writing
-from colorjax.pictures.formats import heif_file
+from colorjax.pictures.formats import heif_file, jxl_file
 
 # 64 x 64 pixels, red on the left and blue on the right, described in EXIF as "a street". Encoded
 # once by pillow-heif; unlike its decoders, encoders of HEIF are subject to patents or the GPL.
@@ -190,3 +190,53 @@ def test_common_formats_load_no_other_decoders():
         "TIFF",
         "BMP",
     )
+
+
+def bits(*numbers):
+    """Packs (value, count of bits) pairs, beginning with the least significant bit."""
+    total, length = 0, 0
+    for value, count in numbers:
+        total, length = total | value << length, length + count
+    return total.to_bytes(length // 8 + 1, "little")
+
+
+def large_jxl(width, height):
+    """The beginning of a JPEG XL codestream whose sides have 30 bits; its pixels are missing."""
+    return b"\xff\x0a" + bits((0, 1), (3, 2), (height - 1, 30), (0, 3), (3, 2), (width - 1, 30))
+
+
+@pytest.mark.parametrize("kind", ["bare", "jxlc", "jxlp"])
+@pytest.mark.parametrize(
+    ("width", "height", "reason"),
+    [
+        (30_000, 30_000, "has 30000 x 30000 pixels, more than the 150000000 that are read"),
+        (1_000_001, 1, "has 1000001 x 1 pixels, want at most 1000000 a side"),
+    ],
+)
+def test_a_large_jpeg_xl_is_refused_before_it_is_decoded(width, height, reason, kind):
+    pytest.importorskip("pillow_jxl")
+    data = large_jxl(width, height)
+    if kind != "bare":
+        parts = [data] if kind == "jxlc" else [bytes(4) + data[:5], b"\0\0\0\1" + data[5:]]
+        start = box(b"JXL ", b"\r\n\x87\n") + box(b"ftyp", b"jxl \0\0\0\0jxl ")
+        data = start + b"".join(box(kind.encode(), part) for part in parts)
+    for read in (photo.read_photo, image_io.read_rgb):
+        with pytest.raises(UserError, match=f"^a.jxl: {reason}$"):
+            read(data, name="a.jxl")
+
+
+@pytest.mark.parametrize(
+    ("width", "height"), [(8, 256), (40, 16), (24, 16), (17, 9), (3, 600), (9000, 1), (80, 40)]
+)
+def test_the_header_of_a_jpeg_xl_gives_its_size(width, height):
+    pytest.importorskip("pillow_jxl")
+    for boxed in (False, True):
+        data = encode(Image.new("L", (width, height)), "JXL", effort=1, use_container=boxed)
+        assert jxl_file.read_header(data) == (width, height, 1)
+
+
+def test_a_jpeg_xl_without_a_codestream_is_refused():
+    pytest.importorskip("pillow_jxl")
+    reason = "a.jxl: is a JPEG XL file, but a damaged one or of a kind that is not read"
+    with pytest.raises(UserError, match=reason):
+        photo.read_photo(box(b"JXL ", b"\r\n\x87\n") + box(b"free", bytes(90)), name="a.jxl")

@@ -21,7 +21,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from colorjax.errors import UserError
 from colorjax.pictures import arrays, files, formats
-from colorjax.pictures.formats import FORMATS, heif_file, libtiff, png_file, tiff_file
+from colorjax.pictures.formats import FORMATS, heif_file, jxl_file, libtiff, png_file, tiff_file
 
 # A file of a few kilobytes may declare any size; this one takes 450 MB when decoded.
 MAX_PIXELS = 150_000_000
@@ -196,16 +196,7 @@ def open_image(
         source = png_file.with_distinct_keywords(source)
         file = io.BytesIO(source) if isinstance(source, bytes) else source
         with Image.open(file, formats=candidates) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise UserError(
-                    f"{name}: has {image.width} x {image.height} pixels, "
-                    f"more than the {MAX_PIXELS} that are read"
-                )
-            if max(image.size) > MAX_SIDE:
-                raise UserError(
-                    f"{name}: has {image.width} x {image.height} pixels, "
-                    f"want at most {MAX_SIDE} a side"
-                )
+            _refuse_large(image.size, name)
             refuse_misread_tiff(image, name)
             yield image
     except UserError:
@@ -220,6 +211,15 @@ def open_image(
         if "truncated" in reason.lower() or _is_short_webp(source):
             raise CutShortError(name, reason) from error
         raise UserError(f"{name}: cannot be read: {reason}") from error
+
+
+def _refuse_large(size: tuple[int, int], name: str) -> None:
+    """Raises UserError for a width and height that exceed MAX_PIXELS or MAX_SIDE."""
+    pixels = f"{name}: has {size[0]} x {size[1]} pixels"
+    if size[0] * size[1] > MAX_PIXELS:
+        raise UserError(f"{pixels}, more than the {MAX_PIXELS} that are read")
+    if max(size) > MAX_SIDE:
+        raise UserError(f"{pixels}, want at most {MAX_SIDE} a side")
 
 
 def refuse_misread_tiff(image: Image.Image, name: str) -> None:
@@ -272,9 +272,21 @@ def _candidate_formats(
         formats.load_decoder(found, name)
         if found == "HEIF" and (kind := heif_file.find_invalid_type(source)) is not None:
             raise UserError(f"{name}: is a damaged HEIF file: one of its items is a {kind!r}")
+        if found == "JXL":
+            _check_jxl(source, wanted, name)
         return (found,)
     # The other formats always have their signature, and their decoders take time to load.
     return tuple(format for format in wanted if format in ("JPEG", "PNG", "WEBP", "TIFF", "BMP"))
+
+
+def _check_jxl(source: str | os.PathLike | bytes, wanted: tuple[str, ...], name: str) -> None:
+    """Raises UserError for a JPEG XL file that is too large: its decoder decodes it on opening."""
+    header = jxl_file.read_header(
+        source if isinstance(source, bytes) else Path(source).read_bytes()
+    )
+    if header is None:
+        raise UserError(f"{name}: {_unidentified_reason(source, wanted)}")
+    _refuse_large((header.width, header.height), name)
 
 
 def _unidentified_reason(source: str | os.PathLike | bytes, wanted: tuple[str, ...]) -> str:

@@ -1,7 +1,7 @@
 """The supported picture formats: their suffixes, signatures and decoders.
 
-The other modules of this package cover what Pillow does not: the boxes of a HEIF file, 16-bit PNG,
-the pages and samples of a TIFF, and the errors that libtiff reports.
+The other modules of this package cover what Pillow does not: the boxes of HEIF, JPEG 2000 and JPEG
+XL files, 16-bit PNG, the pages and samples of a TIFF, and the errors that libtiff reports.
 """
 
 import importlib

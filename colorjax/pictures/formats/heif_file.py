@@ -5,11 +5,10 @@ types in the boxes that describe items (ISO/IEC 14496-12: meta, iinf, infe).
 """
 
 import os
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-_MAX_BOXES = 100_000
+from colorjax.pictures.formats import boxes
 
 
 def find_invalid_type(source: str | os.PathLike | bytes) -> bytes | None:
@@ -25,11 +24,11 @@ def find_invalid_type(source: str | os.PathLike | bytes) -> bytes | None:
 
 
 def _items(data: memoryview) -> Iterator[memoryview]:
-    for meta in _box_contents(data, b"meta"):
-        for table in _box_contents(meta[4:], b"iinf"):
+    for meta in boxes.contents(data, b"meta"):
+        for table in boxes.contents(meta[4:], b"iinf"):
             # The item count has 2 or 4 bytes, depending on the version of the box.
             for start in (6, 8):
-                yield from _box_contents(table[start:], b"infe")
+                yield from boxes.contents(table[start:], b"infe")
 
 
 def _item_types(item: bytes) -> Iterator[bytes]:
@@ -41,21 +40,3 @@ def _item_types(item: bytes) -> Iterator[bytes]:
         yield item[offset : offset + 4]
         offset += 4
     yield from item[offset:].split(b"\0")[1:2]
-
-
-def _box_contents(data: memoryview, wanted: bytes) -> Iterator[memoryview]:
-    """Yields the contents of the boxes of type `wanted`, up to the first malformed box."""
-    offset = 0
-    for _ in range(_MAX_BOXES):
-        if offset + 8 > len(data):
-            return
-        size, kind = struct.unpack_from(">I4s", data, offset)
-        head = 8
-        if size == 1 and offset + 16 <= len(data):
-            (size,), head = struct.unpack_from(">Q", data, offset + 8), 16
-        end = offset + size if size else len(data)
-        if end < offset + head:
-            return
-        if kind == wanted:
-            yield data[offset + head : end]
-        offset = end
