@@ -200,6 +200,68 @@ def bits(*numbers):
     return total.to_bytes(length // 8 + 1, "little")
 
 
+def exif_with(orientation):
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = orientation, "Maker"
+    return exif.tobytes()
+
+
+def jxl_with(orientation, exif):
+    """A JPEG XL of 24 x 16 pixels, whose left is light, with an orientation and an EXIF block."""
+    rgb = np.zeros((16, 24, 3), np.uint8)
+    rgb[:, :8] = 250
+    data = encode(rgb, "JXL", quality=95)
+    # A size of 9 bits, metadata that are all defaults, a default transform; then whole bytes.
+    assert data[3] >> 1 & 3 == 3
+    size = data[2] | (data[3] & 1) << 8
+    fields = bits(
+        (size, 9),
+        (0b10, 2),  # not all defaults, with extra fields
+        (orientation - 1, 3),
+        (0, 3),  # no intrinsic size, preview or animation
+        (0b001000, 6),  # integers of 8 bits, for which 16 suffice; no extra channels
+        (0b111, 3),  # XYB, default colour encoding and tone mapping
+        (0b100, 3),  # no extensions, the default transform
+    )
+    stream = b"\xff\x0a" + fields + data[4:]
+    start = box(b"JXL ", b"\r\n\x87\n") + box(b"ftyp", b"jxl \0\0\0\0jxl ")
+    return start + box(b"Exif", bytes(4) + exif) + box(b"jxlc", stream)
+
+
+@pytest.mark.parametrize("exif", ["same", "other", "damaged"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_jpeg_xl_is_turned_once_by_its_codestream(orientation, exif):
+    pytest.importorskip("pillow_jxl")
+    block = exif_with(orientation if exif == "same" else orientation % 8 + 1)[6:]
+    # A damaged block, of which Pillow still reads the orientation.
+    data = jxl_with(orientation, block[:-20] if exif == "damaged" else block)
+    stored = np.zeros((16, 24), bool)
+    stored[:, :8] = True
+    want = image_io.apply_orientation(stored, orientation)
+    opened = Image.open(io.BytesIO(data))
+    info = dict(opened.info)
+    for got in (photo.read_photo(data), photo.from_image(opened)):
+        assert got.rgb.shape[:2] == want.shape and ((got.rgb[..., 1] > 128) == want).all()
+        assert bool(got.notices) == (exif == "damaged") == (got.metadata.exif is None)
+    assert opened.info == info
+    assert ((image_io.read_rgb(data)[..., 1] > 128) == want).all()
+    square = image_io.read_square(data, 16, fit="scale")[..., 1] > 128
+    assert square.mean() == pytest.approx(1 / 3, abs=0.1)
+    assert (square[0, 0], square[-1, -1]) == (want[0, 0], want[-1, -1])
+
+
+def test_a_jpeg_within_a_jpeg_xl_is_turned_by_its_exif(tmp_path):
+    pytest.importorskip("pillow_jxl")
+    path = tmp_path / "a.jpg"
+    path.write_bytes(encode(red_and_blue(), "JPEG", exif=exif_with(6), quality=95))
+    data = encode(Image.open(path), "JXL", lossless_jpeg=True)
+    want = photo.read_photo(path)
+    got = photo.read_photo(data)
+    assert np.abs(got.rgb.astype(int) - want.rgb).max() < 8
+    assert (got.rgb[0, :, 0] > 150).all() and (image_io.read_rgb(data)[0, :, 0] > 150).all()
+    assert got.metadata.exif == want.metadata.exif
+
+
 def large_jxl(width, height):
     """The beginning of a JPEG XL codestream whose sides have 30 bits; its pixels are missing."""
     return b"\xff\x0a" + bits((0, 1), (3, 2), (height - 1, 30), (0, 3), (3, 2), (width - 1, 30))

@@ -20,7 +20,7 @@ from PIL.ExifTags import Base as Tag
 from PIL.TiffImagePlugin import TiffImageFile
 
 from colorjax.errors import UserError
-from colorjax.pictures import arrays, files, formats
+from colorjax.pictures import arrays, files, formats, metadata
 from colorjax.pictures.formats import FORMATS, heif_file, jxl_file, libtiff, png_file, tiff_file
 
 # A file of a few kilobytes may declare any size; this one takes 450 MB when decoded.
@@ -36,7 +36,7 @@ logging.getLogger("PIL").setLevel(logging.CRITICAL)
 # By default, Pillow refuses a PNG whose profile or text exceeds 1 MB, as a possible attack.
 PngImagePlugin.MAX_TEXT_CHUNK = formats.MAX_METADATA_BYTES
 # Must be incremented with any change to the results of read_square, which are cached on disk.
-DECODER_VERSION = 4
+DECODER_VERSION = 5
 _WRITERS: dict[str, dict[str, Any]] = {
     # No chroma subsampling, as colour is what matters here.
     ".jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
@@ -198,6 +198,7 @@ def open_image(
         with Image.open(file, formats=candidates) as image:
             _refuse_large(image.size, name)
             refuse_misread_tiff(image, name)
+            image.info |= metadata.as_decoded(image)
             yield image
     except UserError:
         raise

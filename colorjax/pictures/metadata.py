@@ -9,7 +9,7 @@ from PIL.ExifTags import Base as Tag
 
 from colorjax.pictures import captions, xmp
 from colorjax.pictures.captions import Texts
-from colorjax.pictures.formats import MAX_METADATA_BYTES
+from colorjax.pictures.formats import MAX_METADATA_BYTES, jxl_file
 
 # The key in `Image.info` under which the HEIF decoder stores the orientation that it has applied.
 _ORIENTATION_KEY = "original_orientation"
@@ -114,6 +114,28 @@ def record_orientation(image: Image.Image) -> None:
     """Records a TIFF's orientation before decoding, because Pillow applies and then drops it."""
     if image.format == "TIFF":
         image.info[_ORIENTATION_KEY] = _orientation(image)
+
+
+def as_decoded(image: Image.Image) -> dict[str | tuple[int, int], Any]:
+    """Returns the entries of `info` that differ for a decoder that has turned the pixels.
+
+    The decoder of JPEG XL applies the orientation of the codestream, which by the standard takes
+    precedence over EXIF, but leaves EXIF unchanged. The entries are those that the decoder of HEIF
+    sets in the same case. There are none for other formats, nor for a JPEG within a JPEG XL file,
+    whose pixels have not been turned.
+    """
+    if image.format != "JXL" or getattr(image, "jpeg", False):
+        return {}
+    header = jxl_file.read_header(getattr(image, "fc", b""))
+    entries: dict[str | tuple[int, int], Any] = {}
+    entries[_ORIENTATION_KEY] = header.orientation if header else 1
+    if exif := image.info.get("exif"):
+        try:
+            entries["exif"] = _normalized_exif(exif, image.size)
+        # Nothing may be turned by a damaged block; an empty one is still reported as damaged.
+        except (struct.error, KeyError):
+            entries["exif"] = b"Exif\0\0"
+    return entries
 
 
 def _orientation(image: Image.Image) -> int:

@@ -15,7 +15,13 @@ from colorjax.errors import UserError
 from colorjax.pictures import arrays, formats, image_io, scan, srgb
 from colorjax.pictures.captions import is_text, read_iptc, read_texts
 from colorjax.pictures.formats import libtiff, png_file
-from colorjax.pictures.metadata import Metadata, read_exif, read_metadata, record_orientation
+from colorjax.pictures.metadata import (
+    Metadata,
+    as_decoded,
+    read_exif,
+    read_metadata,
+    record_orientation,
+)
 
 FORMATS = (*formats.FORMATS, "GIF")
 _JPEG_END = b"\xff\xd9"
@@ -105,6 +111,7 @@ def from_image(image: Image.Image) -> Photo:
         # Pillow stores the texts of a PNG by their keywords, which may be names of other data.
         copied.info = {k: v for k, v in copied.info.items() if not is_text(k, v)}
         copied.info |= {"iptc": read_iptc(image), "texts": read_texts(image)}
+        copied.info |= as_decoded(image)
         if transparent_shade is not None:
             copied.info["transparency"] = transparent_shade
         if image.format == "TIFF":
