@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 from pictures import encode
 from PIL import Image
+from test_photo import XYZ_FROM_ADOBE_RGB, icc_matrix_profile
 
 from colorjax import cli
 from colorjax.coloring.folders import batch, finding, naming
@@ -17,7 +18,8 @@ from colorjax.commands import colorize as command
 from colorjax.data import places
 from colorjax.errors import UserError
 from colorjax.pictures import formats, image_io, photo, writing
-from colorjax.pictures.formats import heif_file, jxl_file
+from colorjax.pictures.formats import boxes, heif_file, jxl_file
+from colorjax.pictures.metadata import Metadata
 
 # 64 x 64 pixels, red on the left and blue on the right, described in EXIF as "a street". Encoded
 # once by pillow-heif; unlike its decoders, encoders of HEIF are subject to patents or the GPL.
@@ -200,6 +202,70 @@ def bits(*numbers):
     return total.to_bytes(length // 8 + 1, "little")
 
 
+XMP = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF '
+    b'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/></x:xmpmeta>'
+)
+IPTC = struct.pack(">BBBH", 0x1C, 2, 120, 4) + b"1912"
+XMP_ID = bytes.fromhex("BE7ACFCB97A942E89C71999491E3AFAC")
+IPTC_ID = bytes.fromhex("33C7A4D2B81D4723A0BAF1A3E097AD38")
+
+
+def jp2_with(*added, colours=None):
+    """A lossless JPEG 2000 with boxes before its codestream, and other `colr` boxes."""
+    data = b""
+    for kind, content in boxes.walk(memoryview(encode(red_and_blue(), "JPEG2000"))):
+        parts = [bytes(content)]
+        if kind == b"jp2h" and colours is not None:
+            inner = {kind: bytes(part) for kind, part in boxes.walk(content)}
+            parts = [box(b"ihdr", inner[b"ihdr"]), *(box(b"colr", one) for one in colours)]
+        data += b"".join(added) if kind == b"jp2c" else b""
+        data += box(kind, *parts)
+    return data
+
+
+@pytest.mark.parametrize("method", [2, 3])
+def test_the_colour_profile_of_a_jpeg_2000_is_applied(method):
+    profile = icc_matrix_profile(XYZ_FROM_ADOBE_RGB, 1.0)
+    want = photo.read_photo(encode(red_and_blue(), icc_profile=profile))
+    assert (want.rgb != red_and_blue()).any()
+    srgb, own = struct.pack(">BBBI", 1, 0, 0, 16), bytes([method, 0, 0]) + profile
+    got = photo.read_photo(jp2_with(colours=[own, srgb]))
+    np.testing.assert_array_equal(got.rgb, want.rgb)
+    assert got.metadata.icc_profile == want.metadata.icc_profile and got.notices == ()
+    # By the standard, readers ignore all but the first description of the colour space.
+    got = photo.read_photo(jp2_with(colours=[srgb, own]))
+    np.testing.assert_array_equal(got.rgb, red_and_blue())
+    (notice,) = photo.read_photo(jp2_with(colours=[own[:20]]), name="a").notices
+    assert notice.startswith("a: has a colour profile that cannot be used (")
+
+
+def test_xmp_and_captions_of_a_jpeg_2000_are_kept_and_its_exif_is_reported():
+    other = box(b"xml ", b"<gml/>")
+    uuid = box(b"uuid", XMP_ID, XMP), box(b"uuid", IPTC_ID, IPTC), box(b"uuid", b"x" * 16, XMP)
+    got = photo.read_photo(jp2_with(other, *uuid))
+    assert (got.metadata, got.notices) == (Metadata(xmp=XMP, iptc=IPTC), ())
+    assert photo.read_photo(jp2_with(other, box(b"xml ", XMP))).metadata.xmp == XMP
+    turned = XMP.replace(b"<rdf:RDF", b'<rdf:RDF tiff:Orientation="6"')
+    got = photo.read_photo(jp2_with(box(b"uuid", XMP_ID, turned)))
+    np.testing.assert_array_equal(got.rgb, red_and_blue())
+    assert got.metadata.xmp == turned.replace(b'"6"', b'"1"')
+    got = photo.read_photo(jp2_with(box(b"uuid", b"JpgTiffExif->JP2", exif_with(6))), name="a")
+    assert got.notices == ("a: has EXIF in a box of JPEG 2000, which is left out",)
+
+
+def test_xmp_of_a_jpeg_xl_is_kept_or_reported():
+    pytest.importorskip("pillow_jxl")
+    plain = encode(red_and_blue(), "JXL", xmp=XMP)
+    got = photo.read_photo(plain)
+    assert (got.metadata.xmp, got.notices) == (XMP, ())
+    options = {"xmp": XMP, "exif": exif_with(1), "compress_metadata": True}
+    got = photo.read_photo(encode(red_and_blue(), "JXL", **options), name="a")
+    assert got.notices == tuple(
+        f"a: has {kind} compressed by Brotli, which is left out" for kind in ("EXIF", "XMP")
+    )
+
+
 def exif_with(orientation):
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = orientation, "Maker"
@@ -207,9 +273,9 @@ def exif_with(orientation):
 
 
 def jxl_with(orientation, exif):
-    """A JPEG XL of 24 x 16 pixels, whose left is light, with an orientation and an EXIF block."""
+    """A JPEG XL of 24 x 16 pixels, whose corner is light, with an orientation, EXIF and XMP."""
     rgb = np.zeros((16, 24, 3), np.uint8)
-    rgb[:, :8] = 250
+    rgb[:8, :8] = 250
     data = encode(rgb, "JXL", quality=95)
     # A size of 9 bits, metadata that are all defaults, a default transform; then whole bytes.
     assert data[3] >> 1 & 3 == 3
@@ -225,18 +291,22 @@ def jxl_with(orientation, exif):
     )
     stream = b"\xff\x0a" + fields + data[4:]
     start = box(b"JXL ", b"\r\n\x87\n") + box(b"ftyp", b"jxl \0\0\0\0jxl ")
-    return start + box(b"Exif", bytes(4) + exif) + box(b"jxlc", stream)
+    packet = XMP.replace(b"<rdf:RDF", b'<rdf:RDF tiff:Orientation="6"')
+    return start + box(b"Exif", bytes(4) + exif) + box(b"xml ", packet) + box(b"jxlc", stream)
 
 
 @pytest.mark.parametrize("exif", ["same", "other", "damaged"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_jpeg_xl_is_turned_once_by_its_codestream(orientation, exif):
     pytest.importorskip("pillow_jxl")
-    block = exif_with(orientation if exif == "same" else orientation % 8 + 1)[6:]
-    # A damaged block, of which Pillow still reads the orientation.
-    data = jxl_with(orientation, block[:-20] if exif == "damaged" else block)
+    recorded = orientation if exif == "same" else orientation % 8 + 1
+    block = exif_with(recorded)[6:]
+    if exif == "damaged":
+        # The second of two entries is missing, but Pillow still reads the first.
+        block = struct.pack(">4sIHHHIHH", b"MM\0*", 8, 2, 0x0112, 3, 1, recorded, 0)
+    data = jxl_with(orientation, block)
     stored = np.zeros((16, 24), bool)
-    stored[:, :8] = True
+    stored[:8, :8] = True
     want = image_io.apply_orientation(stored, orientation)
     opened = Image.open(io.BytesIO(data))
     info = dict(opened.info)
@@ -246,8 +316,8 @@ def test_a_jpeg_xl_is_turned_once_by_its_codestream(orientation, exif):
     assert opened.info == info
     assert ((image_io.read_rgb(data)[..., 1] > 128) == want).all()
     square = image_io.read_square(data, 16, fit="scale")[..., 1] > 128
-    assert square.mean() == pytest.approx(1 / 3, abs=0.1)
-    assert (square[0, 0], square[-1, -1]) == (want[0, 0], want[-1, -1])
+    assert square.mean() == pytest.approx(1 / 6, abs=0.1)
+    np.testing.assert_array_equal(square[::15, ::15], want[:: len(want) - 1, :: len(want[0]) - 1])
 
 
 def test_a_jpeg_within_a_jpeg_xl_is_turned_by_its_exif(tmp_path):

@@ -12,9 +12,9 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from colorjax.errors import UserError
-from colorjax.pictures import arrays, formats, image_io, scan, srgb
+from colorjax.pictures import arrays, formats, image_io, scan, srgb, xmp
 from colorjax.pictures.captions import is_text, read_iptc, read_texts
-from colorjax.pictures.formats import libtiff, png_file
+from colorjax.pictures.formats import box_metadata, libtiff, png_file
 from colorjax.pictures.metadata import (
     Metadata,
     as_decoded,
@@ -146,6 +146,7 @@ def _read(
     source, layout, page_notice = scan.choose_page(source, name, page)
     with image_io.open_image(scan.pillow_source(source, layout), name, FORMATS) as image:
         notices = _frame_notice(image) if page_notice is None else page_notice
+        notices = (*notices, *_add_from_boxes(image, source))
         record_orientation(image)
         if layout is not None:
             samples = scan.read_tiff(source, layout, image, is_truncated)
@@ -160,6 +161,16 @@ def _read(
         if transparent_shade is not None:
             image.info["transparency"] = transparent_shade
         return _photo_of_image(image, image, name, notices, bits)
+
+
+def _add_from_boxes(image: Image.Image, source: str | os.PathLike | bytes) -> tuple[str, ...]:
+    """Adds the metadata that Pillow leaves in boxes to `info`; returns notices of what is lost."""
+    found, notices = box_metadata.read(source, image)
+    if "xmp" in found:
+        # Pillow takes an orientation from XMP too, but these formats are not turned by it.
+        found["xmp"] = xmp.normalized(found["xmp"], 1, image.size)
+    image.info |= found
+    return notices
 
 
 def _photo_of_image(
