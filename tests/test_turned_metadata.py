@@ -117,6 +117,16 @@ def test_xmp_about_pictures_that_are_not_in_the_file_is_dropped():
     assert xmp.normalized(got, 1, (4, 3)) == got
 
 
+def test_extended_xmp_of_a_jpeg_is_left_out_with_a_notice():
+    own = (
+        b'<rdf:Description xmlns:xmpNote="http://ns.adobe.com/xmp/note/" %s dc:source="box 7"/>'
+        % b'xmpNote:HasExtendedXMP="0123456789ABCDEF0123456789ABCDEF"'
+    )
+    got = photo.read_photo(encode(noise(4, 4), "JPEG", xmp=own), name="a.jpg")
+    assert got.notices == ("a.jpg: has extended XMP, which is left out",)
+    assert b'dc:source="box 7"' in got.metadata.xmp and b"HasExt" not in got.metadata.xmp
+
+
 @pytest.mark.parametrize(
     "filler",
     [b" ", b"<G:a>", b"<G:a ", b"</G:a ", b' G:a="', b"<G:-a", b"<mwg-rs:Area>", b' xmlns:G="'],

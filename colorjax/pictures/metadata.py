@@ -60,15 +60,32 @@ def read_metadata(image: Image.Image) -> tuple[Metadata, bytes | None, list[str]
       The metadata, without a colour profile; the file's colour profile; notices of what is left
       out.
     """
+    orientation = _orientation(image)
+    is_upright = _ORIENTATION_KEY in image.info
+    size = image.size[::-1] if orientation > 4 and not is_upright else image.size
+    blocks, notices = _read_blocks(image)
+    if blocks["EXIF"]:
+        try:
+            blocks["EXIF"] = _normalized_exif(blocks["EXIF"], size)
+        except (struct.error, KeyError):
+            notices.append("has a damaged EXIF block, which is left out")
+            blocks["EXIF"] = None
+    if blocks["XMP"]:
+        if b"HasExtendedXMP" in blocks["XMP"]:
+            notices.append("has extended XMP, which is left out")
+        blocks["XMP"] = xmp.normalized(blocks["XMP"].rstrip(b"\0"), orientation, size)
+    metadata = Metadata(blocks["EXIF"], blocks["XMP"], _dpi(image), None, blocks["IPTC"])
+    return metadata._replace(texts=captions.read_texts(image)), blocks["colour profile"], notices
+
+
+def _read_blocks(image: Image.Image) -> tuple[dict[str, bytes | None], list[str]]:
+    """Returns the blocks of metadata as they are in the file, and notices of those left out."""
     blocks = {
         "EXIF": read_exif(image),
         "XMP": image.info.get("xmp"),
         "colour profile": image.info.get("icc_profile"),
         "IPTC": captions.read_iptc(image),
     }
-    orientation = _orientation(image)
-    is_upright = _ORIENTATION_KEY in image.info
-    size = image.size[::-1] if orientation > 4 and not is_upright else image.size
     notices = []
     for kind, data in blocks.items():
         if not isinstance(data, bytes) or not data:
@@ -79,16 +96,7 @@ def read_metadata(image: Image.Image) -> tuple[Metadata, bytes | None, list[str]
                 "kept; they are left out"
             )
             blocks[kind] = None
-    if blocks["EXIF"]:
-        try:
-            blocks["EXIF"] = _normalized_exif(blocks["EXIF"], size)
-        except (struct.error, KeyError):
-            notices.append("has a damaged EXIF block, which is left out")
-            blocks["EXIF"] = None
-    if blocks["XMP"]:
-        blocks["XMP"] = xmp.normalized(blocks["XMP"].rstrip(b"\0"), orientation, size)
-    metadata = Metadata(blocks["EXIF"], blocks["XMP"], _dpi(image), None, blocks["IPTC"])
-    return metadata._replace(texts=captions.read_texts(image)), blocks["colour profile"], notices
+    return blocks, notices
 
 
 def read_exif(image: Image.Image) -> bytes | None:
