@@ -46,6 +46,23 @@ def test_an_undeclared_fourth_sample_is_no_transparency(dtype, compression, byte
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("extra", [(0,), (0, 2), (2, 0), (0, 0)])
+def test_further_samples_of_colour_are_reported_and_the_declared_alpha_is_found(extra, dtype):
+    values = noise(9, 7, 3 + len(extra))
+    scale = 257 if dtype == "uint16" else 1
+    data = tiff(values.astype(dtype) * scale, photometric="rgb", extrasamples=extra)
+    got = photo.read_photo(data, name="scan.tif")
+    np.testing.assert_array_equal(got.rgb, values[..., :3])
+    assert got.notices == (
+        "scan.tif: has a fourth channel that is not transparency, which is left out",
+    )
+    if 2 in extra:
+        np.testing.assert_array_equal(got.alpha, values[..., 3 + extra.index(2)])
+    else:
+        assert got.alpha is None
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 @pytest.mark.parametrize("photometric", ["minisblack", "miniswhite"])
 @pytest.mark.parametrize("extra", ["unassalpha", "assocalpha", "unspecified"])
 def test_gray_with_a_second_sample_is_read(extra, photometric, dtype):

@@ -23,7 +23,7 @@ _COMPRESSIONS = (1, 5, 8, 32946, 32773, 34925, 50000)
 # The number of samples to decode at once, and the most that Pillow decodes without raising its
 # decompression bomb error.
 _BATCH_SAMPLES, _MAX_SAMPLES = 2**24, 170_000_000
-_PREMULTIPLIED, _ALPHA = 1, 2
+_TRANSPARENCIES = _PREMULTIPLIED, _ALPHA = 1, 2  # meanings of extra samples
 
 
 class Layout(NamedTuple):
@@ -99,7 +99,8 @@ def _pillow_misreads(layout: Layout) -> bool:
     if layout.bits == 16:
         return layout.samples > 1 or layout.photometric == 0
     if layout.photometric == 2:
-        return extra_count > 0 and not layout.extra
+        # Pillow leaves out other samples without telling.
+        return extra_count > 0 and layout.extra not in ((_PREMULTIPLIED,), (_ALPHA,))
     is_gray_alpha = (layout.photometric, layout.samples, layout.extra) == (1, 2, (_ALPHA,))
     return extra_count > 0 and not is_gray_alpha
 
@@ -162,9 +163,10 @@ def read(
     if layout.photometric == 0:
         colour = white - colour
     alpha, unused = None, layout.samples - layout.colours
-    if unused and layout.extra and layout.extra[0] in (_PREMULTIPLIED, _ALPHA):
-        alpha, unused = samples[..., layout.colours], unused - 1
-        if layout.extra[0] == _PREMULTIPLIED:
+    transparent = [i for i, kind in enumerate(layout.extra[:unused]) if kind in _TRANSPARENCIES]
+    if transparent:
+        alpha, unused = samples[..., layout.colours + transparent[0]], unused - 1
+        if layout.extra[transparent[0]] == _PREMULTIPLIED:
             scale = np.float32(white) / np.maximum(alpha, 1)[..., None]
             colour = np.minimum(np.rint(colour * scale), white).astype(kind)
     channel = {1: "a further channel", 3: "a fourth channel"}[layout.colours]
