@@ -80,6 +80,58 @@ def test_face_regions_match_the_upright_photograph(orientation, format):
         assert (exif[0x0100], exif[0x0101], exif[0x0112]) == (width, height, 1)
 
 
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_resolution_is_turned_with_the_photograph(orientation, format):
+    exif = Image.Exif()
+    exif[0x0112], exif[0x011A], exif[0x011B], exif[0x0128] = orientation, 204.0, 98.0, 2
+    data = encode(noise(6, 8), format, exif=exif, dpi=(204, 98))
+    want = (98, 204) if orientation > 4 else (204, 98)
+    got = photo.read_photo(data)
+    assert got.metadata.dpi == pytest.approx(want, abs=0.1)
+    if format != "TIFF":
+        written = Image.Exif()
+        written.load(got.metadata.exif)
+        assert (written[0x011A], written[0x011B]) == want
+    for target in ("jpg", "png", "tif"):
+        stream = io.BytesIO()
+        assert writing.write_photo(stream, got.rgb, got, format=target) == ()
+        assert Image.open(stream).info["dpi"] == pytest.approx(want, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("unit", "want"), [(2, (300, 200)), (None, (300, 200)), (3, (762, 508)), (1, None)]
+)
+def test_a_resolution_that_only_exif_has_is_kept_in_every_format(unit, want):
+    exif = Image.Exif()
+    exif[0x011A], exif[0x011B] = 300.0, 200.0
+    if unit is not None:
+        exif[0x0128] = unit
+    got = photo.read_photo(encode(noise(6, 8), "WEBP", exif=exif.tobytes()))
+    assert got.metadata.dpi == (want and pytest.approx(want))
+    for target in ("jpg", "png", "tif"):
+        stream = io.BytesIO()
+        assert writing.write_photo(stream, got.rgb, got, format=target) == ()
+        if want:
+            assert Image.open(stream).info["dpi"] == pytest.approx(want, abs=0.1)
+
+
+@pytest.mark.parametrize("format", ["JPEG", "TIFF"])
+def test_titles_keywords_and_ratings_of_windows_are_kept_in_a_tiff(format):
+    tags = {0x9C9B: "Zoë".encode("utf-16le"), 0x9C9E: "family;1931".encode("utf-16le"), 0x4746: 5}
+    exif = Image.Exif()
+    exif.update(tags)
+    if format == "JPEG":
+        exif[0x8769] = {0x9003: "1999:12:31 23:59:59", 0xA005: {1: "R98"}}
+    got = photo.read_photo(encode(noise(6, 8), format, exif=exif))
+    stream = io.BytesIO()
+    assert writing.write_photo(stream, got.rgb, got, format="tif") == ()
+    written = Image.open(stream)
+    assert {tag: written.tag_v2[tag] for tag in tags} == tags
+    # An offset that is not the result's own would lead anywhere in its file.
+    assert 0xA005 not in written.getexif().get_ifd(0x8769)
+
+
 def test_regions_in_every_notation_are_turned():
     got = xmp.normalized(FACES % (6, b".1", b".1", b".1", b".1"), 6, (50, 100))
     np.testing.assert_allclose(face_in(got, 1), [0.2, 0.9, 0.2, 0.1])

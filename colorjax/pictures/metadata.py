@@ -25,9 +25,17 @@ _DESCRIPTIVE_TAGS = (
     Tag.Artist,
     Tag.HostComputer,
     Tag.Copyright,
+    Tag.Rating,
+    Tag.RatingPercent,
+    Tag.XPTitle,
+    Tag.XPComment,
+    Tag.XPAuthor,
+    Tag.XPKeywords,
+    Tag.XPSubject,
     Tag.ExifOffset,
     Tag.GPSInfo,
 )
+_INTEROP = 0xA005  # in the EXIF directory, the offset of a directory of file-system rules
 
 
 class Metadata(NamedTuple):
@@ -37,7 +45,7 @@ class Metadata(NamedTuple):
       exif: an EXIF block that begins with b"Exif\\0\\0". Its orientation is 1, and its thumbnail,
         which shows the original picture, is unlinked.
       xmp: an XMP packet with orientation 1.
-      dpi: horizontal and vertical resolution in dots per inch.
+      dpi: horizontal and vertical resolution of the upright picture in dots per inch.
       icc_profile: the profile of the converted pixels: sRGB if the photo had a usable profile.
       iptc: IPTC records, unchanged.
       texts: (keyword, text) pairs: the comments of a JPEG or GIF, or the texts of a PNG.
@@ -66,7 +74,7 @@ def read_metadata(image: Image.Image) -> tuple[Metadata, bytes | None, list[str]
     blocks, notices = _read_blocks(image)
     if blocks["EXIF"]:
         try:
-            blocks["EXIF"] = _normalized_exif(blocks["EXIF"], size)
+            blocks["EXIF"] = _normalized_exif(blocks["EXIF"], size, is_turned=orientation > 4)
         except (struct.error, KeyError):
             notices.append("has a damaged EXIF block, which is left out")
             blocks["EXIF"] = None
@@ -74,7 +82,9 @@ def read_metadata(image: Image.Image) -> tuple[Metadata, bytes | None, list[str]
         if b"HasExtendedXMP" in blocks["XMP"]:
             notices.append("has extended XMP, which is left out")
         blocks["XMP"] = xmp.normalized(blocks["XMP"].rstrip(b"\0"), orientation, size)
-    metadata = Metadata(blocks["EXIF"], blocks["XMP"], _dpi(image), None, blocks["IPTC"])
+    dpi = _dpi(image.info.get("dpi"))
+    dpi = dpi[::-1] if dpi and orientation > 4 else dpi or _dpi_of_exif(blocks["EXIF"])
+    metadata = Metadata(blocks["EXIF"], blocks["XMP"], dpi, None, blocks["IPTC"])
     return metadata._replace(texts=captions.read_texts(image)), blocks["colour profile"], notices
 
 
@@ -156,10 +166,11 @@ def _orientation(image: Image.Image) -> int:
     return orientation if orientation in range(1, 9) else 1
 
 
-def _normalized_exif(exif: bytes, size: tuple[int, int]) -> bytes:
+def _normalized_exif(exif: bytes, size: tuple[int, int], *, is_turned: bool = False) -> bytes:
     """Sets the orientation to 1 and the sizes to `size`, and unlinks the thumbnail.
 
-    The block is patched in place: serializing it again would break the offsets in maker notes.
+    If `is_turned`, rows have become columns, so the two resolutions are exchanged. The block is
+    patched in place: serializing it again would break the offsets in maker notes.
 
     Raises:
       struct.error, KeyError: the block is damaged.
@@ -168,6 +179,8 @@ def _normalized_exif(exif: bytes, size: tuple[int, int]) -> bytes:
     order = {b"II": "<", b"MM": ">"}[bytes(block[:2])]
     (start,) = struct.unpack_from(order + "I", block, 4)
     count = _normalize_directory(block, order, start, size)
+    if is_turned:
+        _exchange_resolutions(block, order, start, count)
     thumbnail_link = start + 2 + 12 * count
     # Some writers omit the link.
     if thumbnail_link + 4 <= len(block):
@@ -204,14 +217,38 @@ def _normalize_directory(
     return count
 
 
-def _dpi(image: Image.Image) -> tuple[float, float] | None:
-    """Returns the resolution; None if it is missing or implausible."""
+def _exchange_resolutions(block: bytearray, order: str, start: int, count: int) -> None:
+    """Exchanges the values of XResolution and YResolution in a directory that has both."""
+    entries = {}
+    for entry in range(start + 2, start + 2 + 12 * count, 12):
+        (tag,) = struct.unpack_from(order + "H", block, entry)
+        entries[tag] = slice(entry + 2, entry + 12)  # type, count, and value or offset
+    x, y = entries.get(Tag.XResolution), entries.get(Tag.YResolution)
+    if x and y:
+        block[x], block[y] = block[y], block[x]
+
+
+def _dpi(values: Any) -> tuple[float, float] | None:
+    """Returns a pair of resolutions as floats; None if it is missing or implausible."""
     try:
-        x, y = (float(value) for value in image.info["dpi"])
-    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        x, y = (float(value) for value in values)
+    except (TypeError, ValueError, ZeroDivisionError):
         return None
     # Pillow returns 1 for a TIFF without a resolution; a JPEG stores 16 bits.
     return (x, y) if 1.0 < x < 65536.0 and 1.0 < y < 65536.0 else None
+
+
+def _dpi_of_exif(exif: bytes | None) -> tuple[float, float] | None:
+    """Returns the resolution in an EXIF block; None if it has none, or only an aspect ratio."""
+    parsed = Image.Exif()
+    try:
+        parsed.load(exif or b"")
+        # Inches, which are the default, or centimetres.
+        scale = {2: 1.0, 3: 2.54}[parsed.get(Tag.ResolutionUnit, 2)]
+        return _dpi([scale * float(parsed[tag]) for tag in (Tag.XResolution, Tag.YResolution)])
+    # Pillow may raise any exception for damaged EXIF.
+    except Exception:
+        return None
 
 
 def has_resolution(exif: bytes | None) -> bool:
@@ -228,6 +265,9 @@ def _descriptive_tags(exif: Image.Exif) -> dict:
     """Returns the tags of an EXIF block that are valid in a file of any format."""
     blocks = (Tag.ExifOffset, Tag.GPSInfo)
     tags = {t: exif.get_ifd(t) if t in blocks else exif[t] for t in _DESCRIPTIVE_TAGS if t in exif}
+    # Pillow would copy this offset, but not what is there.
+    if Tag.ExifOffset in tags:
+        tags[Tag.ExifOffset] = {t: v for t, v in tags[Tag.ExifOffset].items() if t != _INTEROP}
     return {tag: _encode_text(value) for tag, value in tags.items()}
 
 
