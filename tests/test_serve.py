@@ -208,6 +208,14 @@ def test_data_that_is_too_large_is_413_before_it_is_read(batcher):
     assert "60 x 48 pixels, want at most 2879" in sentence(wide)
 
 
+def test_a_large_jpeg_xl_is_refused_without_being_decoded(batcher, monkeypatch):
+    pytest.importorskip("pillow_jxl")
+    data = encode(Image.new("L", (60, 48)), "JXL")
+    monkeypatch.setattr(work.Image, "open", None)
+    with pytest.raises(work.TooLarge, match="60 x 48 pixels, want at most 2879"):
+        work.process(batcher, work.Task(data), 2879)
+
+
 def test_pages_of_other_sites_and_unknown_hosts_are_rejected(client):
     data = photos()["gray.jpg"]
     foreign = client.post("/colorize", content=data, headers={"Origin": "http://evil.example"})

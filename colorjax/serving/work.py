@@ -15,6 +15,7 @@ from colorjax.coloring.page.limits import check_aspect_ratio
 from colorjax.coloring.settings import ColorSettings
 from colorjax.errors import UserError
 from colorjax.pictures import formats, mark, photo, writing
+from colorjax.pictures.formats import jxl_file
 
 NAME = "picture"  # what messages call the uploaded picture
 MEDIA = {"jpg": "image/jpeg", "png": "image/png", "tif": "image/tiff", "webp": "image/webp"}
@@ -143,6 +144,9 @@ def _size_of(data: bytes) -> tuple[int, int]:
     """Returns width and height from the file's header, without decoding; 0 x 0 if unknown."""
     # Errors are ignored here, because reading the photo reports them.
     with contextlib.suppress(Exception):
+        if formats.detect_format(data[:12]) == "JXL":  # Pillow would decode it
+            header = jxl_file.read_header(data)
+            return (header.width, header.height) if header else (0, 0)
         with Image.open(io.BytesIO(data), formats=photo.FORMATS) as image:
             return image.size
     return 0, 0
