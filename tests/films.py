@@ -32,13 +32,17 @@ def write(
     pixels="yuv420p",
     stamps=None,
     sound=None,
+    sound_starts=0,
     subtitles=None,
     display=None,
     display_matrix=None,
     container_options=None,
     **context,
 ):
-    """Writes gray frames, uint8 [height, width] each, as a film; returns the path."""
+    """Writes gray frames, uint8 [height, width] each, as a film; returns the path.
+
+    `sound_starts` is in seconds.
+    """
     height, width = frames[0].shape
     unit = {".avi": FRAMES, ".dv": FRAMES, ".vob": FRAMES, ".webm": Fraction(1, 1000)}.get(
         path.suffix, NTSC
@@ -73,17 +77,18 @@ def write(
                 packet.dts = packet.pts  # x265 leaves it uninitialised
             container.mux(packet)
         if audio:
-            container.mux(encoded_sound(audio, 48000 * len(frames) // 25))
+            container.mux(encoded_sound(audio, 48000 * len(frames) // 25, sound_starts))
     return path
 
 
-def encoded_sound(stream, count):
+def encoded_sound(stream, count, starts=0):
     wave = np.sin(np.arange(count) / 20).astype(np.float32)[None]
     packets = []
     for start in range(0, count, 1024):
         part = wave[:, start : start + 1024]
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(part), "fltp", "mono")
-        frame.sample_rate, frame.pts, frame.time_base = 48000, start, Fraction(1, 48000)
+        frame.sample_rate, frame.time_base = 48000, Fraction(1, 48000)
+        frame.pts = start + round(48000 * starts)
         packets += stream.encode(frame)
     return packets + stream.encode(None)
 

@@ -326,6 +326,36 @@ def test_a_film_whose_time_stamps_restart_stays_in_sync_with_its_sound(
     assert -0.05 < late < 0.1
 
 
+@pytest.mark.parametrize("into", [".mkv", ".mp4", ".avi"])
+def test_sound_that_steps_back_a_little_is_kept_whole(painter, tmp_path, into):
+    one = films.write(tmp_path / "1.ts", panned(6), sound="mp2")
+    two = films.write(
+        tmp_path / "2.ts",
+        panned(4),
+        stamps=range(7200, 12000, 1200),
+        sound="mp2",
+        sound_starts=0.19,
+    )
+    source = tmp_path / "old.ts"
+    source.write_bytes(one.read_bytes() + two.read_bytes())
+    assert min(np.diff(np.float64(films.seconds(source, "audio")))) < -0.03
+    assert run(painter, source, tmp_path / f"new{into}") == ()
+    assert films.packets(tmp_path / f"new{into}") == films.packets(source)
+
+
+@pytest.mark.parametrize(("step", "wanted"), [(1, [0, 40, 41, 42, 80]), (0, [0, 40, 40, 40, 80])])
+def test_packets_that_go_back_are_delayed_in_the_results_unit(step, wanted):
+    made = SimpleNamespace(index=0, time_base=Fraction(1, 1000))
+    packets = [
+        SimpleNamespace(dts=dts, pts=dts + 20, duration=20, time_base=Fraction(1, 500), stream=made)
+        for dts in (0, 20, 15, 20, 40)
+    ]
+    found = list(joining._increasing(packets, step))
+    assert [packet.dts for packet in found] == wanted
+    assert [packet.pts - packet.dts for packet in found] == [40] * 5
+    assert {packet.duration for packet in found} == {40}
+
+
 def test_subtitles_and_sound_follow_a_restart_of_the_video():
     film = SimpleNamespace(rate=Fraction(25), time_base=Fraction(1, 100))
     pictures, sound, text = (joining._Clock() for _ in range(3))

@@ -17,6 +17,7 @@ from colorjax.film.files.formats import CONTAINERS
 from colorjax.film.files.reading import Film
 
 _KINDS = {"audio": "sound", "subtitle": "subtitles", "data": "data", "attachment": "attachment"}
+_EQUAL_TIMES = (".mkv", ".webm")  # whose packets may have the decoding time of the one before
 # Metadata that describes the source file itself and would be wrong in the result.
 _OWN_METADATA = ("encoder", "major_brand", "minor_version", "compatible_brands")
 
@@ -90,11 +91,13 @@ def join(
         video = _add_video(result, first.streams.video[0], film, choice)
         copies = {index: _add_copy(result, source.streams[index]) for index in copied}
         _copy_metadata(result, source)
+        result.start_encoding()  # writes the header, which determines the result's time units
         timed = [i for i in copied if source.streams[i].type != "attachment"]
-        for packet in _by_time(
+        packets = _by_time(
             _video_packets(segments, film, video, stamps),
             _copied_packets(source, film, timed, copies, offsets),
-        ):
+        )
+        for packet in _increasing(packets, 0 if choice.suffix in _EQUAL_TIMES else 1):
             result.mux(packet)
 
 
@@ -242,6 +245,30 @@ def _move(packet: Any, clock: _Clock, video: _Clock, film: Film, offsets: Sequen
 def _by_time(*streams: Iterable[Any]) -> Iterator[Any]:
     """Merges packets by decoding time, so that the muxer need not buffer any stream."""
     return heapq.merge(*streams, key=lambda packet: float(packet.dts * packet.time_base))
+
+
+def _increasing(packets: Iterable[Any], step: int) -> Iterator[Any]:
+    """Converts packets to the result's time units, in which decoding times must increase.
+
+    Times may go back by a little where films were joined, or be equal after rounding. Such packets
+    are delayed, because the muxer refuses them.
+
+    Args:
+      packets: packets of streams of the result, in units of their own.
+      step: the least difference between the decoding times of a stream's packets.
+    """
+    lasts: dict[int, int] = {}
+    for packet in packets:
+        index, unit = packet.stream.index, reading.as_fraction(packet.stream.time_base)
+        share = reading.as_fraction(packet.time_base) / unit
+        early = round(packet.dts * share)
+        late = max(early, lasts[index] + step) if index in lasts else early
+        if packet.pts is not None:
+            packet.pts = max(late, round(packet.pts * share) + late - early)
+        packet.duration = round((packet.duration or 0) * share)
+        packet.dts = lasts[index] = late
+        packet.time_base = packet.stream.time_base
+        yield packet
 
 
 def _can_hold(suffix: str, stream: Any, folder: Path) -> bool:
