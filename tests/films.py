@@ -33,6 +33,7 @@ def write(
     stamps=None,
     sound=None,
     sound_starts=0,
+    layout="mono",
     subtitles=None,
     display=None,
     display_matrix=None,
@@ -58,7 +59,7 @@ def write(
             stream.set_display_rotation(display)
         if display_matrix:
             stream.set_display_matrix(display_matrix)
-        audio = container.add_stream(sound, rate=48000, layout="mono") if sound else None
+        audio = container.add_stream(sound, rate=48000, layout=layout) if sound else None
         text = container.add_mux_stream(subtitles) if subtitles else None
         if text:
             text.time_base = Fraction(1, 1000)

@@ -289,6 +289,27 @@ def test_sound_that_the_container_cannot_hold_is_refused_at_once(painter, tmp_pa
     assert os.listdir(tmp_path) == ["old.mp4"]
 
 
+def refuse_work(*_):
+    raise AssertionError("the work began")
+
+
+def test_sound_that_the_container_refuses_with_its_first_packet_is_refused_at_once(
+    painter, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(planning, "plan", refuse_work)
+    make = {"codec": "mpeg4", "sound": "pcm_s16le", "layout": "stereo"}
+    source = films.write(tmp_path / "old.avi", panned(2), **make)
+    with pytest.raises(UserError, match=r"sound \(pcm_s16le\) .* want another, such as .mkv"):
+        run(painter, source, tmp_path / "new.mp4")
+    assert os.listdir(tmp_path) == ["old.avi"]
+
+
+def test_sound_that_no_container_can_hold_is_to_be_converted(painter, tmp_path):
+    source = films.write(tmp_path / "old.vob", panned(2), codec="mpeg2video", sound="pcm_dvd")
+    with pytest.raises(UserError, match=r"cannot be in a .mkv file, want a film whose sound was"):
+        run(painter, source, tmp_path / "new.mkv")
+
+
 def test_a_truncated_film_is_coloured_to_its_end_with_a_notice(painter, tmp_path):
     whole = films.write(tmp_path / "whole.mkv", panned(40), codec="mpeg4")
     data = whole.read_bytes()

@@ -13,7 +13,7 @@ import av
 from colorjax.errors import UserError
 from colorjax.film.files import encoding, reading
 from colorjax.film.files.encoding import Choice
-from colorjax.film.files.formats import CONTAINERS
+from colorjax.film.files.formats import CONTAINERS, FALLBACK
 from colorjax.film.files.reading import Film
 
 _KINDS = {"audio": "sound", "subtitle": "subtitles", "data": "data", "attachment": "attachment"}
@@ -49,18 +49,27 @@ def find_other_streams(film: Film, choice: Choice, folder: Path) -> OtherStreams
             name = stream.codec_context.name if stream.codec_context else stream.type
             if stream.type == "attachment" and choice.suffix == ".mkv":
                 copied.append(stream.index)
-            elif stream.type in ("audio", "subtitle") and _can_hold(choice.suffix, stream, folder):
+            elif stream.type in ("audio", "subtitle") and _can_hold(
+                choice.suffix, film, stream, folder
+            ):
                 copied.append(stream.index)
             elif stream.type == "audio":
                 raise UserError(
                     f"{film.path}: its sound ({name}) cannot be in a {choice.suffix} file, want "
-                    "another, such as .mkv"
+                    + _remedy(film, stream, folder)
                 )
             else:
                 notices.append(
                     f"{film.path}: its {kind} ({name}) cannot be in a {choice.suffix} file"
                 )
     return OtherStreams(tuple(copied), tuple(notices))
+
+
+def _remedy(film: Film, sound: Any, folder: Path) -> str:
+    """Says what a user can do whose target cannot hold the sound."""
+    if _can_hold(FALLBACK, film, sound, folder):
+        return f"another, such as {FALLBACK}"
+    return "a film whose sound was converted before, for example to FLAC"
 
 
 def join(
@@ -271,16 +280,28 @@ def _increasing(packets: Iterable[Any], step: int) -> Iterator[Any]:
         yield packet
 
 
-def _can_hold(suffix: str, stream: Any, folder: Path) -> bool:
+def _can_hold(suffix: str, film: Film, stream: Any, folder: Path) -> bool:
     """Whether a container can hold a stream."""
     path = folder / f"holds{suffix}"
     try:
         with av.open(reading.as_file(path), "w", format=CONTAINERS[suffix]) as container:
-            container.add_stream_from_template(stream, opaque=True)
+            copy = container.add_stream_from_template(stream, opaque=True)
             container.start_encoding()
+            # Some muxers refuse sound only with its first packet. Subtitles are so sparse that
+            # finding theirs could mean reading the whole film.
+            if stream.type == "audio" and (packet := _first_packet(film, stream.index)):
+                packet.stream = copy
+                container.mux(packet)
         return True
     except (ValueError, av.error.FFmpegError):
         return False
     finally:
         if path.exists():
             os.unlink(path)
+
+
+def _first_packet(film: Film, index: int) -> Any:
+    """Returns the first packet of a stream that has content and a time; None without one."""
+    with reading.open_film(film.path) as source:
+        packets = _undamaged(source.demux(source.streams[index]))
+        return next((p for p in packets if p.size and p.dts is not None), None)
