@@ -37,12 +37,13 @@ def write(
     subtitles=None,
     display=None,
     display_matrix=None,
+    chapters=(),
     container_options=None,
     **context,
 ):
     """Writes gray frames, uint8 [height, width] each, as a film; returns the path.
 
-    `sound_starts` is in seconds.
+    `sound_starts`, and the starts and ends in `chapters`, are in seconds.
     """
     height, width = frames[0].shape
     unit = {".avi": FRAMES, ".dv": FRAMES, ".vob": FRAMES, ".webm": Fraction(1, 1000)}.get(
@@ -63,6 +64,7 @@ def write(
         text = container.add_mux_stream(subtitles) if subtitles else None
         if text:
             text.time_base = Fraction(1, 1000)
+        container.set_chapters([_chapter(i, *span) for i, span in enumerate(chapters)])
         container.start_encoding()
         if text:
             packet = av.Packet(b"Good evening.")
@@ -80,6 +82,12 @@ def write(
         if audio:
             container.mux(encoded_sound(audio, 48000 * len(frames) // 25, sound_starts))
     return path
+
+
+def _chapter(number, *span):
+    start, end = (round(1000 * when) for when in span)
+    unit = Fraction(1, 1000)
+    return {"id": number, "start": start, "end": end, "time_base": unit, "metadata": {}}
 
 
 def encoded_sound(stream, count, starts=0):
@@ -114,6 +122,15 @@ def seconds(path, kind="video"):
     with av.open(str(path)) as container:
         stream = container.streams.get({kind: 0})[0]
         return [packet.pts * packet.time_base for packet in container.demux(stream) if packet.size]
+
+
+def chapters(path):
+    """The starts and ends of a film's chapters in seconds."""
+    with av.open(str(path)) as container:
+        return [
+            tuple(chapter[key] * chapter["time_base"] for key in ("start", "end"))
+            for chapter in container.chapters()
+        ]
 
 
 def plane(frame, index):

@@ -369,12 +369,46 @@ def test_packets_that_go_back_are_delayed_in_the_results_unit(step, wanted):
     made = SimpleNamespace(index=0, time_base=Fraction(1, 1000))
     packets = [
         SimpleNamespace(dts=dts, pts=dts + 20, duration=20, time_base=Fraction(1, 500), stream=made)
-        for dts in (0, 20, 15, 20, 40)
+        for dts in (1000, 1020, 1015, 1020, 1040)
     ]
-    found = list(joining._increasing(packets, step))
+    found = list(joining._increasing(packets, Fraction(2), step))
     assert [packet.dts for packet in found] == wanted
     assert [packet.pts - packet.dts for packet in found] == [40] * 5
     assert {packet.duration for packet in found} == {40}
+
+
+@pytest.mark.parametrize("into", [".mkv", ".mp4"])
+def test_a_film_that_starts_late_starts_at_0_with_sound_and_chapters(painter, tmp_path, into):
+    late, wanted = range(900_000, 906_000, 1200), [(0, 0.15), (0.15, 0.23)]
+    source = films.write(
+        tmp_path / "old.mkv",
+        panned(5),
+        stamps=late,
+        sound="aac",
+        sound_starts=30.03,
+        chapters=[(29, 30.15), (30.15, 30.23)],
+    )
+    run(painter, source, tmp_path / f"new{into}")
+    shown, heard = (films.seconds(tmp_path / f"new{into}", kind) for kind in ("video", "audio"))
+    offset = films.seconds(source)[0] - films.seconds(source, "audio")[0]
+    assert 0 <= min(shown[0], heard[0]) < 0.002
+    assert abs(shown[0] - heard[0] - offset) < 0.002
+    assert_allclose(np.diff(np.float64(shown)), 0.04, atol=0.002)
+    assert_allclose(np.float64(films.chapters(tmp_path / f"new{into}")), wanted, atol=0.02)
+
+
+def test_a_pause_that_avi_cannot_hold_is_refused_before_the_colouring(painter, tmp_path):
+    stamps = [0, 1200, 70 * 30000, 70 * 30000 + 1200]
+    source = films.write(tmp_path / "old.mkv", panned(4), stamps=stamps)
+    with pytest.raises(UserError, match=r"shown for 70 seconds, .* at most 60, want another"):
+        pipeline.run(
+            painter,
+            str(source),
+            str(tmp_path / "new.avi"),
+            pipeline.FilmOptions(),
+            progress=lambda what, *_: refuse_work() if what == "coloured" else None,
+        )
+    assert os.listdir(tmp_path) == ["old.mkv"]
 
 
 def test_subtitles_and_sound_follow_a_restart_of_the_video():

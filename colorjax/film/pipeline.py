@@ -102,6 +102,7 @@ def _run(
         restart = parts.begin(folder, _facts(painter, film.path, options, choice))
         others = joining.find_other_streams(film, choice, folder)
         plan = _read_or_make_plan(folder, film, progress)
+        joining.check_pauses(film, choice, plan.stamps, folder)
         _make_segments(
             folder,
             plan,

@@ -4,6 +4,7 @@ import dataclasses
 import heapq
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from colorjax.film.files.reading import Film
 
 _KINDS = {"audio": "sound", "subtitle": "subtitles", "data": "data", "attachment": "attachment"}
 _EQUAL_TIMES = (".mkv", ".webm")  # whose packets may have the decoding time of the one before
+AVI_PAUSE = 60_000  # units of time without a frame above which the AVI muxer fails
 # Metadata that describes the source file itself and would be wrong in the result.
 _OWN_METADATA = ("encoder", "major_brand", "minor_version", "compatible_brands")
 
@@ -65,6 +67,46 @@ def find_other_streams(film: Film, choice: Choice, folder: Path) -> OtherStreams
     return OtherStreams(tuple(copied), tuple(notices))
 
 
+def check_pauses(film: Film, choice: Choice, stamps: Sequence[int], folder: Path) -> None:
+    """Checks that the target can hold a film's pauses, by trial with a file in `folder`.
+
+    Args:
+      film: the source.
+      choice: how it is encoded.
+      stamps: the time stamps of all frames, increasing.
+      folder: an existing folder.
+
+    Raises:
+      UserError: a frame is shown for so long that the target cannot hold it.
+    """
+    if choice.suffix != ".avi":
+        return
+    with reading.open_film(film.path) as source:
+        first = round(_start(source) / film.time_base)  # where the sound starts, if before
+    gaps = (after - before for before, after in pairwise([first, *stamps[1:]]))
+    pause, longest = max(gaps, default=0) * film.time_base, AVI_PAUSE * _unit(film, choice, folder)
+    if pause > longest:
+        raise UserError(
+            f"{film.path}: has a frame that is shown for {float(pause):,.0f} seconds, and a .avi "
+            f"file can hold at most {float(longest):,.0f}, want another, such as {FALLBACK}"
+        )
+
+
+def _unit(film: Film, choice: Choice, folder: Path) -> Fraction:
+    """Returns the unit of the time stamps of the result's video, in seconds."""
+    path = folder / f"unit{choice.suffix}"
+    try:
+        with av.open(reading.as_file(path), "w", format=CONTAINERS[choice.suffix]) as container:
+            stream = container.add_mux_stream(
+                choice.codec, width=encoding.even(film.width), height=encoding.even(film.height)
+            )
+            stream.time_base = film.time_base
+            container.start_encoding()
+            return reading.as_fraction(stream.time_base)
+    finally:
+        path.unlink(missing_ok=True)
+
+
 def _remedy(film: Film, sound: Any, folder: Path) -> str:
     """Says what a user can do whose target cannot hold the sound."""
     if _can_hold(FALLBACK, film, sound, folder):
@@ -99,14 +141,15 @@ def join(
     ):
         video = _add_video(result, first.streams.video[0], film, choice)
         copies = {index: _add_copy(result, source.streams[index]) for index in copied}
-        _copy_metadata(result, source)
+        start = _start(source)
+        _copy_metadata(result, source, start)
         result.start_encoding()  # writes the header, which determines the result's time units
         timed = [i for i in copied if source.streams[i].type != "attachment"]
         packets = _by_time(
             _video_packets(segments, film, video, stamps),
             _copied_packets(source, film, timed, copies, offsets),
         )
-        for packet in _increasing(packets, 0 if choice.suffix in _EQUAL_TIMES else 1):
+        for packet in _increasing(packets, start, 0 if choice.suffix in _EQUAL_TIMES else 1):
             result.mux(packet)
 
 
@@ -136,12 +179,26 @@ def _add_copy(result: Any, stream: Any) -> Any:
     return copy
 
 
-def _copy_metadata(result: Any, source: Any) -> None:
-    """Copies titles and chapters."""
+def _start(source: Any) -> Fraction:
+    """Returns the time in seconds that becomes 0 in the result.
+
+    TS, VOB and recorded broadcasts start at any time, and would begin with a pause. Times before 0
+    mark what is decoded but not played, and stay.
+    """
+    return max(Fraction(0), Fraction(source.start_time or 0, av.time_base))
+
+
+def _copy_metadata(result: Any, source: Any, start: Fraction) -> None:
+    """Copies titles, and chapters with times from `start` on."""
     metadata = {k: v for k, v in source.metadata.items() if k.lower() not in _OWN_METADATA}
     result.metadata.update(metadata)
     if chapters := source.chapters():
-        result.set_chapters(chapters)
+        result.set_chapters([_moved(chapter, start) for chapter in chapters])
+
+
+def _moved(chapter: Any, start: Fraction) -> Any:
+    late = round(start / reading.as_fraction(chapter["time_base"]))
+    return {**chapter, **{key: max(0, chapter[key] - late) for key in ("start", "end")}}
 
 
 def _video_packets(
@@ -256,24 +313,26 @@ def _by_time(*streams: Iterable[Any]) -> Iterator[Any]:
     return heapq.merge(*streams, key=lambda packet: float(packet.dts * packet.time_base))
 
 
-def _increasing(packets: Iterable[Any], step: int) -> Iterator[Any]:
-    """Converts packets to the result's time units, in which decoding times must increase.
+def _increasing(packets: Iterable[Any], start: Fraction, step: int) -> Iterator[Any]:
+    """Converts packets to the result's times and units, in which decoding times must increase.
 
     Times may go back by a little where films were joined, or be equal after rounding. Such packets
     are delayed, because the muxer refuses them.
 
     Args:
       packets: packets of streams of the result, in units of their own.
+      start: the time in seconds that becomes 0.
       step: the least difference between the decoding times of a stream's packets.
     """
     lasts: dict[int, int] = {}
     for packet in packets:
         index, unit = packet.stream.index, reading.as_fraction(packet.stream.time_base)
-        share = reading.as_fraction(packet.time_base) / unit
-        early = round(packet.dts * share)
+        own = reading.as_fraction(packet.time_base)
+        share, moved = own / unit, round(start / own)  # in whole units: durations stay the same
+        early = round((packet.dts - moved) * share)
         late = max(early, lasts[index] + step) if index in lasts else early
         if packet.pts is not None:
-            packet.pts = max(late, round(packet.pts * share) + late - early)
+            packet.pts = max(late, round((packet.pts - moved) * share) + late - early)
         packet.duration = round((packet.duration or 0) * share)
         packet.dts = lasts[index] = late
         packet.time_base = packet.stream.time_base
