@@ -31,6 +31,7 @@ def write(
     codec="libx264",
     pixels="yuv420p",
     stamps=None,
+    last=None,
     sound=None,
     sound_starts=0,
     layout="mono",
@@ -43,6 +44,7 @@ def write(
 ):
     """Writes gray frames, uint8 [height, width] each, as a film; returns the path.
 
+    `last` is the duration of the last frame in seconds, for a codec that does not reorder frames.
     `sound_starts`, and the starts and ends in `chapters`, are in seconds.
     """
     height, width = frames[0].shape
@@ -74,7 +76,10 @@ def write(
         for i, gray in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(gray, "gray").reformat(format=pixels)
             frame.pts, frame.time_base = (stamps[i] if stamps else i * gap), unit
-            container.mux(stream.encode(frame))
+            encoded = stream.encode(frame)
+            if last and i == len(frames) - 1:
+                encoded[-1].duration = round(last / unit)
+            container.mux(encoded)
         for packet in stream.encode(None):
             if len(frames) < 3:
                 packet.dts = packet.pts  # x265 leaves it uninitialised
@@ -122,6 +127,12 @@ def seconds(path, kind="video"):
     with av.open(str(path)) as container:
         stream = container.streams.get({kind: 0})[0]
         return [packet.pts * packet.time_base for packet in container.demux(stream) if packet.size]
+
+
+def lasts(path):
+    """The duration of a film in seconds, by its header."""
+    with av.open(str(path)) as container:
+        return container.duration / av.time_base
 
 
 def chapters(path):

@@ -216,6 +216,18 @@ def test_every_container_keeps_the_films_time_stamps(painter, tmp_path, name, co
     assert [when - late for when in after] == films.seconds(source)
 
 
+@pytest.mark.parametrize("into", [".mp4", ".mov", ".mkv"])
+@pytest.mark.parametrize("count", [1, 5])
+def test_the_last_frame_is_shown_as_long_as_before(painter, tmp_path, into, count):
+    source = films.write(tmp_path / "old.mkv", panned(count), codec="ffv1", last=10)
+    new = tmp_path / f"new{into}"
+    assert run(painter, source, new) == ()
+    assert_allclose(films.lasts(new), (count - 1) / 25 + 10, atol=0.002)
+    film = reading.probe(str(new))
+    plan = planning.plan(film, reading.frames(film))
+    assert_allclose(float(plan.last * film.time_base), 10, atol=0.002)
+
+
 @pytest.fixture
 def short_segments(monkeypatch):
     monkeypatch.setattr(planning, "MIN_SECONDS", 0.12)
@@ -576,7 +588,7 @@ def test_missing_video_libraries_are_reported_with_the_install_command(
 
 def test_a_films_plan_is_read_as_it_was_written(tmp_path):
     box = planning.Box(1, 5, 0, 9)
-    plan = planning.Plan((0, 5, 7), (1,), (planning.Scene(0, box),), (0, 3), (0, 9))
+    plan = planning.Plan((0, 5, 7), (1,), (planning.Scene(0, box),), (0, 3), (0, 9), 4)
     parts.begin(tmp_path / "a.parts", {"crf": 3})
     parts.write_plan(tmp_path / "a.parts", plan)
     assert parts.read_plan(tmp_path / "a.parts") == plan

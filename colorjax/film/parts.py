@@ -24,7 +24,7 @@ from colorjax.pictures import files
 
 FOLDER = ".parts"  # appended to the name of the target
 BEGUN = "begun.json"
-FORMAT = 2  # increases with every change of the code after which old and new segments would differ
+FORMAT = 3  # increases with every change of the code after which old and new segments would differ
 SAMPLE_BYTES = 1 << 20  # bytes at each end of a film that identify it
 
 
@@ -129,7 +129,7 @@ def read_plan(folder: Path) -> Plan | None:
         return None
     scenes = tuple(Scene(start, Box(*box)) for start, box in content["scenes"])
     lists = {k: tuple(content[k]) for k in ("stamps", "flashes", "segments", "offsets")}
-    return Plan(scenes=scenes, **lists)
+    return Plan(scenes=scenes, last=content["last"], **lists)
 
 
 def write_plan(folder: Path, plan: Plan) -> None:

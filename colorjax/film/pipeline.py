@@ -1,7 +1,7 @@
 """Colours a film segment by segment, so that an interrupted film resumes."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -114,7 +114,14 @@ def _run(
         segments = [parts.segment_path(folder, i) for i in range(len(plan.segments) - 1)]
         with files.atomic_write(target, overwrite=overwrite) as temporary:
             joining.join(
-                temporary, film, choice, segments, others.copied, plan.stamps, plan.offsets
+                temporary,
+                film,
+                choice,
+                segments,
+                others.copied,
+                plan.stamps,
+                plan.offsets,
+                plan.last,
             )
     finally:
         parts.remove(folder, unless_finished=True)
@@ -244,7 +251,7 @@ def _colour_frames(
 
 def _notices(film: Film, plan: Plan, choice: Choice) -> Iterator[str]:
     """Yields sentences about differences between the film and its result."""
-    if coloured := _shortfall(film, plan.stamps):
+    if coloured := _shortfall(film, plan):
         yield f"{film.path}: is cut short or damaged: only {coloured} could be coloured"
     if film.width % 2 or film.height % 2:
         yield (
@@ -255,16 +262,17 @@ def _notices(film: Film, plan: Plan, choice: Choice) -> Iterator[str]:
         yield f"{film.path}: has {film.coding.bits} bits per channel, its result {choice.bits}"
 
 
-def _shortfall(film: Film, stamps: Sequence[int]) -> str:
+def _shortfall(film: Film, plan: Plan) -> str:
     """Says how much of a film was read, if that is clearly less than its header says; else "".
 
     Frames are compared only if the header has their number: in films of variable rate it does not
     follow from the rate and the duration.
     """
-    count = len(stamps)
+    count = len(plan.stamps)
     if film.expected:
         text = f"{count:,} frames of {film.expected:,}"
         return text if count < COMPLETE_SHARE * film.expected else ""
-    seconds = (stamps[-1] - stamps[0]) * film.time_base + 1 / film.rate
+    last = plan.last * film.time_base or 1 / film.rate
+    seconds = (plan.stamps[-1] - plan.stamps[0]) * film.time_base + last
     text = f"{count:,} frames, {float(seconds):,.1f} seconds of {float(film.seconds):,.1f},"
     return text if seconds < COMPLETE_SHARE * film.seconds else ""

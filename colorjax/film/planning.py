@@ -1,5 +1,6 @@
 """Plans the colouring of a film in a first pass: its frames, scenes and segments."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import tee
 from typing import NamedTuple
@@ -33,6 +34,7 @@ class Plan(NamedTuple):
       segments: index of the first frame of each segment, then the number of frames.
       offsets: offsets added to the film's own time stamps, one for each run of increasing stamps
         (they may start again where files were joined).
+      last: how long the last frame is shown, in units of time stamps; 0 if unknown.
     """
 
     stamps: tuple[int, ...]
@@ -40,16 +42,18 @@ class Plan(NamedTuple):
     scenes: tuple[Scene, ...]
     segments: tuple[int, ...]
     offsets: tuple[int, ...] = (0,)
+    last: int = 0
 
 
 def plan(film: Film, frames: Iterable[Frame]) -> Plan:
     """Plans a film in one pass over all its frames, with only a few of them in memory."""
     stamps: list[int] = []
     offsets = [0]
+    durations = deque([0], maxlen=1)  # only of the last frame
     flashes: list[int] = []
     scene_list: list[Scene] = []
     brightest: np.ndarray | None = None
-    for_marks, grays = tee(_record_stamps(frames, stamps, offsets))
+    for_marks, grays = tee(_record_stamps(frames, stamps, offsets, durations))
     marks = scenes.marks(scenes.signature(image_io.eight_bits(gray)) for gray in for_marks)
     for number, (mark, gray) in enumerate(zip(marks, grays, strict=True)):
         if mark.begins:
@@ -64,7 +68,20 @@ def plan(film: Film, frames: Iterable[Frame]) -> Plan:
     scene_list = _close_last(scene_list, brightest)
     starts = [scene.start for scene in scene_list]
     bounds = segments(starts, len(stamps), float(film.rate))
-    return Plan(tuple(stamps), tuple(flashes), tuple(scene_list), tuple(bounds), tuple(offsets))
+    last = max(durations[-1], _until_end(film, stamps))
+    return Plan(
+        tuple(stamps), tuple(flashes), tuple(scene_list), tuple(bounds), tuple(offsets), last
+    )
+
+
+def _until_end(film: Film, stamps: list[int]) -> int:
+    """Returns how long the last frame is shown by the header, 0 if unknown or frames are missing.
+
+    In MP4 and MOV, a decoded frame's duration is that until the next one is decoded.
+    """
+    if film.end is None or film.expected != len(stamps):
+        return 0
+    return film.end - stamps[-1]
 
 
 def segments(starts: list[int], count: int, rate: float) -> list[int]:
@@ -91,10 +108,11 @@ def segments(starts: list[int], count: int, rate: float) -> list[int]:
 
 
 def _record_stamps(
-    frames: Iterable[Frame], stamps: list[int], offsets: list[int]
+    frames: Iterable[Frame], stamps: list[int], offsets: list[int], durations: deque[int]
 ) -> Iterator[np.ndarray]:
     for frame in frames:
         stamps.append(frame.pts)
+        durations.append(frame.duration)
         if frame.offset != offsets[-1]:
             offsets.append(frame.offset)
         yield frame.gray

@@ -20,6 +20,7 @@ from colorjax.film.files.reading import Film
 _KINDS = {"audio": "sound", "subtitle": "subtitles", "data": "data", "attachment": "attachment"}
 _EQUAL_TIMES = (".mkv", ".webm")  # whose packets may have the decoding time of the one before
 AVI_PAUSE = 60_000  # units of time without a frame above which the AVI muxer fails
+_MP4 = (".mp4", ".m4v", ".mov")
 # Metadata that describes the source file itself and would be wrong in the result.
 _OWN_METADATA = ("encoder", "major_brand", "minor_version", "compatible_brands")
 
@@ -122,6 +123,7 @@ def join(
     copied: Sequence[int],
     stamps: Sequence[int],
     offsets: Sequence[int] = (0,),
+    last: int = 0,
 ) -> None:
     """Writes the result, with video from the segments and everything else from the film.
 
@@ -133,6 +135,7 @@ def join(
       copied: indices of the other streams to copy.
       stamps: the time stamps of all frames, increasing.
       offsets: `Plan.offsets`.
+      last: `Plan.last`.
     """
     with (
         reading.open_film(film.path) as source,
@@ -146,7 +149,7 @@ def join(
         result.start_encoding()  # writes the header, which determines the result's time units
         timed = [i for i in copied if source.streams[i].type != "attachment"]
         packets = _by_time(
-            _video_packets(segments, film, video, stamps),
+            _video_packets(segments, film, video, stamps, last, choice.suffix),
             _copied_packets(source, film, timed, copies, offsets),
         )
         for packet in _increasing(packets, start, 0 if choice.suffix in _EQUAL_TIMES else 1):
@@ -202,7 +205,7 @@ def _moved(chapter: Any, start: Fraction) -> Any:
 
 
 def _video_packets(
-    segments: Sequence[Path], film: Film, video: Any, stamps: Sequence[int]
+    segments: Sequence[Path], film: Film, video: Any, stamps: Sequence[int], last: int, suffix: str
 ) -> Iterator[Any]:
     """Yields the packets of all segments, with the film's time stamps.
 
@@ -213,7 +216,8 @@ def _video_packets(
     frame_step = max(1, round(1 / (film.rate * film.time_base)))
     orders = [_order(path) for path in segments]
     delay = max(index - rank for order in orders for index, rank in enumerate(order))
-    durations = [after - before for before, after in pairwise(stamps)] or [frame_step]
+    durations = [after - before for before, after in pairwise(stamps)]
+    durations.append(last or (durations[-1] if durations else frame_step))
     first = 0
     for path, order in zip(segments, orders, strict=True):
         with av.open(reading.as_file(path)) as segment:
@@ -221,11 +225,15 @@ def _video_packets(
             for index, (packet, rank) in enumerate(zip(packets, order, strict=True), first):
                 number = first + rank
                 packet.pts = stamps[number]
-                packet.duration = durations[min(number, len(durations) - 1)]
+                packet.duration = durations[number]
                 early = index - delay
                 packet.dts = stamps[early] if early >= 0 else stamps[0] + early * durations[0]
                 packet.time_base = film.time_base
                 packet.stream = video
+                if index == len(stamps) - 1 and suffix in _MP4:
+                    # There a packet lasts until the next one is decoded, and this one to the end.
+                    end = stamps[-1] + durations[-1] - delay * durations[0]
+                    packet.duration = max(1, end - packet.dts)
                 yield packet
         first += len(order)
 

@@ -44,6 +44,7 @@ class Film(NamedTuple):
       display: display matrix, nine values, that makes frames upright; empty if they are.
       turns: number of 90-degree turns to the left that make frames upright.
       notices: sentences for the user.
+      end: time stamp of the end of the last frame in the header; None if unknown.
     """
 
     path: str
@@ -61,6 +62,7 @@ class Film(NamedTuple):
     display: tuple[int, ...]
     turns: int
     notices: tuple[str, ...]
+    end: int | None = None
 
 
 class Frame(NamedTuple):
@@ -70,11 +72,13 @@ class Frame(NamedTuple):
       pts: its time stamp.
       gray: uint8 or uint16 [height, width].
       offset: offset added to the film's own time stamp.
+      duration: how long it is shown, in units of time stamps; 0 if unknown.
     """
 
     pts: int
     gray: np.ndarray
     offset: int = 0
+    duration: int = 0
 
 
 def as_file(path: str | os.PathLike) -> str:
@@ -123,7 +127,7 @@ def frames(film: Film, skip: int = 0) -> Iterator[Frame]:
         decoded = _decode(container, container.streams[film.stream])
         for i, (frame, pts, offset) in enumerate(_monotonic(decoded, step)):
             if i >= skip:
-                yield Frame(pts, table[_luma(frame, film)], offset)
+                yield Frame(pts, table[_luma(frame, film)], offset, max(0, frame.duration or 0))
 
 
 def _monotonic(decoded: Iterable[Any], step: int) -> Iterator[tuple[Any, int, int]]:
@@ -205,6 +209,7 @@ def _film_info(path: str, container: Any, stream: Any, frame: Any) -> Film:
         display,
         _turns(display),
         _notices(path, container, stream, frame),
+        stream.duration and (stream.start_time or 0) + stream.duration,
     )
 
 
