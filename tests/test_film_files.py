@@ -316,6 +316,13 @@ def test_sound_that_the_container_refuses_with_its_first_packet_is_refused_at_on
     assert os.listdir(tmp_path) == ["old.avi"]
 
 
+def test_a_rotation_that_avi_cannot_hold_is_refused_at_once(painter, tmp_path):
+    source = films.write(tmp_path / "old.mp4", panned(1), display=90)
+    with pytest.raises(UserError, match="rotated, which a .avi file cannot hold, want another"):
+        run(painter, source, tmp_path / "new.avi")
+    assert os.listdir(tmp_path) == ["old.mp4"]
+
+
 def test_sound_that_no_container_can_hold_is_to_be_converted(painter, tmp_path):
     source = films.write(tmp_path / "old.vob", panned(2), codec="mpeg2video", sound="pcm_dvd")
     with pytest.raises(UserError, match=r"cannot be in a .mkv file, want a film whose sound was"):

@@ -65,8 +65,8 @@ def run(
       Sentences for the user about everything that could not be read or preserved.
 
     Raises:
-      UserError: the film cannot be read, the target cannot be written or cannot hold the codec or
-        the sound, or a setting is invalid.
+      UserError: the film cannot be read, the target cannot be written or cannot hold the codec,
+        the sound, the rotation or a pause, or a setting is invalid.
     """
     check_settings(options.settings, painter.network)
     suffix = check_target(target)
@@ -77,6 +77,7 @@ def run(
         raise UserError(f"{target}: is a folder, want the name of a film")
     film = reading.probe(source)
     choice = encoding.choose(film, suffix, options.codec, options.crf)
+    joining.check_rotation(film, choice)
     try:
         with parts.locked(parts.folder_of(target)) as folder:
             return _run(painter, film, target, folder, options, choice, overwrite, progress)

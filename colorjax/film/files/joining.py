@@ -68,6 +68,15 @@ def find_other_streams(film: Film, choice: Choice, folder: Path) -> OtherStreams
     return OtherStreams(tuple(copied), tuple(notices))
 
 
+def check_rotation(film: Film, choice: Choice) -> None:
+    """Raises UserError if the film has a rotation that the target cannot hold."""
+    if film.display and choice.suffix == ".avi":
+        raise UserError(
+            f"{film.path}: is to be shown rotated, which a .avi file cannot hold, want another, "
+            f"such as {FALLBACK}"
+        )
+
+
 def check_pauses(film: Film, choice: Choice, stamps: Sequence[int], folder: Path) -> None:
     """Checks that the target can hold a film's pauses, by trial with a file in `folder`.
 
