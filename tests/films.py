@@ -91,8 +91,14 @@ def write(
 
 def _chapter(number, *span):
     start, end = (round(1000 * when) for when in span)
-    unit = Fraction(1, 1000)
-    return {"id": number, "start": start, "end": end, "time_base": unit, "metadata": {}}
+    title = {"title": f"Chapter {number}"}
+    return {
+        "id": number,
+        "start": start,
+        "end": end,
+        "time_base": Fraction(1, 1000),
+        "metadata": title,
+    }
 
 
 def encoded_sound(stream, count, starts=0):

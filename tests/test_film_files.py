@@ -294,6 +294,20 @@ def test_subtitles_are_copied_or_reported_as_lost(painter, tmp_path):
     assert notice == f"{source}: its subtitles (srt) cannot be in a .mp4 file"
 
 
+@pytest.mark.parametrize("into", [".mp4", ".mov", ".mkv", ".webm"])
+def test_chapters_of_an_mp4_are_kept_without_a_notice(painter, tmp_path, into):
+    spans = [(0, 0.04), (0.04, 0.08)]
+    source = films.write(tmp_path / "old.mp4", panned(2), chapters=spans)
+    assert run(painter, source, tmp_path / f"new{into}") == ()
+    assert_allclose(np.float64(films.chapters(tmp_path / f"new{into}")), spans)
+
+
+def test_chapters_that_avi_cannot_hold_are_reported_as_lost(painter, tmp_path):
+    source = films.write(tmp_path / "old.mp4", panned(2), chapters=[(0, 0.08)])
+    (notice,) = run(painter, source, tmp_path / "new.avi")
+    assert notice == f"{source}: its chapters cannot be in a .avi file"
+
+
 def test_sound_that_the_container_cannot_hold_is_refused_at_once(painter, tmp_path):
     source = films.write(tmp_path / "old.mp4", panned(2), sound="aac")
     with pytest.raises(UserError, match=r"its sound \(aac\) cannot be in a .webm file"):

@@ -52,7 +52,7 @@ def colorize_film(
 
     Raises:
       UserError: a library is missing, the film cannot be read, the target cannot be written or
-        cannot hold the film's sound, or a setting is invalid.
+        cannot hold the film's sound, rotation or pauses, or a setting is invalid.
     """
     source, target = os.fspath(source), os.fspath(target)
     extras.check_installed("video", f"{source}: is a film, which")

@@ -46,7 +46,7 @@ def find_other_streams(film: Film, choice: Choice, folder: Path) -> OtherStreams
     copied, notices = [], []
     with reading.open_film(film.path) as source:
         for stream in source.streams:
-            if stream.type == "video":
+            if stream.type == "video" or _holds_chapters(stream):
                 continue
             kind = _KINDS.get(stream.type, "data")
             name = stream.codec_context.name if stream.codec_context else stream.type
@@ -65,7 +65,17 @@ def find_other_streams(film: Film, choice: Choice, folder: Path) -> OtherStreams
                 notices.append(
                     f"{film.path}: its {kind} ({name}) cannot be in a {choice.suffix} file"
                 )
+        if choice.suffix == ".avi" and source.chapters():
+            notices.append(f"{film.path}: its chapters cannot be in a .avi file")
     return OtherStreams(tuple(copied), tuple(notices))
+
+
+def _holds_chapters(stream: Any) -> bool:
+    """Whether a stream is the track of MP4 and MOV that holds the titles of the chapters.
+
+    libav reads it into the chapters, which are copied, and then discards its packets.
+    """
+    return stream.type == "data" and stream.discard == av.stream.Discard.all
 
 
 def check_rotation(film: Film, choice: Choice) -> None:
