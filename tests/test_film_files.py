@@ -397,6 +397,20 @@ def test_sound_that_steps_back_a_little_is_kept_whole(painter, tmp_path, into):
     assert films.packets(tmp_path / f"new{into}") == films.packets(source)
 
 
+def trimmed(path):
+    """Writes 10 frames and their sound, of which an edit list hides the first 6 frames."""
+    stamps = range(-6 * 1200, 4 * 1200, 1200)
+    return films.write(path, panned(10), stamps=stamps, sound="aac", sound_starts=-0.24)
+
+
+@pytest.mark.parametrize(("into", "longest"), [(".mkv", 0.22), (".mp4", 0.19)])
+def test_the_hidden_sound_of_a_trimmed_film_stays_hidden(painter, tmp_path, into, longest):
+    source = trimmed(tmp_path / "old.mp4")
+    run(painter, source, tmp_path / f"new{into}")
+    assert len(films.decoded(tmp_path / f"new{into}")) == len(films.decoded(source)) == 4
+    assert 0.16 <= films.lasts(tmp_path / f"new{into}") < longest
+
+
 @pytest.mark.parametrize(("step", "wanted"), [(1, [0, 40, 41, 42, 80]), (0, [0, 40, 40, 40, 80])])
 def test_packets_that_go_back_are_delayed_in_the_results_unit(step, wanted):
     made = SimpleNamespace(index=0, time_base=Fraction(1, 1000))

@@ -169,7 +169,7 @@ def join(
         timed = [i for i in copied if source.streams[i].type != "attachment"]
         packets = _by_time(
             _video_packets(segments, film, video, stamps, last, choice.suffix),
-            _copied_packets(source, film, timed, copies, offsets),
+            _copied_packets(source, film, timed, copies, offsets, hidden=choice.suffix in _MP4),
         )
         for packet in _increasing(packets, start, 0 if choice.suffix in _EQUAL_TIMES else 1):
             result.mux(packet)
@@ -284,18 +284,26 @@ class _Clock:
 
 
 def _copied_packets(
-    source: Any, film: Film, copied: Sequence[int], copies: dict[int, Any], offsets: Sequence[int]
+    source: Any,
+    film: Film,
+    copied: Sequence[int],
+    copies: dict[int, Any],
+    offsets: Sequence[int],
+    *,
+    hidden: bool,
 ) -> Iterator[Any]:
     """Yields the packets of the other streams, up to where the file is damaged.
 
     Where the film's time stamps start again, the packets are shifted like those of the video.
+    `hidden` tells whether the result can hold packets that are not played.
     """
     if not copied:
         return
     # Subtitles are so sparse that only the video packets beside them show which piece they are in.
     demuxed = [film.stream, *copied] if len(offsets) > 1 else copied
     clocks = {index: _Clock() for index in [film.stream, *demuxed]}
-    for packet in _undamaged(source.demux([source.streams[i] for i in demuxed])):
+    packets = _undamaged(source.demux([source.streams[i] for i in demuxed]))
+    for packet in packets if hidden else _without_hidden(packets):
         if not packet.size or packet.dts is None:
             continue
         index = packet.stream.index
@@ -303,6 +311,24 @@ def _copied_packets(
         if index in copies:
             packet.stream = copies[index]
             yield packet
+
+
+def _without_hidden(packets: Iterable[Any]) -> Iterator[Any]:
+    """Drops the packets that a trimmed film hides, since other containers would play them.
+
+    The last one of sound before the beginning stays: decoders need it for the next one.
+    """
+    waiting: dict[int, Any] = {}
+    begun: set[int] = set()
+    for packet in packets:
+        index = packet.stream.index
+        if packet.is_discard:
+            waiting[index] = packet
+            continue
+        if index not in begun and index in waiting and packet.stream.type == "audio":
+            yield waiting[index]
+        begun.add(index)
+        yield packet
 
 
 def _undamaged(packets: Iterator[Any]) -> Iterator[Any]:
