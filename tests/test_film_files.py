@@ -411,6 +411,26 @@ def test_the_hidden_sound_of_a_trimmed_film_stays_hidden(painter, tmp_path, into
     assert 0.16 <= films.lasts(tmp_path / f"new{into}") < longest
 
 
+def test_a_trimmed_film_is_not_reported_as_cut_short(painter, tmp_path):
+    assert run(painter, trimmed(tmp_path / "old.mp4"), tmp_path / "new.mp4") == ()
+
+
+@pytest.mark.parametrize(
+    ("stamps", "seconds", "sentence"),
+    [
+        (range(0, 60), 4, "60 frames, 2.4 seconds of 4.0,"),  # trimmed, then cut short
+        (range(0, 200, 4), 8, "50 frames of 200"),  # frames are missing, but no seconds
+        (range(0, 100), 4, ""),  # trimmed
+    ],
+)
+def test_a_shortfall_is_one_of_seconds_only_in_trimmed_films(stamps, seconds, sentence):
+    film = SimpleNamespace(
+        expected=200, seconds=Fraction(seconds), rate=Fraction(25), time_base=Fraction(1, 25)
+    )
+    plan = planning.Plan(tuple(stamps), (), (), ())
+    assert pipeline._shortfall(film, plan) == sentence
+
+
 @pytest.mark.parametrize(("step", "wanted"), [(1, [0, 40, 41, 42, 80]), (0, [0, 40, 40, 40, 80])])
 def test_packets_that_go_back_are_delayed_in_the_results_unit(step, wanted):
     made = SimpleNamespace(index=0, time_base=Fraction(1, 1000))

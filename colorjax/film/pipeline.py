@@ -267,10 +267,12 @@ def _shortfall(film: Film, plan: Plan) -> str:
     """Says how much of a film was read, if that is clearly less than its header says; else "".
 
     Frames are compared only if the header has their number: in films of variable rate it does not
-    follow from the rate and the duration.
+    follow from the rate and the duration. The header of a trimmed film also counts hidden frames,
+    more than fit into its duration; then seconds are compared.
     """
     count = len(plan.stamps)
-    if film.expected:
+    is_trimmed = 0 < film.seconds * film.rate < COMPLETE_SHARE * film.expected
+    if film.expected and not is_trimmed:
         text = f"{count:,} frames of {film.expected:,}"
         return text if count < COMPLETE_SHARE * film.expected else ""
     last = plan.last * film.time_base or 1 / film.rate
