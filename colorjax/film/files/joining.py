@@ -402,7 +402,7 @@ def _can_hold(suffix: str, film: Film, stream: Any, folder: Path) -> bool:
             # Some muxers refuse sound only with its first packet. Subtitles are so sparse that
             # finding theirs could mean reading the whole film.
             if stream.type == "audio" and (packet := _first_packet(film, stream.index)):
-                packet.stream = copy
+                packet.stream, packet.pts, packet.dts = copy, 0, 0
                 container.mux(packet)
         return True
     except (ValueError, av.error.FFmpegError):
