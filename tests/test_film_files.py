@@ -397,6 +397,12 @@ def test_sound_that_steps_back_a_little_is_kept_whole(painter, tmp_path, into):
     assert films.packets(tmp_path / f"new{into}") == films.packets(source)
 
 
+def test_the_last_packet_of_sound_without_durations_is_played(painter, tmp_path):
+    source = films.write(tmp_path / "old.mkv", panned(5), sound="alac")
+    assert run(painter, source, tmp_path / "new.mp4") == ()
+    assert films.packets(tmp_path / "new.mp4") == films.packets(source) != []
+
+
 def trimmed(path):
     """Writes 10 frames and their sound, of which an edit list hides the first 6 frames."""
     stamps = range(-6 * 1200, 4 * 1200, 1200)
@@ -433,7 +439,7 @@ def test_a_shortfall_is_one_of_seconds_only_in_trimmed_films(stamps, seconds, se
 
 @pytest.mark.parametrize(("step", "wanted"), [(1, [0, 40, 41, 42, 80]), (0, [0, 40, 40, 40, 80])])
 def test_packets_that_go_back_are_delayed_in_the_results_unit(step, wanted):
-    made = SimpleNamespace(index=0, time_base=Fraction(1, 1000))
+    made = SimpleNamespace(index=0, type="video", time_base=Fraction(1, 1000))
     packets = [
         SimpleNamespace(dts=dts, pts=dts + 20, duration=20, time_base=Fraction(1, 500), stream=made)
         for dts in (1000, 1020, 1015, 1020, 1040)

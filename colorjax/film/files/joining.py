@@ -387,6 +387,8 @@ def _increasing(packets: Iterable[Any], start: Fraction, step: int) -> Iterator[
         if packet.pts is not None:
             packet.pts = max(late, round((packet.pts - moved) * share) + late - early)
         packet.duration = round((packet.duration or 0) * share)
+        if not packet.duration and index in lasts and packet.stream.type == "audio":
+            packet.duration = late - lasts[index]  # without one, MP4 ends before the last packet
         packet.dts = lasts[index] = late
         packet.time_base = packet.stream.time_base
         yield packet
