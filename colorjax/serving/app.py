@@ -255,7 +255,7 @@ def _check_not_repeated(request: Request) -> None:
 def _length_of(request: Request, max_bytes: int) -> int:
     """Returns the Content-Length; raises HTTPException if it is missing or too large."""
     length = request.headers.get("content-length", "")
-    # A body in chunks may be longer than the Content-Length beside it (RFC 9112, section 6.3).
+    # A body in chunks may be longer than the Content-Length beside it (RFC 9112, 6.3).
     if not length.isdecimal() or "transfer-encoding" in request.headers:
         raise HTTPException(411, "the request has no length, want a Content-Length header")
     allowance = FORM_BYTES if _is_form(request) else 0

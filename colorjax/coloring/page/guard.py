@@ -119,7 +119,7 @@ class Guard:
     async def _upload(self, scope: dict[str, Any], receive: Callable, send: Callable) -> None:
         headers = Headers(scope=scope)
         length = headers.get("content-length", "")
-        # A body in chunks may be longer than the Content-Length beside it (RFC 9112, section 6.3).
+        # A body in chunks may be longer than the Content-Length beside it (RFC 9112, 6.3).
         is_measured = length.isdecimal() and "transfer-encoding" not in headers
         if not is_measured or int(length) > self.max_bytes:
             text = f"an upload needs a Content-Length header of at most {self.max_bytes} bytes"
