@@ -624,6 +624,28 @@ def test_the_test_set_is_taken_from_training_not_from_the_hold_out(tmp_path):
     assert three.notes["test"] == len(three.test) and "test" not in two.notes
 
 
+def test_copies_of_held_out_pictures_in_other_folders_are_neither_trained_on_nor_held_out(
+    tmp_path, caplog
+):
+    inside, outside = fill(tmp_path / "coco", 60), fill(tmp_path / "scenes", 30)
+    for number in range(100, 110):
+        photo(number).save(outside / f"{number}.png")
+    opened = sources.open_source(
+        f"folder:{tmp_path}", holdout=0.3, test=0.2, holdout_folders=("coco",)
+    )
+    train, holdout, test = (
+        {item.digest for item in part} for part in (opened.train, opened.holdout, opened.test)
+    )
+    assert not train & (holdout | test)
+    alone = sources.open_source(f"folder:{inside}", holdout=0.3, test=0.2)
+    assert keys(opened.holdout) == [f"coco/{key}" for key in keys(alone.holdout)]
+    assert keys(opened.test) == [f"coco/{key}" for key in keys(alone.test)]
+    copies = opened.notes["copies"]
+    assert 0 < copies < 30 and opened.notes["found"] == 100
+    assert len(opened.train) == 100 - copies - len(opened.holdout) - len(opened.test)
+    assert f"leaving out {copies} pictures, which equal pictures of hold-out or" in caplog.text
+
+
 @pytest.mark.parametrize("test", [-0.1, 0.75])
 def test_a_test_share_that_leaves_nothing_to_train_on_is_refused(test):
     with pytest.raises(

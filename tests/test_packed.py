@@ -2,6 +2,7 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -172,6 +173,18 @@ def test_pictures_are_held_out_only_of_the_named_folders(folders):
     assert 30 < len(opened.holdout) < 90
     with pytest.raises(UserError, match="there is no folder 'green' in it"):
         sources.open_source(f"folder:{paths}", holdout_folders=("red", "green"))
+
+
+def test_copies_in_a_packed_folder_are_left_out_as_those_in_a_folder(folders, tmp_path):
+    red, blue = tmp_path / "red", tmp_path / "blue"
+    shutil.copytree(folders[0], red)
+    shutil.copytree(folders[0], blue)
+    assert pack.main([str(red), str(blue), "-o", str(tmp_path / "packed"), "--size=16"]) == 0
+    options = {"holdout": 0.3, "holdout_folders": ("red",)}
+    from_packed = sources.open_source(f"packed:{tmp_path / 'packed'}", **options)
+    from_folders = sources.open_source(f"folder:{red},{blue}", **options)
+    assert from_packed.notes == from_folders.notes
+    assert from_packed.notes["copies"] == len(from_packed.holdout) > 0
 
 
 def test_a_folder_of_twice_the_weight_is_shown_twice_as_often(folders):

@@ -33,6 +33,7 @@ class Inspection(NamedTuple):
     chroma: float = 0.0  # `image_io.mean_chroma` of a thumbnail
     fault: str | None = None  # the error if the picture cannot be read
     digest: str = ""  # sha256 of the file, if it was read
+    is_copy: bool = False  # lies outside the hold-out folders, and equals a file inside them
 
 
 def hash_fraction(data: bytes) -> float:

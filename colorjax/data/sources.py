@@ -37,7 +37,8 @@ class Source(NamedTuple):
     """Disjoint sets of pictures for training, hold-out and test.
 
     `notes` contains numbers of pictures: `found`, and among these `unreadable`, `near_gray`,
-    `train`, `holdout`, and, if there is a test set, `test`.
+    `train`, `holdout`, and, if there are any, `test` and `copies`, which are left out because they
+    equal pictures of hold-out or test set.
     """
 
     name: str
@@ -80,7 +81,8 @@ def open_source(
       holdout: share of the pictures to hold out, in (0, 1).
       test: share of the pictures for the test set, in [0, 1 - holdout); 0 for no test set.
       holdout_folders: names of folders, such as `coco5k`. If there are any, hold-out and test set
-        contain only pictures from these folders.
+        contain only pictures from these folders. Pictures of other folders are for training, except
+        for copies (equal files) of pictures in hold-out or test set, which are left out.
       min_chroma: pictures are left out if the `mean_chroma` of a thumbnail of the centre square is
         below this; 8-bit levels, 0 disables the check. About 4 leaves out gray photographs and
         keeps pale ones (measured on 17,000 photographs). A TFDS data set is read once for this.
@@ -109,6 +111,9 @@ def open_source(
     inspections = _restrict_holdout(source, items, inspections, holdout_folders)
     opened = _split(source, items, inspections, (holdout, test), min_chroma)
     _logger.info("source %s: %s", source, opened.notes)
+    if copies := opened.notes.get("copies"):
+        text = "%s: leaving out %d pictures, which equal pictures of hold-out or test set"
+        _logger.warning(text, source, copies)
     if not opened.train or not opened.holdout:
         raise UserError(f"{source}: {_empty_part_reason(opened, inspections, holdout, min_chroma)}")
     if test and not opened.test:
@@ -201,17 +206,28 @@ def in_folder(key: str, folders: Iterable[str]) -> bool:
 def _restrict_holdout(
     name: str, items: Sequence[Item], inspections: list[Inspection], holdout_folders: Sequence[str]
 ) -> list[Inspection]:
-    """Moves pictures outside `holdout_folders` to training; changes nothing if none are named."""
+    """Moves pictures outside `holdout_folders` to training; changes nothing if none are named.
+
+    Copies of pictures inside keep their fraction and are marked, since those may be held out.
+    """
     if not holdout_folders:
         return inspections
     keys = [stub(items, i).key for i in range(len(items))]
     for folder in holdout_folders:
         if not any(in_folder(key, [folder]) for key in keys):
             raise UserError(f"{name}: there is no folder {folder!r} in it to hold pictures out of")
-    return [
-        inspection if in_folder(key, holdout_folders) else inspection._replace(fraction=1.0)
-        for key, inspection in zip(keys, inspections, strict=True)
-    ]
+    inside = [in_folder(key, holdout_folders) for key in keys]
+    # A digest is empty if the file was not read; such files are not known to be equal.
+    digests = {one.digest for one, is_in in zip(inspections, inside, strict=True) if is_in} - {""}
+
+    def restrict(inspection: Inspection, is_inside: bool) -> Inspection:
+        if is_inside:
+            return inspection
+        if inspection.digest in digests:
+            return inspection._replace(is_copy=True)
+        return inspection._replace(fraction=1.0)
+
+    return list(map(restrict, inspections, inside))
 
 
 def _split(
@@ -221,13 +237,20 @@ def _split(
     shares: tuple[float, float],
     min_chroma: float,
 ) -> Source:
-    """Leaves out unreadable and nearly gray pictures, and splits the rest.
+    """Leaves out unreadable and nearly gray pictures and copies, and splits the rest.
 
     `shares` are the shares of hold-out and test.
     """
     holdout, test = shares
     readable = [i for i, inspection in enumerate(inspections) if not inspection.fault]
-    usable = [i for i in readable if inspections[i].chroma >= min_chroma]
+    colourful = [i for i in readable if inspections[i].chroma >= min_chroma]
+    # A copy of a training picture is for training too.
+    usable = [
+        i
+        for i in colourful
+        if not inspections[i].is_copy or inspections[i].fraction >= holdout + test
+    ]
+    copies = len(colourful) - len(usable)
     train = Subset(items, [i for i in usable if inspections[i].fraction >= holdout + test])
     tested = Subset(
         items, [i for i in usable if holdout <= inspections[i].fraction < holdout + test]
@@ -236,10 +259,11 @@ def _split(
     notes = {
         "found": len(inspections),
         "unreadable": len(inspections) - len(readable),
-        "near_gray": len(readable) - len(usable),
+        "near_gray": len(readable) - len(colourful),
         "train": len(train),
         "holdout": len(held_out),
         **({"test": len(tested)} if test else {}),
+        **({"copies": copies} if copies else {}),
     }
     return Source(name, train, held_out, notes, tested)
 

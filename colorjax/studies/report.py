@@ -51,6 +51,7 @@ DATA_COLUMNS = {
     "test": "Test",
     "unreadable": "Unreadable",
     "near_gray": "Near gray",
+    "copies": "Copies",
     "clipped": "Pixels outside ±100",
 }
 FEW = 100  # with fewer measured photographs, verdicts carry a warning
@@ -163,8 +164,9 @@ def data_table(data: Sequence[dict[str, Any]]) -> str:
         for row in data
     ]
     return table([DATA_COLUMNS.get(key, key) for key in columns], lines) + (
-        "\nUnreadable and near-gray photographs are left out. The last column is the share of "
-        "the training pixels whose U or V lies outside the bins' [-100, 100].\n"
+        "\nUnreadable and near-gray photographs are left out, and copies of hold-out and test "
+        "photographs. The last column is the share of the training pixels whose U or V lies "
+        "outside the bins' [-100, 100].\n"
     )
 
 
