@@ -163,6 +163,16 @@ def test_a_finished_run_is_measured_and_not_changed(copied, capsys):
     assert (workdir / "metrics.jsonl").read_text() == before
 
 
+def test_a_finished_run_with_a_test_set_is_measured_on_the_hold_out(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(checkpoint, "newest_step", lambda manager: 4)
+    monkeypatch.setattr(
+        evaluate, "evaluate", lambda *_, on_holdout=False: asked.append(on_holdout) or {}
+    )
+    train.train(tiny_config(data__holdout=0.3, data__test=0.3), tmp_path)
+    assert asked == [True]
+
+
 def test_a_checkpoint_of_another_model_is_refused_with_both_shapes(finished):
     workdir, _ = finished
     with pytest.raises(UserError, match=r"params/final1/bias is float32 \(8,\) .* \(4,\)"):
@@ -423,6 +433,8 @@ def test_the_test_set_is_measured_only_by_evaluation(tmp_path):
     tested = evaluate.evaluate(settings, tmp_path)
     evaluated = runs.read_json(tmp_path / "eval.json")
     assert evaluated["part"] == "test" and evaluated["model"] == tested != trained
+    assert train.train(settings, tmp_path) == pytest.approx(trained, rel=1e-5)
+    assert runs.read_json(tmp_path / "eval.json") == evaluated
     source = opening.open_source(settings.data)
     model = build.build_model(settings)
     _, variables = runs.load_variables(tmp_path, model, averaged=False)

@@ -123,12 +123,13 @@ def compile_figure(
     return draw
 
 
-def evaluate(config: Any, workdir: Path) -> dict[str, float]:
+def evaluate(config: Any, workdir: Path, *, on_holdout: bool = False) -> dict[str, float]:
     """Measures a run's best checkpoint and draws its predictions; needs only the run's folder.
 
     Uses the test set if `data.test` asks for one, else the hold-out. The hold-out also selected the
     best checkpoint; the test set did not. Writes `eval.json` and `figures/eval.png`, and returns
-    the metrics.
+    the metrics. With `on_holdout`, uses the hold-out in any case, and writes nothing if there is a
+    test set, since the files are for its results then.
     """
     settings = complete(config)
     check_training(settings)
@@ -137,17 +138,19 @@ def evaluate(config: Any, workdir: Path) -> dict[str, float]:
     model, task = build_model(settings), build_task(settings, statistics)
     step, variables = runs.load_variables(workdir, model, averaged=settings.ema > 0)
     source, options = open_source(settings.data), eval_options(settings)
-    part, items = ("test", source.test) if source.test else ("hold-out", source.holdout)
+    on_test = bool(source.test) and not on_holdout
+    part, items = ("test", source.test) if on_test else ("hold-out", source.holdout)
     metrics = compile_metrics(options, model, task, items, settings.decoding)(variables)
     baseline = measure_baseline(options, task, items, statistics.counts)
     if parallel.is_writer():
-        (workdir / "figures").mkdir(exist_ok=True)
-        picture = compile_figure(settings, model, task, source)(variables)
-        image_io.write(workdir / "figures" / "eval.png", picture)
-        runs.write_json(
-            workdir / "eval.json",
-            {"step": step, "part": part, "model": metrics, "constant": baseline},
-        )
+        if on_test or not source.test:
+            (workdir / "figures").mkdir(exist_ok=True)
+            picture = compile_figure(settings, model, task, source)(variables)
+            image_io.write(workdir / "figures" / "eval.png", picture)
+            runs.write_json(
+                workdir / "eval.json",
+                {"step": step, "part": part, "model": metrics, "constant": baseline},
+            )
         print(f"step {step}, the checkpoint with the lowest {runs.BEST_METRIC}")
         print(comparison(metrics, baseline, part))
     return metrics

@@ -50,7 +50,7 @@ def train(config: Any, workdir: Path) -> dict[str, float]:
             if done is None or done < settings.num_steps:
                 return start_or_resume(settings, workdir, manager, clock)
         say(f"{workdir} has its {done} steps already: a larger num_steps continues it")
-        return evaluate.evaluate(settings, workdir)
+        return evaluate.evaluate(settings, workdir, on_holdout=True)
 
 
 def start_or_resume(
