@@ -47,6 +47,11 @@ def test_the_papers_rates_are_a_grid_on_a_logarithmic_scale():
         ([("batch_size", 4)], r"sweep has \('batch_size', 4\), want pairs of a name and its val"),
         ([("space", "luv")], "want pairs of a name and its values, such as"),
         ([(4, (8,))], "want pairs"),
+        (
+            [("data.source", ("folder:a/b", "folder:a b"))],
+            "whose folders would both be 'source=folder_a_b': want values that differ in more than",
+        ),
+        ([("seed", (1, 2, 1))], "whose folders would both be 'seed=1'"),
     ],
 )
 def test_an_invalid_grid_is_refused(grid, sentence):
@@ -98,6 +103,18 @@ def test_a_sweep_is_judged_by_the_metric_that_its_config_names(tmp_path):
     config = sweep_config(SPACES, sweep_by="psnr")
     with pytest.raises(UserError, match="sweep_by is 'psnr', want one of 'loss', 'l_reg'"):
         sweep.sweep(config, tmp_path)
+
+
+def test_a_run_whose_metric_is_not_a_number_is_not_the_best(tmp_path):
+    runs = [{"seed": seed} for seed in (0, 1)]
+    others = {"l_reg": 1.0, "acc_u": 0.1, "acc_v": 0.1, "sat_diff": 0.5}
+    for seed, loss in ((0, float("nan")), (1, 2.0)):
+        row = {"run": f"seed={seed}", "seed": seed, "status": "finished", "loss": loss, **others}
+        write_json(tmp_path / f"seed={seed}" / "result.json", row)
+    sweep.report(tmp_path, runs, "loss")
+    assert "Best loss: `seed=1`, 2" in (tmp_path / "sweep.md").read_text()
+    sweep.report(tmp_path, runs[:1], "loss")
+    assert "Best" not in (tmp_path / "sweep.md").read_text()
 
 
 @pytest.mark.slow

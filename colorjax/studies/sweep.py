@@ -1,6 +1,7 @@
 """Trains every combination of a grid of settings, each in its own folder, and compares them."""
 
 import itertools
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,10 @@ def sweep(config: Any, workdir: Path) -> list[dict[str, Any]]:
 
 
 def grid(settings: Settings) -> list[Changes]:
-    """Returns every combination of the values in `sweep`; the last name varies fastest."""
+    """Returns every combination of the values in `sweep`; the last name varies fastest.
+
+    Raises UserError for an invalid grid, and if two combinations would share a folder.
+    """
     known = flatten(as_dict(settings))
     if not settings.sweep:
         raise UserError('sweep is empty, want pairs such as (("batch_size", (4, 6)),)')
@@ -62,7 +66,22 @@ def grid(settings: Settings) -> list[Changes]:
     names, values = zip(*settings.sweep, strict=True)
     if len(set(names)) < len(names):
         raise UserError(f"sweep has a setting twice in {', '.join(names)}, want each once")
-    return [dict(zip(names, choice, strict=True)) for choice in itertools.product(*values)]
+    runs = [dict(zip(names, choice, strict=True)) for choice in itertools.product(*values)]
+    check_folders(runs)
+    return runs
+
+
+def check_folders(runs: Sequence[Changes]) -> None:
+    """Raises UserError if two runs have the same folder, since both would have the first's row."""
+    folders: dict[str, Changes] = {}
+    for changes in runs:
+        name = run_name(changes)
+        if name in folders:
+            raise UserError(
+                f"sweep has {quoted(folders[name])} and {quoted(changes)}, whose folders would "
+                f"both be {name!r}: want values that differ in more than / \\ : ( ) and spaces"
+            )
+        folders[name] = changes
 
 
 def check_pairs(field: str, pairs: Sequence[Any], want: str, kind: type = tuple) -> None:
@@ -103,7 +122,7 @@ def run_one(settings: Settings, changes: Changes, workdir: Path) -> dict[str, An
 def report(workdir: Path, runs: list[Changes], by: str) -> list[dict[str, Any]]:
     """Writes the table of all runs so far as JSON, Markdown and a plot, and prints it.
 
-    The best run is the one with the lowest metric `by`.
+    The best run is the one with the lowest metric `by`; runs where that is not finite have no rank.
     """
     rows = []
     for changes in runs:
@@ -113,8 +132,10 @@ def report(workdir: Path, runs: list[Changes], by: str) -> list[dict[str, Any]]:
     finished = [row for row in rows if row["status"] == "finished"]
     text = markdown(rows)
     if finished:
-        best = min(finished, key=lambda row: row[by])
-        text += f"\nBest {by}: `{best['run']}`, {best[by]:.4g}\n"
+        ranked = [row for row in finished if math.isfinite(row.get(by, math.nan))]
+        if ranked:
+            best = min(ranked, key=lambda row: row[by])
+            text += f"\nBest {by}: `{best['run']}`, {best[by]:.4g}\n"
         x, *others = runs[0]
         image_io.write(workdir / "sweep.png", figures.plot_sweep(finished, x, others))
     write_json(workdir / "sweep.json", rows)
