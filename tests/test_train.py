@@ -370,6 +370,65 @@ def test_runs_of_older_versions_resume_without_the_new_settings(copied):
     assert restored.step == 5 and restored.state.average == ()
 
 
+def record_of(settings, monkeypatch, record=None):
+    """The record of a run that resumes with `settings`, and whether its baseline was measured."""
+    measured = []
+    monkeypatch.setattr(evaluate, "measure_baseline", lambda *_: measured.append(True) or {})
+    source = opening.open_source(settings.data)
+    bins = {"counts": [[1]], "means": [[0]]}
+    if record is None:
+        record = {
+            "bins": bins,
+            **start.measure_data(evaluate.eval_options(settings), None, source, []),
+        }
+        measured.clear()
+    return start.measure_again(settings, source, runs.as_json(record)), bool(measured)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"data__load_size": 24},
+        {"data__crop_size": 32, "data__load_size": 40},
+        {"data__fit": "scale"},
+        {"data__holdout": 0.5},
+    ],
+)
+def test_the_baseline_is_measured_again_if_it_would_be_another(changes, monkeypatch):
+    before, _ = record_of(tiny_config(), monkeypatch)
+    assert record_of(tiny_config(num_steps=9, data__num_threads=1), monkeypatch, before) == (
+        before,
+        False,
+    )
+    after, is_new = record_of(tiny_config(**changes), monkeypatch, before)
+    assert is_new and after["measured_on"] != before["measured_on"]
+    assert record_of(tiny_config(**changes), monkeypatch, after) == (after, False)
+    del before["measured_on"]  # as in older versions
+    assert record_of(tiny_config(), monkeypatch, before)[1]
+
+
+def test_the_baseline_is_measured_again_on_as_many_other_photographs(tmp_path, monkeypatch, caplog):
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for number, folder in enumerate(folders):
+        folder.mkdir()
+        for i in range(40):
+            colour = (40 + i, 200, 40 + number)
+            Image.new("RGB", (24, 24), colour).save(folder / f"{i}.png")
+    one, two = (opening.open_source(tiny_config(data__source=f"folder:{f}").data) for f in folders)
+    assert one.fingerprint != two.fingerprint
+    record, _ = record_of(tiny_config(data__source=f"folder:{folders[0]}"), monkeypatch)
+    record["data"] = two.notes
+    settings = tiny_config(data__source=f"folder:{folders[1]}")
+    after, is_new = record_of(settings, monkeypatch, record)
+    assert is_new and after["source"] == two.name
+    assert "other photographs are held out than before, as many as before" in caplog.text
+
+
+def test_a_metric_that_the_baseline_of_an_older_version_lacks_has_an_empty_cell():
+    lines = evaluate.comparison({"psnr": 20.0, "ssim": 0.5}, {"psnr": 10.0}).splitlines()
+    assert [line.split() for line in lines[1:]] == [["psnr", "20", "10"], ["ssim", "0.5"]]
+
+
 @pytest.mark.slow
 def test_a_run_with_other_photographs_has_its_baseline_measured_again(copied):
     workdir, _ = copied

@@ -32,6 +32,7 @@ def open_source(data: Data) -> sources.Source:
         data_dir=data.tfds_dir or None,
     )
     source = limit(source, data.max_images) if data.max_images else source
+    source = source._replace(fingerprint=sources.fingerprint(source.holdout))
     if data.source.startswith("packed:"):
         return source._replace(
             train=resize_items(source.train, data.load_size),

@@ -159,11 +159,15 @@ def evaluate(config: Any, workdir: Path, *, on_holdout: bool = False) -> dict[st
 def comparison(
     metrics: dict[str, float], baseline: dict[str, float], part: str = "hold-out"
 ) -> str:
-    """Formats a small table of the metrics of the model and of the constant predictor."""
+    """Formats a small table of the metrics of the model and of the constant predictor.
+
+    A metric that the baseline lacks, because an older version measured it, has an empty cell.
+    """
     lines = [f"{part:<10} {'model':>10} {'constant bin':>14}"]
     for name, value in metrics.items():
         if name != "loss":  # a constant has no probabilities, and so no cross-entropy
-            lines.append(f"{name:<10} {value:10.4g} {baseline[name]:14.4g}")
+            constant = f"{baseline[name]:14.4g}" if name in baseline else ""
+            lines.append(f"{name:<10} {value:10.4g} {constant}".rstrip())
     return "\n".join(lines)
 
 

@@ -40,7 +40,14 @@ from colorjax.weights import checkpoint, devices, runs
 
 CALIBRATION_IMAGES = 16
 # Prefixes of the names of settings that change the hold-out loss of the same network.
-_LOSS_SETTINGS = ("regression.", "bins.softness", "rebalance.", "data.load_size", "data.crop_size")
+_LOSS_SETTINGS = (
+    "regression.",
+    "bins.softness",
+    "rebalance.",
+    "data.load_size",
+    "data.crop_size",
+    "data.fit",
+)
 
 
 class Run(NamedTuple):
@@ -72,7 +79,8 @@ def open_run(
             logging.warning("%s", sentence)
     classifier = load_classifier(settings)  # before slow work, since a download may fail
     source = opening.open_source(settings.data)
-    parallel.check_same("settings or photographs", json.dumps([as_dict(settings), source.notes]))
+    seen = [as_dict(settings), source.notes, source.fingerprint]
+    parallel.check_same("settings or photographs", json.dumps(seen))
     model, tx = build_model(settings), build_optimizer(settings)
     state, position, record = init_or_restore(settings, workdir, source, model, tx, manager)
     first_example = position["examples"]
@@ -164,10 +172,7 @@ def init_or_restore(
         restored, record = checkpoint.restore(manager, like), runs.read_record(workdir)
         warn_of_changes(settings, complete(restored.config), source.notes, record["data"])
         state, position = restored.state, restored.position
-        if record["data"] != source.notes:
-            task = build_task(settings, None)
-            counts = runs.as_statistics(record["bins"]).counts
-            record |= measure_data(evaluate.eval_options(settings), task, source, counts)
+        record = measure_again(settings, source, record)
         say(f"resuming from step {restored.step} in {workdir}")
     session = {"step": int(state.step), **describe_environment()}
     record["sessions"] = [*record.get("sessions", []), session]
@@ -201,13 +206,42 @@ def init_run(
     return state, record
 
 
+def measure_again(settings: Settings, source: Source, record: dict[str, Any]) -> dict[str, Any]:
+    """Returns the record of a resumed run, measured again if it is of other data or sizes.
+
+    Records of older versions, which do not have the sizes, are measured again too.
+    """
+    options = evaluate.eval_options(settings)
+    described = describe_data(options, source)
+    if all(record.get(name) == value for name, value in described.items()):
+        return record
+    before = record.get("measured_on", {}).get("holdout", source.fingerprint)
+    if is_writer() and before != source.fingerprint and record["data"] == source.notes:
+        logging.warning("other photographs are held out than before, as many as before")
+    counts = runs.as_statistics(record["bins"]).counts
+    return record | measure_data(options, build_task(settings, None), source, counts)
+
+
+def describe_data(options: evaluate.EvalOptions, source: Source) -> dict[str, Any]:
+    """Returns a record's entries on which its entry `constant` depends."""
+    return {
+        "source": source.name,
+        "data": source.notes,
+        "measured_on": {
+            "holdout": source.fingerprint,
+            "load_size": options.load_size,
+            "crop_size": options.crop_size,
+            "fit": options.fit,
+        },
+    }
+
+
 def measure_data(
     options: evaluate.EvalOptions, task: Task, source: Source, counts: np.ndarray
 ) -> dict[str, Any]:
     """Returns a record's entries on the data; `counts` [G, Q] are the training set's bin counts."""
     return {
-        "source": source.name,
-        "data": source.notes,
+        **describe_data(options, source),
         "constant": evaluate.measure_baseline(options, task, source.holdout, counts),
     }
 
