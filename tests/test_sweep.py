@@ -6,7 +6,7 @@ from test_train import tiny_config
 from colorjax.errors import ResumableError, UserError
 from colorjax.settings import complete
 from colorjax.studies import sweep
-from colorjax.weights.runs import read_json, write_json
+from colorjax.weights.runs import read_json, write_json, write_settings
 from configs import learning_rate
 
 RATES = ("optimizer.learning_rate", (1e-3, 1e30))
@@ -115,6 +115,43 @@ def test_a_run_whose_metric_is_not_a_number_is_not_the_best(tmp_path):
     assert "Best loss: `seed=1`, 2" in (tmp_path / "sweep.md").read_text()
     sweep.report(tmp_path, runs[:1], "loss")
     assert "Best" not in (tmp_path / "sweep.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "changes, sentence",
+    [
+        (
+            {"num_steps": 9},
+            "a run with num_steps 6, and the config asks for 9: want another workdi",
+        ),
+        ({"data__crop_size": 32, "data__load_size": 32}, "data.load_size 20, and the config asks"),
+        ({"sweep": (SPACES,), "space": "lab"}, None),  # replaced by the grid's value
+        (
+            {"log_every": 3, "data__cache_dir": "x", "data__num_threads": 1, "figure_images": 0},
+            None,
+        ),
+    ],
+)
+def test_results_of_other_settings_are_not_taken_for_those_of_the_config(
+    changes, sentence, tmp_path, monkeypatch
+):
+    metrics = {"loss": 1.0, "l_reg": 1.0, "acc_u": 0.1, "acc_v": 0.1, "sat_diff": 0.5}
+
+    def train(config, workdir):
+        write_settings(workdir, config)
+        return metrics
+
+    monkeypatch.setattr(sweep, "train", train)
+    rows = sweep.sweep(sweep_config(SPACES), tmp_path)
+    monkeypatch.setattr(sweep, "train", None)
+    changed = tiny_config(**{"num_steps": 6, "max_skipped": 2, "sweep": (SPACES,), **changes})
+    if sentence is None:
+        assert sweep.sweep(changed, tmp_path) == rows
+    else:
+        before = (tmp_path / "sweep.json").read_bytes()
+        with pytest.raises(UserError, match=sentence):
+            sweep.sweep(changed, tmp_path)
+        assert (tmp_path / "sweep.json").read_bytes() == before
 
 
 @pytest.mark.slow

@@ -16,11 +16,31 @@ from colorjax.training import figures
 from colorjax.training.console import say
 from colorjax.training.resume import InUse
 from colorjax.training.train import train
-from colorjax.weights.runs import flatten, read_json, write_json, write_text
+from colorjax.weights.runs import flatten, read_json, read_settings, write_json, write_text
 
 Changes = dict[str, Any]  # of settings: dotted name -> value
+TRAIN_MODE: Changes = {"mode": "train"}  # so that a run's own folder is resumed as a training run
 # Metrics by which a sweep can choose its best run.
 LOWER_IS_BETTER = ("loss", "l_reg", "sat_diff", "delta_colorfulness", "delta_colorfulness_absolute")
+# Settings that do not change the results of a run, at most how fast it is and what it logs.
+NO_RESULT = (
+    "mode",
+    "sweep",
+    "sweep_by",
+    "sweep_index",
+    "experiments",
+    "decodings",
+    "decoded",
+    "pictured",
+    "log_every",
+    "checkpoint_every",
+    "steps_before",
+    "figure_images",
+    "data.cache_dir",
+    "data.tfds_dir",
+    "data.num_threads",
+    "data.resident",
+)
 
 
 def sweep(config: Any, workdir: Path) -> list[dict[str, Any]]:
@@ -29,7 +49,8 @@ def sweep(config: Any, workdir: Path) -> list[dict[str, Any]]:
     A finished or failed run is not repeated (delete its folder to repeat it); a stopped run is
     resumed. Writes `sweep.json`, `sweep.md` and `sweep.png` and returns the table's rows: `run`,
     the changed settings, `status` and the metrics on the hold-out set. Raises UserError for an
-    invalid grid, and ResumableError for a fault that would stop the other runs too.
+    invalid grid or if the workdir has results of other settings, and ResumableError for a fault
+    that would stop the other runs too.
     """
     if jax.process_count() > 1:
         raise UserError("a sweep runs in one process: start one for each sweep_index instead")
@@ -38,6 +59,8 @@ def sweep(config: Any, workdir: Path) -> list[dict[str, Any]]:
     check_choice("sweep_by", settings.sweep_by, LOWER_IS_BETTER)
     if not -1 <= index < len(runs):
         raise UserError(f"sweep_index is {index}, want 0 to {len(runs) - 1}, or -1 for all")
+    for changes in runs:
+        check_same_run(settings, changes, workdir / run_name(changes))
     for number, changes in enumerate(runs):
         result = workdir / run_name(changes) / "result.json"
         if index in (-1, number) and not result.exists():
@@ -98,15 +121,32 @@ def run_name(changes: Changes) -> str:
     return ",".join(parts).translate(str.maketrans("/\\: ()", "______"))
 
 
+def check_same_run(settings: Settings, changes: Changes, folder: Path) -> None:
+    """Raises UserError if a folder has the result of a run with other settings.
+
+    Those in NO_RESULT may differ. A run that failed before its settings were stored is not checked;
+    its row has no metrics.
+    """
+    if not (folder / "result.json").exists() or not (folder / "config.json").exists():
+        return
+    wanted = override(settings, TRAIN_MODE | changes)
+    before, now = (flatten(as_dict(each)) for each in (read_settings(folder), wanted))
+    for name, value in now.items():
+        if name not in NO_RESULT and before[name] != value:
+            raise UserError(
+                f"{folder} has the result of a run with {name} {quoted(before[name])}, and the "
+                f"config asks for {quoted(value)}: want another workdir, or that folder deleted"
+            )
+
+
 def run_one(settings: Settings, changes: Changes, workdir: Path) -> dict[str, Any] | None:
     """Trains one run and returns its row, or None if a signal stopped it.
 
     A failed run gets a row whose status gives the reason. Raises ResumableError and InUse for
     faults that are not the run's own; it gets no row then.
     """
-    train_mode = {"mode": "train"}  # so that the run's own folder can be resumed as a training run
     try:
-        metrics = train(override(settings, train_mode | changes), workdir)
+        metrics = train(override(settings, TRAIN_MODE | changes), workdir)
     except (InUse, ResumableError):  # the run can still be finished, and gets its row then
         raise
     except (UserError, jax.errors.JaxRuntimeError) as error:
