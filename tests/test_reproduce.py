@@ -158,6 +158,12 @@ def test_runs_with_other_batch_sizes_see_the_same_number_of_photographs(batch_si
         ({"experiments": (("a", ("seed", 1)),)}, "in 'a', has 'seed', want pairs of a name and"),
         ({"decoded": ("b",)}, "decoded names 'b', which is none of the experiments"),
         ({"decodings": (("a", (("seed", 1),)),)}, "has 'seed' for 'a', want decoding.* alone"),
+        ({"decodings": (("own", ()),)}, "decodings has the name 'own', which is reserved"),
+        ({"decodings": (("saturation", ()),)}, "the name 'saturation', which is reserved"),
+        (
+            {"decodings": (("a", (("decoding.temperature", -1.0),)),)},
+            "decodings, in 'a' for the run 'classification': decoding.temperature is -1.0, want",
+        ),
     ],
 )
 def test_experiments_that_cannot_be_run_are_refused(changes, sentence, tmp_path):
@@ -218,6 +224,24 @@ def test_a_temporary_error_leaves_no_result_but_counts_the_seconds(tmp_path, mon
         reproduce.reproduce(three_experiments(), tmp_path)
     assert not list(tmp_path.rglob("result.json"))
     assert runs.read_json(tmp_path / "regression" / "seconds.json") > 0
+
+
+@pytest.mark.parametrize("batch_size", [0, "8"])
+def test_an_experiment_with_an_invalid_batch_size_has_a_failed_row(batch_size, tmp_path):
+    changes = {"batch_size": batch_size}
+    assert reproduce.train(three_experiments(), changes, tmp_path)
+    assert runs.read_json(tmp_path / "result.json")["status"].startswith("failed: batch_size is ")
+
+
+def test_an_experiment_that_has_changed_since_it_was_trained_is_refused(tmp_path):
+    folder = tmp_path / "a"
+    rate = "optimizer.learning_rate"
+    settings = three_experiments(experiments=(("a", ((rate, 0.5),)),), decoded=(), pictured=())
+    runs.write_settings(folder, override(settings, {"mode": "train", rate: 1e-4}))
+    runs.write_json(folder / "result.json", {"run": "a", "status": "finished"})
+    with pytest.raises(UserError, match=r"a run with optimizer.learning_rate 0.0001, .* for 0.5"):
+        reproduce.reproduce(settings, tmp_path)
+    assert not (tmp_path / "config.json").exists() and not (tmp_path / "report.md").exists()
 
 
 @pytest.mark.slow

@@ -43,6 +43,7 @@ from colorjax.weights.runs import (
 )
 
 SATURATION_BINS = 40
+RESERVED = (OWN, "saturation")  # parts of the result of `measure_all` besides the decodings
 STEP_COUNTS = ("num_steps", "log_every", "eval_every", "checkpoint_every")
 
 
@@ -53,7 +54,8 @@ def reproduce(config: Any, workdir: Path) -> list[dict[str, Any]]:
     current run and with it the reproduction; the next call resumes that run. Returns a row per
     experiment: `run`, `settings`, `outcome`, `minutes`, `parameters`, and the `metrics` of its best
     checkpoint, empty unless the run has finished. Raises UserError if experiments or decodings are
-    missing or invalid, and ResumableError for a fault that would stop the other runs too.
+    missing or invalid or the workdir has results of other settings, and ResumableError for a fault
+    that would stop the other runs too.
     """
     if jax.process_count() > 1:
         raise UserError("a reproduction runs in one process")
@@ -62,6 +64,9 @@ def reproduce(config: Any, workdir: Path) -> list[dict[str, Any]]:
     decodings = named_decodings(settings)
     for field in ("decoded", "pictured"):
         check_names(field, getattr(settings, field), experiments)
+    for name, changes in experiments.items():
+        sweep.check_same_run(settings, same_images(settings, changes), workdir / name)
+    check_decodings(settings, experiments, decodings)
     save_settings(settings, workdir)
     for number, (name, changes) in enumerate(experiments.items(), start=1):
         folder = workdir / name
@@ -98,13 +103,37 @@ def named_changes(settings: Settings, field: str) -> dict[str, Changes]:
 
 
 def named_decodings(settings: Settings) -> dict[str, Changes]:
-    """Returns the `decodings` from `named_changes`; they may change only `decoding.*` settings."""
+    """Returns the `decodings` from `named_changes`; they may change only `decoding.*` settings.
+
+    The names in RESERVED are refused, because `measure_all` uses them for other results.
+    """
     named = named_changes(settings, "decodings")
     for name, changes in named.items():
+        if name in RESERVED:
+            raise UserError(f"decodings has the name {name!r}, which is reserved: want another")
         others = [setting for setting in changes if not setting.startswith("decoding.")]
         if others:
             raise UserError(f"decodings has {others[0]!r} for {name!r}, want decoding.* alone")
     return named
+
+
+def check_decodings(
+    settings: Settings, experiments: dict[str, Changes], decodings: dict[str, Changes]
+) -> None:
+    """Raises UserError if a run to be decoded cannot use one of the decodings.
+
+    It would be found only after the run has been trained. An invalid experiment is left to its row.
+    """
+    for run in settings.decoded:
+        try:
+            trained = override(settings, same_images(settings, experiments[run]))
+        except UserError:
+            continue
+        for name, changes in decodings.items():
+            try:
+                override(trained, changes)
+            except UserError as error:
+                raise UserError(f"decodings, in {name!r} for the run {run!r}: {error}") from error
 
 
 def check_names(field: str, names: Sequence[str], experiments: dict[str, Changes]) -> None:
@@ -152,10 +181,14 @@ def train(settings: Settings, changes: Changes, folder: Path) -> bool:
 
 
 def same_images(settings: Settings, changes: Changes) -> Changes:
-    """Adapts the numbers of steps to a changed batch size: all runs see as many photographs."""
-    ratio = settings.batch_size / changes.get("batch_size", settings.batch_size)
-    if ratio == 1:
+    """Adapts the numbers of steps to a changed batch size: all runs see as many photographs.
+
+    Invalid batch sizes change nothing here, and training refuses them.
+    """
+    ours, theirs = settings.batch_size, changes.get("batch_size", settings.batch_size)
+    if type(theirs) is not int or min(ours, theirs) < 1 or ours == theirs:
         return changes
+    ratio = ours / theirs
     counts = {name: max(1, round(ratio * getattr(settings, name))) for name in STEP_COUNTS}
     return counts | changes
 
