@@ -16,7 +16,7 @@ from test_train import LIGHT, tiny_config
 from colorjax.errors import UserError
 from colorjax.models.build import build_binning, build_model
 from colorjax.models.task import Statistics
-from colorjax.settings import Perception, as_dict, complete
+from colorjax.settings import Perception, as_dict, complete, override
 from colorjax.training import export, setup, steps, train
 from colorjax.weights import checkpoint, released, runs
 from configs import release as recipe
@@ -89,6 +89,21 @@ def test_metadata_describes_the_model_and_not_the_machine_that_made_it(run, expo
     assert metrics["step"] == 2 and metrics["psnr"] == 20.5
     assert json.loads(metadata["trained_on"])["train"] == 11
     assert str(run[0]) not in json.dumps(metadata)
+
+
+def test_a_file_names_the_run_that_it_started_from_without_its_folders(run, tmp_path):
+    workdir, config = run
+    started = tmp_path / "started"
+    shutil.copytree(workdir, started)
+    grid = (("data.source", (f"folder:{tmp_path}", "sample")),)
+    runs.write_settings(started, override(config, {"init_from": str(workdir), "sweep": grid}))
+    # Older versions stored the whole path.
+    record = runs.read_record(workdir) | {"encoder": str(workdir)}
+    runs.write_json(started / "record.json", record)
+    with safe_open(export.export(started, tmp_path / "m.safetensors"), framework="numpy") as file:
+        metadata = file.metadata()
+    assert json.loads(metadata["trained_on"])["encoder"] == workdir.name
+    assert str(tmp_path) not in json.dumps(metadata) and str(workdir) not in json.dumps(metadata)
 
 
 def test_loading_needs_no_pickle_and_runs_no_code(exported):
@@ -257,7 +272,7 @@ def test_a_run_starts_from_another_run_or_the_bundled_model(run):
     _, variables = runs.load_variables(workdir, build_model(config), averaged=True)
     state = setup.init_state(config, build_model(config), optax.identity())
     started, line = setup.start_from(str(workdir), state)
-    assert line == str(workdir)
+    assert line == workdir.name  # not the path, since exported files contain the line
     jax.tree.map(assert_array_equal, steps.variables(started), variables)
     with pytest.raises(UserError, match=r"colorjax.safetensors: params/.* in the file, want "):
         setup.start_from("release", state)

@@ -37,13 +37,15 @@ _MEANING = (
     "model.merge",
     "model.upscaling",
 )
-# Settings that hold paths of the training machine, and the values that replace them in the file.
+# Settings that may hold paths of the training machine, and the values that replace them in the file.
 _PATH_DEFAULTS = {
     "data.source": "sample",
     "data.cache_dir": "",
     "data.tfds_dir": "",
     "model.encoder_weights": "auto",
     "init_from": "",
+    "sweep": (),  # of a run in a sweep, maybe over sources
+    "experiments": (),
 }
 
 
@@ -75,7 +77,7 @@ def export(
     rows = [row for row in runs.read_metrics(workdir) if row["split"] == "holdout"]
     # The metrics were measured for the run's own network, not for the mean.
     measured = {} if digests else {row["step"]: row for row in rows}.get(step, {})
-    trained_on = {**record["data"], "encoder": record["encoder"]}
+    trained_on = {**record["data"], "encoder": _without_folders(record["encoder"], settings)}
     metadata = {
         "format": FORMAT,
         "licence": licence,
@@ -135,6 +137,12 @@ def _to_half(path: Path, name: str, x: AnyArray) -> np.ndarray:
     with np.errstate(over="ignore"):
         half = array.astype(np.float16)
     return half if array.ndim > 1 and np.isfinite(half).all() else array
+
+
+def _without_folders(encoder: str, settings: Settings) -> str:
+    """Returns a record's line on the encoder; older versions stored the whole path of a run."""
+    is_path = settings.init_from and encoder == str(Path(settings.init_from))
+    return Path(encoder).resolve().name if is_path else encoder
 
 
 def _config_without_paths(settings: Settings) -> dict[str, Any]:

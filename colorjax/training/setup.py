@@ -211,7 +211,7 @@ def start_from(model: str, state: TrainState) -> tuple[TrainState, str]:
     )
     state = state._replace(**variables)
     if path.is_dir():
-        line = str(path)
+        line = path.resolve().name  # without its folders, since exported files contain the line
     else:
         line = f"{path.name} (sha256 {hashlib.sha256(path.read_bytes()).hexdigest()})"
     return start_average(state) if state.average else state, line
