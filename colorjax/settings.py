@@ -28,6 +28,8 @@ OPTIMIZERS = ("adam", "nesterov")
 DTYPES = ("float32", "bfloat16")
 MAX_BINS = 10_000  # per group; the network predicts one logit per pixel and bin
 MAX_SEED = 2**32 - 1
+MAX_STEPS = 2**31 - 1  # the state counts steps as int32
+_MAX_BITS = 128  # of a whole number; far above the limit of each setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,6 +279,10 @@ def _read(kind: type, content: Any, prefix: str) -> Any:
 
 def _convert(name: str, value: Any, kind: Any) -> Any:
     """Returns the value of one setting as the type `kind`; lists from JSON become tuples."""
+    if isinstance(value, int) and value.bit_length() > _MAX_BITS:  # too long for a message
+        raise UserError(
+            f"{name} has {value.bit_length()} bits, want a number of at most {_MAX_BITS}"
+        )
     if kind is float and _is_number(value):
         if not math.isfinite(value):
             raise UserError(f"{name} is {value}, want a finite number")
@@ -315,8 +321,8 @@ def check(settings: Settings) -> None:
         "max_skipped",
         "accumulate",
     ):
-        check_at_least(name, getattr(settings, name), 1)
-    check_at_least("steps_before", settings.steps_before, 0)
+        _check_steps(name, getattr(settings, name), 1)
+    _check_steps("steps_before", settings.steps_before, 0)
     check_at_least("num_seconds", settings.num_seconds, 0)
     check_at_least("figure_images", settings.figure_images, 0)
     for name in ("ageing", "frames", "ema"):
@@ -324,6 +330,10 @@ def check(settings: Settings) -> None:
     check_choice("objective", settings.objective, OBJECTIVES)
     check_choice("space", settings.space, tuple(SPACES))
     check_choice("regression.loss", settings.regression.loss, REGRESSION_LOSSES)
+    if settings.regression.huber_m <= 0:  # 0 trains nothing, and less maximises the error
+        raise UserError(
+            f"regression.huber_m is {settings.regression.huber_m}, want a number above 0"
+        )
     check_at_least("rebalance.sigma", settings.rebalance.sigma, 0)
     check_share("rebalance.uniform", settings.rebalance.uniform)
     _check_data(settings.data)
@@ -375,12 +385,19 @@ def check_seed(name: str, seed: int) -> None:
         raise UserError(f"{name} is {seed}, want at most {MAX_SEED}")
 
 
+def _check_steps(name: str, count: int, least: int) -> None:
+    check_at_least(name, count, least)
+    if count > MAX_STEPS:
+        raise UserError(f"{name} is {count}, want at most {MAX_STEPS}")
+
+
 def _check_data(data: Data) -> None:
     check_at_least("data.load_size", data.load_size, 1)
     check_at_least("data.max_images", data.max_images, 0)
     check_at_least("data.statistics_images", data.statistics_images, 1)
     check_at_least("data.num_threads", data.num_threads, 1)
     check_share("data.max_unreadable", data.max_unreadable)
+    check_at_least("data.min_chroma", data.min_chroma, 0)
     check_choice("data.fit", data.fit, FITS)
     check_share("data.test", data.test)
     if not 0 <= data.scale_jitter < 1:
@@ -442,7 +459,7 @@ def _check_model(model: Model) -> None:
 def _check_optimizer(optimizer: Optimizer) -> None:
     check_choice("optimizer.name", optimizer.name, OPTIMIZERS)
     check_choice("optimizer.schedule", optimizer.schedule, SCHEDULES)
-    check_at_least("optimizer.warmup_steps", optimizer.warmup_steps, 0)
+    _check_steps("optimizer.warmup_steps", optimizer.warmup_steps, 0)
     for name in ("learning_rate", "clip_norm", "weight_decay", "encoder_rate"):
         check_at_least(f"optimizer.{name}", getattr(optimizer, name), 0)
     for name in ("b1", "b2", "momentum"):

@@ -73,7 +73,7 @@ def get_config(variant: str = "sample") -> ConfigDict:
     config.space = "luv"  # or lab, yuv, hsv
     config.regression = ConfigDict()
     config.regression.loss = "l2"  # or huber
-    config.regression.huber_m = 0.1  # in units of chroma / 100; tuned in configs/huber.py
+    config.regression.huber_m = 0.1  # above 0, in chroma / 100; tuned in configs/huber.py
 
     config.bins = ConfigDict()
     config.bins.layout = "channels"  # or joint: squares in the plane of both channels
