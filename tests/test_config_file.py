@@ -108,6 +108,22 @@ def test_a_missing_config_is_refused_with_a_suggestion(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    "body, variant, sentence",
+    [
+        ("def get_config(): return 1", ":x", r"cannot do get_config\('x'\): too many positional"),
+        ("def get_config(variant): return 1", "", r"get_config\(\): missing a required argument"),
+        ("get_config = 3", "", "3 is not a callable object"),
+        ("def get_config(): return None", "", "returns None, want a ConfigDict"),
+        ("def get_config(): return {'seed': 1}", "", "returns {'seed': 1}, want a ConfigDict"),
+    ],
+)
+def test_a_get_config_that_gives_no_config_is_refused(body, variant, sentence, tmp_path):
+    (tmp_path / "mine.py").write_text(body)
+    with pytest.raises(UserError, match=sentence):
+        load_config(f"{tmp_path / 'mine.py'}{variant}")
+
+
+@pytest.mark.parametrize(
     "config",
     ["release:gpu", pytest.param(str(ROOT / "configs" / "release.py:gpu"), marks=pytest.mark.slow)],
 )

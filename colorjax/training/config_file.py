@@ -7,16 +7,18 @@ it, or else the one bundled with colorjax. A file anywhere can thus build on `co
 
 import contextlib
 import difflib
+import inspect
 import runpy
 import sys
 from collections.abc import Iterator
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from ml_collections import ConfigDict
 
-from colorjax.errors import UserError
+from colorjax.errors import UserError, quoted
 
 PACKAGE = "configs"
 
@@ -24,7 +26,8 @@ PACKAGE = "configs"
 def load_config(argument: str) -> ConfigDict:
     """Returns `get_config(variant)` of the config FILE[:VARIANT] or NAME[:VARIANT].
 
-    Raises UserError if there is no such config.
+    Raises UserError if there is no such config, or its get_config takes no variant, wants one, or
+    returns no ConfigDict.
     """
     name, _, variant = argument.partition(":")
     file = find_config(name)
@@ -32,7 +35,19 @@ def load_config(argument: str) -> ConfigDict:
         module = runpy.run_path(str(file))
         if "get_config" not in module:
             raise UserError(f"config file {name} has no function get_config")
-        return module["get_config"](*[variant] if variant else [])
+        config = _call(name, module["get_config"], [variant] if variant else [])
+    if not isinstance(config, ConfigDict):
+        raise UserError(f"get_config in {name} returns {quoted(config)}, want a ConfigDict")
+    return config
+
+
+def _call(name: str, get_config: Any, arguments: list[str]) -> Any:
+    try:
+        inspect.signature(get_config).bind(*arguments)
+    except TypeError as error:
+        call = f"get_config({quoted(arguments[0])})" if arguments else "get_config()"
+        raise UserError(f"config file {name} cannot do {call}: {error}") from error
+    return get_config(*arguments)
 
 
 def find_config(name: str) -> Path:
