@@ -37,7 +37,7 @@ _MEANING = (
     "model.merge",
     "model.upscaling",
 )
-# Settings that may hold paths of the training machine, and the values that replace them in the file.
+# Settings that may hold paths of the training machine, and the values that replace them in a file.
 _PATH_DEFAULTS = {
     "data.source": "sample",
     "data.cache_dir": "",
