@@ -197,7 +197,9 @@ def test_moved_photographs_use_the_same_cache(photos, tmp_path, decodes):
     assert decodes == []
 
 
-@pytest.mark.parametrize("damage", ["empty", "header cut", "cut short", "too long", "other shape"])
+@pytest.mark.parametrize(
+    "damage", ["empty", "header cut", "cut short", "too long", "other shape", "open"]
+)
 def test_a_damaged_file_is_rebuilt_with_a_warning(photos, tmp_path, damage, caplog):
     first = pixels(cached(photos, tmp_path / "cache"))
     (name,) = files(tmp_path / "cache")
@@ -206,6 +208,8 @@ def test_a_damaged_file_is_rebuilt_with_a_warning(photos, tmp_path, damage, capl
     if damage == "other shape":
         with open(path, "wb") as file:
             np.save(file, first[:-1])
+    elif damage == "open":  # a bracket in the header is never closed
+        path.write_bytes(content.replace(b"}", b"(", 1))
     else:
         lengths = {"empty": 0, "header cut": 20, "cut short": len(content) - 1}
         path.write_bytes((content + b"x")[: lengths.get(damage)])

@@ -244,6 +244,16 @@ def train_on_a_gpu(seconds):
     )
 
 
+def test_a_mosaic_that_pillow_cannot_convert_is_named(packed_folder, monkeypatch):
+    class Damaged:
+        def convert(self, mode):
+            raise RuntimeError("Conversion from YUV failed")  # Pillow, after a wrong byte
+
+    monkeypatch.setattr(packed.Image, "open", lambda *_, **__: Damaged())
+    with pytest.raises(UserError, match="avif: cannot be read: Conversion from YUV failed"):
+        packed.unpack(packed_folder)
+
+
 def test_errors_of_damaged_packed_folders_name_what_is_wrong(packed_folder, tmp_path):
     with pytest.raises(UserError, match="is not a packed folder"):
         packed.unpack(tmp_path)

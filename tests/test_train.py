@@ -424,6 +424,14 @@ def test_the_baseline_is_measured_again_on_as_many_other_photographs(tmp_path, m
     assert "other photographs are held out than before, as many as before" in caplog.text
 
 
+def test_bytes_that_are_no_text_are_a_sentence_in_settings_and_skipped_in_metrics(tmp_path):
+    (tmp_path / "config.json").write_bytes(b'{"seed": \xff}')
+    with pytest.raises(UserError, match="config.json is not JSON: .*0xff"):
+        runs.read_settings(tmp_path)
+    (tmp_path / "metrics.jsonl").write_bytes(b'{"step": 1}\n\xff\xfe\n{"step": 2}\n')
+    assert runs.read_metrics(tmp_path) == [{"step": 1}, {"step": 2}]
+
+
 def test_a_metric_that_the_baseline_of_an_older_version_lacks_has_an_empty_cell():
     lines = evaluate.comparison({"psnr": 20.0, "ssim": 0.5}, {"psnr": 10.0}).splitlines()
     assert [line.split() for line in lines[1:]] == [["psnr", "20", "10"], ["ssim", "0.5"]]

@@ -17,6 +17,7 @@ import logging
 import math
 import os
 import shutil
+import tokenize
 from collections.abc import Iterator, Sequence
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -114,8 +115,8 @@ def _open_cache(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
             return squares
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except ValueError:  # the header is missing, or declares more squares than the file has
-        pass
+    except (ValueError, SyntaxError, tokenize.TokenError):
+        pass  # the header is missing or damaged, or declares more squares than the file has
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
     _logger.warning("%s: is not a whole cache of %s, and is built anew", path, shape)

@@ -161,7 +161,13 @@ def unpack(folder: Path) -> tuple[list[str], np.ndarray, list[str]]:
         rows = -(-len(part) // COLUMNS)
         try:
             mosaic = np.asarray(Image.open(path, formats=["AVIF"]).convert("RGB"))
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except (
+            OSError,
+            RuntimeError,  # of Pillow's AVIF plugin
+            SyntaxError,
+            ValueError,
+            Image.DecompressionBombError,
+        ) as error:
             raise UserError(f"{path}: cannot be read: {error}") from error
         if mosaic.shape != (rows * size, COLUMNS * size, 3):
             raise UserError(

@@ -25,10 +25,11 @@ BEST_METRIC = "loss"  # of the hold-out; lower is better
 
 
 def read_metrics(workdir: Path) -> list[dict[str, Any]]:
-    """Returns the lines of `metrics.jsonl`, oldest first; skips a last line that is incomplete."""
+    """Returns the lines of `metrics.jsonl`, oldest first; skips damaged and incomplete lines."""
     path = workdir / METRICS
     rows = []
-    for line in path.read_text().splitlines() if path.exists() else []:
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    for line in text.splitlines():
         with contextlib.suppress(json.JSONDecodeError):
             rows.append(json.loads(line))
     return rows
@@ -76,7 +77,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing, so {path.parent} is not a run's folder") from error
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # of json, or a byte that is not UTF-8
         raise UserError(f"{path} is not JSON: {error}") from error
 
 
