@@ -1,10 +1,12 @@
 """Sources and batches: held-out and skipped pictures, and the order of examples."""
 
 import collections
+import importlib.util
 import io
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -428,6 +430,37 @@ def test_unsuitable_tfds_sets_are_reported(tiny_photos, tmp_path, change, messag
     (copy / "dataset_info.json").write_text(json.dumps(info))
     with pytest.raises(UserError, match=message):
         sources.open_source("tfds:tiny_photos", data_dir=tmp_path)
+
+
+def test_tfds_sets_that_cannot_be_opened_are_reported(tmp_path):
+    for name, sentence in (
+        ("mirflickr25k:9.9.9", "tfds:mirflickr25k:9.9.9: no such data set: .* only: 1.0.0"),
+        ("coco", "tfds:coco: needs a package that is not installed: .*tensorflow"),
+    ):
+        if name == "coco" and importlib.util.find_spec("tensorflow"):
+            continue
+        with pytest.raises(UserError, match=sentence):
+            places.tfds_records(name, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "size", "sentence"),
+    [
+        ("dataset_info.json", 200, "tfds:tiny_photos: its dataset_info.json or .* cannot be read"),
+        ("features.json", 200, "tfds:tiny_photos: its dataset_info.json or features.json cannot"),
+        ("train.array_record", 70_000, r"tiny_photos/1.2.3/train#\d+: cannot be read: "),
+        ("train.array_record", 65_536, r"train#\d+: cannot be read: its record has no picture"),
+    ],
+)
+def test_a_truncated_file_of_a_tfds_set_is_reported(tiny_photos, tmp_path, file, size, sentence):
+    shutil.copytree(tiny_photos, tmp_path / "data")
+    (path,) = (path for path in (tmp_path / "data").rglob("*") if file in path.name)
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(UserError, match=sentence):
+        opened = sources.open_source("tfds:tiny_photos", data_dir=tmp_path / "data")
+        [item.data for item in opened.train]
+    with pytest.raises(UserError, match=sentence):
+        sources.open_source("tfds:tiny_photos", data_dir=tmp_path / "data", min_chroma=1)
 
 
 # Training batches

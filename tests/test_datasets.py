@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from colorjax import extras
 from colorjax.data import prepare, sources
 from colorjax.data.datasets import builders, pictures
 from colorjax.errors import UserError
@@ -427,3 +428,10 @@ def test_the_command_reports_mistakes_in_one_line(tmp_path):
     done = run(code, "mirflickr25k", f"--manual_dir={tmp_path}", f"--data_dir={tmp_path}")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert done.stderr.startswith(f"colorjax: {tmp_path}: holds no mirflickr25k.zip; download")
+
+
+def test_the_command_without_its_packages_names_the_extra(monkeypatch, capsys):
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
+    monkeypatch.setattr(prepare, "names", None)  # it would import a missing package
+    assert prepare.main(["mirflickr25k", "--manual_dir=."]) == 2
+    assert "pip install 'colorjax[train]'" in capsys.readouterr().err

@@ -1,10 +1,11 @@
 """Lists and inspects the pictures of each kind of source: folders, packed folders, TFDS, petals."""
 
 import hashlib
+import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -152,7 +153,14 @@ class Records(Sequence):
         return f"{self._name}#{index}"
 
     def file(self, index: int) -> bytes:
-        return self._records[index]["image"]
+        try:
+            data = self._records[index]["image"]
+        except (RuntimeError, OSError) as error:
+            first_line = next(iter(str(error).splitlines()), "")
+            raise UserError(f"{self.key(index)}: cannot be read: {first_line}") from error
+        if not isinstance(data, bytes):  # None in a damaged file
+            raise UserError(f"{self.key(index)}: cannot be read: its record has no picture")
+        return data
 
     def __getitem__(self, index: int) -> Item:  # type: ignore[override]  # there are no slices
         return Item(self.key(index), self.file(index))
@@ -199,8 +207,30 @@ def inspector_by_key(items: Records | Petals, *, decode: bool) -> Callable[[int]
     return inspect if decode else inspect_key
 
 
+def _tfds_builder(name: str, data_dir: str | os.PathLike | None) -> Any:
+    """Returns the TFDS builder of a data set; raises UserError if there is none."""
+    import tensorflow_datasets as tfds
+    from google.protobuf.json_format import ParseError  # a package that TFDS requires
+
+    try:
+        return tfds.builder(name, data_dir=data_dir)
+    except (ParseError, json.JSONDecodeError, OSError) as error:
+        raise UserError(
+            f"tfds:{name}: its dataset_info.json or features.json cannot be read: {error}"
+        ) from error
+    except ImportError as error:
+        raise UserError(f"tfds:{name}: needs a package that is not installed: {error}") from error
+    except (ValueError, AssertionError) as error:  # TFDS asserts that a version exists
+        first_line = next(iter(str(error).splitlines()), "")
+        raise UserError(f"tfds:{name}: no such data set: {first_line}") from error
+
+
 def tfds_records(name: str, data_dir: str | os.PathLike | None) -> Records:
-    """Opens the train split of a data set without importing TensorFlow."""
+    """Opens the train split of a data set without importing TensorFlow.
+
+    Raises UserError if there is no such data set or version, if it is damaged, not prepared as
+    array_record, without a split `train` or without pictures, or if only TensorFlow can open it.
+    """
     import tensorflow_datasets as tfds
 
     from colorjax.data.datasets import builders  # importing registers them with TFDS
@@ -210,11 +240,7 @@ def tfds_records(name: str, data_dir: str | os.PathLike | None) -> Records:
     prepare = f"tfds build {name} --file_format=array_record"
     prepare += f" --data_dir={data_dir}" if data_dir is not None else ""
     remedy = 'needs TensorFlow once: pip install "colorjax[tfds]", then'
-    try:
-        builder = tfds.builder(name, data_dir=data_dir)
-    except ValueError as error:
-        first_line = next(iter(str(error).splitlines()), "")
-        raise UserError(f"tfds:{name}: no such data set: {first_line}") from error
+    builder = _tfds_builder(name, data_dir)
     splits, features = builder.info.splits, builder.info.features
     if not splits and isinstance(builder, builders.PictureSet):
         name_and_config = builder.info.full_name.rpartition("/")[0]  # without the version
@@ -235,4 +261,7 @@ def tfds_records(name: str, data_dir: str | os.PathLike | None) -> Records:
             f"wanted; to convert it {remedy} tfds convert_format "
             f"--dataset_version_dir={builder.data_dir} --out_file_format=array_record"
         ) from error
+    except (RuntimeError, OSError) as error:
+        first_line = next(iter(str(error).splitlines()), "")
+        raise UserError(f"{builder.data_dir}: cannot be read: {first_line}") from error
     return Records(f"{builder.info.full_name}/train", records)

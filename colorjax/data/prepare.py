@@ -91,6 +91,11 @@ def _write(builder, manual_dir: Path) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Prepares a data set, and prints its location and how to train on it."""
+    try:
+        extras.check_installed("train", "colorjax.data.prepare")  # the list of names imports it
+    except UserError as error:
+        print(f"colorjax: {error}", file=sys.stderr)
+        return 2
     parser = argparse.ArgumentParser(
         prog="python -m colorjax.data.prepare",
         description="Prepare a data set of the paper from its archives, without TensorFlow.",
@@ -105,7 +110,6 @@ def main(argv: list[str] | None = None) -> int:
     # Batch systems stop programs with SIGTERM; as an exception, it removes the incomplete data set.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        extras.check_installed("train", "colorjax.data.prepare")
         prepared = prepare(args.name, args.manual_dir, args.data_dir)
     except UserError as error:
         print(f"colorjax: {error}", file=sys.stderr)
