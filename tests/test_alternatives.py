@@ -24,7 +24,6 @@ from colorjax.training import setup, steps
 from colorjax.training.augment import Augmentation
 from configs import reproduce
 
-TYPICAL = ("zhang",)
 EXPERIMENTS = {name: dict(settings) for name, settings in reproduce.get_config().experiments}
 JOINT = PAPER - HEADS + 64 * 449 + 449  # one head for the 449 joint bins that contain colours
 
@@ -66,13 +65,8 @@ def test_each_alternative_has_its_hand_counted_parameters_and_output(name):
     assert outputs.shape == (2, 24, 16, *channels)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        name if name in TYPICAL else pytest.param(name, marks=pytest.mark.slow)
-        for name in EXPERIMENTS
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EXPERIMENTS)
 def test_each_alternative_takes_a_training_step(name):
     config = config_of(name, **{"model.width": 1 / 16})
     model, tx = build.build_model(config), setup.build_optimizer(config)

@@ -205,7 +205,8 @@ def random_weights():
     }
 
 
-@pytest.mark.parametrize("batch_norm", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("batch_norm", [True, False])
 def test_at_step_0_the_colorizers_encoder_equals_vgg16(tmp_path, batch_norm):
     from colorjax.models.vgg16 import VGG16, from_pretrained
     from colorjax.weights import store

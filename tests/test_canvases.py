@@ -67,6 +67,7 @@ def perturbed_variables(network, seed=0):
     }
 
 
+@pytest.mark.slow
 def test_a_picture_on_a_canvas_has_the_same_outputs_as_alone():
     network = tiny_network(**{"model.encoder": "efficientnet-lite0", "model.final_features": (8,)})
     variables, sizes = perturbed_variables(network), [(80, 48), (64, 80)]

@@ -117,19 +117,21 @@ def test_every_parameter_has_a_gradient(settings):
         assert np.isfinite(g).all() and np.abs(g).max() > 0, jax.tree_util.keystr(path)
 
 
-STRUCTURES = [
-    {},
+STRUCTURES = [{}, {"merge": "sum", "residual_units": False}, {"final_batch_norm": True}]
+MORE_STRUCTURES = [
     {"merge": "sum"},
-    {"merge": "sum", "residual_units": False},
     {"residual_units": False},
     {"final_features": ()},
     {"final_features": (16,)},
-    {"final_batch_norm": True},
     {"upscaling": "bilinear", "merge": "sum"},
 ]
 
 
-@pytest.mark.parametrize("settings", STRUCTURES, ids=str)
+@pytest.mark.parametrize(
+    "settings",
+    [*STRUCTURES, *(pytest.param(more, marks=pytest.mark.slow) for more in MORE_STRUCTURES)],
+    ids=str,
+)
 def test_fused_and_plain_have_the_same_parameters_and_logits(settings):
     fused, plain = small(**settings), small(**settings, fused=False)
     variables = init(fused)

@@ -123,10 +123,8 @@ def test_a_get_config_that_gives_no_config_is_refused(body, variant, sentence, t
         load_config(f"{tmp_path / 'mine.py'}{variant}")
 
 
-@pytest.mark.parametrize(
-    "config",
-    ["release:gpu", pytest.param(str(ROOT / "configs" / "release.py:gpu"), marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("config", ["release:gpu", str(ROOT / "configs" / "release.py:gpu")])
 def test_the_command_finds_a_config_from_a_folder_without_configs(tmp_path, config):
     environment = {**os.environ, "XLA_FLAGS": xla_flags(1), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(

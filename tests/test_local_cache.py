@@ -146,6 +146,7 @@ def test_entries_are_deleted_if_they_were_not_read_for_months(folder):
     assert sorted(path.stem for path in folder.iterdir()) == ["new", "read"]
 
 
+@pytest.mark.slow
 def test_a_second_script_loads_compiled_programs_and_leaves_jax_unchanged(tmp_path):
     code = (
         "import sys, jax, numpy as np; from colorjax import Colorizer;"

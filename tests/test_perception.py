@@ -72,6 +72,7 @@ def test_the_added_loss_is_zero_for_true_colours_and_positive_for_gray(added_los
     assert (added_loss(jnp.zeros_like(truth)) > 0.01).all()
 
 
+@pytest.mark.slow
 def test_each_weight_scales_its_own_term(added_loss):
     gray = jnp.zeros((2, 32, 32, 2))
     classes, maps, both = (added_loss(gray, c, m) for c, m in ((1.0, 0.0), (0.0, 1.0), (3.0, 5.0)))
@@ -99,6 +100,7 @@ def test_logits_smaller_than_the_picture_have_a_finite_gradient(params):
     assert np.isfinite(gradient).all()
 
 
+@pytest.mark.slow
 def test_the_measured_loss_excludes_the_perceptual_loss(params):
     plain = task.classification()
     perceptual = perception.add_perceptual_loss(plain, params, Decoding(method="mean"), BOTH)

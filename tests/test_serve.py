@@ -344,6 +344,7 @@ def test_an_empty_host_is_refused_instead_of_meaning_all_addresses(command):
     assert result.exit_code == 2 and "'--host': is empty, want an address" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_signal_ends_the_service_after_the_requests_in_progress(run):
     port = free_port()
     start = [sys.executable, "-m", "colorjax", "serve", "--model", str(run), "--port", str(port)]

@@ -291,6 +291,7 @@ def test_accumulated_batches_make_the_update_of_one_large_batch(clip_norm):
     jax.tree.map(partial(assert_allclose, rtol=1e-4, atol=1e-7), train(2, 3), train(6, 1))
 
 
+@pytest.mark.slow
 def test_with_accumulation_the_schedule_counts_batches():
     changes = {
         "accumulate": 4,

@@ -317,6 +317,7 @@ def test_cell_means_are_those_of_skimage():
     assert task.cell_means(x, 12) is x
 
 
+@pytest.mark.slow
 def test_smaller_outputs_are_measured_at_the_size_of_the_picture():
     regression = task.regression()
     rgb = np.full((1, 16, 16, 3), (200, 100, 50), np.uint8)

@@ -155,6 +155,7 @@ def test_files_saved_by_keras_port_exactly(keras_vgg16, keras_file):
     assert_ported(read_keras_file(published(), keras_file), want)
 
 
+@pytest.mark.slow
 def test_the_encoder_with_weights_from_a_keras_file_agrees_with_keras(tmp_path):
     keras = pytest.importorskip("keras")
     model = keras.applications.VGG16(weights=None, include_top=False, input_shape=(32, 32, 3))
