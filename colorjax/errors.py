@@ -24,6 +24,11 @@ class ResumableError(UserError):
     """An external failure such as a full disk; once it is fixed, the same command resumes."""
 
 
+def first_line(error: Exception) -> str:
+    """Returns the first line of an exception's message; its type if it has no message."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 @contextlib.contextmanager
 def disk_faults(folder: Path) -> Iterator[None]:
     """Turns an OSError in the block into a ResumableError that names the file, or else `folder`."""

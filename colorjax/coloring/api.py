@@ -20,7 +20,7 @@ from colorjax.coloring.prepared import Prepared
 from colorjax.coloring.reference import as_settings, prepare_reference
 from colorjax.coloring.settings import ColorSettings, check_settings, own_decoding, rebalanced
 from colorjax.errors import UserError, check_at_least, check_choice
-from colorjax.pictures import mark, photo, writing
+from colorjax.pictures import photo, writing
 from colorjax.weights.devices import pick_device, refuse_forked
 from colorjax.weights.released import load_network
 
@@ -199,7 +199,7 @@ class Colorizer:
           TypeError, ValueError: the picture is of an unsupported type or shape.
         """
         _, kind = writing.check_target(target, format)
-        one = _marked(as_photo(picture, 16 if kind in writing.DEEP else 8))
+        one = photo.marked(as_photo(picture, 16 if kind in writing.DEEP else 8))
         ((rgb,),) = self._results([one.rgb], [self._settings(**settings)])
         return one.notices + writing.write_photo(target, rgb, one, format=format)
 
@@ -375,7 +375,7 @@ class Colorizer:
     ) -> list[list[Image.Image]]:
         all_results = self._results([one.rgb for one in photos], settings)
         return [
-            [photo.as_image(rgb, _marked(one)) for rgb in results]
+            [photo.as_image(rgb, photo.marked(one)) for rgb in results]
             for one, results in zip(photos, all_results, strict=True)
         ]
 
@@ -386,8 +386,3 @@ class Colorizer:
         with jax.default_device(self._device):
             results = dict(colorize(self._painter, arrays, settings))
         return [results[i] for i in range(len(arrays))]
-
-
-def _marked(one: photo.Photo) -> photo.Photo:
-    """Returns a photo whose metadata marks its result as one of colorjax."""
-    return one._replace(metadata=one.metadata._replace(xmp=mark.marked(one.metadata.xmp)))

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from colorjax.data import packed
-from colorjax.errors import UserError
+from colorjax.errors import UserError, first_line
 from colorjax.pictures import image_io
 from colorjax.pictures.formats import SUFFIXES
 
@@ -156,8 +156,7 @@ class Records(Sequence):
         try:
             data = self._records[index]["image"]
         except (RuntimeError, OSError) as error:
-            first_line = next(iter(str(error).splitlines()), "")
-            raise UserError(f"{self.key(index)}: cannot be read: {first_line}") from error
+            raise UserError(f"{self.key(index)}: cannot be read: {first_line(error)}") from error
         if not isinstance(data, bytes):  # None in a damaged file
             raise UserError(f"{self.key(index)}: cannot be read: its record has no picture")
         return data
@@ -221,8 +220,7 @@ def _tfds_builder(name: str, data_dir: str | os.PathLike | None) -> Any:
     except ImportError as error:
         raise UserError(f"tfds:{name}: needs a package that is not installed: {error}") from error
     except (ValueError, AssertionError) as error:  # TFDS asserts that a version exists
-        first_line = next(iter(str(error).splitlines()), "")
-        raise UserError(f"tfds:{name}: no such data set: {first_line}") from error
+        raise UserError(f"tfds:{name}: no such data set: {first_line(error)}") from error
 
 
 def tfds_records(name: str, data_dir: str | os.PathLike | None) -> Records:
@@ -262,6 +260,5 @@ def tfds_records(name: str, data_dir: str | os.PathLike | None) -> Records:
             f"--dataset_version_dir={builder.data_dir} --out_file_format=array_record"
         ) from error
     except (RuntimeError, OSError) as error:
-        first_line = next(iter(str(error).splitlines()), "")
-        raise UserError(f"{builder.data_dir}: cannot be read: {first_line}") from error
+        raise UserError(f"{builder.data_dir}: cannot be read: {first_line(error)}") from error
     return Records(f"{builder.info.full_name}/train", records)

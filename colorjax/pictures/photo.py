@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from colorjax.errors import UserError
-from colorjax.pictures import arrays, formats, image_io, scan, srgb, xmp
+from colorjax.pictures import arrays, formats, image_io, mark, scan, srgb, xmp
 from colorjax.pictures.captions import is_text, read_iptc, read_texts
 from colorjax.pictures.formats import box_metadata, libtiff, png_file
 from colorjax.pictures.metadata import (
@@ -122,6 +122,11 @@ def from_image(image: Image.Image) -> Photo:
     # As in image_io.open_image, any exception here is caused by the picture.
     except Exception as error:
         raise UserError(f"{name}: cannot be read: {image_io.reason_of(error)}") from error
+
+
+def marked(photo: Photo) -> Photo:
+    """Returns a photo whose metadata marks its result as one of colorjax (`mark.marked`)."""
+    return photo._replace(metadata=photo.metadata._replace(xmp=mark.marked(photo.metadata.xmp)))
 
 
 def as_image(rgb_u8: np.ndarray, photo: Photo) -> Image.Image:

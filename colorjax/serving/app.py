@@ -16,7 +16,7 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from colorjax.coloring.page.guard import KnownHosts, is_cross_origin, known_hosts
+from colorjax.coloring.page.guard import KnownHosts, is_cross_origin, known_hosts, length_of
 from colorjax.coloring.page.limits import MAX_UPLOAD_BYTES, Lane, TimedOut, open_lane, run_in_time
 from colorjax.errors import UserError, quoted
 from colorjax.pictures.image_io import MAX_PIXELS
@@ -254,14 +254,13 @@ def _check_not_repeated(request: Request) -> None:
 
 def _length_of(request: Request, max_bytes: int) -> int:
     """Returns the Content-Length; raises HTTPException if it is missing or too large."""
-    length = request.headers.get("content-length", "")
-    # A body in chunks may be longer than the Content-Length beside it (RFC 9112, 6.3).
-    if not length.isdecimal() or "transfer-encoding" in request.headers:
+    length = length_of(request.headers)
+    if length is None:
         raise HTTPException(411, "the request has no length, want a Content-Length header")
     allowance = FORM_BYTES if _is_form(request) else 0
-    if int(length) > max_bytes + allowance:
+    if length > max_bytes + allowance:
         raise HTTPException(413, f"the picture has {length} bytes, want at most {max_bytes}")
-    return int(length)
+    return length
 
 
 def _is_form(request: Request) -> bool:

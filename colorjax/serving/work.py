@@ -14,7 +14,7 @@ from colorjax.coloring.network.shapes import USUAL_SIZES, chequered
 from colorjax.coloring.page.limits import check_aspect_ratio
 from colorjax.coloring.settings import ColorSettings
 from colorjax.errors import UserError
-from colorjax.pictures import formats, mark, photo, writing
+from colorjax.pictures import formats, photo, writing
 from colorjax.pictures.formats import jxl_file
 
 NAME = "picture"  # what messages call the uploaded picture
@@ -125,11 +125,8 @@ def process(batcher: Batcher, task: Task, max_pixels: int) -> Result:
     _check_pixels(width, height, max_pixels)
     check_aspect_ratio(height, width, NAME)
     rgb = batcher.run(one.rgb, task.settings)
-    metadata = one.metadata._replace(xmp=mark.marked(one.metadata.xmp))
     file = io.BytesIO()
-    notices = writing.write_photo(
-        file, rgb, one._replace(metadata=metadata), format=format, quality=task.quality
-    )
+    notices = writing.write_photo(file, rgb, photo.marked(one), format=format, quality=task.quality)
     return Result(file.getvalue(), MEDIA[format], (*one.notices, *notices))
 
 

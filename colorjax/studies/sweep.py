@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from colorjax.errors import ResumableError, UserError, check_choice, quoted
+from colorjax.errors import ResumableError, UserError, check_choice, first_line, quoted
 from colorjax.pictures import image_io
 from colorjax.settings import Settings, as_dict, complete, override
 from colorjax.studies.tables import table
@@ -151,7 +151,7 @@ def run_one(settings: Settings, changes: Changes, workdir: Path) -> dict[str, An
         raise
     except (UserError, jax.errors.JaxRuntimeError) as error:
         # A setting of the wrong type, a diverged loss, too little memory: other runs may succeed.
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         say(f"failed: {reason}")
         return {"run": workdir.name, **changes, "status": f"failed: {reason}"}
     if not metrics:

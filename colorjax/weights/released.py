@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from colorjax.errors import UserError
+from colorjax.errors import UserError, first_line
 from colorjax.models.task import Statistics
 from colorjax.settings import Settings, complete
 from colorjax.weights import devices, local_cache, runs
@@ -104,7 +104,7 @@ def _parse_metadata(path: Path, metadata: dict[str, str]) -> tuple[Settings, Sta
         content = local_cache.read(key)
         shapes = json.loads(content) if content else _variable_shapes(settings, statistics)
     except (UserError, ValueError, KeyError, AttributeError, TypeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise UserError(
             f"{path}: its config or statistics are not colorjax's ({reason})"
         ) from error

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from colorjax.coloring.archive.log import FAILED, Row, rows_of, table_of, timestamped
 from colorjax.coloring.archive.worker import WorkerConfig, open_worker
-from colorjax.errors import UserError, quoted, whole_number
+from colorjax.errors import UserError, first_line, quoted, whole_number
 
 # The most files in one task of a worker, and so the most that are repeated when a worker dies.
 BLOCK_FILES = 32
@@ -64,7 +64,7 @@ def connected(cluster: Cluster) -> Iterator[None]:
             )
     except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError) as error:
         where = f"Ray at {cluster.address}" if cluster.address else "Ray on this machine"
-        raise UserError(f"{where} cannot be reached: {_first_line(error)}") from error
+        raise UserError(f"{where} cannot be reached: {first_line(error)}") from error
     try:
         yield
     finally:
@@ -187,7 +187,7 @@ def _run_pass(config: WorkerConfig, pool: Pool, blocks: Sequence[Any]) -> Iterat
             yield from rows_of(table)
     except ray.exceptions.RayError as error:
         raise UserError(
-            f"Ray gave up: {_first_line(error)}; run the same command again to resume"
+            f"Ray gave up: {first_line(error)}; run the same command again to resume"
         ) from error
 
 
@@ -206,7 +206,3 @@ class Actor:
         if self._refusal:
             return table_of([Row(path, REFUSED, self._refusal) for path in paths[:1]])
         return table_of(self._colorize(paths))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -20,7 +20,7 @@ from colorjax.coloring.network import memory
 from colorjax.coloring.prefetch import prefetched
 from colorjax.coloring.settings import ColorSettings
 from colorjax.errors import UserError
-from colorjax.pictures import files, image_io, mark, photo, tint, writing
+from colorjax.pictures import files, image_io, photo, tint, writing
 from colorjax.pictures.metadata import Metadata
 from colorjax.pictures.photo import Photo
 
@@ -201,8 +201,7 @@ def _write(
 ) -> Outcome:
     """Writes the results of a photo, and its confidence map if there is one."""
     notices = list(one.notices)
-    metadata = one.metadata._replace(xmp=mark.marked(one.metadata.xmp))
-    one = one._replace(metadata=metadata)
+    one = photo.marked(one)
     writes: dict[str, Callable[[], tuple[str, ...]]] = {
         target: functools.partial(_write_result, job, target, rgb, one, options)
         for target, rgb in zip(job.targets, results, strict=True)

@@ -181,19 +181,20 @@ def check_targets(
     photos = {os.path.realpath(job.source) for job in jobs if not is_stream(job.source)}
     for job in jobs:
         existing = [t for t in job.files if os.path.lexists(t)]
+        all_exist = len(existing) == len(job.files)
         own = [t for t in existing if os.path.realpath(t) == os.path.realpath(job.source)]
         if own and not is_stream(job.source):
             fault = f"{job.source}: would replace itself; --replace keeps the original as .orig"
             faults.append((job.source, fault))
-        elif existing and skip_existing and len(existing) == len(job.files):
+        elif existing and skip_existing and all_exist:
             skipped.append(job.source)
         elif existing and skip_existing:
             todo.append(_without(job, existing))
         elif existing and not overwrite:
-            skips = len(existing) == len(job.files)
+            effect = "skips the photo" if all_exist else "writes only what is missing"
             fault = (
                 f"{job.source}: {existing[0]} exists already; --overwrite replaces it, "
-                f"--skip-existing {'skips the photo' if skips else 'writes only what is missing'}"
+                f"--skip-existing {effect}"
             )
             faults.append((job.source, fault))
         elif others := [t for t in existing if os.path.realpath(t) in photos]:

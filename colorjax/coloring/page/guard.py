@@ -67,6 +67,13 @@ class KnownHosts:
         await app(scope, receive, send)
 
 
+def length_of(headers: Headers) -> int | None:
+    """Returns the length of a request's body, None if its headers do not tell it."""
+    length = headers.get("content-length", "")
+    # A body in chunks may be longer than the Content-Length beside it (RFC 9112, 6.3).
+    return int(length) if length.isdecimal() and "transfer-encoding" not in headers else None
+
+
 class Guard:
     """ASGI middleware that answers forbidden requests itself, so that gradio never sees them."""
 
@@ -117,11 +124,8 @@ class Guard:
         await app(scope, receive, send_with_policy)
 
     async def _upload(self, scope: dict[str, Any], receive: Callable, send: Callable) -> None:
-        headers = Headers(scope=scope)
-        length = headers.get("content-length", "")
-        # A body in chunks may be longer than the Content-Length beside it (RFC 9112, 6.3).
-        is_measured = length.isdecimal() and "transfer-encoding" not in headers
-        if not is_measured or int(length) > self.max_bytes:
+        length = length_of(Headers(scope=scope))
+        if length is None or length > self.max_bytes:
             text = f"an upload needs a Content-Length header of at most {self.max_bytes} bytes"
             await PlainTextResponse(text, 413)(scope, receive, send)
             return

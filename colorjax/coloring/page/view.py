@@ -22,7 +22,7 @@ from colorjax.coloring.page.references import CachedReference, Reference, cached
 from colorjax.coloring.prepared import Prepared
 from colorjax.coloring.settings import ColorSettings
 from colorjax.errors import UserError
-from colorjax.pictures import image_io, mark, tint, writing
+from colorjax.pictures import image_io, photo, tint, writing
 from colorjax.pictures.photo import Photo
 
 # Pixels of the longer side, at most, of previews, samples and thumbnails.
@@ -253,12 +253,11 @@ def full_size(studio: Studio, view: View, suffix: str = ".png") -> tuple[str, tu
     settings = settings_with_reference(studio, view)
     (rgb,) = studio.colorizer.colorize_arrays([full.rgb], **settings._asdict())
     check_cancelled()
-    metadata = full.metadata._replace(xmp=mark.marked(full.metadata.xmp))
     # The file has its own folder, because visitors see its name.
     target = studio.folder / uuid.uuid4().hex / f"{Path(view.name).stem}_color{suffix}"
     target.parent.mkdir()
     try:
-        notices = writing.write_photo(target, rgb, full._replace(metadata=metadata))
+        notices = writing.write_photo(target, rgb, photo.marked(full))
     except UserError as error:
         # Visitors must not see the path of the page's folder.
         raise UserError(str(error).replace(str(target), target.name)) from error

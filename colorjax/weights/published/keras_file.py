@@ -10,7 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from colorjax.errors import UserError
+from colorjax.errors import UserError, first_line
 from colorjax.weights.store import Published, Weights, check_finite, check_names
 
 MAX_FILE_BYTES = 2 * 2**30  # VGG16 with its classifier takes 0.55 GB
@@ -51,7 +51,7 @@ def read_keras_file(published: Published, path: str | Path) -> Weights:
                 for name, shape in published.shapes.items()
             }
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise UserError(f"{path} is a truncated or damaged HDF5 file ({reason})") from error
 
 
