@@ -29,9 +29,13 @@ def tiny_network(**changes) -> Network:
             kernel, bias = params[name]["kernel"], params[name]["bias"]
             bias = jax.random.normal(jax.random.key(len(params)), bias.shape)
             params[name] = {"kernel": 20 * kernel, "bias": bias}
+    return Network(settings, uniform_statistics(settings), {**variables, "params": params})
+
+
+def uniform_statistics(settings) -> Statistics:
+    """The statistics of a training set that has each bin's centre equally often."""
     centers = build.build_binning(settings.bins, settings.space).centers
-    uniform = Statistics(np.ones(centers.shape[:2]), np.asarray(centers, np.float64))
-    return Network(settings, uniform, {**variables, "params": params})
+    return Statistics(np.ones(centers.shape[:2]), np.asarray(centers, np.float64))
 
 
 def rebalanced_network(share: float) -> Network:
@@ -43,13 +47,16 @@ def rebalanced_network(share: float) -> Network:
     return tiny_network(**changes)._replace(statistics=Statistics(counts, means))
 
 
-def save_run(folder, network: Network):
-    """Writes a network as the folder of a training run; returns the folder."""
+def save_run(folder, network: Network, *, step=1, **data):
+    """Writes a network as the folder of a training run; returns the folder.
+
+    `data` are numbers of pictures. For a run with an average, `network.variables` is its state.
+    """
     runs.write_settings(folder, network.config)
     statistics = runs.statistics_as_json(network.statistics)
-    record = {"bins": statistics, "data": {}, "encoder": "random"}
+    record = {"bins": statistics, "data": data, "encoder": "random"}
     runs.write_json(folder / "record.json", record)
     manager = checkpoint.open_manager(folder, best_metric=runs.BEST_METRIC)
     with checkpoint.closing(manager):
-        checkpoint.save(manager, 1, network.variables, config={}, position={}, metrics={})
+        checkpoint.save(manager, step, network.variables, config={}, position={}, metrics={})
     return folder

@@ -8,14 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from networks import save_run, uniform_statistics
 from numpy.testing import assert_allclose, assert_array_equal
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from test_train import LIGHT, tiny_config
 
 from colorjax.errors import UserError
-from colorjax.models.build import build_binning, build_model
-from colorjax.models.task import Statistics
+from colorjax.models.build import build_model
 from colorjax.settings import Perception, as_dict, complete, override
 from colorjax.training import export, setup, steps, train
 from colorjax.weights import checkpoint, released, runs
@@ -31,19 +31,9 @@ def run(tmp_path_factory):
     config = tiny_config(data__cache_dir=str(workdir / "squares"), **LIGHT)
     state = setup.init_state(config, build_model(config), setup.build_optimizer(config))
     state = state._replace(average=jax.tree.map(lambda x: 1.01 * x + 0.001, state.average))
-    centers = build_binning(config.bins, config.space).centers
-    bins = Statistics(np.ones(centers.shape[:2]), np.asarray(centers, np.float64))
-    record = {
-        "bins": runs.statistics_as_json(bins),
-        "data": {"found": 12, "train": 11},
-        "encoder": "random",
-    }
-    runs.write_settings(workdir, config)
-    runs.write_json(workdir / "record.json", record)
+    network = released.Network(config, uniform_statistics(config), state)
+    save_run(workdir, network, step=2, found=12, train=11)
     runs.write_text(workdir / "metrics.jsonl", '{"step": 2, "split": "holdout", "psnr": 20.5}\n')
-    manager = checkpoint.open_manager(workdir, best_metric=runs.BEST_METRIC)
-    with checkpoint.closing(manager):
-        checkpoint.save(manager, 2, state, config={}, position={}, metrics={})
     return workdir, config
 
 
